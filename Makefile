@@ -1,0 +1,42 @@
+# Two commands need nothing before them: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check fast bench bench-crash format clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,postgres,federated]"
+	$(BIN)/python -c "import torch; assert torch.__version__.startswith('2.13.0'), torch.__version__"
+	touch $@
+
+demo: $(INSTALLED) ## a patient's story through every door; stays up at a terminal, ends by itself elsewhere
+	@if [ -t 1 ]; then $(BIN)/ausculta demo $(ARGS); else $(BIN)/ausculta demo --once $(ARGS); fi
+
+test: check ## the whole check: style, types, imports, tests
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(INSTALLED) ## the tests without the long ones
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not crash and not browser and not postgres" $(ARGS)
+
+bench: $(INSTALLED) ## every benchmark, one after the other; figures to benchmarks/results
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-crash: $(INSTALLED) ## the long kill run: make bench-crash N=1000
+	$(BIN)/python -m benchmarks.crash --kills $(or $(N),1000)
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Ground floor: what must survive a crash, and what everyone may use."""

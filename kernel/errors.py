@@ -1,0 +1,163 @@
+"""One error vocabulary, four accents.
+
+Below the rims of the house every failure is a :class:`Problem` in one of nine categories. The rims translate a
+category into their protocol's own form with the four tables here: an HTTP status and OperationOutcome issue code
+(FHIR R4, http.html#summary), an acknowledgement code (HL7 v2 table 0008), a DIMSE status (DICOM PS3.7 Annex C and
+PS3.4 Table B.2-1) and a decision on the job that met the failure.
+
+    Problem
+      incorrect    what was sent cannot be accepted as it is
+      not-found    what was asked for does not exist
+      conflict     what was sent contradicts what is stored
+      forbidden    the peer may not do this
+      unsupported  this server does not do this
+      busy         too much at once; the same request may succeed later
+      unavailable  something this server needs is away; likewise
+      interrupted  the request ended before its answer
+      fault        this server is wrong
+"""
+
+import traceback
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Category(StrEnum):
+    """What kind of failure it is, in words every protocol can be translated from."""
+
+    INCORRECT = "incorrect"
+    NOT_FOUND = "not-found"
+    CONFLICT = "conflict"
+    FORBIDDEN = "forbidden"
+    UNSUPPORTED = "unsupported"
+    BUSY = "busy"
+    UNAVAILABLE = "unavailable"
+    INTERRUPTED = "interrupted"
+    FAULT = "fault"
+
+
+class Decision(StrEnum):
+    """What becomes of a job that met a problem."""
+
+    PARK = "park"
+    RETRY = "retry"
+    RETRY_THEN_PARK = "retry, then park"
+
+
+class Problem(Exception):
+    """A failure that a peer will be told about.
+
+    Parameters
+    ----------
+    category
+        One of the nine kinds.
+    detail
+        One sentence that is safe to show a peer: no PHI, no internals.
+    diagnostics
+        What helps an engineer on this host; may hold PHI and never leaves it.
+    """
+
+    def __init__(self, category: Category, detail: str, *, diagnostics: str = "") -> None:
+        super().__init__(detail)
+        self.category = category
+        self.detail = detail
+        self.diagnostics = diagnostics
+
+
+def as_problem(failure: BaseException) -> Problem:
+    """Give any exception the shape that the rims can answer with.
+
+    Parameters
+    ----------
+    failure
+        What was raised.
+
+    Returns
+    -------
+    Problem
+        The same object when it already is one; otherwise a ``fault`` whose detail tells a peer nothing.
+    """
+    if isinstance(failure, Problem):
+        return failure
+    if isinstance(failure, RecursionError):
+        return Problem(Category.INCORRECT, "the input is nested too deeply")
+    told = "".join(traceback.format_exception(failure))
+    return Problem(Category.FAULT, "internal error", diagnostics=told)
+
+
+HTTP_STATUS: Final[Mapping[Category, int]] = MappingProxyType(
+    {
+        Category.INCORRECT: 400,
+        Category.NOT_FOUND: 404,
+        Category.CONFLICT: 409,
+        Category.FORBIDDEN: 403,
+        Category.UNSUPPORTED: 501,
+        Category.BUSY: 429,
+        Category.UNAVAILABLE: 503,
+        Category.INTERRUPTED: 503,
+        Category.FAULT: 500,
+    }
+)
+"""HTTP status of a category; the FHIR rim refines it where the specification asks for 405, 412 or 422."""
+
+ISSUE_CODE: Final[Mapping[Category, str]] = MappingProxyType(
+    {
+        Category.INCORRECT: "invalid",
+        Category.NOT_FOUND: "not-found",
+        Category.CONFLICT: "conflict",
+        Category.FORBIDDEN: "forbidden",
+        Category.UNSUPPORTED: "not-supported",
+        Category.BUSY: "throttled",
+        Category.UNAVAILABLE: "transient",
+        Category.INTERRUPTED: "incomplete",
+        Category.FAULT: "exception",
+    }
+)
+"""``OperationOutcome.issue.code`` (FHIR R4 value set issue-type)."""
+
+ACK_CODE: Final[Mapping[Category, str]] = MappingProxyType(
+    {
+        Category.INCORRECT: "AE",
+        Category.NOT_FOUND: "AE",
+        Category.CONFLICT: "AE",
+        Category.FORBIDDEN: "AR",
+        Category.UNSUPPORTED: "AR",
+        Category.BUSY: "AR",
+        Category.UNAVAILABLE: "AR",
+        Category.INTERRUPTED: "AR",
+        Category.FAULT: "AR",
+    }
+)
+"""``MSA-1``, HL7 v2 table 0008: AE says "mend the message", AR says "send it again later or elsewhere"."""
+
+DIMSE_STATUS: Final[Mapping[Category, int]] = MappingProxyType(
+    {
+        Category.INCORRECT: 0xC000,
+        Category.NOT_FOUND: 0x0112,
+        Category.CONFLICT: 0x0111,
+        Category.FORBIDDEN: 0x0124,
+        Category.UNSUPPORTED: 0x0122,
+        Category.BUSY: 0xA700,
+        Category.UNAVAILABLE: 0xA700,
+        Category.INTERRUPTED: 0xFE00,
+        Category.FAULT: 0x0110,
+    }
+)
+"""C-STORE response status (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+
+JOB_DECISION: Final[Mapping[Category, Decision]] = MappingProxyType(
+    {
+        Category.INCORRECT: Decision.PARK,
+        Category.NOT_FOUND: Decision.PARK,
+        Category.CONFLICT: Decision.PARK,
+        Category.FORBIDDEN: Decision.PARK,
+        Category.UNSUPPORTED: Decision.PARK,
+        Category.BUSY: Decision.RETRY,
+        Category.UNAVAILABLE: Decision.RETRY,
+        Category.INTERRUPTED: Decision.RETRY,
+        Category.FAULT: Decision.RETRY_THEN_PARK,
+    }
+)
+"""A job is tried again only where waiting can help; everything else waits for a person, visibly."""

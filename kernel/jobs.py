@@ -1,0 +1,286 @@
+"""Durable jobs: rows that are written in the same commit as the change they follow from.
+
+Three columns replace every home-made debouncer and mutex. ``lock``: jobs that share one run one at a time and in the
+order they were written, also across workers and retries. ``queueing_lock``: at most one job with it waits; a second
+is dropped, or pushes the first one back (``postpone``). ``scheduled_at``: not before then.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from kernel.blobs import Cipher
+from kernel.clock import Clock, Ids
+from kernel.db import Database, Transaction
+from kernel.errors import JOB_DECISION, Category, Decision, Problem
+from kernel.tables import Instant, jobs
+
+CHANNEL: Final = "jobs"
+"""Signalled when a job may have become due."""
+
+LONGEST_PAUSE: Final = timedelta(seconds=60)
+"""Between two attempts, however many came before."""
+
+FAULTS_BEFORE_PARKING: Final = 4
+"""How often a step may break before a person has to look."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One waiting, running or parked step of a flow."""
+
+    seq: int
+    id: str
+    step: str
+    payload: Mapping[str, Any]
+    """References only: never PHI."""
+    lock: str | None
+    queueing_lock: str | None
+    scheduled_at: datetime
+    status: str
+    attempts: int
+    worker: str | None
+    problem: Problem | None
+    """What went wrong the last time, without its diagnostics."""
+    created_at: datetime
+    changed_at: datetime
+
+    def log_context(self) -> dict[str, str | int]:
+        """Return what a log line may say about this job."""
+        return {"job": self.id, "step": self.step, "attempts": self.attempts}
+
+
+def _from_row(row: Row[Any]) -> Job:
+    problem = None
+    if row.problem_category:
+        problem = Problem(Category(row.problem_category), row.problem_detail or "")
+    return Job(
+        seq=row.seq,
+        id=row.id,
+        step=row.step,
+        payload=json.loads(row.payload),
+        lock=row.lock,
+        queueing_lock=row.queueing_lock,
+        scheduled_at=row.scheduled_at,
+        status=row.status,
+        attempts=row.attempts,
+        worker=row.worker,
+        problem=problem,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+    )
+
+
+_INSERT: Final = insert(jobs)
+_WAITING_WITH: Final = select(jobs.c.seq).where(jobs.c.queueing_lock == bindparam("wanted"), jobs.c.status == "waiting")
+_PUSH_BACK: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
+
+_CLAIM: Final = """
+UPDATE jobs SET status = 'running', worker = :worker, attempts = attempts + 1, changed_at = :now
+WHERE seq = (
+  SELECT due.seq FROM jobs AS due
+  WHERE due.status = 'waiting' AND due.scheduled_at <= :now AND (due.lock IS NULL OR NOT EXISTS (
+    SELECT 1 FROM jobs AS other WHERE other.lock = due.lock
+    AND (other.status = 'running' OR (other.status = 'waiting' AND other.seq < due.seq))))
+  ORDER BY due.scheduled_at, due.seq LIMIT 1 {skip_locked})
+RETURNING *
+"""
+"""One statement: take the job that has been due longest and whose lock is free."""
+
+
+def _claim_statement(*, skip_locked: str) -> Any:
+    statement = text(_CLAIM.format(skip_locked=skip_locked))
+    return statement.bindparams(bindparam("now", type_=Instant)).columns(*jobs.c)
+
+
+_CLAIM_SQLITE: Final = _claim_statement(skip_locked="")
+_CLAIM_POSTGRESQL: Final = _claim_statement(skip_locked="FOR UPDATE SKIP LOCKED")
+
+
+class Jobs:
+    """The queue.
+
+    Parameters
+    ----------
+    clock, ids
+        Time and identity.
+    cipher
+        Seals the diagnostics of a problem, which may hold PHI.
+    """
+
+    def __init__(self, clock: Clock, ids: Ids, cipher: Cipher) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._cipher = cipher
+
+    def enqueue(  # noqa: PLR0913 - the three columns are the feature
+        self,
+        tx: Transaction,
+        step: str,
+        payload: Mapping[str, Any],
+        *,
+        lock: str | None = None,
+        queueing_lock: str | None = None,
+        scheduled_at: datetime | None = None,
+        postpone: bool = False,
+    ) -> None:
+        """Add a job to the transaction that gives rise to it.
+
+        Parameters
+        ----------
+        tx
+            The transaction; the job exists if and only if it commits.
+        step
+            Name of the flow step (see ``service.flows.STEPS``).
+        payload
+            What the step needs to find its rows; references, never PHI.
+        lock, queueing_lock, scheduled_at
+            See the module's description; due at once when no time is given.
+        postpone
+            When a job with this ``queueing_lock`` already waits, move it to ``scheduled_at`` instead of leaving it.
+        """
+        now = self._clock.now()
+        due = scheduled_at or now
+        tx.wake(CHANNEL)
+        if queueing_lock is not None:
+            tx.lock(f"queueing:{queueing_lock}")
+            waiting = tx.execute(_WAITING_WITH, {"wanted": queueing_lock}).scalar()
+            if waiting is not None:
+                if postpone:
+                    tx.execute(_PUSH_BACK, {"which": waiting, "scheduled_at": due, "changed_at": now})
+                return
+        tx.execute(
+            _INSERT,
+            {
+                "id": self._ids.new(),
+                "step": step,
+                "payload": json.dumps(payload),
+                "lock": lock,
+                "queueing_lock": queueing_lock,
+                "scheduled_at": due,
+                "status": "waiting",
+                "attempts": 0,
+                "created_at": now,
+                "changed_at": now,
+            },
+        )
+
+    def claim(self, database: Database, worker: str) -> Job | None:
+        """Take the next due job for ``worker``, or return none."""
+        statement = _CLAIM_SQLITE if database.is_sqlite else _CLAIM_POSTGRESQL
+        parameters = {"worker": worker, "now": self._clock.now()}
+        try:
+            row = database.write(lambda tx: tx.execute(statement, parameters).first())
+        except IntegrityError:  # another worker has just taken a job with the same lock
+            return None
+        return None if row is None else _from_row(row)
+
+    def finish(self, tx: Transaction, job: Job) -> None:
+        """Remove a job in the transaction that holds its work.
+
+        Raises
+        ------
+        Problem
+            ``conflict`` when the job was taken over meanwhile: the work of this worker must not be saved then.
+        """
+        gone = tx.execute(
+            delete(jobs).where(
+                jobs.c.seq == job.seq,
+                jobs.c.status == "running",
+                jobs.c.worker == job.worker,
+                jobs.c.attempts == job.attempts,
+            )
+        )
+        if gone.rowcount != 1:
+            raise Problem(Category.CONFLICT, "the job was taken over by another worker")
+        tx.wake(CHANNEL)
+
+    def fail(self, tx: Transaction, job: Job, problem: Problem) -> bool:
+        """Put a job back for later or park it, as its problem asks; return whether it was parked."""
+        parked = must_park(job, problem)
+        now = self._clock.now()
+        state = {
+            "status": "parked" if parked else "waiting",
+            "scheduled_at": now + pause_after(job.attempts),
+            "attempts": job.attempts,
+            "worker": None,
+            "problem_category": str(problem.category),
+            "problem_detail": problem.detail,
+            "problem_diagnostics": self._cipher.seal(problem.diagnostics.encode(), job.id.encode()),
+            "changed_at": now,
+        }
+        tx.wake(CHANNEL)
+        mine = jobs.c.seq == job.seq, jobs.c.worker == job.worker, jobs.c.attempts == job.attempts
+        successor = None if parked else self._successor(tx, job)
+        if successor is not None:  # it will do this job's work: it inherits the pause, so that failing stays slow
+            tx.execute(delete(jobs).where(*mine))
+            tx.execute(update(jobs).where(jobs.c.seq == successor), state)
+        else:
+            tx.execute(update(jobs).where(*mine), state)
+        return parked
+
+    def replay(self, tx: Transaction, job_id: str) -> bool:
+        """Make a parked job due again, with a clean record; return whether there was one."""
+        row = tx.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.status == "parked")).first()
+        if row is None:
+            return False
+        self._put_back(tx, _from_row(row), attempts=0)
+        return True
+
+    def release(self, tx: Transaction, worker: str) -> int:
+        """Put back what a dead or stopping worker held; return how many jobs that were."""
+        held = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
+        for row in held:
+            self._put_back(tx, _from_row(row), attempts=row.attempts)
+        return len(held)
+
+    def next_due(self, connection: Connection) -> datetime | None:
+        """Return when the next waiting job becomes due."""
+        earliest = select(func.min(jobs.c.scheduled_at)).where(jobs.c.status == "waiting")
+        return connection.execute(earliest).scalar()
+
+    def listing(self, connection: Connection, status: str | None = None, limit: int = 200) -> list[Job]:
+        """Return jobs, oldest first, for a person to look at."""
+        wanted = select(jobs).order_by(jobs.c.seq).limit(limit)
+        if status is not None:
+            wanted = wanted.where(jobs.c.status == status)
+        return [_from_row(row) for row in connection.execute(wanted)]
+
+    def counts(self, connection: Connection) -> dict[str, int]:
+        """Return how many jobs there are in each status."""
+        grouped = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+        return {row[0]: row[1] for row in connection.execute(grouped)}
+
+    def _put_back(self, tx: Transaction, job: Job, *, attempts: int) -> None:
+        now = self._clock.now()
+        tx.wake(CHANNEL)
+        if self._successor(tx, job) is not None:  # the one that waits will read the same rows
+            tx.execute(delete(jobs).where(jobs.c.seq == job.seq))
+            return
+        state = {"status": "waiting", "worker": None, "attempts": attempts, "scheduled_at": now, "changed_at": now}
+        tx.execute(update(jobs).where(jobs.c.seq == job.seq), state)
+
+    @staticmethod
+    def _successor(tx: Transaction, job: Job) -> int | None:
+        if job.queueing_lock is None:
+            return None
+        found: int | None = tx.execute(_WAITING_WITH, {"wanted": job.queueing_lock}).scalar()
+        return found
+
+
+def must_park(job: Job, problem: Problem) -> bool:
+    """Tell whether a job that met ``problem`` waits for a person from now on (``kernel.errors.JOB_DECISION``)."""
+    decision = JOB_DECISION[problem.category]
+    if decision is Decision.RETRY_THEN_PARK:
+        return job.attempts >= FAULTS_BEFORE_PARKING
+    return decision is Decision.PARK
+
+
+def pause_after(attempts: int) -> timedelta:
+    """Return how long to wait after the ``attempts``-th failure: 1, 2, 4, … seconds, one minute at the most."""
+    return min(timedelta(seconds=2 ** min(attempts - 1, 10)), LONGEST_PAUSE)

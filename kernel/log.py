@@ -1,0 +1,64 @@
+"""The structured log: constant event names and identifiers that are not PHI.
+
+A log line is an event name from the source code and a few key-value pairs. Values that could carry PHI have no way
+in: only short scalars pass, and the text of an exception is never rendered, only its type and, for a
+:class:`~kernel.errors.Problem`, its category.
+"""
+
+import logging
+import sys
+from typing import Any, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+from kernel.errors import Problem
+
+LONGEST_VALUE = 200
+"""Longer strings are cut: a log line is never a copy of a message."""
+
+
+def _only_scalars(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    kept: dict[str, Any] = {}
+    for key, value in event.items():
+        if isinstance(value, Problem):
+            kept[key] = f"problem:{value.category}"
+        elif isinstance(value, BaseException):
+            kept[key] = type(value).__name__
+        elif value is None or isinstance(value, bool | int | float):
+            kept[key] = value
+        else:
+            kept[key] = str(value)[:LONGEST_VALUE]
+    return kept
+
+
+def configure_logging(*, level: str = "INFO", json: bool = True, stream: TextIO | None = None) -> None:
+    """Set up the process's log once, at the roof.
+
+    Parameters
+    ----------
+    level
+        Least severe level that is written.
+    json
+        One JSON object a line, for collectors; otherwise lines for a person at a terminal.
+    stream
+        Where to write; standard error by default.
+    """
+    renderer = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _only_scalars,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+    )
+    for library in ("pynetdicom", "pydicom", "sqlalchemy", "httpx", "uvicorn.access", "flwr"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
+def get_logger(name: str) -> FilteringBoundLogger:
+    """Return the logger of a module; ``name`` is its ``__name__``."""
+    return cast("FilteringBoundLogger", structlog.get_logger(source=name))

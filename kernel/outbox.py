@@ -1,0 +1,181 @@
+"""What must leave the house: per destination, in order, at least once, with an idempotency key.
+
+A delivery is a row of the same commit as the result it carries. One waiting ``deliver`` job per destination (written
+here, in that commit) drains its rows in order. A destination that is away keeps its rows waiting; a row that it
+refuses for good is parked where a person sees it, and those behind it go on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+
+from kernel.blobs import Cipher
+from kernel.clock import Clock, Ids
+from kernel.db import Transaction
+from kernel.errors import Problem
+from kernel.jobs import Jobs
+from kernel.tables import outbox
+
+STEP: Final = "deliver"
+"""The job step that drains a destination (``service.delivery``)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """Something to send."""
+
+    destination: str
+    idempotency_key: str
+    about: str
+    """The result's id."""
+    patient: str | None
+    """Whom it discloses, as a reference, for the audit."""
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedDelivery:
+    """A row of the outbox."""
+
+    seq: int
+    id: str
+    destination: str
+    idempotency_key: str
+    about: str
+    patient: str | None
+    status: str
+    attempts: int
+    receipt: str | None
+    problem: str | None
+    changed_at: datetime
+
+
+_KNOWN: Final = select(outbox.c.id).where(
+    outbox.c.destination == bindparam("wanted"), outbox.c.idempotency_key == bindparam("key")
+)
+_INSERT: Final = insert(outbox)
+
+
+class Outbox:
+    """The table of deliveries.
+
+    Parameters
+    ----------
+    clock, ids
+        Time and identity.
+    cipher
+        Seals the payloads.
+    jobs
+        Where the draining job is written.
+    """
+
+    def __init__(self, clock: Clock, ids: Ids, cipher: Cipher, jobs: Jobs) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._cipher = cipher
+        self._jobs = jobs
+
+    def add(self, tx: Transaction, delivery: Delivery) -> None:
+        """Queue a delivery in the transaction; one with a known idempotency key is there already."""
+        wanted = {"wanted": delivery.destination, "key": delivery.idempotency_key}
+        if tx.execute(_KNOWN, wanted).first() is not None:
+            return
+        identifier, now = self._ids.new(), self._clock.now()
+        tx.execute(
+            _INSERT,
+            {
+                "id": identifier,
+                "destination": delivery.destination,
+                "idempotency_key": delivery.idempotency_key,
+                "about": delivery.about,
+                "patient": delivery.patient,
+                "payload": self._cipher.seal(delivery.payload, identifier.encode()),
+                "status": "pending",
+                "attempts": 0,
+                "created_at": now,
+                "changed_at": now,
+            },
+        )
+        self.drain(tx, delivery.destination)
+
+    def drain(self, tx: Transaction, destination: str) -> None:
+        """Make sure a job that sends what waits for ``destination`` exists."""
+        key = f"{STEP}:{destination}"
+        self._jobs.enqueue(tx, STEP, {"destination": destination}, lock=key, queueing_lock=key)
+
+    def pending(self, connection: Connection, destination: str, limit: int = 64) -> list[QueuedDelivery]:
+        """Return what waits for ``destination``, in the order in which it must arrive."""
+        wanted = outbox.c.destination == destination, outbox.c.status == "pending"
+        return self._rows(connection, wanted, limit)
+
+    def about(self, connection: Connection, result: str) -> list[QueuedDelivery]:
+        """Return every delivery of one result."""
+        return self._rows(connection, (outbox.c.about == result,), 100)
+
+    def parked(self, connection: Connection) -> list[QueuedDelivery]:
+        """Return what destinations refused for good."""
+        return self._rows(connection, (outbox.c.status == "parked",), 200)
+
+    def payload(self, connection: Connection, identifier: str) -> bytes:
+        """Return what a delivery sends."""
+        sealed = connection.execute(select(outbox.c.payload).where(outbox.c.id == identifier)).scalar_one()
+        return self._cipher.open(sealed, identifier.encode())
+
+    def delivered(self, tx: Transaction, delivery: QueuedDelivery, receipt: str) -> None:
+        """Note that the destination has it."""
+        self._change(tx, delivery, status="delivered", receipt=receipt, problem_category=None, problem_detail=None)
+
+    def failed(self, tx: Transaction, delivery: QueuedDelivery, problem: Problem, *, park: bool) -> None:
+        """Note that an attempt failed; ``park`` takes the row out of the queue until a person replays it."""
+        self._change(
+            tx,
+            delivery,
+            status="parked" if park else "pending",
+            problem_category=str(problem.category),
+            problem_detail=problem.detail,
+        )
+
+    def replay(self, tx: Transaction, identifier: str) -> bool:
+        """Queue a parked delivery again; return whether there was one."""
+        row = tx.execute(select(outbox).where(outbox.c.id == identifier, outbox.c.status == "parked")).first()
+        if row is None:
+            return False
+        now = self._clock.now()
+        tx.execute(update(outbox).where(outbox.c.seq == row.seq), {"status": "pending", "changed_at": now})
+        self.drain(tx, row.destination)
+        return True
+
+    def counts(self, connection: Connection) -> dict[tuple[str, str], int]:
+        """Return how many deliveries there are per destination and status."""
+        grouped = select(outbox.c.destination, outbox.c.status, func.count()).group_by(
+            outbox.c.destination, outbox.c.status
+        )
+        return {(row[0], row[1]): row[2] for row in connection.execute(grouped)}
+
+    def _change(self, tx: Transaction, delivery: QueuedDelivery, **values: Any) -> None:
+        values |= {"attempts": outbox.c.attempts + 1, "changed_at": self._clock.now()}
+        tx.execute(update(outbox).where(outbox.c.seq == delivery.seq).values(**values))
+
+    @staticmethod
+    def _rows(connection: Connection, wanted: Sequence[Any], limit: int) -> list[QueuedDelivery]:
+        rows = connection.execute(select(outbox).where(*wanted).order_by(outbox.c.seq).limit(limit))
+        return [_queued(row) for row in rows]
+
+
+def _queued(row: Row[Any]) -> QueuedDelivery:
+    return QueuedDelivery(
+        seq=row.seq,
+        id=row.id,
+        destination=row.destination,
+        idempotency_key=row.idempotency_key,
+        about=row.about,
+        patient=row.patient,
+        status=row.status,
+        attempts=row.attempts,
+        receipt=row.receipt,
+        problem=row.problem_detail,
+        changed_at=row.changed_at,
+    )

@@ -1,0 +1,298 @@
+"""Every table of the house, in one place, for one database and one commit.
+
+SQLite and PostgreSQL get the same tables. Instants are stored as whole microseconds since 1970 in UTC, so that both
+databases sort and compare them alike and no time zone is ever guessed. Columns that hold messages as they arrived are
+sealed by the caller (see :class:`kernel.blobs.Cipher`).
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime, stored as microseconds since 1970-01-01T00:00:00Z; refuses naive ones."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Turn an aware datetime into microseconds."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "an instant needs a time zone"
+            raise ValueError(msg)
+        return (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """Turn microseconds into an aware datetime in UTC."""
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+metadata = MetaData()
+
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite hands out row numbers only for a column declared INTEGER PRIMARY KEY."""
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("source", Text, nullable=False, comment="who sent it: protocol and sender"),
+    Column("key", Text, nullable=False, comment="the sender's own identifier of the message (MSH-10)"),
+    Column("digest", Text, nullable=False, comment="keyed digest of the bytes: the same key with other bytes is news"),
+    Column("raw", LargeBinary, nullable=False, comment="the bytes as they came, sealed"),
+    Column("reply", LargeBinary, nullable=False, comment="the receipt that was sent, sealed"),
+    Column("received_at", Instant, nullable=False),
+    Column("state", Text, nullable=False, server_default="received", comment="received | done | parked"),
+    UniqueConstraint("source", "key", "digest"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("step", Text, nullable=False),
+    Column("payload", Text, nullable=False, comment="JSON; references, never PHI"),
+    Column("lock", Text, comment="jobs with the same lock run one at a time, in order"),
+    Column("queueing_lock", Text, comment="at most one job with this key waits"),
+    Column("scheduled_at", Instant, nullable=False),
+    Column("status", Text, nullable=False, comment="waiting | running | parked"),
+    Column("attempts", Integer, nullable=False),
+    Column("worker", Text),
+    Column("problem_category", Text),
+    Column("problem_detail", Text),
+    Column("problem_diagnostics", LargeBinary, comment="sealed: may hold PHI"),
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+)
+Index("jobs_due", jobs.c.status, jobs.c.scheduled_at, jobs.c.seq)
+Index("jobs_lock", jobs.c.lock, jobs.c.status, jobs.c.seq)
+Index(
+    "jobs_one_running",
+    jobs.c.lock,
+    unique=True,
+    sqlite_where=text("status = 'running'"),
+    postgresql_where=text("status = 'running'"),
+)
+Index(
+    "jobs_one_waiting",
+    jobs.c.queueing_lock,
+    unique=True,
+    sqlite_where=text("status = 'waiting'"),
+    postgresql_where=text("status = 'waiting'"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("heartbeat_at", Instant, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("destination", Text, nullable=False),
+    Column("idempotency_key", Text, nullable=False, comment="the same key is never sent as two different things"),
+    Column("about", Text, nullable=False, comment="the result this carries"),
+    Column("patient", Text, comment="reference of the patient it discloses"),
+    Column("payload", LargeBinary, nullable=False, comment="what is sent, sealed"),
+    Column("status", Text, nullable=False, comment="pending | delivered | parked"),
+    Column("attempts", Integer, nullable=False),
+    Column("receipt", Text, comment="what the destination answered; never PHI"),
+    Column("problem_category", Text),
+    Column("problem_detail", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    UniqueConstraint("destination", "idempotency_key"),
+)
+Index("outbox_pending", outbox.c.destination, outbox.c.status, outbox.c.seq)
+Index("outbox_about", outbox.c.about)
+
+resource_versions = Table(
+    "resource_versions",
+    metadata,
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("last_updated", Instant, nullable=False),
+    Column("method", Text, nullable=False, comment="POST | PUT | DELETE: what made this version"),
+    Column("content", LargeBinary, comment="the JSON as it is served; none for a deletion"),
+    PrimaryKeyConstraint("type", "id", "version"),
+)
+
+resource_heads = Table(
+    "resource_heads",
+    metadata,
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+    Column("last_updated", Instant, nullable=False),
+    PrimaryKeyConstraint("type", "id"),
+)
+Index("resource_heads_recent", resource_heads.c.type, resource_heads.c.last_updated)
+
+resource_index = Table(
+    "resource_index",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("param", Text, nullable=False),
+    Column("system", Text, comment="of a token"),
+    Column("value", Text, comment="code, reference, or string folded to lower case"),
+    Column("low", Double, comment="start of a date (seconds since 1970) or a number"),
+    Column("high", Double, comment="end of a date or a number"),
+)
+Index("resource_index_value", resource_index.c.type, resource_index.c.param, resource_index.c.value)
+Index("resource_index_range", resource_index.c.type, resource_index.c.param, resource_index.c.low)
+Index("resource_index_owner", resource_index.c.type, resource_index.c.id)
+
+results = Table(
+    "results",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True, comment="hash of model, version, digest and input versions"),
+    Column("model", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="of the model when it spoke: shadow | active"),
+    Column("kind", Text, nullable=False, comment="prediction | declined | failed | stopped"),
+    Column("summary", Text, nullable=False, comment="one line for a person, no PHI"),
+    Column("subject", Text, nullable=False, comment="reference of the patient"),
+    Column("study", Text, comment="StudyInstanceUID, for an imaging result"),
+    Column("resources", Text, nullable=False, comment="JSON list of the versioned references that were written"),
+    Column("inputs", Text, nullable=False, comment="JSON list of the versioned inputs"),
+    Column("image", Text, comment="blob address of the image as the model saw it (PNG)"),
+    Column("heat_map", Text, comment="blob address of the heat map over the image (PNG)"),
+    Column("at", Instant, nullable=False),
+)
+Index("results_subject", results.c.subject, results.c.model)
+Index("results_study", results.c.study, results.c.model)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("status", Text, nullable=False, comment="shadow | active | retired"),
+    Column("stopped", Boolean, nullable=False),
+    Column("stop_reason", Text),
+    Column("folder", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("intended_use", Text, nullable=False),
+    Column("added_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    PrimaryKeyConstraint("name", "version"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="0, 1, 2, … without gaps"),
+    Column("id", Text, nullable=False, unique=True),
+    Column("recorded", Instant, nullable=False),
+    Column("leaf", LargeBinary, nullable=False, comment="SHA-256(0x00 || event), RFC 9162 section 2.1"),
+    Column("event", LargeBinary, nullable=False, comment="the AuditEvent's JSON"),
+    Column("action", Text, nullable=False),
+    Column("patient", Text),
+    Column("entity", Text),
+)
+Index("audit_log_patient", audit_log.c.patient, audit_log.c.seq)
+Index("audit_log_entity", audit_log.c.entity, audit_log.c.seq)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("peaks", LargeBinary, nullable=False, comment="roots of the perfect subtrees, left to right, 32 bytes each"),
+    Column("seal", LargeBinary, nullable=False, comment="keyed digest of size and peaks"),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("signed_at", Instant, nullable=False),
+    Column("signature", LargeBinary, nullable=False, comment="Ed25519 over the checkpoint's text"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("SOPInstanceUID", Text, primary_key=True),
+    Column("SOPClassUID", Text, nullable=False),
+    Column("StudyInstanceUID", Text, nullable=False),
+    Column("SeriesInstanceUID", Text, nullable=False),
+    Column("Modality", Text),
+    Column("TransferSyntaxUID", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("calling_ae", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+)
+Index("instances_study", instances.c.StudyInstanceUID)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("StudyInstanceUID", Text, primary_key=True),
+    Column("revision", Integer, nullable=False, comment="0 while incomplete; a late instance opens the next one"),
+    Column("instances", Integer, nullable=False, comment="how many the newest revision holds"),
+    Column("last_received_at", Instant, nullable=False),
+    Column("completed_at", Instant),
+)
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("association", Text, nullable=False),
+    Column("StudyInstanceUID", Text, nullable=False),
+    Column("door", Text, nullable=False, comment="the DICOM door that holds it open"),
+    Column("seen_at", Instant, nullable=False),
+    PrimaryKeyConstraint("association", "StudyInstanceUID"),
+)
+Index("associations_study", associations.c.StudyInstanceUID)
+
+federated_rounds = Table(
+    "federated_rounds",
+    metadata,
+    Column("run", Text, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    Column("record", Text, nullable=False, comment="JSON: sites, sizes, metrics, digest of the weights"),
+    PrimaryKeyConstraint("run", "round"),
+)

@@ -1,0 +1,66 @@
+"""Blobs: content-addressed, durable when put returns, refused honestly when the disk refuses."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from kernel.blobs import Blobs
+from kernel.errors import Category, Problem
+from kernel.testing import PlainCipher
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    return Blobs(tmp_path / "blobs", PlainCipher())
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+
+
+def test_equal_content_has_one_address_and_one_file(blobs: Blobs, tmp_path: Path) -> None:
+    assert blobs.put(b"x" * 1000) == blobs.put(b"x" * 1000)
+    assert len(files(tmp_path)) == 1
+
+
+def test_what_was_put_is_got(blobs: Blobs) -> None:
+    assert blobs.get(blobs.put(b"\x00\xff")) == b"\x00\xff"
+
+
+def test_file_and_folders_are_synced_before_put_returns(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def spy(handle: int) -> None:
+        target = Path(f"/proc/self/fd/{handle}").readlink()
+        synced.append("folder" if target.is_dir() else "file")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    blobs.put(b"x")
+    assert synced == ["folder", "file", "folder"]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "fdopen"])
+def test_a_disk_that_refuses_is_told_and_leaves_no_rubbish(
+    broken: str, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs.put(b"first")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, broken, refuse)
+    with pytest.raises(Problem) as refused:
+        blobs.put(b"second")
+    assert refused.value.category is Category.UNAVAILABLE
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("address", ["../../etc/passwd", "0" * 63, "G" * 64, "0" * 64])
+def test_an_address_that_is_none_is_not_found(blobs: Blobs, address: str) -> None:
+    with pytest.raises(Problem) as missing:
+        blobs.get(address)
+    assert missing.value.category is Category.NOT_FOUND

@@ -1,0 +1,299 @@
+"""Jobs: durable, in order per lock, debounced per queueing lock, retried, parked with the reason, taken over."""
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from kernel.db import Database, Transaction
+from kernel.errors import Category, Problem
+from kernel.jobs import FAULTS_BEFORE_PARKING, Job, Jobs, pause_after
+from kernel.tables import jobs as jobs_table
+from kernel.tables import workers
+from kernel.testing import FakeClock, PlainCipher, SequenceIds
+from kernel.worker import Commit, Worker
+
+
+@pytest.fixture
+def jobs(clock: FakeClock, ids: SequenceIds) -> Jobs:
+    return Jobs(clock, ids, PlainCipher())
+
+
+def nothing(tx: Transaction) -> None:
+    pass
+
+
+def waiting(database: Database) -> int:
+    with database.read() as connection:
+        return connection.execute(select(func.count()).select_from(jobs_table)).scalar_one()
+
+
+def only(database: Database, jobs: Jobs) -> Job:
+    with database.read() as connection:
+        (job,) = jobs.listing(connection)
+    return job
+
+
+@pytest.fixture
+def worker_for(database: Database, jobs: Jobs, clock: FakeClock, ids: SequenceIds) -> Callable[..., Worker]:
+    return lambda **steps: Worker(database, jobs, steps, clock, ids, threads=1)
+
+
+def test_a_job_exists_only_if_its_transaction_commits(database: Database, jobs: Jobs) -> None:
+    def spoilt(tx: Transaction) -> None:
+        jobs.enqueue(tx, "step", {})
+        raise Problem(Category.INCORRECT, "no")
+
+    with pytest.raises(Problem):
+        database.write(spoilt)
+    assert jobs.claim(database, "w") is None
+
+
+def test_a_step_s_commit_and_its_completion_are_one(database: Database, jobs: Jobs, worker_for) -> None:
+    database.write(lambda tx: jobs.enqueue(tx, "step", {"n": 1}))
+
+    def step(job: Job) -> Commit:
+        def commit(tx: Transaction) -> None:
+            assert tx.execute(select(func.count()).select_from(jobs_table)).scalar_one() == 0
+            jobs.enqueue(tx, "next", {"n": job.payload["n"] + 1})
+
+        return commit
+
+    assert worker_for(step=step).run_one()
+    assert only(database, jobs).payload == {"n": 2}
+
+
+def test_jobs_with_one_lock_run_one_at_a_time_in_order(database: Database, jobs: Jobs) -> None:
+    for number in range(2):
+        database.write(lambda tx, number=number: jobs.enqueue(tx, "step", {"n": number}, lock="patient"))
+    first = jobs.claim(database, "w")
+    assert first is not None
+    assert first.payload == {"n": 0}
+    assert jobs.claim(database, "w") is None
+    database.write(lambda tx: jobs.finish(tx, first))
+    second = jobs.claim(database, "w")
+    assert second is not None
+    assert second.payload == {"n": 1}
+
+
+def test_a_job_in_its_pause_keeps_its_place_before_those_with_the_same_lock(
+    database: Database, jobs: Jobs, clock: FakeClock
+) -> None:
+    for number in range(2):
+        database.write(lambda tx, number=number: jobs.enqueue(tx, "step", {"n": number}, lock="patient"))
+    first = jobs.claim(database, "w")
+    assert first is not None
+    database.write(lambda tx: jobs.fail(tx, first, Problem(Category.UNAVAILABLE, "away")))
+    assert jobs.claim(database, "w") is None
+    clock.advance(1)
+    again = jobs.claim(database, "w")
+    assert again is not None
+    assert again.payload == {"n": 0}
+
+
+def test_only_one_job_waits_per_queueing_lock_and_postpone_pushes_it_back(
+    database: Database, jobs: Jobs, clock: FakeClock
+) -> None:
+    for quiet in (30, 60):
+        later = clock.now() + timedelta(seconds=quiet)
+        database.write(
+            lambda tx, later=later: jobs.enqueue(
+                tx, "study", {}, queueing_lock="study:1", scheduled_at=later, postpone=True
+            )
+        )
+    clock.advance(59)
+    assert jobs.claim(database, "w") is None
+    clock.advance(1)
+    assert jobs.claim(database, "w") is not None
+    assert jobs.claim(database, "w") is None
+
+
+def test_a_job_may_wait_while_its_like_runs(database: Database, jobs: Jobs) -> None:
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="l", queueing_lock="q"))
+    running = jobs.claim(database, "w")
+    assert running is not None
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="l", queueing_lock="q"))
+    assert waiting(database) == 2
+    database.write(lambda tx: jobs.finish(tx, running))
+    assert jobs.claim(database, "w") is not None
+
+
+@pytest.mark.parametrize("category", [Category.UNAVAILABLE, Category.BUSY, Category.INTERRUPTED])
+def test_what_waiting_can_mend_is_retried_for_ever_with_growing_pauses(
+    category: Category, database: Database, jobs: Jobs, clock: FakeClock, worker_for
+) -> None:
+    def step(job: Job) -> Commit:
+        raise Problem(category, "later")
+
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    worker = worker_for(step=step)
+    for attempt in range(1, 12):
+        assert worker.run_one()
+        job = only(database, jobs)
+        assert (job.status, job.attempts) == ("waiting", attempt)
+        assert job.scheduled_at - clock.now() == pause_after(attempt)
+        assert not worker.run_one()
+        clock.advance(60)
+    assert pause_after(1) == timedelta(seconds=1)
+    assert pause_after(12) == timedelta(seconds=60)
+
+
+@pytest.mark.parametrize(
+    "category",
+    [Category.INCORRECT, Category.NOT_FOUND, Category.CONFLICT, Category.FORBIDDEN, Category.UNSUPPORTED],
+)
+def test_what_waiting_cannot_mend_is_parked_at_once_with_the_reason(
+    category: Category, database: Database, jobs: Jobs, worker_for
+) -> None:
+    def step(job: Job) -> Commit:
+        raise Problem(category, "PID-3 is empty", diagnostics="secret")
+
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    worker_for(step=step).run_one()
+    job = only(database, jobs)
+    assert job.status == "parked"
+    assert job.problem is not None
+    assert (job.problem.category, job.problem.detail, job.problem.diagnostics) == (category, "PID-3 is empty", "")
+
+
+def test_a_broken_step_is_tried_again_and_then_parked_and_a_person_can_replay_it(
+    database: Database, jobs: Jobs, clock: FakeClock, worker_for
+) -> None:
+    broken = True
+
+    def step(job: Job) -> Commit:
+        if broken:
+            raise ZeroDivisionError
+        return nothing
+
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    worker = worker_for(step=step)
+    for _ in range(FAULTS_BEFORE_PARKING):
+        worker.run_one()
+        clock.advance(60)
+    parked = only(database, jobs)
+    assert parked.status == "parked"
+    broken = False
+    assert database.write(lambda tx: jobs.replay(tx, parked.id))
+    assert worker.run_one()
+    assert waiting(database) == 0
+
+
+def test_an_unknown_step_is_parked(database: Database, jobs: Jobs, worker_for) -> None:
+    database.write(lambda tx: jobs.enqueue(tx, "nonsense", {}))
+    worker_for().run_one()
+    assert only(database, jobs).status == "parked"
+
+
+def test_a_failing_job_hands_its_pause_to_the_one_that_waits_behind_it(
+    database: Database, jobs: Jobs, clock: FakeClock
+) -> None:
+    database.write(lambda tx: jobs.enqueue(tx, "deliver", {}, lock="d", queueing_lock="d"))
+    running = jobs.claim(database, "w")
+    assert running is not None
+    database.write(lambda tx: jobs.enqueue(tx, "deliver", {}, lock="d", queueing_lock="d"))
+    database.write(lambda tx: jobs.fail(tx, running, Problem(Category.UNAVAILABLE, "away")))
+    assert only(database, jobs).attempts == 1
+    assert jobs.claim(database, "w") is None
+    clock.advance(1)
+    assert jobs.claim(database, "w") is not None
+
+
+def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
+    database: Database, jobs: Jobs, clock: FakeClock, worker_for
+) -> None:
+    import socket
+
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    row = {"id": "dead", "host": socket.gethostname(), "pid": child, "heartbeat_at": clock.now()}
+    database.write(lambda tx: tx.execute(insert(workers), row))
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    assert jobs.claim(database, "dead") is not None
+    worker = worker_for(step=lambda job: nothing)
+    database.write(worker._enter)
+    assert worker.run_one()
+    assert waiting(database) == 0
+
+
+def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbeat(
+    database: Database, jobs: Jobs, clock: FakeClock, worker_for
+) -> None:
+    row = {"id": "far", "host": "another-host", "pid": 1, "heartbeat_at": clock.now()}
+    database.write(lambda tx: tx.execute(insert(workers), row))
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    slow = jobs.claim(database, "far")
+    assert slow is not None
+    worker = worker_for(step=lambda job: nothing)
+    database.write(worker._enter)
+    assert not worker.run_one()
+    clock.advance(31)
+    database.write(worker._sign_of_life)
+    assert worker.run_one()
+    with pytest.raises(Problem, match="taken over"):  # and the slow one can no longer save what it did
+        database.write(lambda tx: jobs.finish(tx, slow))
+
+
+def test_a_stopping_worker_finishes_what_it_holds(database: Database, jobs: Jobs, clock, ids) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def step(job: Job) -> Commit:
+        begun.set()
+        go.wait(10)
+        return nothing
+
+    worker = Worker(database, jobs, {"step": step}, clock, ids, threads=2)
+    worker.start()
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    assert begun.wait(10)
+    stopper = threading.Thread(target=worker.stop)
+    stopper.start()
+    go.set()
+    stopper.join(10)
+    assert waiting(database) == 0
+    with database.read() as connection:
+        assert connection.execute(select(workers)).all() == []
+
+
+def test_a_worker_is_woken_by_the_commit_that_enqueues(database: Database, jobs: Jobs, clock, ids) -> None:
+    """No polling: the worker would sleep for its heartbeat, and is there well before."""
+    done = threading.Event()
+
+    def step(job: Job) -> Commit:
+        return lambda tx: done.set()
+
+    worker = Worker(database, jobs, {"step": step}, clock, ids, threads=1)
+    worker.start()
+    try:
+        database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+        assert done.wait(3)
+    finally:
+        worker.stop()
+
+
+def test_many_workers_do_each_job_exactly_once(database: Database, jobs: Jobs, clock, ids) -> None:
+    done: list[int] = []
+    all_done = threading.Event()
+
+    def step(job: Job) -> Commit:
+        done.append(job.payload["n"])
+        if len(done) == 60:
+            all_done.set()
+        return nothing
+
+    pool = [Worker(database, jobs, {"step": step}, clock, ids, threads=3) for _ in range(2)]
+    for worker in pool:
+        worker.start()
+    for number in range(60):
+        database.write(lambda tx, n=number: jobs.enqueue(tx, "step", {"n": n}, lock=f"lock-{n % 5}"))
+    assert all_done.wait(30)
+    for worker in pool:
+        worker.stop()
+    assert sorted(done) == list(range(60))
+    for lock in range(5):
+        assert [n for n in done if n % 5 == lock] == list(range(lock, 60, 5))
