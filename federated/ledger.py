@@ -1,0 +1,140 @@
+"""The ledger: what every round of a federation exchanged and made, written once and for good.
+
+A round is a row of ``federated_rounds``, a FHIR R4 Provenance (https://hl7.org/fhir/R4/provenance.html) that names the
+weights by digest and the sites that took part, and an AuditEvent, all in one commit.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import insert
+
+from federated.server_app import RoundReport, SiteReport
+from kernel.clock import Clock
+from kernel.db import Transaction
+from kernel.tables import federated_rounds
+from privacy import balp
+from privacy.audit import AuditLog
+
+Resource: TypeAlias = dict[str, Any]
+
+WEIGHTS: Final = "urn:ausculta:weights:sha256"
+"""Identifier system of parameters; the value is their SHA-256."""
+SITE: Final = "urn:ausculta:federated:site"
+"""Identifier system of the sites of a federation."""
+
+_PARTICIPANT: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+_OPERATION: Final = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
+
+
+class Ledger:
+    """Writes rounds.
+
+    Parameters
+    ----------
+    audit
+        Where the AuditEvents go.
+    clock
+        When a round was recorded.
+    store_resource
+        Stores a FHIR resource in the transaction.
+    access
+        Who runs the federation.
+    """
+
+    def __init__(
+        self,
+        audit: AuditLog,
+        clock: Clock,
+        store_resource: Callable[[Transaction, Resource], object],
+        access: balp.Access,
+    ) -> None:
+        self._audit = audit
+        self._clock = clock
+        self._store_resource = store_resource
+        self._access = access
+
+    def record(self, tx: Transaction, run: str, report: RoundReport) -> None:
+        """Write one round.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in; a round that is already there makes it fail.
+        run
+            The run's id.
+        report
+            What happened.
+        """
+        at = self._clock.now()
+        row = {"run": run, "round": report.round, "recorded_at": at, "record": json.dumps(as_json(report))}
+        tx.execute(insert(federated_rounds), row)
+        self._store_resource(tx, provenance(run, report, server=self._access.server, at=at))
+        entity = f"urn:ausculta:federated:{run}:{report.round}"
+        event = balp.administered(self._access, command="federated-round-recorded", entity=entity, at=at)
+        self._audit.record(tx, event)
+
+
+def as_json(report: RoundReport) -> dict[str, Any]:
+    """Return a round as the ledger's row keeps it."""
+    return {
+        "kind": report.kind,
+        "digest": report.digest,
+        "previous": report.previous,
+        "sites": [_site(site) for site in report.sites],
+    }
+
+
+def provenance(run: str, report: RoundReport, *, server: str, at: datetime) -> Resource:
+    """Tell in FHIR how a round's parameters came to be.
+
+    Parameters
+    ----------
+    run
+        The run's id, a legal part of a FHIR id.
+    report
+        What happened.
+    server
+        Who led the round.
+    at
+        When; aware.
+    """
+    recorded = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    operation = "CREATE" if report.previous is None else "UPDATE"
+    resource: Resource = {
+        "resourceType": "Provenance",
+        "id": f"federated-{run}-{report.round}",
+        "target": [_weights(report.digest, f"after round {report.round} ({report.kind})")],
+        "occurredDateTime": recorded,
+        "recorded": recorded,
+        "activity": {"coding": [{"system": _OPERATION, "code": operation}]},
+        "agent": [
+            _agent("assembler", {"value": server}),
+            *(_agent("performer", {"system": SITE, "value": site.site}) for site in report.sites),
+        ],
+    }
+    if report.previous is not None:
+        resource["entity"] = [{"role": "revision", "what": _weights(report.previous, "before the round")}]
+    return resource
+
+
+def _site(site: SiteReport) -> dict[str, Any]:
+    return {
+        "site": site.site,
+        "examples": site.examples,
+        "test_positives": site.alone.positives,
+        "test_negatives": site.alone.negatives,
+        "meaningful": site.alone.meaningful,
+        "auc": site.federated.auc if site.federated else None,
+        "auc_alone": site.alone.auc,
+    }
+
+
+def _weights(digest: str, display: str) -> dict[str, Any]:
+    return {"identifier": {"system": WEIGHTS, "value": digest}, "display": f"federated parameters {display}"}
+
+
+def _agent(role: str, identifier: dict[str, str]) -> dict[str, Any]:
+    return {"type": {"coding": [{"system": _PARTICIPANT, "code": role}]}, "who": {"identifier": identifier}}

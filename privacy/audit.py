@@ -1,0 +1,256 @@
+"""The audit log: what was done, written in the same commit as the deed, in an order that cannot be changed unseen.
+
+Each event is a leaf of an RFC 9162 Merkle tree (:mod:`privacy.merkle`). One row holds the head: the tree's size and
+peaks under a keyed seal, so an event costs one hash or two, never a walk over the log. From time to time the head is
+signed (Ed25519) as a *checkpoint*, kept in the database and appended to a file beside it. A copy of that file kept
+elsewhere is what holds against somebody with both the database and the key file: nothing on this host can.
+"""
+
+import hashlib
+import hmac
+import os
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from kernel.clock import Clock, Ids
+from kernel.db import Transaction
+from kernel.errors import Category, Problem
+from kernel.tables import audit_checkpoints, audit_head, audit_log
+from privacy import merkle
+from privacy.keys import KeyRing
+
+ORIGIN: Final = "ausculta/audit/1"
+"""First line of what a checkpoint signs."""
+
+_HASH: Final = 32
+_ROW: Final = 1
+
+_READ_HEAD: Final = select(audit_head.c.size, audit_head.c.peaks, audit_head.c.seal).where(audit_head.c.one == _ROW)
+_FIRST_HEAD: Final = insert(audit_head)
+_NEXT_HEAD: Final = (
+    update(audit_head)
+    .where(audit_head.c.one == _ROW)
+    .values(size=bindparam("size"), peaks=bindparam("peaks"), seal=bindparam("seal"))
+)
+_ADD: Final = insert(audit_log)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """How far the log has come."""
+
+    size: int
+    peaks: tuple[bytes, ...]
+
+    @property
+    def root(self) -> bytes:
+        """Root of the tree."""
+        return merkle.root_of_peaks(self.peaks)
+
+    def sealed_by(self, key: bytes) -> bytes:
+        """Return the keyed digest (HMAC-SHA256) of size and peaks."""
+        return hmac.digest(key, self.size.to_bytes(8, "big") + b"".join(self.peaks), hashlib.sha256)
+
+
+EMPTY: Final = Head(size=0, peaks=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A signed statement: at this time the log had this many events under this root."""
+
+    size: int
+    root: bytes
+    at: datetime
+    signature: bytes
+
+    def text(self) -> bytes:
+        """Return what the signature is over, four lines."""
+        return statement(self.size, self.root, self.at)
+
+    def line(self) -> bytes:
+        """Return the checkpoint as one line of JSON."""
+        told = {
+            "origin": ORIGIN,
+            "size": self.size,
+            "root": b64encode(self.root).decode(),
+            "at": self.at.astimezone(UTC).isoformat(),
+            "signature": b64encode(self.signature).decode(),
+        }
+        return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "Checkpoint":
+        """Read what :meth:`line` wrote; raises ``ValueError`` when it is something else."""
+        try:
+            told = orjson.loads(line)
+            return cls(
+                size=int(told["size"]),
+                root=b64decode(told["root"], validate=True),
+                at=datetime.fromisoformat(told["at"]),
+                signature=b64decode(told["signature"], validate=True),
+            )
+        except (KeyError, TypeError) as failure:
+            raise ValueError("not a checkpoint") from failure
+
+
+class AuditLog:
+    """Writes events; reading and checking them is :mod:`privacy.verify`.
+
+    Parameters
+    ----------
+    keys
+        Give the seal's and the signature's keys.
+    clock
+        When an event was recorded.
+    ids
+        Names for the events.
+    """
+
+    def __init__(self, keys: KeyRing, clock: Clock, ids: Ids) -> None:
+        self._seal_key = keys.derive("audit-seal")
+        self._signing_key = keys.signing_key()
+        self._clock = clock
+        self._ids = ids
+
+    def record(self, tx: Transaction, event: Mapping[str, Any]) -> str:
+        """Write one event in the caller's transaction.
+
+        Parameters
+        ----------
+        tx
+            The transaction that also holds what the event tells of.
+        event
+            From :mod:`privacy.balp`; without ``id``.
+
+        Returns
+        -------
+        str
+            The event's id.
+
+        Raises
+        ------
+        Problem
+            ``fault`` when the head was altered: nothing more is recorded, hence nothing more is done, on top of it.
+        """
+        (written,) = self.record_all(tx, (event,))
+        return written
+
+    def record_all(self, tx: Transaction, events: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Write several events with one update of the head; as :meth:`record` for each."""
+        if not events:
+            return []
+        tx.lock("audit")
+        head = read_head(tx.connection, self._seal_key)
+        size, peaks = head.size, head.peaks
+        recorded = self._clock.now()
+        rows = []
+        for event in events:
+            name = self._ids.new()
+            content = orjson.dumps({"resourceType": "AuditEvent", "id": name, **event})
+            leaf = merkle.leaf_hash(content)
+            patient, entity = concerned(event)
+            rows.append(
+                {
+                    "seq": size,
+                    "id": name,
+                    "recorded": recorded,
+                    "leaf": leaf,
+                    "event": content,
+                    "action": event["action"],
+                    "patient": patient,
+                    "entity": entity,
+                }
+            )
+            peaks = merkle.append(size, peaks, leaf)
+            size += 1
+        tx.execute(_ADD, rows if len(rows) > 1 else rows[0])
+        self._write_head(tx, Head(size=size, peaks=peaks), first=head.size == 0)
+        return [row["id"] for row in rows]
+
+    def checkpoint(self, tx: Transaction) -> Checkpoint | None:
+        """Sign how far the log has come.
+
+        The caller appends the result to the file (:func:`append_checkpoint`) once the transaction is durable.
+
+        Returns
+        -------
+        Checkpoint or None
+            None when nothing was recorded since the last one.
+        """
+        tx.lock("audit")
+        head = read_head(tx.connection, self._seal_key)
+        signed = tx.execute(select(audit_checkpoints.c.size).where(audit_checkpoints.c.size == head.size)).first()
+        if head.size == 0 or signed is not None:
+            return None
+        at = self._clock.now()
+        signature = self._signing_key.sign(statement(head.size, head.root, at))
+        checkpoint = Checkpoint(size=head.size, root=head.root, at=at, signature=signature)
+        row = {"size": head.size, "root": head.root, "signed_at": at, "signature": signature}
+        tx.execute(insert(audit_checkpoints), row)
+        return checkpoint
+
+    def _write_head(self, tx: Transaction, head: Head, *, first: bool) -> None:
+        row = {"size": head.size, "peaks": b"".join(head.peaks), "seal": head.sealed_by(self._seal_key)}
+        if first:
+            tx.execute(_FIRST_HEAD, {"one": _ROW, **row})
+        else:
+            tx.execute(_NEXT_HEAD, row)
+
+
+def read_head(connection: Connection, seal_key: bytes) -> Head:
+    """Read the head and check its seal.
+
+    Raises
+    ------
+    Problem
+        ``fault`` when it was altered.
+    """
+    row = connection.execute(_READ_HEAD).first()
+    if row is None:
+        return EMPTY
+    size, joined, seal = row
+    head = Head(size=size, peaks=tuple(joined[at : at + _HASH] for at in range(0, len(joined), _HASH)))
+    if not hmac.compare_digest(seal, head.sealed_by(seal_key)):
+        raise Problem(Category.FAULT, "the audit log's head was altered")
+    return head
+
+
+def statement(size: int, root: bytes, at: datetime) -> bytes:
+    """Return the text that a checkpoint signs: origin, size, root (base64) and time, a line each."""
+    when = at.astimezone(UTC).isoformat()
+    return f"{ORIGIN}\n{size}\n{b64encode(root).decode()}\n{when}\n".encode()
+
+
+def append_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Add a checkpoint to the file, durably; a line that a crash left unfinished is replaced."""
+    with path.open("ab+") as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - 4096))
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(length - len(tail) + tail.rfind(b"\n") + 1)
+        file.write(checkpoint.line())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def concerned(event: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Find the patient and the object (audit-entity-type 1 and 2) for the columns that one searches by."""
+    patient = entity = None
+    for entry in event.get("entity", ()):
+        what = entry.get("what", {})
+        named = what.get("reference") or what.get("identifier", {}).get("value")
+        match entry["type"]["code"]:
+            case "1":
+                patient = named
+            case "2":
+                entity = named
+    return patient, entity

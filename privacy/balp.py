@@ -1,0 +1,341 @@
+"""Audit events in the shape of IHE Basic Audit Log Patterns (BALP 1.1), as FHIR R4 AuditEvent dicts.
+
+One pure function an act: it takes who asked (:class:`Access`), what was touched and when, and returns a plain dict for
+:meth:`privacy.audit.AuditLog.record`. Entities are versioned references or URNs, never names, and no free text comes
+from a patient's record. An event claims a BALP profile only when everything which that profile requires is known: the
+network addresses of both sides always, the patient where the profile is a patient's. The profiles describe success
+alone, so :func:`failed` takes the claim away.
+
+IHE ITI BALP: https://profiles.ihe.net/ITI/BALP. FHIR R4: https://hl7.org/fhir/R4/auditevent.html.
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias
+
+from kernel.errors import Category, Problem
+
+Event: TypeAlias = dict[str, Any]
+"""An AuditEvent as JSON; parts of it are shared between events, so it is to be copied, not altered in place."""
+
+_PROFILES: Final = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
+_DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
+_PARTICIPANT: Final = "http://terminology.hl7.org/CodeSystem/provenance-participant-type"
+_INTERACTION: Final = "http://hl7.org/fhir/restful-interaction"
+_LIFECYCLE: Final = "http://terminology.hl7.org/CodeSystem/iso-21089-lifecycle"
+_ENTITY_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
+_ROLE: Final = "http://terminology.hl7.org/CodeSystem/object-role"
+_URI: Final = "urn:ietf:rfc:3986"
+COMMAND: Final = "urn:ausculta:command"
+"""Code system of :func:`administered`'s subtypes."""
+
+_REST: Final = {
+    "system": "http://terminology.hl7.org/CodeSystem/audit-event-type",
+    "code": "rest",
+    "display": "Restful Operation",
+}
+_EXPORT: Final = {"system": _DCM, "code": "110106", "display": "Export"}
+_IMPORT: Final = {"system": _DCM, "code": "110107", "display": "Import"}
+_ACTIVITY: Final = {"system": _DCM, "code": "110100", "display": "Application Activity"}
+_DISCLOSE: Final = {"system": _LIFECYCLE, "code": "disclose", "display": "Disclose Record Lifecycle Event"}
+
+_SOURCE: Final = {"coding": [{"system": _DCM, "code": "110153", "display": "Source Role ID"}]}
+_DESTINATION: Final = {"coding": [{"system": _DCM, "code": "110152", "display": "Destination Role ID"}]}
+_APPLICATION: Final = {"coding": [{"system": _DCM, "code": "110150", "display": "Application"}]}
+_CUSTODIAN: Final = {"coding": [{"system": _PARTICIPANT, "code": "custodian", "display": "Custodian"}]}
+
+_PERSON: Final = {"system": _ENTITY_TYPE, "code": "1", "display": "Person"}
+_OBJECT: Final = {"system": _ENTITY_TYPE, "code": "2", "display": "System Object"}
+_REQUEST: Final = {
+    "system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType",
+    "code": "XrequestId",
+}
+_PATIENT: Final = {"system": _ROLE, "code": "1", "display": "Patient"}
+_REPORT: Final = {"system": _ROLE, "code": "3", "display": "Report"}
+_DOMAIN_RESOURCE: Final = {"system": _ROLE, "code": "4", "display": "Domain Resource"}
+_QUERY: Final = {"system": _ROLE, "code": "24", "display": "Query"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who is at the door, as the connection and the credentials tell."""
+
+    #: Client id, AE title, HL7 application, or the person who gave a command.
+    client: str
+    #: Address of the peer; empty when there is no connection.
+    client_address: str
+    #: What this server calls itself.
+    server: str = "Ausculta"
+    #: ``X-Request-Id``, or what stands for it at the other doors.
+    request_id: str = ""
+    #: Address at which the peer reached this server.
+    server_address: str = ""
+
+
+def created(access: Access, *, entity: str | None, patient: str | None, at: datetime) -> Event:
+    """Tell that a resource was created (BALP Create, PatientCreate).
+
+    Parameters
+    ----------
+    access
+        Who did it.
+    entity
+        Versioned reference (``Observation/1/_history/1``), or a URN for what is not a FHIR resource; None when a
+        failure left nothing to name.
+    patient
+        Reference of the patient concerned (``Patient/…``), where there is one.
+    at
+        When; aware.
+
+    Returns
+    -------
+    Event
+        An AuditEvent without ``id``, which the log assigns.
+    """
+    event = _rest(_interaction("create"), "C", at)
+    return _finish(event, access, _written(access), _data(entity, patient), _name("Create", entity, patient))
+
+
+def updated(
+    access: Access,
+    *,
+    entity: str | None,
+    patient: str | None,
+    at: datetime,
+    interaction: Literal["update", "patch"] = "update",
+) -> Event:
+    """Tell that a resource was changed (BALP Update, PatientUpdate); parameters as for :func:`created`."""
+    event = _rest(_interaction(interaction), "U", at)
+    return _finish(event, access, _written(access), _data(entity, patient), _name("Update", entity, patient))
+
+
+def deleted(access: Access, *, entity: str | None, patient: str | None, at: datetime) -> Event:
+    """Tell that a resource was deleted (BALP Delete, PatientDelete); parameters as for :func:`created`."""
+    agents = [_client(access, _APPLICATION), _server(access, _CUSTODIAN)]
+    event = _rest(_interaction("delete"), "D", at)
+    return _finish(event, access, agents, _data(entity, patient), _name("Delete", entity, patient))
+
+
+def read(
+    access: Access,
+    *,
+    entity: str | None,
+    patient: str | None,
+    at: datetime,
+    interaction: Literal["read", "vread", "history-instance"] = "read",
+) -> Event:
+    """Tell that a resource was read (BALP Read, PatientRead); parameters as for :func:`created`.
+
+    The data flow from the server to the client, so here the server is the source.
+    """
+    agents = [_client(access, _DESTINATION), _server(access, _SOURCE)]
+    event = _rest(_interaction(interaction), "R", at)
+    return _finish(event, access, agents, _data(entity, patient), _name("Read", entity, patient))
+
+
+def queried(access: Access, *, query: str, patient: str | None, at: datetime) -> Event:
+    """Tell that a search was made (BALP Query, PatientQuery): one event for each patient among the results.
+
+    Parameters
+    ----------
+    access
+        Who asked.
+    query
+        The request as it came, raw; it is kept in base64 so that even an attack is preserved as it was sent.
+    patient
+        Reference of one patient found, None when the results concern nobody.
+    at
+        When; aware.
+    """
+    asked = {"type": _OBJECT, "role": _QUERY, "query": b64encode(query.encode("utf-8", "surrogateescape")).decode()}
+    event = _rest(_interaction("search-type"), "E", at)
+    return _finish(event, access, _written(access), _with_patient([asked], patient), _name("Query", query, patient))
+
+
+def received(access: Access, *, entity: str | None, patient: str | None, at: datetime, what: str) -> Event:
+    """Tell that a message or a study came in (BALP PrivacyDisclosure.Recipient).
+
+    Parameters
+    ----------
+    access
+        Who sent it.
+    entity
+        URN of the message or study (``urn:uuid:…``, ``urn:oid:…``), or a versioned reference.
+    patient
+        Reference of the patient concerned, once known.
+    at
+        When; aware.
+    what
+        Its kind in constant words, such as ``HL7 v2 message`` or ``DICOM study``.
+    """
+    event = _event(_IMPORT, _DISCLOSE, "C", at)
+    entities = _data(entity, patient, role=_REPORT, description=what)
+    profile = "PrivacyDisclosure.Recipient" if entity and patient else ""
+    return _finish(event, access, _written(access), entities, profile)
+
+
+def disclosed(
+    access: Access, *, destination: str, destination_address: str, entity: str | None, patient: str | None, at: datetime
+) -> Event:
+    """Tell that a result left for another system (BALP PrivacyDisclosure.Source).
+
+    Parameters
+    ----------
+    access
+        This server's own side; ``client`` is what asked for the delivery and may be the server itself.
+    destination
+        Name of the system that received it.
+    destination_address
+        Where it was sent: a URL, a host, or ``host:port``.
+    entity
+        Versioned reference, or URN, of what was sent.
+    patient
+        Reference of the patient concerned.
+    at
+        When; aware.
+    """
+    recipient = _agent(destination, destination_address, _DESTINATION, requestor=False)
+    agents = [_server(access, _SOURCE), recipient]
+    if access.client and access.client != access.server:
+        agents.append(_client(access, _APPLICATION))
+    event = _event(_EXPORT, _DISCLOSE, "R", at)
+    known = entity and patient and destination_address
+    return _finish(
+        event, access, agents, _data(entity, patient, role=_REPORT), "PrivacyDisclosure.Source" if known else ""
+    )
+
+
+def administered(access: Access, *, command: str, entity: str | None, at: datetime, reason: str = "") -> Event:
+    """Tell that somebody commanded this server: a model stopped, a job replayed, a round recorded.
+
+    Parameters
+    ----------
+    access
+        The person or program that gave the command.
+    command
+        A constant code, such as ``model-stopped``.
+    entity
+        What it concerned: a reference, or a URN such as ``urn:ausculta:model:news2:1.0.0``.
+    at
+        When; aware.
+    reason
+        Why, in the commander's words; no PHI.
+    """
+    event = _event(_ACTIVITY, {"system": COMMAND, "code": command}, "E", at)
+    if reason:
+        event["outcomeDesc"] = reason
+    agents = [_client(access, _APPLICATION), _server(access, _CUSTODIAN)]
+    return _finish(event, access, agents, _data(entity, None), "")
+
+
+def failed(event: Event, problem: Problem) -> Event:
+    """Turn the event of an act into the event of its failure.
+
+    Parameters
+    ----------
+    event
+        What would have been recorded, from one of the builders above.
+    problem
+        Why it did not happen; only its ``detail`` is told.
+
+    Returns
+    -------
+    Event
+        A copy with outcome 8 (serious) where this server is at fault or away, 4 (minor) otherwise, and no profile.
+    """
+    serious = problem.category in {Category.FAULT, Category.UNAVAILABLE, Category.INTERRUPTED}
+    kept = {key: value for key, value in event.items() if key != "meta"}
+    return kept | {"outcome": "8" if serious else "4", "outcomeDesc": problem.detail}
+
+
+def _interaction(code: str) -> dict[str, str]:
+    return {"system": _INTERACTION, "code": code, "display": code}
+
+
+def _rest(interaction: dict[str, str], action: str, at: datetime) -> Event:
+    return _event(_REST, interaction, action, at)
+
+
+def _event(kind: dict[str, str], subtype: dict[str, str], action: str, at: datetime) -> Event:
+    recorded = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        "resourceType": "AuditEvent",
+        "type": kind,
+        "subtype": [subtype],
+        "action": action,
+        "recorded": recorded,
+        "outcome": "0",
+    }
+
+
+def _finish(
+    event: Event, access: Access, agents: list[dict[str, Any]], entities: list[dict[str, Any]], profile: str
+) -> Event:
+    if profile and all("network" in agent for agent in agents):
+        event["meta"] = {"profile": [_PROFILES + profile]}
+    event["agent"] = agents
+    event["source"] = {"observer": _who(access.server)}
+    if access.request_id:
+        entities.append({"what": {"identifier": {"value": access.request_id}}, "type": _REQUEST})
+    if entities:
+        event["entity"] = entities
+    return event
+
+
+def _name(base: str, entity: str | None, patient: str | None) -> str:
+    """Choose the profile: the patient's variant where there is one, none when there is nothing to name."""
+    if entity is None:
+        return ""
+    return f"Patient{base}" if patient else base
+
+
+def _written(access: Access) -> list[dict[str, Any]]:
+    """Name the two sides of an act in which what matters flows from the client to the server."""
+    return [_client(access, _SOURCE), _server(access, _DESTINATION)]
+
+
+def _client(access: Access, role: dict[str, Any]) -> dict[str, Any]:
+    return _agent(access.client, access.client_address, role, requestor=True)
+
+
+def _server(access: Access, role: dict[str, Any]) -> dict[str, Any]:
+    return _agent(access.server, access.server_address, role, requestor=False)
+
+
+def _agent(name: str, address: str, role: dict[str, Any], *, requestor: bool) -> dict[str, Any]:
+    agent: dict[str, Any] = {"type": role, "who": _who(name or "unknown"), "requestor": requestor}
+    if address:
+        agent["network"] = {"address": address, "type": _network_type(address)}
+    return agent
+
+
+def _who(name: str) -> dict[str, Any]:
+    return {"identifier": {"value": name}}
+
+
+def _network_type(address: str) -> str:
+    """Tell a URI (5) from an IP address (2) and a machine's name (1): FHIR value set network-type."""
+    if "://" in address:
+        return "5"
+    host = address.rpartition(":")[0] or address
+    return "2" if ":" in host or host.replace(".", "").isdigit() else "1"
+
+
+def _data(
+    entity: str | None, patient: str | None, *, role: dict[str, str] = _DOMAIN_RESOURCE, description: str = ""
+) -> list[dict[str, Any]]:
+    entities: list[dict[str, Any]] = []
+    if entity is not None:
+        what = {"identifier": {"system": _URI, "value": entity}} if entity.startswith("urn:") else {"reference": entity}
+        data: dict[str, Any] = {"what": what, "type": _OBJECT, "role": role}
+        if description:
+            data["description"] = description
+        entities.append(data)
+    return _with_patient(entities, patient)
+
+
+def _with_patient(entities: list[dict[str, Any]], patient: str | None) -> list[dict[str, Any]]:
+    if patient:
+        entities.append({"what": {"reference": patient}, "type": _PERSON, "role": _PATIENT})
+    return entities

@@ -1,0 +1,218 @@
+"""Checking the audit log from end to end, and handing it to an auditor.
+
+Everything is recomputed from the events' bytes and held against three witnesses: each row's own leaf hash, the sealed
+head, and the signed checkpoints in the database and in the file. An event changed alone is named by its number. One
+changed together with its leaf hash, or moved, is pinned to a range: the perfect subtree whose peak no longer agrees,
+cut down to the stretch between the last checkpoint that agrees and the first that does not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, select
+
+from kernel.errors import Problem
+from kernel.tables import audit_checkpoints, audit_log
+from privacy import merkle
+from privacy.audit import Checkpoint, Head, concerned, read_head
+from privacy.keys import KeyRing
+
+_AT_A_TIME = 1000
+_MOST_PROBLEMS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the check found."""
+
+    #: True when there is nothing to report.
+    ok: bool
+    #: How many events there are.
+    size: int
+    #: Root of the tree over the events as they are.
+    root: bytes
+    #: One sentence each, with event numbers and no PHI.
+    problems: tuple[str, ...]
+
+
+@dataclass
+class _Walk:
+    """What is known while going through the rows."""
+
+    size: int = 0
+    peaks: tuple[bytes, ...] = ()
+    problems: list[str] = field(default_factory=list)
+    #: Peaks that the events gave at each size that a witness speaks of.
+    passed: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def tell(self, problem: str) -> None:
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(problem)
+
+
+def verify(connection: Connection, keys: KeyRing, checkpoint_file: Path | None) -> Report:
+    """Check that the log says what it said when it was written.
+
+    It may run while the server does: what is appended meanwhile is not mistaken for an alteration.
+
+    Parameters
+    ----------
+    connection
+        To the database; only read.
+    keys
+        The installation's keys.
+    checkpoint_file
+        The file of checkpoints, better a copy that was kept elsewhere; None when there is none to compare with.
+    """
+    walk = _Walk()
+    seal_key = keys.derive("audit-seal")
+    before = _head(connection, seal_key, walk)
+    checkpoints = _checkpoints(connection, keys.signing_key().public_key(), checkpoint_file, walk)
+    wanted = {checkpoint.size for checkpoint in checkpoints} | ({before.size} if before else set())
+    _go_through(connection, walk, wanted)
+    after = _head(connection, seal_key, walk) if before else None
+    if before and after:
+        _compare_with_head(walk, before, after, _good_until(walk, checkpoints))
+    _compare_with_checkpoints(walk, checkpoints)
+    return Report(
+        ok=not walk.problems,
+        size=walk.size,
+        root=merkle.root_of_peaks(walk.peaks),
+        problems=tuple(dict.fromkeys(walk.problems)),
+    )
+
+
+def export(connection: Connection) -> Iterator[bytes]:
+    """Give every AuditEvent in order, one line of JSON each (NDJSON), byte for byte as recorded."""
+    rows = connection.execution_options(yield_per=_AT_A_TIME).execute(
+        select(audit_log.c.event).order_by(audit_log.c.seq)
+    )
+    for (event,) in rows:
+        yield event + b"\n"
+
+
+def _head(connection: Connection, seal_key: bytes, walk: _Walk) -> Head | None:
+    try:
+        return read_head(connection, seal_key)
+    except Problem as problem:
+        walk.tell(problem.detail)
+        return None
+
+
+def _go_through(connection: Connection, walk: _Walk, wanted: set[int]) -> None:
+    columns = audit_log.c
+    told = (columns.id, columns.action, columns.patient, columns.entity)
+    query = select(columns.seq, columns.leaf, columns.event, *told).order_by(columns.seq)
+    walk.passed[0] = ()
+    expected = 0
+    for seq, stored, content, *row in connection.execution_options(yield_per=_AT_A_TIME).execute(query):
+        if seq != expected:
+            walk.tell(_missing(expected, seq))
+        expected = seq + 1
+        leaf = merkle.leaf_hash(content)
+        if leaf != stored:
+            walk.tell(f"event {seq} was altered")
+        elif not _agrees(content, row):
+            walk.tell(f"event {seq}: its columns do not say what its content says")
+        walk.peaks = merkle.append(walk.size, walk.peaks, leaf)
+        walk.size += 1
+        if walk.size in wanted:
+            walk.passed[walk.size] = walk.peaks
+
+
+def _agrees(content: bytes, row: list[Any]) -> bool:
+    """Tell whether the columns that one searches by (id, action, patient, entity) say what the event says."""
+    try:
+        event = orjson.loads(content)
+    except ValueError:
+        return False
+    return [event.get("id"), event.get("action"), *concerned(event)] == row
+
+
+def _missing(first: int, until: int) -> str:
+    return f"event {first} is missing" if until == first + 1 else f"events {first} to {until - 1} are missing"
+
+
+def _compare_with_head(walk: _Walk, before: Head, after: Head, good: int) -> None:
+    """Hold the events against the head as it was before and after they were read."""
+    if walk.size < before.size:
+        walk.tell(f"the log ends too soon: it has {walk.size} events, its head says {before.size}")
+    elif walk.size > after.size:
+        walk.tell(f"the log has {walk.size} events, its head says {after.size}")
+    computed = walk.passed.get(before.size)
+    if computed is None or computed == before.peaks:
+        return
+    first = 0
+    for length, told, found in zip(_subtrees(before.size), before.peaks, computed, strict=True):
+        if told != found:
+            low, high = max(first, good), first + length - 1
+            walk.tell(f"something among events {low} to {high} was altered, moved or replaced")
+        first += length
+
+
+def _subtrees(size: int) -> list[int]:
+    """Return the lengths of the perfect subtrees, left to right."""
+    return [1 << bit for bit in reversed(range(size.bit_length())) if size >> bit & 1]
+
+
+def _good_until(walk: _Walk, checkpoints: list[Checkpoint]) -> int:
+    """Return the size of the last checkpoint before any disagreement."""
+    good = 0
+    for checkpoint in checkpoints:
+        peaks = walk.passed.get(checkpoint.size)
+        if peaks is None or merkle.root_of_peaks(peaks) != checkpoint.root:
+            break
+        good = checkpoint.size
+    return good
+
+
+def _compare_with_checkpoints(walk: _Walk, checkpoints: list[Checkpoint]) -> None:
+    good = _good_until(walk, checkpoints)
+    for checkpoint in checkpoints:
+        peaks = walk.passed.get(checkpoint.size)
+        signed = f"the checkpoint of {checkpoint.at.isoformat()} was signed over {checkpoint.size} events"
+        if peaks is None:
+            walk.tell(f"{signed}, and the log has {walk.size}: it was cut or rolled back")
+        elif merkle.root_of_peaks(peaks) != checkpoint.root:
+            walk.tell(f"{signed}, and something among events {good} to {checkpoint.size - 1} is not what it was")
+            return
+
+
+def _checkpoints(connection: Connection, key: Ed25519PublicKey, file: Path | None, walk: _Walk) -> list[Checkpoint]:
+    """Gather the checkpoints whose signature is good, from the file and from the database, in order of size."""
+    columns = audit_checkpoints.c
+    stored = [
+        Checkpoint(size=row.size, root=row.root, at=row.signed_at, signature=row.signature)
+        for row in connection.execute(
+            select(columns.size, columns.root, columns.signed_at, columns.signature).order_by(columns.size)
+        )
+    ]
+    kept = _read_file(file, walk) if file is not None and file.exists() else []
+    if file is not None and stored and not kept:
+        walk.tell("the database has checkpoints and the checkpoint file has none")
+    good = []
+    for checkpoint in dict.fromkeys((*stored, *kept)):
+        try:
+            key.verify(checkpoint.signature, checkpoint.text())
+        except InvalidSignature:
+            walk.tell(f"a checkpoint over {checkpoint.size} events has a false signature")
+        else:
+            good.append(checkpoint)
+    return sorted(good, key=lambda checkpoint: checkpoint.size)
+
+
+def _read_file(file: Path, walk: _Walk) -> list[Checkpoint]:
+    kept = []
+    for number, line in enumerate(file.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break  # the server died while writing it; nothing was claimed by it
+        try:
+            kept.append(Checkpoint.from_line(line))
+        except ValueError:
+            walk.tell(f"line {number} of the checkpoint file is not a checkpoint")
+    return kept
