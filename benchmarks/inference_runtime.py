@@ -1,0 +1,91 @@
+"""How long a prediction takes through the runtime, and how much the network gains from batches.
+
+Run as ``python benchmarks/inference_runtime.py``. Compare the figures with each other: machines and their load differ.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from inference import registry
+from inference.contract import Prediction
+from inference.folder import bundled_folder, open_folder
+from inference.loading import load_model
+from inference.models import MODELS
+from inference.runtime import Runtime
+from inference.testing import radiograph, vitals
+from kernel.db import Database
+
+ROUNDS = 300
+AT_ONCE = 16
+
+
+def percentiles(work: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """Return p50 and p95 of one call after another, in milliseconds."""
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - start) * 1000)
+    return statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+
+
+def together(work: Callable[[], object], rounds: int) -> float:
+    """Return calls per second with ``AT_ONCE`` callers."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        start = time.perf_counter()
+        list(pool.map(lambda _: work(), range(rounds)))
+        return rounds / (time.perf_counter() - start)
+
+
+def through_the_runtime(runtime: Runtime) -> None:
+    print(f"{'model':<16}{'p50 ms':>10}{'p95 ms':>10}{'per second, ' + str(AT_ONCE) + ' callers':>26}")
+    for name, given in (("news2", vitals()), ("cxr-pneumonia", radiograph(1024, 1024))):
+
+        def work(name: str = name, given: object = given) -> None:
+            assert isinstance(runtime.predict(name, given), Prediction)  # type: ignore[arg-type]
+
+        work()
+        p50, p95 = percentiles(work, ROUNDS)
+        print(f"{name:<16}{p50:>10.2f}{p95:>10.2f}{together(work, ROUNDS):>26.0f}")
+
+
+def by_batch() -> None:
+    runner = load_model(bundled_folder("cxr-pneumonia"))
+    item = runner.decode(radiograph(1024, 1024)).item
+    sizes = (1, 8, 32)
+    best = dict.fromkeys(sizes, float("inf"))
+    for _ in range(30):  # the sizes take turns, so that other load falls on each alike
+        for size in sizes:
+            start = time.perf_counter()
+            runner.predict(runner.batch([item] * size))
+            best[size] = min(best[size], time.perf_counter() - start)
+    print("\nthe network with Grad-CAM alone, images prepared, best of 30")
+    for size in sizes:
+        print(f"batch {size:>3}: {best[size] * 1000:>8.2f} ms {size / best[size]:>8.0f} images per second")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database.open(f"sqlite:///{folder}/bench.db")
+        database.migrate()
+        for name in MODELS:
+            opened = open_folder(bundled_folder(name))
+            now = datetime.now(UTC)
+            database.write(lambda tx, it=opened, at=now: registry.register_bundled(tx, it, by="benchmark", at=at))
+        runtime = Runtime(database, device="cpu")
+        through_the_runtime(runtime)
+        runtime.close()
+        database.close()
+    by_batch()
+
+
+if __name__ == "__main__":
+    main()

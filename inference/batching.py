@@ -1,0 +1,193 @@
+"""A bounded micro-batcher: what waits together runs together, and each request fails only by its own fault.
+
+One batcher serves one (model, version, device, shape). Its thread takes whatever waits, so a lone request never
+waits for company; while another batcher has the device it lets requests gather, for a few milliseconds at most.
+
+Every future is answered: with the result, with what the model raised for that item alone, with ``TimeoutError`` when
+its deadline passed before it ran, or with a :class:`~kernel.errors.Problem` (``interrupted``) on :meth:`close`.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from kernel.errors import Category, Problem
+
+Item = TypeVar("Item")
+Raw = TypeVar("Raw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueLimits:
+    """How much may wait, and how much runs at once."""
+
+    #: Requests that may wait; one more is refused.
+    longest_queue: int = 256
+    #: Items in one batch.
+    largest_batch: int = 32
+    #: Seconds that requests may gather while the device is busy.
+    linger_s: float = 0.004
+    #: Seconds after which a running batch is thought never to end.
+    stuck_s: float = 120.0
+    #: Seconds that :meth:`Batcher.close` waits for the batch that is running.
+    close_s: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waiting(Generic[Item, Raw]):
+    item: Item
+    #: On the batcher's clock.
+    deadline: float
+    answer: "Future[Raw]" = field(default_factory=Future)
+
+
+class Batcher(Generic[Item, Raw]):
+    """Runs items in batches on a thread of its own.
+
+    Parameters
+    ----------
+    run
+        Items -> one answer each, in order.
+    turn
+        Held while the device works; shared by all batchers of a device.
+    limits
+        Bounds.
+    out_of_memory
+        Tells whether a smaller batch could have worked.
+    monotonic
+        Seconds that never go back; deadlines are told on it.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Sequence[Raw]],
+        turn: threading.Lock,
+        limits: QueueLimits,
+        *,
+        out_of_memory: Callable[[BaseException], bool],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._turn = turn
+        self._limits = limits
+        self._out_of_memory = out_of_memory
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        self._waiting: deque[_Waiting[Item, Raw]] = deque()
+        self._closed = False
+        self._running_since: float | None = None
+        # A daemon: a model that hangs for ever must not keep the process from ending.
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._thread.start()
+
+    def submit(self, item: Item, *, deadline: float) -> "Future[Raw]":
+        """Queue one item.
+
+        Raises
+        ------
+        Problem
+            ``busy`` when the queue is full, ``interrupted`` when the batcher is closed.
+        """
+        waiting: _Waiting[Item, Raw] = _Waiting(item=item, deadline=deadline)
+        with self._changed:
+            if self._closed:
+                raise _closing()
+            if len(self._waiting) >= self._limits.longest_queue:
+                raise Problem(Category.BUSY, "too many requests wait for the model")
+            self._waiting.append(waiting)
+            self._changed.notify()
+        return waiting.answer
+
+    def stuck(self) -> bool:
+        """Tell whether the running batch has taken longer than any batch should."""
+        since = self._running_since
+        return since is not None and self._monotonic() - since > self._limits.stuck_s
+
+    def close(self, *, wait: bool = True) -> None:
+        """Refuse what waits, let the running batch finish (``wait`` for it, a while), and stop the thread."""
+        with self._changed:
+            self._closed = True
+            refused = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify()
+        for waiting in refused:
+            _fail(waiting, _closing())
+        if wait:
+            self._thread.join(self._limits.close_s)
+
+    def _work(self) -> None:
+        while self._wait():
+            held = self._turn.acquire(timeout=self._limits.linger_s)
+            try:
+                self._running_since = self._monotonic()
+                self._answer(self._take())
+            finally:
+                self._running_since = None
+                if held:
+                    self._turn.release()
+
+    def _wait(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            return not self._closed
+
+    def _take(self) -> list[_Waiting[Item, Raw]]:
+        """Take what waits, leaving out what was given up or is too late."""
+        taken: list[_Waiting[Item, Raw]] = []
+        with self._changed:
+            while self._waiting and len(taken) < self._limits.largest_batch:
+                waiting = self._waiting.popleft()
+                if not waiting.answer.set_running_or_notify_cancel():
+                    continue
+                if self._monotonic() >= waiting.deadline:
+                    _fail(waiting, TimeoutError())
+                else:
+                    taken.append(waiting)
+        return taken
+
+    def _answer(self, batch: Sequence[_Waiting[Item, Raw]]) -> None:
+        if not batch:
+            return
+        try:
+            answers = _one_each(self._run([waiting.item for waiting in batch]), len(batch))
+        except BaseException as failure:  # noqa: BLE001 - the thread must outlive any model, and answer everyone
+            if len(batch) == 1:
+                _fail(batch[0], failure)
+                return
+            for part in self._parts(batch, failure):
+                self._answer(part)
+            return
+        for waiting, answer in zip(batch, answers, strict=True):
+            waiting.answer.set_result(answer)
+
+    def _parts(
+        self, batch: Sequence[_Waiting[Item, Raw]], failure: BaseException
+    ) -> Sequence[Sequence[_Waiting[Item, Raw]]]:
+        """Halve a batch that was too large; otherwise run each item alone, to find the one at fault."""
+        if self._out_of_memory(failure):
+            middle = len(batch) // 2
+            return batch[:middle], batch[middle:]
+        return [[waiting] for waiting in batch]
+
+
+def _one_each(answers: Sequence[Raw], count: int) -> Sequence[Raw]:
+    if len(answers) != count:
+        raise Problem(Category.FAULT, "the model did not answer once per input")
+    return answers
+
+
+def _fail(waiting: _Waiting[Item, Raw], failure: BaseException) -> None:
+    if waiting.answer.cancelled():
+        return
+    if not waiting.answer.running():
+        waiting.answer.set_running_or_notify_cancel()
+    if not waiting.answer.cancelled():
+        waiting.answer.set_exception(failure)
+
+
+def _closing() -> Problem:
+    return Problem(Category.INTERRUPTED, "the server is stopping")

@@ -1,0 +1,111 @@
+"""Model cards, made from the manifest and from measured results; nobody writes a figure by hand.
+
+The headings follow Mitchell et al. 2019, *Model Cards for Model Reporting*.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from inference.manifest import Manifest
+from inference.measure import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class BinaryEvaluation:
+    """What was measured of a model that finds one thing, on a part of the data it never saw."""
+
+    #: What the data are, where from, under which licence.
+    data: str
+    #: How the parts were made.
+    split: str
+    #: Cases measured on, and how many of them are positive.
+    cases: int
+    positives: int
+    auroc: Estimate
+    #: What a simpler model reaches on the same cases, and by how much this one is better.
+    rival: str
+    rival_auroc: Estimate
+    difference: Estimate
+    #: Chosen on the validation part.
+    threshold: float
+    sensitivity: Estimate
+    specificity: Estimate
+    #: Fitted on the validation part.
+    temperature: float
+    brier: Estimate
+    calibration_error: Estimate
+
+
+def evaluation_sections(found: BinaryEvaluation) -> Mapping[str, str]:
+    """Return the sections of a card that tell what was measured."""
+    rows = (
+        ("Area under the ROC curve", found.auroc),
+        (f"The same, {found.rival}", found.rival_auroc),
+        ("Difference, on the same images", found.difference),
+        (f"Sensitivity at {found.threshold:.4f}", found.sensitivity),
+        (f"Specificity at {found.threshold:.4f}", found.specificity),
+        ("Brier score", found.brier),
+        ("Expected calibration error, 10 bins", found.calibration_error),
+    )
+    table = [f"| {name} | {value.value:.3f} | {value.low:.3f} to {value.high:.3f} |" for name, value in rows]
+    return {
+        "Data": found.data,
+        "Split": found.split,
+        "Results": "\n".join(
+            [
+                f"On {found.cases} held-out images, {found.positives} of them positive.",
+                "Intervals are 95 % percentile bootstrap intervals over images.",
+                "",
+                "| measure | value | interval |",
+                "|---|---|---|",
+                *table,
+            ]
+        ),
+        "Calibration": f"Temperature scaling on the validation part, temperature {found.temperature:.3f}; "
+        "the threshold has the greatest sensitivity + specificity there.",
+    }
+
+
+def render_card(manifest: Manifest, sections: Mapping[str, str], *, limits: Sequence[str] = ()) -> str:
+    """Write a card.
+
+    Parameters
+    ----------
+    manifest
+        Who the model is.
+    sections
+        Heading -> Markdown: evidence.
+    limits
+        What is known to be weak, beside the manifest's warnings.
+    """
+    outputs = "; ".join(f"{output.display} ({output.system} {output.code})" for output in manifest.outputs)
+    demonstration = ["**A DEMONSTRATION MODEL, NOT FOR CLINICAL USE.**", ""] if manifest.demonstration else []
+    lines = [
+        f"# {manifest.title}",
+        "",
+        *demonstration,
+        f"- Name and version: {manifest.name} {manifest.version}",
+        f"- Owner: {manifest.owner}",
+        f"- Intended use: {manifest.intended_use}",
+        f"- Intended users: {', '.join(manifest.users)}",
+        f"- Says: {outputs}",
+        "",
+    ]
+    for heading, text in sections.items():
+        lines += [f"## {heading}", "", text, ""]
+    lines += ["## Limits", "", *(f"- {limit}" for limit in (*_scope(manifest), *manifest.warnings, *limits)), ""]
+    plan = manifest.change_plan
+    lines += ["## Change plan", "", "May change without a new approval:", ""]
+    lines += [*(f"- {item}" for item in plan.allowed or ("nothing",)), "", "A change must show:", ""]
+    lines += [*(f"- {item}" for item in plan.acceptance), ""]
+    return "\n".join(lines)
+
+
+def _scope(manifest: Manifest) -> list[str]:
+    scope = []
+    if manifest.limits.min_age_years is not None:
+        scope.append(f"Declines patients under {manifest.limits.min_age_years} years, and those of unknown age.")
+    if manifest.trigger.kind == "image":
+        parts = [*manifest.trigger.modalities, *manifest.trigger.body_parts, *manifest.limits.views]
+        scope.append(f"Declines images other than: {', '.join(parts)}.")
+    return scope

@@ -1,0 +1,35 @@
+"""Where the evidence lies: Grad-CAM (Selvaraju et al. 2017)."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inference.contract import Pixels
+
+
+def grad_cam(evidence: Tensor, gradients: Tensor) -> Tensor:
+    """Weigh each channel of the evidence by its mean gradient, and keep what speaks for the finding.
+
+    Parameters
+    ----------
+    evidence, gradients
+        (n, channels, h, w): a layer's output, and the gradient of the finding's logit with respect to it.
+
+    Returns
+    -------
+    Tensor
+        (n, h, w), each map's own greatest value 1, or all 0 where nothing speaks for the finding.
+    """
+    maps = torch.relu((gradients.mean(dim=(2, 3), keepdim=True) * evidence).sum(dim=1))
+    greatest = maps.amax(dim=(1, 2), keepdim=True)
+    return torch.where(greatest > 0, maps / greatest.clamp_min(torch.finfo(maps.dtype).tiny), torch.zeros_like(maps))
+
+
+def enlarge(small: Pixels, rows: int, columns: int) -> Pixels:
+    """Stretch a map (h, w) over an image of (rows, columns), bilinear, values staying in [0, 1]."""
+    given = torch.from_numpy(small)[None, None]
+    large = functional.interpolate(given, size=(rows, columns), mode="bilinear", align_corners=False)
+    return cast("Pixels", large[0, 0].clamp(0, 1).numpy().astype(np.float32))

@@ -1,0 +1,1 @@
+"""Features: declared in ``features.yaml``, compiled to plain closures over the facts of one patient."""

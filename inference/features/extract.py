@@ -1,0 +1,211 @@
+"""Feature specs compiled to plain closures, and what they find in one patient's facts.
+
+A fact counts when it was both true and known at the instant that is asked about: ``effective`` and ``issued`` are not
+after it. A value that cannot be read safely (unknown unit, unknown answer, outside the plausible range) is treated
+as missing with its own reason; an older value never steps in for a newer one that cannot be read.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Final, Literal, TypeAlias
+
+from inference.contract import Fact, InputUsed, Subject, TabularInput
+from inference.features.spec import FeatureSpec, Source
+from inference.features.units import convert, tidy
+
+Index: TypeAlias = Mapping[tuple[str, str], Sequence[Fact]]
+"""(system, code) -> facts that were known at the time, oldest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A feature's value."""
+
+    #: A number in ``unit``, or one of the feature's own words.
+    value: Decimal | str
+    unit: str | None
+    #: The code it was read under; empty for what comes from the patient's record or a default.
+    code: str
+    effective: datetime | None
+    #: Versioned references to what was read.
+    sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """Why a feature has no value."""
+
+    kind: Literal["missing", "implausible", "unreadable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extraction:
+    """All features of a model, for one patient at one instant."""
+
+    #: Feature name -> reading; ``None`` where the policy leaves it unknown.
+    readings: Mapping[str, Reading | None]
+    #: Titles of the features without which the model refuses.
+    missing: tuple[str, ...]
+    #: The refusal in words; empty when nothing is missing.
+    reason: str
+    #: What was read, for people.
+    inputs: tuple[InputUsed, ...]
+
+
+Extractor: TypeAlias = Callable[[TabularInput], Extraction]
+_Feature: TypeAlias = Callable[[Index, Subject, datetime], Reading | Gap]
+
+_MISSING: Final = Gap(kind="missing")
+
+
+def compile_features(specs: Sequence[FeatureSpec]) -> Extractor:
+    """Compile specs once; the result is called per patient.
+
+    Parameters
+    ----------
+    specs
+        In the order in which refusals and inputs are to be listed.
+
+    Returns
+    -------
+    Extractor
+        A pure function.
+    """
+    return partial(_extract, [(spec, _compile(spec)) for spec in specs])
+
+
+def index_facts(facts: Sequence[Fact], at: datetime) -> Index:
+    """Sort facts by code and time, leaving out what was not yet true or not yet known at ``at``."""
+    index: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
+    for fact in facts:
+        if fact.effective <= at and fact.issued <= at:
+            index[fact.system, fact.code].append(fact)
+    for series in index.values():
+        series.sort(key=attrgetter("effective", "issued", "source"))
+    return index
+
+
+def age_in_years(birth: date, on: date) -> int:
+    """Return completed years of age."""
+    return on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day))
+
+
+def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: TabularInput) -> Extraction:
+    index = index_facts(given.facts, given.at)
+    readings: dict[str, Reading | None] = {}
+    gaps: defaultdict[str, list[str]] = defaultdict(list)
+    for spec, feature in features:
+        found = feature(index, given.subject, given.at)
+        readings[spec.name] = _settle(spec, found)
+        if isinstance(found, Gap) and spec.missing == "refuse":
+            gaps[found.kind].append(spec.title)
+    return Extraction(
+        readings=MappingProxyType(readings),
+        missing=tuple(title for titles in gaps.values() for title in titles),
+        reason="; ".join(f"{kind} {', '.join(titles)}" for kind, titles in gaps.items()),
+        inputs=tuple(
+            InputUsed(name=name, value=reading.value, unit=reading.unit, effective=reading.effective, source=source)
+            for name, reading in readings.items()
+            if reading
+            for source in reading.sources
+        ),
+    )
+
+
+def _settle(spec: FeatureSpec, found: Reading | Gap) -> Reading | None:
+    if isinstance(found, Reading):
+        return found
+    if spec.missing == "default" and spec.default is not None:
+        return Reading(value=spec.default, unit=None, code="", effective=None, sources=())
+    return None
+
+
+def _compile(spec: FeatureSpec) -> _Feature:
+    if spec.subject == "age":
+        return _age
+    if spec.subject == "sex":
+        return _sex
+    reach = None if spec.hours is None else timedelta(hours=float(spec.hours))
+    sources = tuple((source, (source.system, source.code), rank) for rank, source in enumerate(spec.sources))
+    choose = _last if spec.take == "last" else partial(_aggregate, spec.take)
+
+    def feature(index: Index, _subject: Subject, at: datetime) -> Reading | Gap:
+        since = None if reach is None else at - reach
+        inside = [
+            (fact, source, rank)
+            for source, key, rank in sources
+            for fact in index.get(key, ())
+            if since is None or fact.effective >= since
+        ]
+        return choose(inside) if inside else _MISSING
+
+    return feature
+
+
+_Candidate: TypeAlias = tuple[Fact, Source, int]
+
+
+def _last(inside: Sequence[_Candidate]) -> Reading | Gap:
+    def order(candidate: _Candidate) -> tuple[datetime, int, datetime, str]:
+        fact, _, rank = candidate
+        return fact.effective, -rank, fact.issued, fact.source
+
+    fact, source, _ = max(inside, key=order)
+    value = _read(fact, source)
+    if isinstance(value, Gap):
+        return value
+    return Reading(value=value, unit=source.unit, code=source.code, effective=fact.effective, sources=(fact.source,))
+
+
+def _aggregate(take: str, inside: Sequence[_Candidate]) -> Reading | Gap:
+    numbers: list[Decimal] = []
+    for fact, source, _ in inside:
+        value = _read(fact, source)
+        if isinstance(value, Gap):
+            return value
+        numbers.append(value if isinstance(value, Decimal) else Decimal(0))
+    newest = max(fact.effective for fact, _, _ in inside)
+    result = {
+        "min": min(numbers),
+        "max": max(numbers),
+        "mean": tidy(sum(numbers, Decimal(0)) / len(numbers)),
+        "count": Decimal(len(numbers)),
+    }[take]
+    _, first, _ = inside[0]
+    references = tuple(sorted({fact.source for fact, _, _ in inside}))
+    unit = "1" if take == "count" else first.unit
+    return Reading(value=result, unit=unit, code=first.code, effective=newest, sources=references)
+
+
+def _read(fact: Fact, source: Source) -> Decimal | str | Gap:
+    if source.answers:
+        word = source.answers.get(fact.value.strip().lower()) if isinstance(fact.value, str) else None
+        return Gap(kind="unreadable") if word is None else word
+    if not isinstance(fact.value, Decimal) or source.unit is None or not fact.value.is_finite():
+        return Gap(kind="unreadable")
+    value = convert(fact.value, fact.unit, source.unit)
+    if value is None:
+        return Gap(kind="unreadable")
+    if source.plausible and not source.plausible[0] <= value <= source.plausible[1]:
+        return Gap(kind="implausible")
+    return value
+
+
+def _age(_index: Index, subject: Subject, at: datetime) -> Reading | Gap:
+    if subject.birth_date is None:
+        return _MISSING
+    years = Decimal(age_in_years(subject.birth_date, at.date()))
+    return Reading(value=years, unit="a", code="", effective=None, sources=(subject.reference,))
+
+
+def _sex(_index: Index, subject: Subject, _at: datetime) -> Reading | Gap:
+    value = {"male": Decimal(1), "female": Decimal(0)}.get(subject.sex or "")
+    if value is None:
+        return _MISSING
+    return Reading(value=value, unit="1", code="", effective=None, sources=(subject.reference,))

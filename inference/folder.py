@@ -1,0 +1,106 @@
+"""A model's folder, opened: verified, parsed, its code found.
+
+A folder that holds ``model.py`` is a Python package of the house, listed in :data:`inference.models.MODELS`; a folder
+added from elsewhere brings declarations and weights, never code.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from inference.contract import ModelIdentity
+from inference.declared import read_yaml
+from inference.digest import verify
+from inference.features.spec import FeatureSpec, parse_features
+from inference.manifest import Manifest, parse_manifest
+from inference.models import MODELS
+from kernel.errors import Category, Problem
+
+MANIFEST: Final = "model.yaml"
+FEATURES: Final = "features.yaml"
+WEIGHTS: Final = "weights.safetensors"
+CARD: Final = "card.md"
+CODE: Final = "model.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """What a verified folder declares."""
+
+    path: Path
+    #: SHA-256 of its ``SHA256SUMS``.
+    digest: str
+    manifest: Manifest
+    features: tuple[FeatureSpec, ...]
+    card: str
+    #: Its ``model.py``, for those of the house.
+    code: ModuleType | None
+
+    def identity(self, status: str) -> ModelIdentity:
+        """Return what a result says about the model that made it."""
+        manifest = self.manifest
+        return ModelIdentity(
+            name=manifest.name,
+            version=manifest.version,
+            digest=self.digest,
+            title=manifest.title,
+            intended_use=manifest.intended_use,
+            owner=manifest.owner,
+            demonstration=manifest.demonstration,
+            card=self.card,
+            status=status,
+        )
+
+
+def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFolder:
+    """Verify and read a model folder.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    bundled
+        Models of the house: name -> package.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when a file is altered, missing or not listed, or a declaration is wrong; ``unsupported`` when
+        the folder brings code and is not a package of the house.
+    """
+    digest = verify(path)
+    manifest = parse_manifest(read_yaml(path / MANIFEST))
+    features = parse_features(read_yaml(path / FEATURES)) if (path / FEATURES).exists() else ()
+    card = (path / CARD).read_text(encoding="utf-8") if (path / CARD).exists() else ""
+    if not card.strip():
+        raise Problem(Category.INCORRECT, f"the model folder {path.name} has no {CARD}")
+    code = _code(path, bundled.get(manifest.name)) if (path / CODE).exists() else None
+    return ModelFolder(path=path, digest=digest, manifest=manifest, features=features, card=card, code=code)
+
+
+def bundled_folder(name: str) -> Path:
+    """Return where a model of the house is installed.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` when no model of the house has that name.
+    """
+    if name not in MODELS:
+        raise Problem(Category.NOT_FOUND, f"there is no bundled model {name}")
+    located = importlib.import_module(MODELS[name]).__file__
+    assert located is not None
+    return Path(located).parent
+
+
+def _code(path: Path, package: str | None) -> ModuleType:
+    if package is not None:
+        module = importlib.import_module(f"{package}.model")
+        if module.__file__ is not None and Path(module.__file__).parent.resolve() == path.resolve():
+            return module
+    raise Problem(
+        Category.UNSUPPORTED, f"the model folder {path.name} brings code: make it a package and list it in MODELS"
+    )

@@ -1,0 +1,95 @@
+"""How good a binary model is, on a part of the data it never saw.
+
+Discrimination: area under the ROC curve as the Mann-Whitney statistic (Hanley and McNeil 1982), sensitivity and
+specificity at a threshold. Calibration: Brier score (1950) and the expected calibration error over equal-width bins
+(Naeini et al. 2015). Intervals are percentile bootstrap intervals over the images (Efron 1979).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Labels = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A measured value and the bounds of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+def auroc(labels: Labels, scores: Values) -> float:
+    """Probability that a positive scores above a negative, ties counted half.
+
+    Parameters
+    ----------
+    labels
+        (n,) true where the finding is present; both classes must occur.
+    scores
+        (n,) higher is more likely positive.
+    """
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks = (last - (counts - 1) / 2)[inverse]
+    positives = int(labels.sum())
+    negatives = labels.size - positives
+    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def sensitivity(labels: Labels, called: Labels) -> float:
+    """Share of the positives that were called positive."""
+    return float(called[labels].mean())
+
+
+def specificity(labels: Labels, called: Labels) -> float:
+    """Share of the negatives that were called negative."""
+    return float((~called[~labels]).mean())
+
+
+def brier(labels: Labels, probabilities: Values) -> float:
+    """Mean squared distance between probability and truth; 0 is perfect."""
+    return float(np.mean((probabilities - labels) ** 2))
+
+
+def calibration_error(labels: Labels, probabilities: Values, *, bins: int = 10) -> float:
+    """Mean distance between what was said and what happened, over equal-width bins weighted by their size."""
+    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    error = 0.0
+    for number in range(bins):
+        inside = place == number
+        if inside.any():
+            error += inside.mean() * abs(float(probabilities[inside].mean()) - float(labels[inside].mean()))
+    return float(error)
+
+
+def youden_threshold(labels: Labels, probabilities: Values) -> float:
+    """Threshold with the greatest sensitivity + specificity - 1 (Youden 1950), midway to the next value below."""
+    levels = np.unique(probabilities)
+    calls = (probabilities >= level for level in levels)
+    gains = [sensitivity(labels, called) + specificity(labels, called) for called in calls]
+    best = int(np.argmax(gains))
+    below = levels[best - 1] if best else 0.0
+    return float((levels[best] + below) / 2)
+
+
+def bootstrap(
+    statistic: Callable[[Labels, Values], float], labels: Labels, scores: Values, *, seed: int, rounds: int = 2000
+) -> Estimate:
+    """Measure a statistic with its 95 % percentile interval; each class is resampled within itself."""
+    draw = np.random.default_rng(seed)
+    positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
+    values = np.empty(rounds)
+    for number in range(rounds):
+        chosen = np.concatenate([draw.choice(positive, positive.size), draw.choice(negative, negative.size)])
+        values[number] = statistic(labels[chosen], scores[chosen])
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Estimate(value=statistic(labels, scores), low=float(low), high=float(high))

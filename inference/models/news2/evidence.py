@@ -1,0 +1,26 @@
+"""What the card of NEWS2 says, and the finishing of its folder after a change."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from inference.models.news2 import model
+from inference.publish import publish
+
+EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Method": "The chart of the Royal College of Physicians, *National Early Warning Score (NEWS) 2: Standardising "
+        "the assessment of acute-illness severity in the NHS*, updated report of a working party, London 2017, as "
+        "arithmetic: nothing is learnt. Each value is rounded half up to the chart's own step (one decimal for "
+        "temperature, whole numbers otherwise) before it is scored. The newest value of each parameter within 12 "
+        "hours is used; without any one of them there is no total, and the refusal names what is missing.",
+        "Evidence": "Exactness: every band edge of the chart is tested, and the golden cases are answered at every "
+        "load. How well NEWS2 itself foretells deterioration is the subject of the College's report.",
+    }
+)
+
+
+def finish(out: Path) -> str:
+    """Write the card, the golden answers and the checksums of the folder; return the model's digest."""
+    return publish(out, EVIDENCE, code=model)

@@ -1,0 +1,206 @@
+"""Which models this server has, and which of them may speak: rows of the ``models`` table.
+
+A model version is ``shadow`` (runs, is stored, is not delivered), ``active`` (at most one version of a name) or
+``retired``. Apart from that a person may stop a model: its row says so, the next prediction reads the row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from sqlalchemy import Connection, Row, Update, insert, select, update
+
+from inference.contract import ModelIdentity
+from inference.folder import ModelFolder
+from kernel.db import Transaction
+from kernel.errors import Category, Problem
+from kernel.tables import models
+
+Status: TypeAlias = Literal["shadow", "active", "retired"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """One version of one model, as it is registered."""
+
+    name: str
+    version: str
+    digest: str
+    status: Status
+    stopped: bool
+    stop_reason: str | None
+    folder: Path
+    title: str
+    owner: str
+    intended_use: str
+    added_at: datetime
+    changed_at: datetime
+    changed_by: str
+
+    def identity(self) -> ModelIdentity:
+        """Return who the model is, as far as that is known without opening its folder."""
+        return ModelIdentity(
+            name=self.name,
+            version=self.version,
+            digest=self.digest,
+            title=self.title,
+            intended_use=self.intended_use,
+            owner=self.owner,
+            demonstration=False,
+            card="",
+            status=self.status,
+        )
+
+
+def register(tx: Transaction, model: ModelFolder, status: Status, *, by: str, at: datetime) -> None:
+    """Add a model version; the same folder again changes nothing.
+
+    Parameters
+    ----------
+    tx
+        The transaction to write in.
+    model
+        An opened folder; load it first, so that its golden cases were seen to pass.
+    status
+        What the version may do. ``active`` retires the version that was active.
+    by, at
+        Who decided, and when.
+
+    Raises
+    ------
+    Problem
+        ``conflict`` when this version is registered with other content.
+    """
+    manifest = model.manifest
+    known = get(tx.connection, manifest.name, manifest.version)
+    if known is not None:
+        if known.digest != model.digest:
+            detail = f"version {manifest.version} of {manifest.name} is registered with other content"
+            raise Problem(Category.CONFLICT, f"{detail}: give the changed folder a new version")
+        return
+    values = {
+        "name": manifest.name,
+        "version": manifest.version,
+        "digest": model.digest,
+        "status": "shadow",
+        "stopped": False,
+        "stop_reason": None,
+        "folder": str(model.path),
+        "title": manifest.title,
+        "owner": manifest.owner,
+        "intended_use": manifest.intended_use,
+        "added_at": at,
+        "changed_at": at,
+        "changed_by": by,
+    }
+    tx.execute(insert(models).values(values))
+    if status != "shadow":
+        set_status(tx, manifest.name, manifest.version, status, by=by, at=at)
+
+
+def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: datetime) -> None:
+    """Register a model that came with the software, as active; a newer build of the same version takes its row over.
+
+    What a person decided about the row (its status, a stop) stays.
+    """
+    manifest = model.manifest
+    known = get(tx.connection, manifest.name, manifest.version)
+    if known is None:
+        register(tx, model, "active", by=by, at=at)
+    elif (known.digest, known.folder) != (model.digest, model.path):
+        change = _one(manifest.name, manifest.version).values(
+            digest=model.digest,
+            folder=str(model.path),
+            title=manifest.title,
+            owner=manifest.owner,
+            intended_use=manifest.intended_use,
+            changed_at=at,
+            changed_by=by,
+        )
+        tx.execute(change)
+
+
+def everything(conn: Connection) -> Sequence[ModelRow]:
+    """Return every version of every model, in order of name and age."""
+    found = conn.execute(select(models).order_by(models.c.name, models.c.added_at, models.c.version))
+    return [_row(row) for row in found]
+
+
+def active(conn: Connection) -> Sequence[ModelRow]:
+    """Return the versions whose results are delivered, those that are stopped included: they owe a reason."""
+    return [row for row in everything(conn) if row.status == "active"]
+
+
+def serving(conn: Connection) -> Sequence[ModelRow]:
+    """Return the versions that run: active and shadow."""
+    return [row for row in everything(conn) if row.status != "retired"]
+
+
+def get(conn: Connection, name: str, version: str | None = None) -> ModelRow | None:
+    """Return one version; without a version the active one, or else the newest."""
+    versions = [row for row in everything(conn) if row.name == name]
+    if version is not None:
+        return next((row for row in versions if row.version == version), None)
+    return next((row for row in versions if row.status == "active"), versions[-1] if versions else None)
+
+
+def set_status(tx: Transaction, name: str, version: str, status: Status, *, by: str, at: datetime) -> None:
+    """Change what a version may do; making it active retires the version that was.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` when there is no such version.
+    """
+    if status == "active":
+        others = update(models).where(models.c.name == name, models.c.version != version, models.c.status == "active")
+        tx.execute(others.values(status="retired", changed_at=at, changed_by=by))
+    changed = tx.execute(_one(name, version).values(status=status, changed_at=at, changed_by=by))
+    if not changed.rowcount:
+        raise Problem(Category.NOT_FOUND, f"there is no model {name} {version}")
+
+
+def stop(tx: Transaction, name: str | None, reason: str, *, by: str, at: datetime) -> int:
+    """Stop all versions of a model, or of all models, from the next prediction on.
+
+    Parameters
+    ----------
+    tx
+        The transaction to write in.
+    name
+        The model; ``None`` for all.
+    reason
+        Shown in place of every result until the model is resumed.
+    by, at
+        Who decided, and when.
+
+    Returns
+    -------
+    int
+        Versions stopped.
+    """
+    return _switch(tx, name, {"stopped": True, "stop_reason": reason, "changed_at": at, "changed_by": by})
+
+
+def resume(tx: Transaction, name: str | None, *, by: str, at: datetime) -> int:
+    """Let a model, or all models, speak again; return how many versions do."""
+    return _switch(tx, name, {"stopped": False, "stop_reason": None, "changed_at": at, "changed_by": by})
+
+
+def _switch(tx: Transaction, name: str | None, values: dict[str, Any]) -> int:
+    change = update(models) if name is None else update(models).where(models.c.name == name)
+    changed = tx.execute(change.values(values)).rowcount
+    if name is not None and not changed:
+        raise Problem(Category.NOT_FOUND, f"there is no model {name}")
+    return int(changed)
+
+
+def _one(name: str, version: str) -> Update:
+    return update(models).where(models.c.name == name, models.c.version == version)
+
+
+def _row(row: Row[Any]) -> ModelRow:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name, underscored to spare column names
+    return ModelRow(**values | {"folder": Path(values["folder"])})

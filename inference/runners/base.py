@@ -1,0 +1,106 @@
+"""What a runner is: five verbs, and one way to say no.
+
+- ``setup``: load everything, onto a device; nothing is loaded before
+- ``decode``: input -> item, or :class:`Declined`; on the caller's thread
+- ``batch``: items of one shape -> what the model takes
+- ``predict``: batch -> one raw answer an item; on the device's thread
+- ``encode``: item and raw answer -> outputs; on the caller's thread
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from inference.contract import InputUsed, ModelInput, Output, Pixels
+
+if TYPE_CHECKING:
+    from inference.folder import ModelFolder  # a folder knows no runner; a runner only names its type
+
+Item = TypeVar("Item")
+Batch = TypeVar("Batch")
+Raw = TypeVar("Raw")
+
+NOTICE: Final = "AI-generated, not reviewed by a person."
+DEMONSTRATION: Final = "Demonstration model, not for clinical use."
+
+
+class Declined(Exception):
+    """The model may not or cannot answer for this input.
+
+    Parameters
+    ----------
+    reason
+        Completes "AI result not available: ..."; safe to show.
+    missing
+        Names of the inputs that would be needed.
+    inputs
+        What was at hand all the same.
+    """
+
+    def __init__(self, reason: str, *, missing: tuple[str, ...] = (), inputs: tuple[InputUsed, ...] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.missing = missing
+        self.inputs = inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded(Generic[Item]):
+    """An input, ready for the model."""
+
+    item: Item
+    #: What of the input is used, for people.
+    inputs: tuple[InputUsed, ...]
+    #: Only items of the same shape share a batch.
+    shape: Hashable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model said about one item."""
+
+    outputs: tuple[Output, ...]
+    #: (rows, columns) of the input image, in [0, 1].
+    heat_map: Pixels | None
+
+
+class Runner(ABC, Generic[Item, Batch, Raw]):
+    """Runs the models of one kind.
+
+    Parameters
+    ----------
+    model
+        The opened folder.
+    """
+
+    def __init__(self, model: "ModelFolder") -> None:
+        self.model = model
+
+    @abstractmethod
+    def setup(self, device: str) -> None:
+        """Load what the model needs onto ``cpu`` or ``cuda``."""
+
+    @abstractmethod
+    def decode(self, given: ModelInput) -> Decoded[Item]:
+        """Turn an input into an item; raises :class:`Declined`."""
+
+    @abstractmethod
+    def batch(self, items: Sequence[Item]) -> Batch:
+        """Join items of one shape."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Sequence[Raw]:
+        """Run the model: one raw answer per item, in order."""
+
+    @abstractmethod
+    def encode(self, item: Item, raw: Raw) -> Answer:
+        """Say it in the manifest's codes."""
+
+    def out_of_memory(self, failure: BaseException) -> bool:
+        """Tell whether a smaller batch could have worked."""
+        return isinstance(failure, MemoryError)
+
+    def opening(self) -> str:
+        """Return the words that every text begins with."""
+        return f"{NOTICE} {DEMONSTRATION}" if self.model.manifest.demonstration else NOTICE

@@ -1,0 +1,96 @@
+"""Linear and logistic models: a few numbers in safetensors, their meaning in ``features.yaml``.
+
+``weights.safetensors`` holds, in the order of ``features.yaml`` (n features):
+
+    weight  (n,)  and bias ()     the linear predictor
+    mean    (n,)  and scale (n,)  optional: each feature becomes (x - mean) / scale first
+    fill    (n,)                  optional: stands in, before that, for features whose policy lets them be unknown
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from inference.contract import ModelInput, Output
+from inference.features.extract import Extraction, Reading, compile_features
+from inference.folder import WEIGHTS
+from inference.runners.base import Answer, Declined, Decoded, Runner
+from inference.runners.tabular import decode_features
+from kernel.errors import Category, Problem
+
+Vector = NDArray[np.float64]
+
+_NAMES: Final = frozenset({"weight", "bias", "mean", "scale", "fill"})
+
+
+class LinearRunner(Runner[Extraction, Vector, float]):
+    """Runs a linear model, on the processor whatever the device: it is one dot product."""
+
+    def setup(self, device: str) -> None:  # noqa: ARG002 - see the class
+        """Read the numbers and check that they fit the features."""
+        count = len(self.model.features)
+        tensors = {name: array.astype(np.float64) for name, array in load_file(self.model.path / WEIGHTS).items()}
+        if not {"weight", "bias"} <= tensors.keys() <= _NAMES:
+            raise Problem(Category.INCORRECT, f"{WEIGHTS} must hold weight and bias, and may hold mean, scale and fill")
+        for name, array in tensors.items():
+            if array.size != (1 if name == "bias" else count) or not np.isfinite(array).all():
+                raise Problem(Category.INCORRECT, f"{WEIGHTS}: {name} does not fit the {count} features")
+        self._weight, self._bias = tensors["weight"].reshape(count), float(tensors["bias"].reshape(()))
+        self._mean, self._scale = tensors.get("mean", np.zeros(count)), tensors.get("scale", np.ones(count))
+        if not (self._scale > 0).all():
+            raise Problem(Category.INCORRECT, f"{WEIGHTS}: scale must be above 0")
+        self._fill = tensors.get("fill", np.full(count, np.nan))
+        self._extract = compile_features(self.model.features)
+
+    def decode(self, given: ModelInput) -> Decoded[Extraction]:
+        """Extract the features; those still unknown that nothing may stand in for are a refusal."""
+        decoded = decode_features(self._extract, given)
+        unknown = np.isnan(self._row(decoded.item))
+        if unknown.any():
+            titles = tuple(spec.title for spec, gone in zip(self.model.features, unknown, strict=True) if gone)
+            raise Declined(f"missing {', '.join(titles)}", missing=titles, inputs=decoded.inputs)
+        return decoded
+
+    def batch(self, items: Sequence[Extraction]) -> Vector:
+        """Stack features to (patients, n), standardised."""
+        rows = np.stack([self._row(item) for item in items])
+        standardised: Vector = (rows - self._mean) / self._scale
+        return standardised
+
+    def predict(self, batch: Vector) -> Sequence[float]:
+        """Return the linear predictor of each patient."""
+        return [float(value) for value in batch @ self._weight + self._bias]
+
+    def encode(self, item: Extraction, raw: float) -> Answer:  # noqa: ARG002 - the number says it all
+        """Say it in the manifest's codes, as a probability where the manifest asks for one."""
+        outputs = []
+        for spec in self.model.manifest.outputs:
+            value = float(np.exp(-np.logaddexp(0.0, -raw))) if spec.kind == "probability" else raw
+            band = spec.band(value)
+            outputs.append(
+                Output(
+                    name=spec.name,
+                    system=spec.system,
+                    code=spec.code,
+                    display=spec.display,
+                    kind=spec.kind,
+                    value=value,
+                    unit=spec.unit,
+                    band=band,
+                    text=f"{self.opening()} {spec.display}: {value:.2f} ({band}).",
+                    future=spec.future,
+                )
+            )
+        return Answer(outputs=tuple(outputs), heat_map=None)
+
+    def _row(self, extraction: Extraction) -> Vector:
+        readings = [extraction.readings[spec.name] for spec in self.model.features]
+        values = np.array([_number(reading) for reading in readings])
+        return np.where(np.isnan(values), self._fill, values)
+
+
+def _number(reading: Reading | None) -> float:
+    return float("nan") if reading is None else float(reading.value)

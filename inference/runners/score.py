@@ -1,0 +1,72 @@
+"""Clinical scores: a pure function in the folder's ``model.py`` from readings to points.
+
+``model.py`` defines ``score(readings) -> tuple[Score, ...]``, one :class:`Score` per output of the manifest, in order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.contract import ModelInput, Output
+from inference.features.extract import Extraction, compile_features
+from inference.runners.base import Answer, Decoded, Runner
+from inference.runners.tabular import decode_features
+from kernel.errors import Category, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One output of a score."""
+
+    value: float
+    #: One of the manifest's bands of the output.
+    band: str
+    #: The arithmetic and what it calls for, in sentences.
+    text: str
+
+
+Scores = tuple[Score, ...]
+
+
+class ScoreRunner(Runner[Extraction, Sequence[Extraction], Scores]):
+    """Runs a score; needs no device."""
+
+    def setup(self, device: str) -> None:  # noqa: ARG002 - arithmetic runs anywhere
+        """Find the function and compile the features."""
+        if self.model.code is None:
+            raise Problem(Category.INCORRECT, f"the model folder {self.model.path.name} has no model.py")
+        self._score = self.model.code.score
+        self._extract = compile_features(self.model.features)
+
+    def decode(self, given: ModelInput) -> Decoded[Extraction]:
+        """Extract the features."""
+        return decode_features(self._extract, given)
+
+    def batch(self, items: Sequence[Extraction]) -> Sequence[Extraction]:
+        """Return the items."""
+        return items
+
+    def predict(self, batch: Sequence[Extraction]) -> Sequence[Scores]:
+        """Score each patient."""
+        return [self._score(extraction.readings) for extraction in batch]
+
+    def encode(self, item: Extraction, raw: Scores) -> Answer:  # noqa: ARG002 - a score carries its own words
+        """Say each score in the manifest's codes."""
+        outputs = []
+        for spec, score in zip(self.model.manifest.outputs, raw, strict=True):
+            if score.band not in {band.name for band in spec.bands}:
+                raise Problem(Category.FAULT, f"the model gave a band that {spec.name} does not have")
+            outputs.append(
+                Output(
+                    name=spec.name,
+                    system=spec.system,
+                    code=spec.code,
+                    display=spec.display,
+                    kind=spec.kind,
+                    value=score.value,
+                    unit=spec.unit,
+                    band=score.band,
+                    text=f"{self.opening()} {score.text}",
+                    future=spec.future,
+                )
+            )
+        return Answer(outputs=tuple(outputs), heat_map=None)

@@ -1,0 +1,22 @@
+"""What runners of tabular models share: features in, or a refusal that names every missing one."""
+
+from inference.contract import ModelInput, TabularInput
+from inference.features.extract import Extraction, Extractor
+from inference.runners.base import Declined, Decoded
+from kernel.errors import Category, Problem
+
+
+def decode_features(extract: Extractor, given: ModelInput) -> Decoded[Extraction]:
+    """Extract a model's features.
+
+    Raises
+    ------
+    Declined
+        When features are missing that the model cannot do without.
+    """
+    if not isinstance(given, TabularInput):
+        raise Problem(Category.FAULT, "a tabular model was given an image")
+    found = extract(given)
+    if found.missing:
+        raise Declined(found.reason, missing=found.missing, inputs=found.inputs)
+    return Decoded(item=found, inputs=found.inputs, shape=())

@@ -1,0 +1,290 @@
+"""The only door to a model.
+
+Whatever a model does, the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
+is none. Only three things are raised: that no such model exists, that too much is waiting, and that the server is
+stopping; each of them is about the server, not about the model, and the caller's job is tried again or parked.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from inference import registry
+from inference.batching import Batcher, QueueLimits
+from inference.contract import (
+    ImageInput,
+    InputUsed,
+    ModelIdentity,
+    ModelInput,
+    NotAvailable,
+    Outcome,
+    Prediction,
+    TabularInput,
+)
+from inference.limits import check_limits
+from inference.loading import AnyRunner, load_model
+from inference.registry import ModelRow
+from inference.runners.base import Answer, Declined, Decoded
+from kernel.db import Database
+from kernel.errors import Category, Problem
+from kernel.log import get_logger
+
+Kind: TypeAlias = Literal["declined", "failed", "stopped"]
+_Key: TypeAlias = tuple[str, str, str]
+
+_log = get_logger(__name__)
+
+
+class _Failed(Exception):
+    """The model broke; the message is safe to show."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Served:
+    """A loaded model and its queues, one per shape."""
+
+    runner: AnyRunner
+    queues: dict[Hashable, Batcher[Any, Any]] = field(default_factory=dict)
+
+
+class Runtime:
+    """Asks models.
+
+    Parameters
+    ----------
+    database
+        Where the registry's rows are; read at every prediction, so that a stop is obeyed at once by every process.
+    device
+        ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
+    limits
+        Bounds of every model's queue.
+    load
+        Folder and device -> runner.
+    monotonic
+        Seconds that never go back, for deadlines.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        device: str = "auto",
+        limits: QueueLimits | None = None,
+        load: Callable[..., AnyRunner] = load_model,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._device = device
+        self._limits = limits or QueueLimits()
+        self._load = load
+        self._monotonic = monotonic
+        self._guard = threading.Lock()
+        self._loading = threading.Lock()
+        self._turn = threading.Lock()
+        self._served: dict[_Key, _Served] = {}
+        self._closed = False
+
+    def predict(self, name: str, given: ModelInput, *, version: str | None = None, deadline_s: float = 30.0) -> Outcome:
+        """Ask a model about one patient.
+
+        Parameters
+        ----------
+        name
+            The model's name.
+        given
+            Facts or an image.
+        version
+            Which version; the active one by default.
+        deadline_s
+            Seconds after which there is no answer.
+
+        Returns
+        -------
+        Outcome
+            A prediction, or why there is none: the model declined, failed, or is stopped.
+
+        Raises
+        ------
+        Problem
+            ``not-found``: no such model; ``busy``: its queue is full; ``interrupted``: the server is stopping.
+        """
+        deadline = self._monotonic() + deadline_s
+        row = self._row(name, version)
+        if row.stopped:
+            return _not_available(row.identity(), given, "stopped", f"the model was stopped: {row.stop_reason}")
+        if row.status == "retired":
+            return _not_available(row.identity(), given, "stopped", "the model is retired")
+        try:
+            served = self._serve(row)
+        except Problem as problem:
+            _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
+            return _not_available(row.identity(), given, "failed", problem.detail)
+        return self._ask(served, row, given, deadline)
+
+    def warm_up(self) -> None:
+        """Load every model that runs, so that the first patient does not wait for it; failures wait for predict."""
+        with self._database.read() as connection:
+            rows = registry.serving(connection)
+        for row in rows:
+            try:
+                self._serve(row)
+            except Problem as problem:
+                _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
+
+    def close(self) -> None:
+        """Answer everything that waits with ``interrupted`` and stop all threads."""
+        with self._guard:
+            self._closed = True
+            queues = [queue for served in list(self._served.values()) for queue in served.queues.values()]
+        for queue in queues:
+            queue.close()
+
+    def _row(self, name: str, version: str | None) -> ModelRow:
+        with self._database.read() as connection:
+            row = registry.get(connection, name, version)
+        if row is None:
+            raise Problem(Category.NOT_FOUND, f"there is no model {name}")
+        return row
+
+    def _serve(self, row: ModelRow) -> _Served:
+        key = (row.name, row.version, row.digest)
+        served = self._served.get(key)
+        if served is not None:
+            return served
+        with self._loading:  # its own lock: models that are loaded already must not wait for one that is not
+            if key not in self._served:
+                runner = self._load(row.folder, device=self._device)
+                if runner.model.digest != row.digest:
+                    raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
+                self._served[key] = _Served(runner=runner)
+            return self._served[key]
+
+    def _ask(self, served: _Served, row: ModelRow, given: ModelInput, deadline: float) -> Outcome:
+        runner = served.runner
+        identity = runner.model.identity(row.status)
+        inputs: tuple[InputUsed, ...] = ()
+        try:
+            decoded = _decode(runner, given)
+            inputs = decoded.inputs
+            future = self._queue(served, decoded.shape).submit(decoded.item, deadline=deadline)
+            raw = self._wait(runner, future, deadline)
+            answer = _encode(runner, decoded, raw)
+        except Declined as no:
+            known = no.inputs or inputs
+            return _not_available(identity, given, "declined", no.reason, inputs=known, missing=no.missing)
+        except _Failed as failure:
+            _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
+            return _not_available(identity, given, "failed", str(failure), inputs=inputs)
+        return Prediction(
+            model=identity,
+            subject=given.subject,
+            outputs=answer.outputs,
+            inputs=inputs,
+            input_versions=_versions(given, inputs),
+            at=given.at,
+            heat_map=answer.heat_map,
+        )
+
+    def _queue(self, served: _Served, shape: Hashable) -> Batcher[Any, Any]:
+        runner = served.runner
+        with self._guard:
+            if self._closed:
+                raise Problem(Category.INTERRUPTED, "the server is stopping")
+            queue = served.queues.get(shape)
+            if queue is not None and queue.stuck():
+                _log.error("model_stuck", model=runner.model.manifest.name, version=runner.model.manifest.version)
+                queue.close(wait=False)
+                queue = None
+            if queue is None:
+                queue = served.queues[shape] = Batcher(
+                    lambda items: runner.predict(runner.batch(items)),
+                    self._turn,
+                    self._limits,
+                    out_of_memory=runner.out_of_memory,
+                    monotonic=self._monotonic,
+                )
+            return queue
+
+    def _wait(self, runner: AnyRunner, future: "Future[Any]", deadline: float) -> Any:
+        try:
+            # Asked for as a value: what is raised here would be this thread's own (an interrupt, say), not the model's.
+            failure = future.exception(timeout=max(0.0, deadline - self._monotonic()))
+        except TimeoutError:
+            future.cancel()
+            raise _Failed("the model did not answer in time") from None
+        if failure is None:
+            return future.result()
+        if isinstance(failure, Declined):
+            raise failure
+        if isinstance(failure, Problem) and failure.category is Category.INTERRUPTED:
+            raise failure
+        raise _Failed(_in_words(runner, failure)) from failure
+
+
+def _in_words(runner: AnyRunner, failure: BaseException) -> str:
+    if isinstance(failure, Problem):
+        return failure.detail
+    if isinstance(failure, TimeoutError):
+        return "the model did not answer in time"
+    if runner.out_of_memory(failure):
+        return "the model ran out of memory"
+    return "the model broke while it was running"
+
+
+def _decode(runner: AnyRunner, given: ModelInput) -> Decoded[Any]:
+    try:
+        check_limits(runner.model.manifest, given)
+        return runner.decode(given)
+    except Declined:
+        raise
+    except Exception as failure:
+        raise _Failed("the model broke while reading its inputs") from failure
+
+
+def _encode(runner: AnyRunner, decoded: Decoded[Any], raw: Any) -> Answer:
+    try:
+        answer = runner.encode(decoded.item, raw)
+    except Exception as failure:
+        raise _Failed("the model gave an answer that cannot be expressed") from failure
+    for output in answer.outputs:
+        if output.value is not None and not math.isfinite(output.value):
+            raise _Failed("the model gave no number")
+    return answer
+
+
+def _not_available(
+    model: ModelIdentity,
+    given: ModelInput,
+    kind: Kind,
+    reason: str,
+    *,
+    inputs: tuple[InputUsed, ...] = (),
+    missing: tuple[str, ...] = (),
+) -> NotAvailable:
+    return NotAvailable(
+        model=model,
+        subject=given.subject,
+        kind=kind,
+        reason=reason,
+        missing=missing,
+        inputs=inputs,
+        input_versions=_versions(given, inputs),
+        at=given.at,
+    )
+
+
+def _versions(given: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
+    """Return what the result rests on: what was used, or all that was known when nothing could be."""
+    if isinstance(given, ImageInput):
+        return tuple(sorted(set(given.sources)))
+    if inputs:
+        return tuple(sorted({used.source for used in inputs}))
+    return _known(given)
+
+
+def _known(given: TabularInput) -> tuple[str, ...]:
+    return tuple(sorted({f.source for f in given.facts if f.effective <= given.at and f.issued <= given.at}))

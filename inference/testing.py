@@ -1,0 +1,163 @@
+"""Made-up patients, images and models that tests of every room share; they obey the same contracts as the real ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+from inference.contract import Fact, ImageInput, InputUsed, ModelInput, Output, Subject, TabularInput
+from inference.folder import ModelFolder
+from inference.manifest import parse_manifest
+from inference.runners.base import Answer, Declined, Decoded, Runner
+
+NOW: Final = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
+ADULT: Final = Subject(reference="Patient/adult", birth_date=date(1960, 5, 1), sex="female", identifier=None)
+
+Measured = tuple[str, str | None]
+"""(value, unit); an answer has no unit."""
+
+WELL: Final[Mapping[str, Measured]] = MappingProxyType(
+    {
+        "9279-1": ("16", "/min"),
+        "59408-5": ("97", "%"),
+        "3151-8": ("0", "L/min"),
+        "8480-6": ("120", "mm[Hg]"),
+        "8867-4": ("70", "/min"),
+        "67775-7": ("LA9340-6", None),
+        "8310-5": ("37.0", "Cel"),
+    }
+)
+"""LOINC code -> a value that scores nothing in NEWS2."""
+
+
+def fact(code: str, value: str, unit: str | None, *, hours_ago: float = 1.0, known_h: float = 0.0) -> Fact:
+    """Make a fact of ``hours_ago``, which the server learnt ``known_h`` hours after it was true."""
+    effective = NOW - timedelta(hours=hours_ago)
+    try:
+        number: Decimal | str = Decimal(value)
+    except InvalidOperation:
+        number = value
+    return Fact(
+        system="http://loinc.org",
+        code=code,
+        value=number,
+        value_system=None,
+        unit=unit,
+        effective=effective,
+        issued=effective + timedelta(hours=known_h),
+        source=f"Observation/{code}-{hours_ago:g}/_history/1",
+    )
+
+
+def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) -> TabularInput:
+    """Make the facts of a patient who is well.
+
+    Parameters
+    ----------
+    *more
+        Further facts.
+    subject
+        The patient.
+    **changes
+        Other values by LOINC code (``_`` for ``-`` and in front: ``_8867_4``); ``None`` leaves one out.
+    """
+    chosen: dict[str, Measured | None] = dict(WELL)
+    chosen |= {name.strip("_").replace("_", "-"): given for name, given in changes.items()}
+    facts = tuple(fact(code, *given) for code, given in chosen.items() if given is not None)
+    return TabularInput(subject=subject, facts=facts + more, at=NOW)
+
+
+def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInput:
+    """Make an image of a chest: two dark lungs on a bright body."""
+    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
+    lungs = np.exp(-((((np.abs(x) - 0.45) / 0.28) ** 2 + (y / 0.6) ** 2) ** 2))
+    given: dict[str, Any] = {
+        "subject": ADULT,
+        "pixels": (0.75 * (1 - 0.75 * lungs)).astype(np.float32),
+        "modality": "DX",
+        "body_part": "CHEST",
+        "view": "PA",
+        "sources": ("urn:oid:1.2.3#ab",),
+        "acquired_at": NOW,
+        "at": NOW,
+    }
+    return ImageInput(**given | changes)
+
+
+def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> ModelFolder:
+    """Make an opened folder without files, of a model that reads facts and gives one score."""
+    band = {"name": "low"}
+    output = {"name": "sum", "system": "urn:toy", "code": "sum", "display": "Sum", "kind": "score", "future": True}
+    declared = {
+        "name": name,
+        "version": version,
+        "title": "A toy",
+        "intended_use": "Tests",
+        "owner": "Tests",
+        "demonstration": True,
+        "users": ["tests"],
+        "trigger": {"kind": "facts", "codes": ["8867-4"]},
+        "runner": "score",
+        "outputs": [output | {"bands": [band]}],
+        "limits": {},
+        "change_plan": {"acceptance": ["none"]},
+    }
+    manifest = parse_manifest(declared | changes)
+    return ModelFolder(path=Path(name), digest="0" * 64, manifest=manifest, features=(), card="A toy.", code=None)
+
+
+class ToyRunner(Runner[float, Sequence[float], float]):
+    """A model whose inner working is any function of a list of numbers: each patient's pulse.
+
+    Parameters
+    ----------
+    think
+        Numbers -> one number each; raise what a broken model would raise.
+    model
+        The folder it pretends to come from.
+    """
+
+    def __init__(self, think: Callable[[Sequence[float]], Sequence[float]], model: ModelFolder | None = None) -> None:
+        super().__init__(model or toy_folder())
+        self.think = think
+
+    def setup(self, device: str) -> None:
+        """Need nothing."""
+
+    def decode(self, given: ModelInput) -> Decoded[float]:
+        """Take the pulse; decline without one."""
+        pulses = [fact for fact in given.facts if fact.code == "8867-4"] if isinstance(given, TabularInput) else []
+        if not pulses:
+            raise Declined("missing pulse", missing=("pulse",))
+        pulse = pulses[-1]
+        used = InputUsed(name="pulse", value=pulse.value, unit="/min", effective=pulse.effective, source=pulse.source)
+        return Decoded(item=float(pulse.value or 0), inputs=(used,), shape=())
+
+    def batch(self, items: Sequence[float]) -> Sequence[float]:
+        """Return the numbers."""
+        return items
+
+    def predict(self, batch: Sequence[float]) -> Sequence[float]:
+        """Think."""
+        return self.think(batch)
+
+    def encode(self, item: float, raw: float) -> Answer:  # noqa: ARG002 - a toy says what it thought
+        """Say the number."""
+        (spec,) = self.model.manifest.outputs
+        output = Output(
+            name=spec.name,
+            system=spec.system,
+            code=spec.code,
+            display=spec.display,
+            kind=spec.kind,
+            value=raw,
+            unit=None,
+            band="low",
+            text=self.opening(),
+            future=spec.future,
+        )
+        return Answer(outputs=(output,), heat_map=None)

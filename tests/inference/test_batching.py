@@ -1,0 +1,167 @@
+"""The batcher: bounded, fair to the innocent, and never silent. Time stands still; events say when."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+
+import pytest
+
+from inference.batching import Batcher, QueueLimits
+from kernel.errors import Category, Problem
+
+
+class Model:
+    """Doubles numbers, keeps the batches it saw, and can be held at the door."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[int]] = []
+        self.entered = threading.Event()
+        self.go = threading.Event()
+        self.go.set()
+        self.largest = 1000
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.seen.append(list(items))
+        self.entered.set()
+        assert self.go.wait(20)
+        if len(items) > self.largest:
+            raise MemoryError
+        if 13 in items:
+            raise ValueError
+        return [2 * item for item in items if item != 7]
+
+
+def out_of_memory(failure: BaseException) -> bool:
+    return isinstance(failure, MemoryError)
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def turn() -> threading.Lock:
+    return threading.Lock()
+
+
+@pytest.fixture
+def batcher(model: Model, turn: threading.Lock) -> Iterator[Batcher[int, int]]:
+    limits = QueueLimits(longest_queue=8, largest_batch=8)
+    made = Batcher(model, turn, limits, out_of_memory=out_of_memory, monotonic=lambda: 100.0)
+    yield made
+    model.go.set()
+    made.close()
+
+
+def hold(model: Model, batcher: Batcher[int, int]) -> Future[int]:
+    """Keep the model busy with one item, so that what follows waits together."""
+    model.go.clear()
+    first = batcher.submit(0, deadline=101)
+    assert model.entered.wait(20)
+    return first
+
+
+def test_a_lone_request_runs_at_once_and_alone(model: Model, batcher: Batcher[int, int]) -> None:
+    assert batcher.submit(21, deadline=101).result(20) == 42
+    assert model.seen == [[21]]
+
+
+def test_what_waits_together_runs_together(model: Model, batcher: Batcher[int, int]) -> None:
+    hold(model, batcher)
+    answers = [batcher.submit(item, deadline=101) for item in (1, 2, 3)]
+    model.go.set()
+    assert [answer.result(20) for answer in answers] == [2, 4, 6]
+    assert model.seen == [[0], [1, 2, 3]]
+
+
+def test_a_busy_device_lets_requests_gather_but_never_for_ever(
+    model: Model, batcher: Batcher[int, int], turn: threading.Lock
+) -> None:
+    with turn:
+        assert batcher.submit(1, deadline=101).result(20) == 2
+
+
+def test_a_full_queue_refuses_and_keeps_what_it_took(model: Model, batcher: Batcher[int, int]) -> None:
+    hold(model, batcher)
+    answers = [batcher.submit(1, deadline=101) for _ in range(8)]
+    with pytest.raises(Problem) as refused:
+        batcher.submit(1, deadline=101)
+    assert refused.value.category is Category.BUSY
+    model.go.set()
+    assert [answer.result(20) for answer in answers] == [2] * 8
+
+
+def test_too_large_a_batch_is_split(model: Model, batcher: Batcher[int, int]) -> None:
+    hold(model, batcher)
+    model.largest = 2
+    answers = [batcher.submit(item, deadline=101) for item in (1, 2, 3, 4)]
+    model.go.set()
+    assert [answer.result(20) for answer in answers] == [2, 4, 6, 8]
+    assert model.seen[1:] == [[1, 2, 3, 4], [1, 2], [3, 4]]
+
+
+def test_one_item_too_large_for_memory_fails_alone(model: Model, batcher: Batcher[int, int]) -> None:
+    model.largest = 0
+    assert isinstance(batcher.submit(1, deadline=101).exception(20), MemoryError)
+
+
+def test_poison_fails_alone(model: Model, batcher: Batcher[int, int]) -> None:
+    hold(model, batcher)
+    answers = [batcher.submit(item, deadline=101) for item in (1, 13, 3)]
+    model.go.set()
+    assert [type(answer.exception(20)) for answer in answers] == [type(None), ValueError, type(None)]
+
+
+def test_a_model_that_forgets_an_item_is_found_out(model: Model, batcher: Batcher[int, int]) -> None:
+    hold(model, batcher)
+    answers = [batcher.submit(item, deadline=101) for item in (1, 7, 3)]
+    model.go.set()
+    assert [answers[0].result(20), answers[2].result(20)] == [2, 6]
+    with pytest.raises(Problem, match="did not answer once per input"):
+        answers[1].result(20)
+
+
+def test_what_is_too_late_is_not_run(model: Model, batcher: Batcher[int, int]) -> None:
+    assert isinstance(batcher.submit(1, deadline=99).exception(20), TimeoutError)
+    assert model.seen == []
+
+
+def test_what_was_given_up_is_not_run(model: Model, batcher: Batcher[int, int]) -> None:
+    hold(model, batcher)
+    given_up, other = batcher.submit(1, deadline=101), batcher.submit(2, deadline=101)
+    assert given_up.cancel()
+    model.go.set()
+    assert other.result(20) == 4
+    assert model.seen[1:] == [[2]]
+
+
+def test_closing_answers_everyone(model: Model, batcher: Batcher[int, int]) -> None:
+    running = hold(model, batcher)
+    waiting = [batcher.submit(item, deadline=101) for item in (1, 2)]
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    for answer in waiting:
+        failure = answer.exception(20)
+        assert isinstance(failure, Problem)
+        assert failure.category is Category.INTERRUPTED
+    model.go.set()
+    closing.join(20)
+    assert running.result(20) == 0
+    with pytest.raises(Problem, match="stopping"):
+        batcher.submit(1, deadline=101)
+
+
+def test_the_thread_outlives_whatever_a_model_raises(turn: threading.Lock) -> None:
+    raised = iter([SystemExit(), KeyboardInterrupt(), MemoryError()])
+
+    def model(items: Sequence[int]) -> Sequence[int]:
+        for failure in raised:
+            raise failure
+        return items
+
+    batcher: Batcher[int, int] = Batcher(model, turn, QueueLimits(), out_of_memory=out_of_memory)
+    failures = [type(batcher.submit(1, deadline=float("inf")).exception(20)) for _ in range(3)]
+    assert failures == [SystemExit, KeyboardInterrupt, MemoryError]
+    assert batcher.submit(1, deadline=float("inf")).result(20) == 1
+    batcher.close()

@@ -1,0 +1,151 @@
+"""The demonstration network: measured again from the shipped weights, honest about its scope, exact in its shapes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference.explain import enlarge, grad_cam
+from inference.folder import bundled_folder
+from inference.golden import ask
+from inference.loading import AnyRunner, load_model
+from inference.measure import auroc, bootstrap, brier, calibration_error, youden_threshold
+from inference.models.cxr_pneumonia import train
+from inference.models.cxr_pneumonia.model import SIDE, prepare
+from inference.runners.base import Declined
+from inference.testing import radiograph
+
+SEED = 2026
+
+
+@pytest.fixture(scope="module")
+def network() -> AnyRunner:
+    return load_model(bundled_folder("cxr-pneumonia"))
+
+
+@pytest.fixture(scope="module")
+def split(shared: Path) -> train.Split:
+    data = shared / "data" / "pneumonia-cxr" / "pneumonia_cxr_dev.npz"
+    if not data.exists():
+        pytest.skip("the pneumonia data set is not beside this checkout")
+    return train.load(data, seed=SEED)
+
+
+def test_the_shipped_weights_beat_logistic_regression_on_images_they_never_saw(
+    network: AnyRunner, split: train.Split
+) -> None:
+    labels = split.test.labels
+    items = [network.decode(radiograph(pixels=image)).item for image in split.test.images]
+    seen = network.predict(network.batch(items))
+    found = auroc(labels, np.array([one.probability for one in seen]))
+    rival = auroc(labels, train.fit_logistic(split))
+    assert found > 0.92
+    assert found > rival
+    assert f"{found:.3f}" in network.model.card
+    assert f"{rival:.3f}" in network.model.card
+
+
+def test_the_parts_of_the_split_have_no_image_in_common(split: train.Split) -> None:
+    parts = [{image.tobytes() for image in part.images} for part in (split.train, split.validation, split.test)]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    assert [round(len(part) / sum(map(len, parts)), 2) for part in parts] == [0.7, 0.1, 0.2]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(28, 28), (120, 100), (61, 200), (513, 512)])
+def test_the_heat_map_has_the_image_s_shape_and_stays_in_range(network: AnyRunner, rows: int, columns: int) -> None:
+    answer = ask(network, radiograph(rows, columns))
+    heat = answer.heat_map
+    assert heat is not None
+    assert heat.shape == (rows, columns)
+    assert heat.dtype == np.float32
+    assert 0 <= heat.min() <= heat.max() <= answer.outputs[0].value + 1e-6
+
+
+def test_the_heat_map_shows_nothing_outside_what_the_network_saw(network: AnyRunner) -> None:
+    heat = ask(network, radiograph(60, 120)).heat_map
+    assert heat is not None
+    assert not heat[:, :30].any()
+    assert not heat[:, 90:].any()
+
+
+def test_the_image_is_reduced_by_whole_areas() -> None:
+    small = radiograph(SIDE, SIDE)
+    large = replace(small, pixels=np.kron(small.pixels, np.ones((4, 4), dtype=np.float32)))
+    torch.testing.assert_close(prepare(large.pixels), prepare(small.pixels))
+
+
+def test_a_batch_says_what_each_image_alone_says(network: AnyRunner) -> None:
+    items = [network.decode(radiograph(100, 100 + step)).item for step in range(5)]
+    together = network.predict(network.batch(items))
+    alone = [network.predict(network.batch([item]))[0] for item in items]
+    for one, other in zip(together, alone, strict=True):
+        assert one.probability == pytest.approx(other.probability, abs=1e-5)
+        np.testing.assert_allclose(one.evidence, other.evidence, atol=1e-4)
+
+
+def test_the_output_is_a_finding_present_now(network: AnyRunner) -> None:
+    (output,) = ask(network, radiograph()).outputs
+    assert (output.system, output.code, output.future) == ("http://snomed.info/sct", "233604007", False)
+    assert output.band in {"positive", "negative"}
+    assert "28 x 28" in output.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"modality": "CT"}, "the model reads modality CR or DX only"),
+        ({"body_part": "HAND"}, "the model reads body part CHEST only"),
+        ({"view": "LL"}, "the model reads view PA or AP only"),
+        (
+            {"pixels": np.full((64, 64), 0.5, dtype=np.float32)},
+            "the image is nearly uniform: nothing can be seen on it",
+        ),
+        ({"pixels": np.full((64, 64), np.nan, dtype=np.float32)}, "the image is nearly uniform: nothing can be seen"),
+        ({"pixels": np.eye(27, 40, dtype=np.float32)}, "the image is smaller than 28 x 28 pixels"),
+    ],
+)
+def test_anything_out_of_scope_is_declined(network: AnyRunner, changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(Declined) as declined:
+        ask(network, radiograph(**changes))
+    assert declined.value.reason.startswith(reason)
+
+
+def test_an_image_that_does_not_state_its_view_or_body_part_is_read(network: AnyRunner) -> None:
+    assert ask(network, radiograph(view="", body_part="")).outputs
+
+
+def test_the_card_says_what_it_is(network: AnyRunner) -> None:
+    for word in ("DEMONSTRATION", "CC BY 4.0", "28 x 28", "logistic regression", "no patients", "children"):
+        assert word in network.model.card
+
+
+def test_training_is_the_same_again(monkeypatch: pytest.MonkeyPatch, split: train.Split) -> None:
+    monkeypatch.setattr(train, "EPOCHS", 1)
+    small = replace(split, train=replace(split.train, images=split.train.images[::20], labels=split.train.labels[::20]))
+    first, second = (train.fit_network(small, seed=SEED).state_dict() for _ in range(2))
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_grad_cam_weighs_channels_by_their_mean_gradient() -> None:
+    evidence = torch.zeros(2, 2, 2, 2)
+    evidence[0, 0, 0, 0], evidence[0, 1, 1, 1] = 2.0, 4.0
+    gradients = torch.ones(2, 2, 2, 2) * torch.tensor([1.0, -1.0])[None, :, None, None]
+    maps = grad_cam(evidence, gradients)
+    assert maps[0].tolist() == [[1, 0], [0, 0]]
+    assert not maps[1].any()
+    assert enlarge(maps[0].numpy(), 8, 6).shape == (8, 6)
+
+
+def test_the_measures_are_what_their_authors_say() -> None:
+    labels = np.array([False, False, True, True])
+    scores = np.array([0.1, 0.4, 0.35, 0.8])
+    assert auroc(labels, scores) == 0.75
+    assert auroc(labels, np.zeros(4)) == 0.5
+    assert brier(labels, scores) == pytest.approx((0.01 + 0.16 + 0.4225 + 0.04) / 4)
+    assert calibration_error(labels, scores) == pytest.approx((0.1 + 0.4 + 0.65 + 0.2) / 4)
+    assert youden_threshold(labels, scores) == pytest.approx(0.225)
+    interval = bootstrap(auroc, labels, scores, seed=1, rounds=200)
+    assert interval.low <= interval.value <= interval.high

@@ -1,0 +1,188 @@
+"""Features: what is declared is what is read, at the right time, in the right unit, or not at all."""
+
+from copy import deepcopy
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from inference.contract import Fact, TabularInput
+from inference.features.extract import Extraction, Reading, compile_features
+from inference.features.spec import parse_features
+from inference.features.units import CONVERSIONS, convert
+from inference.testing import ADULT, NOW, fact
+from kernel.errors import Category, Problem
+
+TEMPERATURE: dict[str, Any] = {
+    "name": "temperature",
+    "title": "temperature",
+    "window": {"take": "last", "hours": 12},
+    "missing": "refuse",
+    "sources": [{"code": "8310-5", "unit": "Cel", "plausible": [20, 46]}],
+}
+SATURATION: dict[str, Any] = {
+    "name": "saturation",
+    "title": "oxygen saturation",
+    "window": {"take": "last", "hours": 12},
+    "missing": "refuse",
+    "sources": [{"code": "59408-5", "unit": "%"}, {"code": "2708-6", "unit": "%"}],
+}
+
+
+def extract(declared: dict[str, Any], *facts: Fact, **changes: Any) -> Extraction:
+    specs = parse_features({"features": [declared | changes]})
+    return compile_features(specs)(TabularInput(subject=ADULT, facts=facts, at=NOW))
+
+
+def value(declared: dict[str, Any], *facts: Fact, **changes: Any) -> Decimal | str | None:
+    reading = extract(declared, *facts, **changes).readings[declared["name"]]
+    return None if reading is None else reading.value
+
+
+def test_the_newest_value_is_read_with_its_source_and_time() -> None:
+    newest = fact("8310-5", "38.2", "Cel", hours_ago=1)
+    found = extract(TEMPERATURE, fact("8310-5", "36.0", "Cel", hours_ago=2), newest)
+    assert found.readings["temperature"] == Reading(
+        value=Decimal("38.2"), unit="Cel", code="8310-5", effective=newest.effective, sources=(newest.source,)
+    )
+    assert [used.source for used in found.inputs] == [newest.source]
+
+
+def test_the_newest_of_several_codes_wins_and_the_first_code_breaks_a_tie() -> None:
+    older = fact("59408-5", "97", "%", hours_ago=2)
+    assert value(SATURATION, older, fact("2708-6", "91", "%", hours_ago=1)) == 91
+    assert value(SATURATION, fact("2708-6", "91", "%", hours_ago=2), older) == 97
+
+
+def test_a_correction_of_the_same_time_wins_by_when_it_was_known() -> None:
+    first, corrected = fact("8310-5", "36.0", "Cel"), fact("8310-5", "39.0", "Cel", known_h=0.5)
+    assert value(TEMPERATURE, corrected, first) == 39
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (fact("8310-5", "37", "Cel", hours_ago=-0.1), "it lies in the future"),
+        (fact("8310-5", "37", "Cel", hours_ago=2, known_h=3), "it was not known yet"),
+        (fact("8310-5", "37", "Cel", hours_ago=12.01), "it is older than the window"),
+        (fact("8480-6", "120", "mm[Hg]"), "it is something else"),
+    ],
+)
+def test_a_value_does_not_count_when(given: Fact, why: str) -> None:
+    found = extract(TEMPERATURE, given)
+    assert found.missing == ("temperature",), why
+    assert found.reason == "missing temperature"
+
+
+def test_the_window_holds_its_edge() -> None:
+    assert value(TEMPERATURE, fact("8310-5", "37", "Cel", hours_ago=12)) == 37
+
+
+@pytest.mark.parametrize(
+    ("sent", "unit", "canonical", "read"),
+    [
+        ("98.6", "[degF]", "Cel", "37"),
+        ("100.4", "[degF]", "Cel", "38"),
+        ("310.15", "K", "Cel", "37"),
+        ("0.97", "1", "%", "97"),
+        ("97", "%", "%", "97"),
+        ("16", "kPa", "mm[Hg]", "120.009869"),
+        ("500", "mL/min", "L/min", "0.5"),
+        ("15", None, "{score}", "15"),
+    ],
+)
+def test_units_are_converted_exactly(sent: str, unit: str | None, canonical: str, read: str) -> None:
+    assert convert(Decimal(sent), unit, canonical) == Decimal(read)
+
+
+@pytest.mark.parametrize("canonical", [unit for unit in CONVERSIONS if unit != "{score}"])
+def test_a_number_without_a_unit_or_with_an_unknown_one_is_never_read(canonical: str) -> None:
+    assert convert(Decimal(1), None, canonical) is None
+    assert convert(Decimal(1), "furlong", canonical) is None
+
+
+def test_an_unknown_unit_refuses_even_when_an_older_value_could_be_read() -> None:
+    found = extract(TEMPERATURE, fact("8310-5", "37", "Cel", hours_ago=2), fact("8310-5", "37", "furlong"))
+    assert found.reason == "unreadable temperature"
+
+
+@pytest.mark.parametrize("sent", ["19.9", "46.1", "98.6"])
+def test_an_implausible_value_is_refused(sent: str) -> None:
+    assert extract(TEMPERATURE, fact("8310-5", sent, "Cel")).reason == "implausible temperature"
+
+
+@pytest.mark.parametrize("sent", ["NaN", "Infinity"])
+def test_what_is_not_a_number_is_unreadable(sent: str) -> None:
+    assert extract(TEMPERATURE, fact("8310-5", sent, "Cel")).reason == "unreadable temperature"
+
+
+def test_missing_is_never_zero() -> None:
+    assert value(TEMPERATURE, missing="nan") is None
+    assert value(TEMPERATURE, missing={"default": 37}) == 37
+    assert extract(TEMPERATURE, missing="nan").missing == ()
+
+
+def test_all_missing_features_are_named_at_once() -> None:
+    specs = parse_features({"features": [TEMPERATURE, SATURATION]})
+    found = compile_features(specs)(TabularInput(subject=ADULT, facts=(), at=NOW))
+    assert found.reason == "missing temperature, oxygen saturation"
+
+
+@pytest.mark.parametrize(("take", "result"), [("min", "36"), ("max", "39"), ("mean", "37.5"), ("count", "2")])
+def test_a_window_can_be_summed_up(take: str, result: str) -> None:
+    facts = (fact("8310-5", "36", "Cel", hours_ago=3), fact("8310-5", "102.2", "[degF]", hours_ago=1))
+    found = extract(TEMPERATURE, *facts, window={"take": take, "hours": 12})
+    reading = found.readings["temperature"]
+    assert reading is not None
+    assert reading.value == Decimal(result)
+    assert len(found.inputs) == 2
+
+
+def test_answers_are_read_by_code_or_word_whatever_their_case() -> None:
+    answers = {"alert": ["LA9340-6", "alert"], "voice": ["V"]}
+    changes = {"sources": [{"code": "67775-7", "answers": answers}]}
+    assert value(TEMPERATURE, fact("67775-7", "Alert ", None), **changes) == "alert"
+    assert value(TEMPERATURE, fact("67775-7", "v", None), **changes) == "voice"
+    assert extract(TEMPERATURE, fact("67775-7", "sleepy", None), **changes).reason == "unreadable temperature"
+
+
+def test_age_and_sex_come_from_the_patient() -> None:
+    declared = {"name": "age", "title": "age", "subject": "age", "missing": "refuse"}
+    assert value(declared) == 65
+    assert value(declared | {"name": "sex", "subject": "sex"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong", "complaint"),
+    [
+        (("name",), None, "features.yaml.features[0].name is missing"),
+        (("colour",), "red", "features.yaml.features[0].colour is not known"),
+        (("missing",), "zero", "features.yaml.features[0].missing must be a mapping"),
+        (("window", "take"), "newest", "features.yaml.features[0].window.take must be one of"),
+        (("window", "hours"), 0, "features.yaml.features[0].window.hours must be above 0"),
+        (("sources", 0, "unit"), "celsius", "features.yaml.features[0].sources[0].unit is not one of"),
+        (("sources", 0, "plausible"), [46, 20], "features.yaml.features[0].sources[0].plausible must be given from"),
+        (("sources", 0, "unit"), None, "features.yaml.features[0].sources[0] must have either unit or answers"),
+        (("sources",), [], "features.yaml.features[0].sources must not be empty"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_by_the_name_of_its_key(
+    path: tuple[str | int, ...], wrong: Any, complaint: str
+) -> None:
+    declared = deepcopy(TEMPERATURE)
+    place: Any = declared
+    for step in path[:-1]:
+        place = place[step]
+    if wrong is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = wrong
+    with pytest.raises(Problem) as refused:
+        parse_features({"features": [declared]})
+    assert refused.value.category is Category.INCORRECT
+    assert refused.value.detail.startswith(complaint)
+
+
+def test_a_feature_may_be_declared_once() -> None:
+    with pytest.raises(Problem, match="temperature is declared twice"):
+        parse_features({"features": [TEMPERATURE, TEMPERATURE]})

@@ -1,0 +1,255 @@
+"""Folders are proved before they are served, and rows say what may speak."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from inference import registry
+from inference.digest import seal, verify
+from inference.folder import ModelFolder, bundled_folder
+from inference.golden import ask
+from inference.loading import load_model
+from inference.models import MODELS
+from inference.publish import publish
+from inference.registry import ModelRow
+from inference.testing import NOW, toy_folder, vitals
+from kernel.db import Database
+from kernel.errors import Category, Problem
+from kernel.testing import FakeClock
+
+MANIFEST = """
+name: pulse-risk
+version: 1.0.0
+title: A logistic model of one feature
+intended_use: Tests
+owner: Tests
+demonstration: true
+users: [tests]
+trigger: {kind: facts, codes: [8867-4]}
+runner: linear
+outputs:
+  - name: risk
+    system: urn:test
+    code: risk
+    display: Risk
+    kind: probability
+    future: true
+    bands: [{name: low, at_least: 0}, {name: high, at_least: 0.5}]
+limits: {}
+change_plan: {acceptance: [nothing]}
+"""
+FEATURES = """
+features:
+  - {name: pulse, title: pulse, window: {take: last, hours: 12}, missing: nan, sources: [{code: 8867-4, unit: /min}]}
+"""
+CASE = {
+    "input": {
+        "subject": {"reference": "Patient/golden"},
+        "at": NOW.isoformat(),
+        "facts": [{"code": "8867-4", "value": "90", "unit": "/min"}],
+    }
+}
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Path:
+    """A folder as an ML engineer would bring it: declarations, weights, a golden case, no code."""
+    folder = tmp_path / "pulse-risk"
+    (folder / "golden").mkdir(parents=True)
+    (folder / "model.yaml").write_text(MANIFEST)
+    (folder / "features.yaml").write_text(FEATURES)
+    (folder / "golden" / "ninety.json").write_text(json.dumps(CASE))
+    weights = {"weight": np.array([0.5]), "bias": np.array(0.25), "mean": np.array([80.0]), "scale": np.array([10.0])}
+    save_file(weights, folder / "weights.safetensors")
+    publish(folder, {"Evidence": "None: a test."})
+    return folder
+
+
+def refusal(path: Path) -> Problem:
+    with pytest.raises(Problem) as refused:
+        load_model(path)
+    return refused.value
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bundled_models_are_sealed_and_answer_their_golden_cases(name: str) -> None:
+    assert load_model(bundled_folder(name)).model.manifest.name == name
+
+
+def test_every_folder_of_the_room_is_listed() -> None:
+    home = bundled_folder("news2").parent
+    folders = {path.parent.name for path in home.glob("*/model.yaml")}
+    assert folders == {package.rpartition(".")[2] for package in MODELS.values()}
+
+
+def test_a_folder_from_elsewhere_is_served(linear: Path) -> None:
+    (output,) = ask(load_model(linear), vitals(_8867_4=("90", "/min"))).outputs
+    assert output.value == pytest.approx(1 / (1 + np.exp(-0.75)))
+    assert output.band == "high"
+    assert output.text.startswith("AI-generated, not reviewed by a person. Demonstration model, not for clinical use.")
+
+
+@pytest.mark.parametrize(
+    ("harm", "complaint"),
+    [
+        (lambda folder: (folder / "model.yaml").write_text(MANIFEST + " "), "model.yaml has been altered"),
+        (lambda folder: (folder / "weights.safetensors").write_bytes(b"x"), "weights.safetensors has been altered"),
+        (lambda folder: (folder / "extra.txt").write_text(""), "extra.txt is not listed in SHA256SUMS"),
+        (lambda folder: (folder / "card.md").unlink(), "card.md is missing"),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS cannot be read"),
+        (lambda folder: (folder / "SHA256SUMS").write_text("nonsense"), "SHA256SUMS is malformed"),
+        (lambda folder: (folder / "link").symlink_to("/etc/passwd"), "link is a link"),
+    ],
+)
+def test_a_folder_that_was_touched_is_refused(linear: Path, harm: Callable[[Path], object], complaint: str) -> None:
+    harm(linear)
+    refused = refusal(linear)
+    assert refused.category is Category.INCORRECT
+    assert refused.detail == f"the model folder pulse-risk is refused: {complaint}"
+
+
+def test_a_model_that_answers_otherwise_than_it_did_is_refused(linear: Path) -> None:
+    save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
+    seal(linear)
+    assert refusal(linear).detail == "the model pulse-risk does not answer its golden case ninety as it should"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("model.yaml", MANIFEST.replace("1.0.0", "one"), "model.yaml.version must have the form"),
+        ("model.yaml", MANIFEST.replace("runner: linear", "runner: magic"), "model.yaml.runner must be one of"),
+        ("model.yaml", MANIFEST + "colour: red\n", "model.yaml.colour is not known"),
+        ("model.yaml", MANIFEST.replace("demonstration: true", "demonstration: 1"), "model.yaml.demonstration must be"),
+        ("model.yaml", MANIFEST.replace("at_least: 0.5", "at_least: -1"), "model.yaml.outputs[0].bands must be given"),
+        ("model.yaml", "[", "model.yaml cannot be read"),
+        ("card.md", " ", "the model folder pulse-risk has no card.md"),
+        ("model.py", "", "the model folder pulse-risk brings code"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_by_name(linear: Path, name: str, content: str, complaint: str) -> None:
+    (linear / name).write_text(content)
+    seal(linear)
+    assert refusal(linear).detail.startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "complaint"),
+    [
+        ({"weight": np.ones(1)}, "must hold weight and bias"),
+        ({"weight": np.ones(2), "bias": np.zeros(1)}, "weight does not fit the 1 features"),
+        ({"weight": np.array([np.nan]), "bias": np.zeros(1)}, "weight does not fit the 1 features"),
+        ({"weight": np.ones(1), "bias": np.zeros(1), "scale": np.zeros(1)}, "scale must be above 0"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(linear: Path, tensors: dict[str, np.ndarray], complaint: str) -> None:
+    save_file(tensors, linear / "weights.safetensors")
+    seal(linear)
+    assert complaint in refusal(linear).detail
+
+
+def test_weights_that_are_no_safetensors_are_refused(linear: Path) -> None:
+    (linear / "weights.safetensors").write_bytes(b"\x80\x04pickle")
+    seal(linear)
+    assert refusal(linear).detail == "the model in pulse-risk could not be set up"
+
+
+def test_the_house_s_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
+    copy = tmp_path / "news2"
+    shutil.copytree(bundled_folder("news2"), copy)
+    assert verify(copy)
+    assert refusal(copy).category is Category.UNSUPPORTED
+
+
+class TestRows:
+    """The same on both databases."""
+
+    def row(self, database: Database, name: str = "toy", version: str | None = None) -> ModelRow:
+        with database.read() as connection:
+            found = registry.get(connection, name, version)
+        assert found is not None
+        return found
+
+    def add(self, database: Database, version: str, status: registry.Status, clock: FakeClock) -> None:
+        folder = toy_folder(version=version)
+        database.write(lambda tx: registry.register(tx, folder, status, by="ada", at=clock.now()))
+        clock.advance(60)
+
+    def test_what_is_registered_can_be_read(self, database: Database, clock: FakeClock) -> None:
+        folder, at = toy_folder(), clock.now()
+        self.add(database, "1.0.0", "active", clock)
+        assert self.row(database) == ModelRow(
+            name="toy",
+            version="1.0.0",
+            digest=folder.digest,
+            status="active",
+            stopped=False,
+            stop_reason=None,
+            folder=folder.path,
+            title="A toy",
+            owner="Tests",
+            intended_use="Tests",
+            added_at=at,
+            changed_at=at,
+            changed_by="ada",
+        )
+
+    def test_one_version_of_a_name_is_active(self, database: Database, clock: FakeClock) -> None:
+        self.add(database, "1.0.0", "active", clock)
+        self.add(database, "1.1.0", "shadow", clock)
+        assert self.row(database).version == "1.0.0"
+        database.write(lambda tx: registry.set_status(tx, "toy", "1.1.0", "active", by="bob", at=clock.now()))
+        with database.read() as connection:
+            assert [row.version for row in registry.active(connection)] == ["1.1.0"]
+            assert [row.version for row in registry.serving(connection)] == ["1.1.0"]
+        assert self.row(database, version="1.0.0").status == "retired"
+        assert self.row(database, version="1.0.0").changed_by == "bob"
+
+    def test_a_version_never_changes_its_content(self, database: Database, clock: FakeClock) -> None:
+        self.add(database, "1.0.0", "active", clock)
+        self.add(database, "1.0.0", "active", clock)
+        changed = with_digest("f" * 64)
+        with pytest.raises(Problem, match="registered with other content") as refused:
+            database.write(lambda tx: registry.register(tx, changed, "shadow", by="ada", at=clock.now()))
+        assert refused.value.category is Category.CONFLICT
+
+    def test_a_new_build_of_a_bundled_model_keeps_what_people_decided(
+        self, database: Database, clock: FakeClock
+    ) -> None:
+        for digest in ("0" * 64, "f" * 64):
+            folder = with_digest(digest)
+            database.write(lambda tx, it=folder: registry.register_bundled(tx, it, by="software", at=clock.now()))
+            database.write(lambda tx: registry.stop(tx, "toy", "under review", by="ada", at=clock.now()))
+        row = self.row(database)
+        assert (row.digest, row.status, row.stop_reason) == ("f" * 64, "active", "under review")
+
+    def test_one_model_or_all_can_be_stopped_and_resumed(self, database: Database, clock: FakeClock) -> None:
+        for name in ("one", "two"):
+            folder = toy_folder(name)
+            database.write(lambda tx, it=folder: registry.register(tx, it, "active", by="ada", at=clock.now()))
+        assert database.write(lambda tx: registry.stop(tx, "one", "drift", by="ada", at=clock.now())) == 1
+        assert [self.row(database, name).stopped for name in ("one", "two")] == [True, False]
+        assert database.write(lambda tx: registry.stop(tx, None, "recall", by="ada", at=clock.now())) == 2
+        assert {self.row(database, name).stop_reason for name in ("one", "two")} == {"recall"}
+        assert database.write(lambda tx: registry.resume(tx, None, by="ada", at=clock.now())) == 2
+        assert not self.row(database, "one").stopped
+
+    def test_what_does_not_exist_cannot_be_changed(self, database: Database, clock: FakeClock) -> None:
+        for change in (
+            lambda tx: registry.stop(tx, "none", "x", by="ada", at=clock.now()),
+            lambda tx: registry.resume(tx, "none", by="ada", at=clock.now()),
+            lambda tx: registry.set_status(tx, "none", "1.0.0", "active", by="ada", at=clock.now()),
+        ):
+            with pytest.raises(Problem, match="there is no model none"):
+                database.write(change)
+
+
+def with_digest(digest: str) -> ModelFolder:
+
+    return replace(toy_folder(), digest=digest)

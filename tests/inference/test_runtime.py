@@ -1,0 +1,266 @@
+"""The only door to a model: whatever the model does, the caller gets an outcome that can be shown."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inference import registry
+from inference.batching import QueueLimits
+from inference.contract import NotAvailable, Outcome, Prediction, result_id
+from inference.folder import bundled_folder, open_folder
+from inference.models import MODELS
+from inference.runtime import Runtime
+from inference.testing import ADULT, NOW, ToyRunner, radiograph, toy_folder, vitals
+from kernel.db import Database
+from kernel.errors import Category, Problem
+
+Think = Callable[[Sequence[float]], Sequence[float]]
+Asked = Callable[..., Runtime]
+
+
+@pytest.fixture
+def runtime_of(sqlite: Database) -> Iterator[Asked]:
+    """Make a runtime whose one model, ``toy``, thinks as given."""
+    made: list[Runtime] = []
+    folder = toy_folder()
+    sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
+
+    def make(think: Think, **options: object) -> Runtime:
+        runtime = Runtime(sqlite, device="cpu", load=lambda _path, device: ToyRunner(think, folder), **options)  # type: ignore[arg-type]
+        made.append(runtime)
+        return runtime
+
+    yield make
+    for runtime in made:
+        runtime.close()
+
+
+@pytest.fixture
+def house(sqlite: Database) -> Iterator[Runtime]:
+    """The bundled models as they are shipped."""
+    for name in MODELS:
+        folder = open_folder(bundled_folder(name))
+        sqlite.write(lambda tx, it=folder: registry.register_bundled(tx, it, by="software", at=NOW))
+    runtime = Runtime(sqlite, device="cpu")
+    yield runtime
+    runtime.close()
+
+
+def refused(outcome: Outcome) -> NotAvailable:
+    assert isinstance(outcome, NotAvailable)
+    return outcome
+
+
+def raising(failure: BaseException) -> Think:
+    def think(_items: Sequence[float]) -> Sequence[float]:
+        raise failure
+
+    return think
+
+
+def test_an_answer_names_model_inputs_and_time(runtime_of: Asked) -> None:
+    given = vitals()
+    outcome = runtime_of(list).predict("toy", given)
+    assert isinstance(outcome, Prediction)
+    assert outcome.outputs[0].value == 70
+    assert outcome.input_versions == ("Observation/8867-4-1/_history/1",)
+    assert (outcome.model.name, outcome.model.status, outcome.subject, outcome.at) == ("toy", "active", ADULT, NOW)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (ValueError("secret"), "the model broke while it was running"),
+        (SystemExit(3), "the model broke while it was running"),
+        (MemoryError(), "the model ran out of memory"),
+        (TimeoutError(), "the model did not answer in time"),
+    ],
+)
+def test_a_model_that_breaks_is_a_visible_failure(runtime_of: Asked, failure: BaseException, reason: str) -> None:
+    outcome = refused(runtime_of(raising(failure)).predict("toy", vitals()))
+    assert (outcome.kind, outcome.reason) == ("failed", reason)
+    assert [used.name for used in outcome.inputs] == ["pulse"]
+
+
+def test_an_answer_that_is_no_number_is_a_failure(runtime_of: Asked) -> None:
+    outcome = refused(runtime_of(lambda items: [float("nan") for _ in items]).predict("toy", vitals()))
+    assert (outcome.kind, outcome.reason) == ("failed", "the model gave no number")
+
+
+def test_an_answer_that_is_missing_is_a_failure(runtime_of: Asked) -> None:
+    outcome = refused(runtime_of(lambda _items: []).predict("toy", vitals()))
+    assert outcome.reason == "the model did not answer once per input"
+
+
+def test_a_model_may_decline(runtime_of: Asked) -> None:
+    outcome = refused(runtime_of(list).predict("toy", vitals(_8867_4=None)))
+    assert (outcome.kind, outcome.reason, outcome.missing) == ("declined", "missing pulse", ("pulse",))
+    assert len(outcome.input_versions) == 6
+
+
+def test_inputs_that_cannot_be_read_are_a_failure(runtime_of: Asked) -> None:
+    outcome = refused(runtime_of(list).predict("toy", vitals(_8867_4=("fast", "/min"))))
+    assert (outcome.kind, outcome.reason) == ("failed", "the model broke while reading its inputs")
+
+
+def test_a_model_that_hangs_is_a_failure_for_each_who_waited_and_stops_nobody_else(
+    runtime_of: Asked, sqlite: Database
+) -> None:
+    go = threading.Event()
+
+    def think(items: Sequence[float]) -> Sequence[float]:
+        go.wait(30)
+        return items
+
+    slow = runtime_of(think)
+    outcomes = [refused(slow.predict("toy", vitals(), deadline_s=0.05)) for _ in range(2)]
+    assert {(outcome.kind, outcome.reason) for outcome in outcomes} == {("failed", "the model did not answer in time")}
+    assert isinstance(runtime_of(list).predict("toy", vitals()), Prediction)
+    go.set()
+
+
+def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: Asked) -> None:
+    now, go = [0.0], threading.Event()
+    hang = iter([True])
+
+    def think(items: Sequence[float]) -> Sequence[float]:
+        if next(hang, False):
+            go.wait(30)
+        return items
+
+    runtime = runtime_of(think, limits=QueueLimits(stuck_s=60, close_s=1), monotonic=lambda: now[0])
+    assert refused(runtime.predict("toy", vitals(), deadline_s=0.05)).kind == "failed"
+    now[0] = 61.0
+    assert isinstance(runtime.predict("toy", vitals()), Prediction)
+    go.set()
+
+
+def test_a_version_can_be_asked_by_name(runtime_of: Asked, sqlite: Database) -> None:
+    runtime = runtime_of(list)
+    folder = toy_folder(version="1.1.0")
+    sqlite.write(lambda tx: registry.register(tx, folder, "shadow", by="ada", at=NOW))
+    assert runtime.predict("toy", vitals(), version="1.1.0").model.status == "shadow"
+    assert runtime.predict("toy", vitals()).model.status == "active"
+    with pytest.raises(Problem, match="there is no model toy"):
+        runtime.predict("toy", vitals(), version="9.9.9")
+
+
+def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: Asked, sqlite: Database) -> None:
+    runtime = runtime_of(list)
+    assert isinstance(runtime.predict("toy", vitals()), Prediction)
+    sqlite.write(lambda tx: registry.stop(tx, None, "recall of batch 7", by="ada", at=NOW))
+    outcome = refused(runtime.predict("toy", vitals()))
+    assert (outcome.kind, outcome.reason) == ("stopped", "the model was stopped: recall of batch 7")
+    sqlite.write(lambda tx: registry.resume(tx, "toy", by="ada", at=NOW))
+    assert isinstance(runtime.predict("toy", vitals()), Prediction)
+
+
+def test_a_retired_model_does_not_speak(runtime_of: Asked, sqlite: Database) -> None:
+    sqlite.write(lambda tx: registry.set_status(tx, "toy", "1.0.0", "retired", by="ada", at=NOW))
+    assert refused(runtime_of(list).predict("toy", vitals())).reason == "the model is retired"
+
+
+def test_a_model_that_does_not_exist_is_the_caller_s_problem(runtime_of: Asked) -> None:
+    with pytest.raises(Problem) as problem:
+        runtime_of(list).predict("none", vitals())
+    assert problem.value.category is Category.NOT_FOUND
+
+
+@pytest.mark.parametrize("failure", [Problem(Category.INCORRECT, "weights have been altered"), None])
+def test_a_model_that_cannot_be_loaded_is_a_visible_failure(sqlite: Database, failure: Problem | None) -> None:
+    folder = toy_folder()
+    sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
+
+    def load(_path: Path, device: str) -> ToyRunner:
+        if failure:
+            raise failure
+        return ToyRunner(list, replace(folder, digest="1"))
+
+    runtime = Runtime(sqlite, device="cpu", load=load)
+    outcome = refused(runtime.predict("toy", vitals()))
+    assert outcome.kind == "failed"
+    expected = "weights have been altered" if failure else "the folder of toy changed since it was registered"
+    assert outcome.reason == expected
+
+
+def test_too_many_are_refused_before_they_wait(runtime_of: Asked) -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def think(items: Sequence[float]) -> Sequence[float]:
+        entered.set()
+        go.wait(30)
+        return items
+
+    runtime = runtime_of(think, limits=QueueLimits(longest_queue=1, largest_batch=1))
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(runtime.predict, "toy", vitals())
+        assert entered.wait(20)
+        assert refused(runtime.predict("toy", vitals(), deadline_s=0.01)).kind == "failed"
+        busy = 0
+        for _ in range(3):
+            try:
+                runtime.predict("toy", vitals(), deadline_s=0.01)
+            except Problem as problem:
+                busy += problem.category is Category.BUSY
+        go.set()
+        assert isinstance(running.result(20), Prediction)
+    assert busy == 3
+
+
+def test_closing_tells_those_who_wait_to_come_again(runtime_of: Asked) -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def think(items: Sequence[float]) -> Sequence[float]:
+        entered.set()
+        go.wait(30)
+        return items
+
+    runtime = runtime_of(think, limits=QueueLimits(largest_batch=1))
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(runtime.predict, "toy", vitals())
+        assert entered.wait(20)
+        others = [pool.submit(runtime.predict, "toy", vitals()) for _ in range(2)]
+        closing = pool.submit(runtime.close)
+        for other in others:
+            failure = other.exception(20)
+            assert isinstance(failure, Problem)
+            assert failure.category is Category.INTERRUPTED
+        go.set()
+        closing.result(20)
+        assert isinstance(first.result(20), Prediction)
+    with pytest.raises(Problem, match="stopping"):
+        runtime.predict("toy", vitals())
+
+
+def test_many_at_once_each_get_their_own_answer(runtime_of: Asked) -> None:
+    runtime = runtime_of(list)
+    with ThreadPoolExecutor(16) as pool:
+        given = [vitals(_8867_4=(str(pulse), "/min")) for pulse in range(40, 240)]
+        outcomes = list(pool.map(lambda one: runtime.predict("toy", one), given))
+    values = [outcome.outputs[0].value for outcome in outcomes if isinstance(outcome, Prediction)]
+    assert values == [float(pulse) for pulse in range(40, 240)]
+
+
+def test_the_shipped_models_answer(house: Runtime) -> None:
+    house.warm_up()
+    score, image = house.predict("news2", vitals()), house.predict("cxr-pneumonia", radiograph())
+    assert isinstance(score, Prediction)
+    assert isinstance(image, Prediction)
+    assert (score.outputs[0].value, score.outputs[0].band) == (0, "low")
+    assert image.model.demonstration
+    assert "Demonstration model, not for clinical use." in image.outputs[0].text
+
+
+def test_an_input_of_the_wrong_kind_is_declined(house: Runtime) -> None:
+    assert refused(house.predict("news2", radiograph())).reason == "the model reads facts, not an image"
+    assert refused(house.predict("cxr-pneumonia", vitals())).reason == "the model reads an image, not facts"
+
+
+def test_the_same_inputs_give_the_same_result_at_any_time(house: Runtime) -> None:
+    now = house.predict("news2", vitals())
+    later = house.predict("news2", replace(vitals(), at=NOW.replace(minute=1)))
+    assert result_id(now) == result_id(later)
