@@ -5,6 +5,7 @@ added from elsewhere brings declarations and weights, never code.
 """
 
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,15 @@ class ModelFolder:
     manifest: Manifest
     features: tuple[FeatureSpec, ...]
     card: str
-    #: Its ``model.py``, for those of the house.
-    code: ModuleType | None
+    #: JSON of ``model.yaml`` and ``features.yaml``, for the registry.
+    declaration: str
+    #: The package that its ``model.py`` is part of, for those of the house that have code.
+    package: str | None
+
+    @property
+    def code(self) -> ModuleType | None:
+        """Its ``model.py``, imported only when asked for: a network's library takes seconds to load."""
+        return None if self.package is None else importlib.import_module(f"{self.package}.model")
 
     def identity(self, status: str) -> ModelIdentity:
         """Return what a result says about the model that made it."""
@@ -72,13 +80,28 @@ def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFold
         the folder brings code and is not a package of the house.
     """
     digest = verify(path)
-    manifest = parse_manifest(read_yaml(path / MANIFEST))
-    features = parse_features(read_yaml(path / FEATURES)) if (path / FEATURES).exists() else ()
+    declared = read_declaration(path)
+    manifest = parse_manifest(declared["model"])
+    features = parse_features(declared["features"]) if declared["features"] is not None else ()
     card = (path / CARD).read_text(encoding="utf-8") if (path / CARD).exists() else ""
     if not card.strip():
         raise Problem(Category.INCORRECT, f"the model folder {path.name} has no {CARD}")
-    code = _code(path, bundled.get(manifest.name)) if (path / CODE).exists() else None
-    return ModelFolder(path=path, digest=digest, manifest=manifest, features=features, card=card, code=code)
+    package = _package(path, bundled.get(manifest.name)) if (path / CODE).exists() else None
+    return ModelFolder(
+        path=path,
+        digest=digest,
+        manifest=manifest,
+        features=features,
+        card=card,
+        declaration=json.dumps(declared),
+        package=package,
+    )
+
+
+def read_declaration(path: Path) -> dict[str, object]:
+    """Read ``model.yaml`` and, where there is one, ``features.yaml``; raises as :func:`open_folder` does."""
+    features = path / FEATURES
+    return {"model": read_yaml(path / MANIFEST), "features": read_yaml(features) if features.exists() else None}
 
 
 def bundled_folder(name: str) -> Path:
@@ -96,11 +119,11 @@ def bundled_folder(name: str) -> Path:
     return Path(located).parent
 
 
-def _code(path: Path, package: str | None) -> ModuleType:
+def _package(path: Path, package: str | None) -> str:
     if package is not None:
-        module = importlib.import_module(f"{package}.model")
-        if module.__file__ is not None and Path(module.__file__).parent.resolve() == path.resolve():
-            return module
+        located = importlib.import_module(package).__file__
+        if located is not None and Path(located).parent.resolve() == path.resolve():
+            return package
     raise Problem(
         Category.UNSUPPORTED, f"the model folder {path.name} brings code: make it a package and list it in MODELS"
     )

@@ -4,6 +4,7 @@ A model version is ``shadow`` (runs, is stored, is not delivered), ``active`` (a
 ``retired``. Apart from that a person may stop a model: its row says so, the next prediction reads the row.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,9 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import Connection, Row, Update, insert, select, update
 
 from inference.contract import ModelIdentity
+from inference.features.spec import FeatureSpec, parse_features
 from inference.folder import ModelFolder
+from inference.manifest import Manifest, parse_manifest
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import models
@@ -35,6 +38,8 @@ class ModelRow:
     title: str
     owner: str
     intended_use: str
+    declaration: str
+    #: JSON of ``model.yaml`` and ``features.yaml`` as registered: known even when the folder is broken.
     added_at: datetime
     changed_at: datetime
     changed_by: str
@@ -91,6 +96,7 @@ def register(tx: Transaction, model: ModelFolder, status: Status, *, by: str, at
         "title": manifest.title,
         "owner": manifest.owner,
         "intended_use": manifest.intended_use,
+        "declaration": model.declaration,
         "added_at": at,
         "changed_at": at,
         "changed_by": by,
@@ -116,6 +122,7 @@ def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: dateti
             title=manifest.title,
             owner=manifest.owner,
             intended_use=manifest.intended_use,
+            declaration=model.declaration,
             changed_at=at,
             changed_by=by,
         )
@@ -195,6 +202,13 @@ def _switch(tx: Transaction, name: str | None, values: dict[str, Any]) -> int:
     if name is not None and not changed:
         raise Problem(Category.NOT_FOUND, f"there is no model {name}")
     return int(changed)
+
+
+def declared(row: ModelRow) -> tuple[Manifest, tuple[FeatureSpec, ...]]:
+    """Return what a registered version has declared, without opening its folder."""
+    content = json.loads(row.declaration)
+    features = parse_features(content["features"]) if content["features"] is not None else ()
+    return parse_manifest(content["model"]), features
 
 
 def _one(name: str, version: str) -> Update:

@@ -1,5 +1,6 @@
 """Made-up patients, images and models that tests of every room share; they obey the same contracts as the real ones."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -107,7 +108,15 @@ def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> Mod
         "change_plan": {"acceptance": ["none"]},
     }
     manifest = parse_manifest(declared | changes)
-    return ModelFolder(path=Path(name), digest="0" * 64, manifest=manifest, features=(), card="A toy.", code=None)
+    return ModelFolder(
+        path=Path(name),
+        digest="0" * 64,
+        manifest=manifest,
+        features=(),
+        card="A toy.",
+        declaration=json.dumps({"model": declared | changes, "features": None}),
+        package=None,
+    )
 
 
 class ToyRunner(Runner[float, Sequence[float], float]):

@@ -211,6 +211,7 @@ models = Table(
     Column("title", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("intended_use", Text, nullable=False),
+    Column("declaration", Text, nullable=False, comment="JSON of model.yaml and features.yaml as registered"),
     Column("added_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
     Column("changed_by", Text, nullable=False),

@@ -195,6 +195,7 @@ class TestRows:
             title="A toy",
             owner="Tests",
             intended_use="Tests",
+            declaration=folder.declaration,
             added_at=at,
             changed_at=at,
             changed_by="ada",

@@ -31,10 +31,10 @@ from inference.measure import (
     specificity,
     youden_threshold,
 )
-from inference.models.cxr_pneumonia import model as code
 from inference.models.cxr_pneumonia.model import PneumoniaNetwork, network, standardise
 from inference.publish import publish
 
+PACKAGE = "inference.models.cxr_pneumonia"
 EPOCHS = 80
 BATCH = 64
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -131,7 +131,7 @@ def _write(out: Path, fitted: PneumoniaNetwork, found: BinaryEvaluation) -> None
     (out / WEIGHTS).write_bytes(save(fitted.state_dict()))
     declared = (out / MANIFEST).read_text(encoding="utf-8")
     (out / MANIFEST).write_text(_THRESHOLD.sub(rf"\g<1>{found.threshold}", declared), encoding="utf-8")
-    publish(out, evaluation_sections(found), code=code)
+    publish(out, evaluation_sections(found), package=PACKAGE)
 
 
 def _probabilities(logits: Values) -> Values:

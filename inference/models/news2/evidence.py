@@ -5,8 +5,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from inference.models.news2 import model
 from inference.publish import publish
+
+PACKAGE: Final = "inference.models.news2"
 
 EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -23,4 +24,4 @@ EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
 
 def finish(out: Path) -> str:
     """Write the card, the golden answers and the checksums of the folder; return the model's digest."""
-    return publish(out, EVIDENCE, code=model)
+    return publish(out, EVIDENCE, package=PACKAGE)

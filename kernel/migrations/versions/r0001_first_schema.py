@@ -151,6 +151,9 @@ def upgrade() -> None:  # the whole schema in the order of kernel.tables
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("intended_use", sa.Text(), nullable=False),
+        sa.Column(
+            "declaration", sa.Text(), nullable=False, comment="JSON of model.yaml and features.yaml as registered"
+        ),
         sa.Column("added_at", Instant(), nullable=False),
         sa.Column("changed_at", Instant(), nullable=False),
         sa.Column("changed_by", sa.Text(), nullable=False),

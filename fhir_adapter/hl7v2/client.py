@@ -1,0 +1,145 @@
+"""The sending side of MLLP: one connection, one message outstanding, and no answer taken for another's.
+
+After a timeout the connection is dropped, because an acknowledgement that arrives late would be matched to the next
+message and that one's loss would go unnoticed.
+"""
+
+import select
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from fhir_adapter.hl7v2.framing import Deframer, Flaw, frame
+from fhir_adapter.hl7v2.header import header
+from fhir_adapter.hl7v2.message import Message
+from kernel.errors import Category, Problem
+
+_LARGEST_ANSWER: Final = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """How long the sender waits, in seconds."""
+
+    #: For the connection.
+    connect_s: float = 10.0
+    #: For the acknowledgement of one message, from its first byte sent.
+    answer_s: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """The receiver has taken the message."""
+
+    #: MSA-1, ``AA`` or ``CA``.
+    code: str
+    #: MSA-2, which is the MSH-10 that was sent.
+    control_id: str
+    #: The acknowledgement as it arrived.
+    raw: bytes
+
+
+class MllpClient:
+    """Sends messages to one receiver over one persistent connection.
+
+    Parameters
+    ----------
+    host, port
+        Where the receiver listens.
+    timeouts
+        How long to wait.
+    """
+
+    def __init__(self, host: str, port: int, timeouts: Timeouts | None = None) -> None:
+        self._address = (host, port)
+        self._timeouts = timeouts or Timeouts()
+        self._guard = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def send(self, message: bytes) -> Receipt:
+        """Send one message and wait for its acknowledgement.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the receiver answers AE: the message itself must change. ``unavailable`` when it answers
+            AR, answers something else, does not answer in time, or cannot be reached: the same message may be sent
+            again, and the receiver tells a repetition by its MSH-10.
+        """
+        control_id = header(message).control_id
+        with self._guard:
+            try:
+                answer = self._exchange(frame(message))
+                return _receipt(answer, control_id)
+            except OSError as failure:
+                self._drop()
+                raise Problem(
+                    Category.UNAVAILABLE, "the HL7 receiver cannot be reached or did not answer in time"
+                ) from failure
+            except _Mismatch as failure:
+                self._drop()
+                raise Problem(Category.UNAVAILABLE, f"the HL7 receiver sent {failure}") from failure
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._guard:
+            self._drop()
+
+    def _exchange(self, framed: bytes) -> bytes:
+        connected = self._connected()
+        until = time.monotonic() + self._timeouts.answer_s
+        connected.settimeout(self._timeouts.answer_s)
+        connected.sendall(framed)
+        deframer = Deframer(_LARGEST_ANSWER)
+        while (found := deframer.next()) is None:
+            connected.settimeout(max(until - time.monotonic(), 0.001))
+            arrived = connected.recv(65_536)
+            if not arrived:
+                raise ConnectionResetError("closed before the acknowledgement")
+            deframer.feed(arrived)
+        if isinstance(found, Flaw):
+            raise _Mismatch("an acknowledgement with broken framing")
+        return found
+
+    def _connected(self) -> socket.socket:
+        # Anything readable before we ask is the end of the connection, or an answer nobody waits for any more.
+        if self._socket and select.select([self._socket], [], [], 0)[0]:
+            self._drop()
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, self._timeouts.connect_s)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._socket
+
+    def _drop(self) -> None:
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+
+
+class _Mismatch(Exception):
+    """What came back is not the acknowledgement of what was sent."""
+
+
+def _receipt(answer: bytes, control_id: str) -> Receipt:
+    try:
+        told = Message.parse(answer).first("MSA")
+    except Problem as unreadable:
+        raise _Mismatch("something that is not an acknowledgement") from unreadable
+    if told is None:
+        raise _Mismatch("an acknowledgement without MSA")
+    code = told.get(1)
+    if told.get(2) != control_id:
+        raise _Mismatch("the acknowledgement of another message")
+    if code in ("AA", "CA"):
+        return Receipt(code=code, control_id=control_id, raw=answer)
+    # What the receiver says of the message may quote it, so it stays on this host.
+    words = answer.decode("utf-8", "replace")
+    if code in ("AE", "CE"):
+        raise Problem(Category.INCORRECT, f"the HL7 receiver refused the message ({code})", diagnostics=words)
+    if code in ("AR", "CR"):
+        raise Problem(
+            Category.UNAVAILABLE, f"the HL7 receiver rejected the message for now ({code})", diagnostics=words
+        )
+    raise _Mismatch("an acknowledgement with an unknown code")

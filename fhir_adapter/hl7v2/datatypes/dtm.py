@@ -1,0 +1,115 @@
+"""DT, DTM, TS, TM: dates and times (sections 2A.3.21, 2A.3.22, 2A.3.76) to FHIR ``date``, ``dateTime``, ``time``.
+
+A precision that was sent is kept. An offset that was sent is kept as it is; a time without one is placed in the zone
+that is given, and is cut to its date when there is none, because FHIR has no time without an offset and a guess could
+move an observation by hours.
+"""
+
+import re
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Final
+
+_MOMENT: Final = re.compile(
+    r"(?P<year>\d{4})(?:(?P<month>\d\d)(?:(?P<day>\d\d)"
+    r"(?:(?P<hour>\d\d)(?P<minute>\d\d)?(?:(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?)?)?)?(?P<offset>[+-]\d{4})?"
+)
+_TIME: Final = re.compile(r"(?P<hour>\d\d)(?P<minute>\d\d)?(?:(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?([+-]\d{4})?")
+
+
+def date_time(text: str, zone: tzinfo | None) -> str | None:
+    """Return a FHIR dateTime.
+
+    Parameters
+    ----------
+    text
+        ``YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]``.
+    zone
+        Where the clock of a time without offset stands.
+
+    Returns
+    -------
+    str or None
+        Nothing when the text is not a moment that exists.
+    """
+    found = _MOMENT.fullmatch(text.strip())
+    if not found:
+        return None
+    part = found.groupdict()
+    try:
+        moment = datetime(  # noqa: DTZ001 - the zone is decided below
+            int(part["year"]),
+            int(part["month"] or 1),
+            int(part["day"] or 1),
+            int(part["hour"] or 0),
+            int(part["minute"] or 0),
+            int(part["second"] or 0),
+        )
+    except ValueError:
+        return None
+    day = "-".join(filter(None, (part["year"], part["month"], part["day"])))
+    if not part["hour"]:
+        return day
+    suffix = _colon(part["offset"]) if part["offset"] else _offset_at(moment, zone)
+    return f"{day}T{moment:%H:%M:%S}{part['fraction'] or ''}{suffix}" if suffix else day
+
+
+def lost_time(text: str, result: str) -> bool:
+    """Say whether ``date_time`` cut the time of day off."""
+    return "T" not in result and len(text.strip().split("+")[0].split("-")[0]) > 8
+
+
+def period(start: str, end: str) -> dict[str, str]:
+    """Return a FHIR Period of what is known, without an end that is before its start (R4 invariant per-1).
+
+    Parameters
+    ----------
+    start, end
+        FHIR dates or dateTimes; empty where unknown.
+    """
+    if start and end and _after(start, end):
+        end = ""
+    return {name: moment for name, moment in (("start", start), ("end", end)) if moment}
+
+
+def _after(one: str, other: str) -> bool:
+    if "T" in one and "T" in other:
+        return datetime.fromisoformat(one) > datetime.fromisoformat(other)
+    shared = min(len(one), len(other), len("2026-01-15"))
+    return one[:shared] > other[:shared]
+
+
+def date(text: str) -> str | None:
+    """Return a FHIR date: what the text says up to the day."""
+    found = date_time(text, None)
+    return found.split("T")[0] if found else None
+
+
+def time(text: str) -> str | None:
+    """Return a FHIR time; an offset has no place in one."""
+    found = _TIME.fullmatch(text.strip())
+    if not found or int(found["hour"]) > 23 or int(found["minute"] or 0) > 59 or int(found["second"] or 0) > 59:
+        return None
+    return f"{found['hour']}:{found['minute'] or '00'}:{found['second'] or '00'}{found['fraction'] or ''}"
+
+
+def offset(text: str) -> tzinfo | None:
+    """Return the offset that a DTM carries."""
+    found = _MOMENT.fullmatch(text.strip())
+    suffix = _colon(found["offset"]) if found and found["offset"] else ""
+    if not suffix:
+        return None
+    minutes = int(suffix[1:3]) * 60 + int(suffix[4:6])
+    return timezone(timedelta(minutes=-minutes if suffix[0] == "-" else minutes))
+
+
+def _colon(sent: str) -> str:
+    """Return ``+hh:mm``, empty when no such offset exists (R4 datatypes.html#dateTime: up to 14:00)."""
+    hours, minutes = int(sent[1:3]), int(sent[3:5])
+    return f"{sent[:3]}:{sent[3:]}" if minutes < 60 and hours * 60 + minutes <= 14 * 60 else ""
+
+
+def _offset_at(moment: datetime, zone: tzinfo | None) -> str:
+    if zone is None:
+        return ""
+    placed = moment.replace(tzinfo=zone).strftime("%z")
+    return f"{placed[:3]}:{placed[3:5]}"

@@ -1,0 +1,56 @@
+"""The messages that are understood, one file for each structure, and the way from a message to FHIR."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from fhir_adapter.hl7v2.context import Context, Conversion, Reading, Resource, read
+from fhir_adapter.hl7v2.message import Message
+from fhir_adapter.hl7v2.messages import adt, oru_r01
+from kernel.errors import Category, Problem
+
+MESSAGES: Final[Mapping[str, Callable[[Reading], list[Resource]]]] = MappingProxyType(
+    {
+        "ADT^A01": adt.resources,
+        "ADT^A03": adt.resources,
+        "ADT^A04": adt.resources,
+        "ADT^A08": adt.resources,
+        "ORU^R01": oru_r01.resources,
+    }
+)
+"""MSH-9.1 and MSH-9.2 to what makes resources of the message, the Patient first."""
+
+
+def convert(message: Message, context: Context) -> Conversion:
+    """Make FHIR of a message.
+
+    The same message under the same context and the same stored resources gives the same bundle, ids included.
+
+    Parameters
+    ----------
+    message
+        What was received.
+    context
+        What the message does not say.
+
+    Raises
+    ------
+    Problem
+        ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect`` when a part without which it has no
+        meaning is missing; the detail names it.
+    """
+    header = message.header
+    convert_to = MESSAGES.get(f"{header.get(9, 1)}^{header.get(9, 2)}")
+    if convert_to is None:
+        raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
+    reading = read(message, context)
+    resources = convert_to(reading)
+    return Conversion(
+        bundle={"resourceType": "Bundle", "type": "transaction", "entry": [_put(resource) for resource in resources]},
+        unmapped=tuple(reading.notes),
+        patient=resources[0]["id"],
+    )
+
+
+def _put(resource: Resource) -> Resource:
+    return {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}

@@ -1,0 +1,42 @@
+"""ADT A01, A03, A04 and A08: admission, discharge, registration, update (sections 3.3.1, 3.3.3, 3.3.4, 3.3.8).
+
+They share the structure ADT_A01 of the guide as far as it is mapped here: Patient, Encounter, and the Observations that
+some senders add, such as height and weight.
+"""
+
+from typing import Final
+
+from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.messages.observations import Observations, comment
+from fhir_adapter.hl7v2.segments import pid, pv1
+
+_MAPPED: Final = frozenset({"MSH", "EVN", "PID", "PV1", "OBX", "NTE"})
+
+
+def resources(reading: Reading) -> list[Resource]:
+    """Return the resources of the message, Patient first.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when PID is missing or identifies nobody.
+    """
+    patient = pid.patient(reading)
+    encounter = pv1.encounter(reading, patient)
+    observations = Observations(reading, patient, encounter)
+    # An update repeats the observations of the admission, so they are named by the stay rather than by the message.
+    order = (encounter["id"],) if encounter else (reading.message.header.get(10),)
+    found = [patient, *([encounter] if encounter else [])]
+    last: Resource | None = None
+    for segment in reading.message.segments:
+        if segment.name == "OBX":
+            last = observations.add(segment, order)
+            found.append(last)
+        elif segment.name == "NTE" and last:
+            if note := comment(segment):
+                last.setdefault("note", []).append(note)
+        else:
+            last = None
+            if segment.name not in _MAPPED or segment.name == "NTE":
+                reading.note(f"{segment.name}: segment not mapped")
+    return found

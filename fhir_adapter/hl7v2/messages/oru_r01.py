@@ -1,0 +1,109 @@
+"""ORU^R01: unsolicited observations (section 7.3.1; guide: ORU_R01).
+
+    PATIENT_RESULT    PID [PV1]                  -> Patient, Encounter
+      ORDER_OBSERVATION  [ORC] OBR {NTE} {OBX {NTE}} -> DiagnosticReport, Observation
+
+The groups are found by walking the segments, not by the grammar: an OBX belongs to the order before it wherever it
+stands, because one that a stricter reader drops is a result that nobody sees.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.message import Segment
+from fhir_adapter.hl7v2.messages.observations import Observations, comment
+from fhir_adapter.hl7v2.segments import obr, pid, pv1
+from kernel.errors import Category, Problem
+
+_MAPPED: Final = frozenset({"MSH", "PID", "PV1", "ORC"})
+
+
+@dataclass
+class _Order:
+    """One ORDER_OBSERVATION group while it is being collected."""
+
+    obr: Segment | None
+    orc: Segment | None
+    results: list[tuple[Segment, list[Segment]]] = field(default_factory=list)
+
+
+def resources(reading: Reading) -> list[Resource]:
+    """Return the resources of the message, Patient first.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when PID is missing or identifies nobody, or there is neither an order nor an observation.
+    """
+    patient = pid.patient(reading)
+    encounter = pv1.encounter(reading, patient)
+    orders = _orders(reading)
+    if not orders:
+        raise Problem(Category.INCORRECT, "OBR is missing")
+    observations = Observations(reading, patient, encounter)
+    found = [patient, *([encounter] if encounter else [])]
+    for order in orders:
+        found += _resources(reading, observations, order)
+    return found
+
+
+def _orders(reading: Reading) -> list[_Order]:
+    orders: list[_Order] = []
+    orc: Segment | None = None
+    notes: list[Segment] | None = None
+    for segment in reading.message.segments:
+        if segment.name == "OBR":
+            orders.append(_Order(segment, orc))
+            orc = None
+        elif segment.name == "OBX":
+            if not orders:
+                orders.append(_Order(None, orc))
+            notes = []
+            orders[-1].results.append((segment, notes))
+            continue
+        elif segment.name == "NTE" and notes is not None:
+            notes.append(segment)
+            continue
+        elif segment.name == "ORC":
+            orc = segment
+        elif segment.name not in _MAPPED:
+            reading.note(f"{segment.name}: segment not mapped")
+        notes = None
+    return orders
+
+
+def _resources(reading: Reading, observations: Observations, order: _Order) -> list[Resource]:
+    """Return the DiagnosticReport of an order and its Observations."""
+    named = _name(reading, order)
+    found: list[Resource] = []
+    for segment, notes in order.results:
+        observation = observations.add(segment, named)
+        if texts := [note for nte in notes if (note := comment(nte))]:
+            observation["note"] = texts
+        found.append(observation)
+    if order.obr is None:
+        reading.note("OBX: observations without OBR belong to no report")
+        return found
+    report = obr.report(reading, order.obr, order.orc, observations.resource_id("DiagnosticReport", *named))
+    for observation in found:
+        _inherit(observation, report)
+    linked = observations.linked(report)
+    if found:
+        linked["result"] = [{"reference": f"Observation/{observation['id']}"} for observation in found]
+    return [linked, *found]
+
+
+def _name(reading: Reading, order: _Order) -> tuple[str, ...]:
+    """Return what the sender names the order by: the filler's number, else the message, its time, and OBR-1."""
+    for segment in (order.obr, order.orc):
+        if segment and (filler := segment.raw(3)):
+            return filler, order.obr.get(1) if order.obr else ""
+    control_id = reading.message.header.get(10)
+    return (control_id, order.obr.get(1), order.obr.get(7)) if order.obr else (control_id,)
+
+
+def _inherit(observation: dict[str, Any], report: Resource) -> None:
+    """Give an observation without a time of its own that of its order (OBX-14: default is OBR-7)."""
+    if "effectiveDateTime" not in observation:
+        observation |= {key: report[key] for key in ("effectiveDateTime", "effectivePeriod") if key in report}

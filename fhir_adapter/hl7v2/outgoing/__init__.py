@@ -1,0 +1,1 @@
+"""Messages that this server sends, one file each."""

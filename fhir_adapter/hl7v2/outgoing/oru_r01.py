@@ -1,0 +1,184 @@
+"""A model's result as ORU^R01 (HL7 v2.5.1 section 7.3.1), or the reason why there is none.
+
+One OBX says one thing. The result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its
+first note says so in words. A result that is not available is an OBX with status ``X``: silence never reads as normal.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from fhir_adapter.hl7v2 import writer
+from inference.contract import NotAvailable, Outcome, Output, Prediction, result_id
+
+REVIEW: Final = "AI-generated, not reviewed by a person."
+"""Begins the first note of every result."""
+
+_CODING: Final = {"http://loinc.org": "LN", "http://snomed.info/sct": "SCT"}
+_LOCAL: Final = "99AUSCULTA"
+_FLAGS: Final = {"positive": "POS", "negative": "NEG", "low": "N", "low-medium": "A", "medium": "A", "high": "H"}
+"""Band to OBX-8, table 0078 as version 2.7 extends it; a band that is not here sets no flag."""
+_LONGEST_CONTROL_ID: Final = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """An application and its facility, MSH-3 and MSH-4 or MSH-5 and MSH-6."""
+
+    application: str
+    facility: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipient:
+    """Whom the result is about, in the identifiers of the hospital that receives it."""
+
+    #: PID-3.1.
+    identifier: str
+    #: PID-3.4.1, the assigning authority's namespace.
+    authority: str
+    #: PID-5.1 and PID-5.2; sent only where given.
+    family: str = ""
+    given: str = ""
+    #: PID-7.
+    birth_date: date | None = None
+    #: PID-8, table 0001.
+    sex: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OruResult:
+    """Everything that one message says."""
+
+    #: What the model answered.
+    outcome: Outcome
+    #: Names this delivery; the same delivery sent again has the same one, and it becomes MSH-10.
+    idempotency_key: str
+    #: MSH-7, aware.
+    at: datetime
+    #: Whom the result is about.
+    patient: Recipient
+    #: This server.
+    sender: Endpoint
+    #: The interface engine.
+    receiver: Endpoint
+    #: OBR-2, where the result answers an order.
+    placer_order: str = ""
+    #: MSH-11, table 0103.
+    processing_id: str = "P"
+
+
+def build(result: OruResult) -> bytes:
+    """Write the message.
+
+    Parameters
+    ----------
+    result
+        What to say and to whom.
+
+    Returns
+    -------
+    bytes
+        UTF-8, without MLLP framing; the same bytes for the same result.
+    """
+    outcome = result.outcome
+    body = [_pid(result.patient), _obr(result)]
+    if isinstance(outcome, Prediction):
+        for ordinal, output in enumerate(outcome.outputs, start=1):
+            body += _said(outcome, output, ordinal)
+    else:
+        body += _unsaid(outcome)
+    return writer.message(_msh(result), body)
+
+
+def _msh(result: OruResult) -> dict[int, writer.Field]:
+    return {
+        3: result.sender.application,
+        4: result.sender.facility,
+        5: result.receiver.application,
+        6: result.receiver.facility,
+        7: writer.stamp(result.at),
+        9: ("ORU", "R01", "ORU_R01"),
+        10: result.idempotency_key[:_LONGEST_CONTROL_ID],
+        11: result.processing_id,
+        12: "2.5.1",
+    }
+
+
+def _pid(patient: Recipient) -> str:
+    fields: dict[int, writer.Field] = {
+        1: "1",
+        3: (patient.identifier, "", "", patient.authority, "MR"),
+        5: (patient.family, patient.given),
+        7: writer.stamp(patient.birth_date) if patient.birth_date else "",
+        8: patient.sex,
+    }
+    return writer.segment(
+        "PID", {number: content for number, content in fields.items() if content not in ("", ("", ""))}
+    )
+
+
+def _obr(result: OruResult) -> str:
+    outcome = result.outcome
+    fields: dict[int, writer.Field] = {
+        1: "1",
+        2: result.placer_order,
+        3: (result_id(outcome), "AUSCULTA"),
+        4: (outcome.model.name, outcome.model.title, _LOCAL),
+        7: writer.stamp(outcome.at),
+        22: writer.stamp(outcome.at),
+        25: "P" if isinstance(outcome, Prediction) else "X",
+    }
+    return writer.segment("OBR", fields)
+
+
+def _said(outcome: Prediction, output: Output, ordinal: int) -> list[str]:
+    kind, value, unit = _value(output)
+    fields: dict[int, writer.Field] = {
+        1: str(ordinal),
+        2: kind,
+        3: (output.code, output.display, _CODING.get(output.system, _LOCAL)),
+        4: str(ordinal),
+        5: value,
+        6: unit,
+        8: _FLAGS.get(output.band, ""),
+        11: "P",
+        14: writer.stamp(outcome.at),
+        18: _equipment(outcome),
+    }
+    text = output.text if output.text.startswith(REVIEW) else f"{REVIEW} {output.text}"
+    return [writer.segment("OBX", fields), *_notes(text, _model(outcome))]
+
+
+def _value(output: Output) -> tuple[str, writer.Field, writer.Field]:
+    """Return OBX-2, OBX-5 and OBX-6: a number with its unit, or the band as a local code."""
+    if output.value is None:
+        return "CWE", (output.band, output.band, _LOCAL), ""
+    return "NM", writer.number(output.value), (output.unit, "", "UCUM") if output.unit else ""
+
+
+def _unsaid(outcome: NotAvailable) -> list[str]:
+    fields: dict[int, writer.Field] = {
+        1: "1",
+        2: "ST",
+        3: (outcome.model.name, outcome.model.title, _LOCAL),
+        4: "1",
+        11: "X",
+        14: writer.stamp(outcome.at),
+        18: _equipment(outcome),
+    }
+    return [writer.segment("OBX", fields), *_notes(f"AI result not available: {outcome.reason}", _model(outcome))]
+
+
+def _equipment(outcome: Outcome) -> writer.Field:
+    return (f"{outcome.model.name} {outcome.model.version}", "AUSCULTA", outcome.model.digest, "L")
+
+
+def _model(outcome: Outcome) -> str:
+    model = outcome.model
+    use = " Demonstration model, not for care." if model.demonstration else ""
+    return f"Model: {model.title} ({model.name} {model.version}).{use}"
+
+
+def _notes(*texts: str) -> list[str]:
+    return [writer.segment("NTE", {1: str(number), 2: "O", 3: text}) for number, text in enumerate(texts, start=1)]

@@ -1,0 +1,110 @@
+"""PID to Patient (section 3.4.2; guide: PID[Patient])."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.datatypes import cwe, cx, dtm, nm, xad, xpn, xtn
+from fhir_adapter.hl7v2.merge import over
+from fhir_adapter.hl7v2.message import Element, Segment
+from fhir_adapter.hl7v2.tables import GENDER, TERMINOLOGY
+from kernel.errors import Category, Problem
+
+_HANDLED: Final = frozenset({0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 14, 15, 16, 24, 25, 29, 30, 40})
+_MEMBERS: Final = {5: "name", 7: "birthDate", 8: "gender", 11: "address", 13: "telecom", 16: "maritalStatus"}
+"""What ``""`` in a field deletes."""
+
+
+def patient(reading: Reading) -> Resource:
+    """Return the Patient of the message, laid over the one that is stored.
+
+    Its id comes from the medical record number among the identifiers of PID-3, else from the first of them.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when PID is missing, occurs for more than one patient, or identifies nobody.
+    """
+    found = list(reading.message.all("PID"))
+    if not found:
+        raise Problem(Category.INCORRECT, "PID is missing")
+    if len(found) > 1:
+        raise Problem(Category.INCORRECT, "PID occurs more than once; one message speaks of one patient")
+    pid = found[0]
+    identifiers = _identifiers(reading, pid)
+    key = _key(identifiers)
+    resource_id = reading.context.pseudonyms.resource_id("Patient", key["system"], key["value"])
+    resource: Resource = {"resourceType": "Patient", "id": resource_id, "identifier": identifiers}
+    _person(reading, pid, resource)
+    _circumstances(pid, resource)
+    reading.rest(pid, _HANDLED)
+    deleted = [member for number, member in _MEMBERS.items() if pid.is_null(number)]
+    return over(
+        reading.context.current("Patient", resource_id), resource, authoritative=reading.authoritative, deleted=deleted
+    )
+
+
+def _identifiers(reading: Reading, pid: Segment) -> list[Resource]:
+    elements = [element for number in (3, 2, 4) for element in pid.repetitions(number)]
+    found = _distinct(cx.identifier(element, reading.context) for element in elements)
+    if not found:
+        raise Problem(Category.INCORRECT, "PID-3 identifies no patient")
+    return found
+
+
+def _key(identifiers: list[Resource]) -> Resource:
+    for identifier in identifiers:
+        if identifier.get("type", {}).get("coding", [{}])[0].get("code") == "MR":
+            return identifier
+    return identifiers[0]
+
+
+def _person(reading: Reading, pid: Segment, resource: Resource) -> None:
+    _put(resource, "name", _all(pid, (5, 9), xpn.human_name))
+    if sex := pid.get(8):
+        resource["gender"] = GENDER.get(sex.upper(), "unknown")
+        if sex.upper() not in GENDER:
+            reading.note("PID-8: not a code of table 0001; kept as unknown")
+    if born := pid.get(7):
+        if day := dtm.date(born):
+            resource["birthDate"] = day
+        else:
+            reading.note("PID-7: not a date of HL7 v2")
+    if pid.get(29):
+        _put(resource, "deceasedDateTime", reading.moment(pid, 29))
+    elif pid.get(30) in ("Y", "N"):
+        resource["deceasedBoolean"] = pid.get(30) == "Y"
+    order = nm.number(pid.get(25))
+    if order is not None and order in range(1, 100):
+        resource["multipleBirthInteger"] = int(order)
+    elif pid.get(24) in ("Y", "N"):
+        resource["multipleBirthBoolean"] = pid.get(24) == "Y"
+
+
+def _circumstances(pid: Segment, resource: Resource) -> None:
+    contacts: list[Resource] = []
+    for number, use in ((13, "home"), (14, "work"), (40, "")):
+        contacts += [xtn.contact_point(element, use) for element in pid.repetitions(number)]
+    _put(resource, "telecom", _distinct(contacts))
+    _put(resource, "address", _all(pid, (11,), xad.address))
+    _put(resource, "maritalStatus", cwe.concept(pid.field(16), system=f"{TERMINOLOGY}v2-0002"))
+    if language := cwe.concept(pid.field(15)):
+        resource["communication"] = [{"language": language}]
+
+
+def _all(pid: Segment, numbers: Iterable[int], convert: Callable[[Element], Resource]) -> list[Resource]:
+    return _distinct(convert(element) for number in numbers for element in pid.repetitions(number))
+
+
+def _distinct(found: Iterable[Resource]) -> list[Resource]:
+    """Return what has content, each thing once, in order."""
+    kept: list[Resource] = []
+    for one in found:
+        if one and one not in kept:
+            kept.append(one)
+    return kept
+
+
+def _put(resource: Resource, member: str, value: object) -> None:
+    if value:
+        resource[member] = value
