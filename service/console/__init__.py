@@ -1,0 +1,9 @@
+"""The console: pages for the people who answer for what the models say.
+
+A clinician sees a result with its inputs, an integration engineer what is stuck and why, a compliance officer who saw
+what. Everything is rendered here: no script runs in the browser and nothing is loaded from elsewhere.
+"""
+
+from service.console.routes import console_router
+
+__all__ = ["console_router"]

@@ -1,0 +1,106 @@
+"""Drawings for the console: a value on its scale, as inline SVG without script or style of its own.
+
+Colours come from the console's style sheet by class; what they say is also written out, so that nothing depends on
+telling colours apart (WCAG 2.2, success criterion 1.4.1).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from markupsafe import Markup
+
+_LEFT: Final = 24
+_WIDTH: Final = 592
+_TOP: Final = 34
+_BAR: Final = 26
+_HEIGHT: Final = 104
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """One band of a scale."""
+
+    name: str
+    #: Where it ends; it starts where the one before it ended.
+    end: float
+    #: How grave it is, 0 (none) to 3: chooses the colour.
+    gravity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Where a value can lie and what that means."""
+
+    low: float
+    high: float
+    #: From low to high; the last one ends at ``high``.
+    segments: tuple[Segment, ...]
+    #: (position, label) of the marks below the bar.
+    ticks: tuple[tuple[float, str], ...]
+    #: What the drawing cannot show, one sentence.
+    note: str = ""
+
+
+def on_scale(scale: Scale, value: float, said: str) -> Markup:
+    """Draw a value on its scale.
+
+    Parameters
+    ----------
+    scale
+        The bands.
+    value
+        Where the marker stands; outside the scale it stands at the nearer end.
+    said
+        The value in words, written at the marker.
+
+    Returns
+    -------
+    Markup
+        One ``svg`` element with a title; every text in it is escaped.
+    """
+    bands = ", ".join(segment.name for segment in scale.segments)
+    title = Markup("<title>{} on a scale from {:g} to {:g}: {}</title>").format(said, scale.low, scale.high, bands)
+    parts = [*_segments(scale), *_ticks(scale), _marker(scale, value, said)]
+    opening = Markup('<svg class="scale" viewBox="0 0 {} {}" role="img">').format(2 * _LEFT + _WIDTH, _HEIGHT)
+    return opening + title + Markup("").join(parts) + Markup("</svg>")
+
+
+def _x(scale: Scale, position: float) -> float:
+    inside = min(max(position, scale.low), scale.high)
+    return _LEFT + _WIDTH * (inside - scale.low) / (scale.high - scale.low)
+
+
+def _segments(scale: Scale) -> Iterator[Markup]:
+    start = scale.low
+    for segment in scale.segments:
+        left, right = _x(scale, start), _x(scale, segment.end)
+        yield Markup('<rect class="gravity-{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>').format(
+            segment.gravity, left, _TOP, right - left, _BAR
+        )
+        yield Markup('<text class="band" x="{:.1f}" y="{}">{}</text>').format(
+            (left + right) / 2, _TOP + _BAR / 2 + 4, segment.name
+        )
+        start = segment.end
+
+
+def _ticks(scale: Scale) -> Iterator[Markup]:
+    bottom = _TOP + _BAR
+    for position, label in scale.ticks:
+        across = _x(scale, position)
+        yield Markup('<line class="tick" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
+            across, bottom, bottom + 6
+        )
+        yield Markup('<text class="tick" x="{:.1f}" y="{}">{}</text>').format(across, bottom + 22, label)
+
+
+def _marker(scale: Scale, value: float, said: str) -> Markup:
+    across = _x(scale, value)
+    triangle = f"{across - 8:.1f},{_TOP - 12} {across + 8:.1f},{_TOP - 12} {across:.1f},{_TOP}"
+    anchor = "start" if across < _LEFT + 60 else "end" if across > _LEFT + _WIDTH - 60 else "middle"
+    label_at = across - 8 if anchor == "start" else across + 8 if anchor == "end" else across
+    return Markup(
+        '<polygon class="marker" points="{0}"/>'
+        '<line class="marker" x1="{1:.1f}" x2="{1:.1f}" y1="{2}" y2="{3}"/>'
+        '<text class="marker" text-anchor="{4}" x="{5:.1f}" y="{6}">{7}</text>'
+    ).format(triangle, across, _TOP, _TOP + _BAR, anchor, label_at, _TOP - 17, said)

@@ -1,0 +1,354 @@
+"""What the pages ask of the database; every query of the console is here."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import BigInteger, Connection, Row, Select, func, or_, select, type_coerce
+
+from fhir_adapter.resources.document import exact_values
+from inference import registry
+from inference.manifest import OutputSpec
+from inference.registry import ModelRow
+from kernel.errors import Category, Problem
+from kernel.jobs import Job
+from kernel.outbox import STEP as DELIVER
+from kernel.tables import audit_checkpoints, audit_head, audit_log, jobs, outbox, results, workers
+from kernel.worker import MISSED
+from service.console import reading
+from service.console.plots import on_scale
+from service.console.records import (
+    AuditPage,
+    AuditRow,
+    DeliveryShown,
+    Finding,
+    InputShown,
+    JobShown,
+    ModelShown,
+    Overview,
+    QueuePage,
+    ResultPage,
+    ResultRow,
+    Traffic,
+    WorkerShown,
+)
+from service.console.scales import scale_of
+from service.wiring import House
+
+RESULTS_A_PAGE: Final = 50
+EVENTS_A_PAGE: Final = 100
+EVENTS_OF_A_RESULT: Final = 12
+ROWS_OF_A_QUEUE: Final = 200
+LINE: Final = "AI result not available: "
+"""Begins the summary of a refusal; the pages set it apart from the reason."""
+
+Json: TypeAlias = dict[str, Any]
+
+_DELIVERY: Final = [column for column in outbox.c if column.name != "payload"]
+
+
+def result_urn(result: str) -> str:
+    """Name a result as audit events do."""
+    return f"urn:ausculta:result:{result}"
+
+
+def overview(house: House, *, patient: str | None = None, before: int | None = None) -> Overview:
+    """Read the newest results and the state of everything.
+
+    Parameters
+    ----------
+    patient
+        Only results about this one, as a reference.
+    before
+        Only results older than the one with this sequence number.
+    """
+    wanted = select(results).order_by(results.c.seq.desc()).limit(RESULTS_A_PAGE + 1)
+    if patient is not None:
+        wanted = wanted.where(results.c.subject == patient)
+    if before is not None:
+        wanted = wanted.where(results.c.seq < before)
+    with house.database.read() as connection:
+        rows = connection.execute(wanted).all()
+        found = rows[:RESULTS_A_PAGE]
+        about = _deliveries_about(connection, [row.id for row in found])
+        return Overview(
+            results=tuple(_result_row(row, about[row.id]) for row in found),
+            traffic=_traffic(house, connection),
+            models=_models(house, connection),
+            older=found[-1].seq if len(rows) > len(found) else None,
+        )
+
+
+def result(house: House, result_id: str) -> ResultPage:
+    """Read everything about one result.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` when there is none of that id.
+    """
+    with house.database.read() as connection:
+        row = _result(connection, result_id)
+        written = {reference: _resource(house, connection, reference) for reference in json.loads(row.resources)}
+        return ResultPage(
+            row=_result_row(row, _deliveries_about(connection, [result_id])[result_id]),
+            model=next((model for model in _models(house, connection) if _is_of(model, row)), None),
+            digest=row.digest,
+            study=row.study,
+            findings=_findings(house, connection, row, [content for content in written.values() if content]),
+            inputs=_inputs(house, connection, json.loads(row.inputs)),
+            resources=tuple(written),
+            provenance=tuple(
+                reading.provenance(reference, content)
+                for reference, content in written.items()
+                if content and content["resourceType"] == "Provenance"
+            ),
+            audit=_audit_of_result(connection, row),
+            image=row.image,
+            heat_map=row.heat_map,
+        )
+
+
+def one_result(house: House, result_id: str) -> Row[Any]:
+    """Return the row of a result; raises ``not-found``."""
+    with house.database.read() as connection:
+        return _result(connection, result_id)
+
+
+def queue(house: House) -> QueuePage:
+    """Read what is under way and what is stuck."""
+    with house.database.read() as connection:
+        due = {
+            str(json.loads(payload).get("destination")): scheduled_at
+            for payload, scheduled_at in connection.execute(
+                select(jobs.c.payload, jobs.c.scheduled_at).where(jobs.c.step == DELIVER, jobs.c.status == "waiting")
+            )
+        }
+        return QueuePage(
+            traffic=_traffic(house, connection),
+            parked=_jobs(house, connection, "parked"),
+            parked_deliveries=_deliveries(connection, "parked", {}),
+            running=_jobs(house, connection, "running"),
+            waiting=_jobs(house, connection, "waiting"),
+            pending_deliveries=_deliveries(connection, "pending", due),
+            workers=_workers(house, connection),
+        )
+
+
+def models(house: House) -> tuple[ModelShown, ...]:
+    """Read every registered model version."""
+    with house.database.read() as connection:
+        return _models(house, connection)
+
+
+def model(house: House, name: str, version: str) -> ModelShown:
+    """Read one model version; raises ``not-found``."""
+    for found in models(house):
+        if (found.name, found.version) == (name, version):
+            return found
+    raise Problem(Category.NOT_FOUND, "there is no such model version")
+
+
+def audit(house: House, *, patient: str | None = None, before: int | None = None) -> AuditPage:
+    """Read the newest events of the audit log; parameters as for :func:`overview`."""
+    seq = type_coerce(audit_log.c.seq, BigInteger)
+    wanted = select(audit_log).order_by(seq.desc()).limit(EVENTS_A_PAGE + 1)
+    if patient is not None:
+        wanted = wanted.where(audit_log.c.patient == patient)
+    if before is not None:
+        wanted = wanted.where(seq < before)
+    with house.database.read() as connection:
+        events = _events(connection, wanted)
+        size = connection.execute(select(audit_head.c.size)).scalar() or 0
+        checkpoint = select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)
+        signed = connection.execute(checkpoint).first()
+    return AuditPage(
+        size=size,
+        signed_size=0 if signed is None else signed.size,
+        signed_at=None if signed is None else signed.signed_at,
+        events=events[:EVENTS_A_PAGE],
+        older=events[EVENTS_A_PAGE - 1].seq if len(events) > EVENTS_A_PAGE else None,
+    )
+
+
+def _result(connection: Connection, result_id: str) -> Row[Any]:
+    row = connection.execute(select(results).where(results.c.id == result_id)).first()
+    if row is None:
+        raise Problem(Category.NOT_FOUND, "there is no such result")
+    return row
+
+
+def _result_row(row: Row[Any], deliveries: Sequence[DeliveryShown]) -> ResultRow:
+    return ResultRow(
+        seq=row.seq,
+        id=row.id,
+        at=row.at,
+        model=row.model,
+        version=row.version,
+        status=row.status,
+        available=row.kind == "prediction",
+        kind=row.kind,
+        summary=row.summary.removeprefix(LINE),
+        patient=row.subject,
+        deliveries=tuple(deliveries),
+    )
+
+
+def _traffic(house: House, connection: Connection) -> Traffic:
+    deliveries: dict[str, dict[str, int]] = {name: {} for name in house.destinations}
+    for (destination, status), count in sorted(house.outbox.counts(connection).items()):
+        deliveries.setdefault(destination, {})[status] = count
+    return Traffic(jobs=house.jobs.counts(connection), deliveries=deliveries)
+
+
+def _deliveries_about(connection: Connection, about: Sequence[str]) -> Mapping[str, list[DeliveryShown]]:
+    found: dict[str, list[DeliveryShown]] = defaultdict(list)
+    wanted = select(*_DELIVERY).where(outbox.c.about.in_(about)).order_by(outbox.c.destination, outbox.c.seq)
+    for row in connection.execute(wanted):
+        found[row.about].append(_delivery(row, None))
+    return found
+
+
+def _deliveries(connection: Connection, status: str, due: Mapping[str, datetime]) -> tuple[DeliveryShown, ...]:
+    wanted = select(*_DELIVERY).where(outbox.c.status == status).order_by(outbox.c.seq).limit(ROWS_OF_A_QUEUE)
+    return tuple(_delivery(row, due.get(row.destination)) for row in connection.execute(wanted))
+
+
+def _delivery(row: Row[Any], next_at: datetime | None) -> DeliveryShown:
+    return DeliveryShown(
+        id=row.id,
+        destination=row.destination,
+        status=row.status,
+        attempts=row.attempts,
+        receipt=row.receipt,
+        category=row.problem_category,
+        detail=row.problem_detail,
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+        about=row.about,
+        next_at=next_at,
+    )
+
+
+def _jobs(house: House, connection: Connection, status: str) -> tuple[JobShown, ...]:
+    return tuple(_job(job) for job in house.jobs.listing(connection, status, ROWS_OF_A_QUEUE))
+
+
+def _job(job: Job) -> JobShown:
+    return JobShown(
+        id=job.id,
+        step=job.step,
+        about={name: str(value) for name, value in job.payload.items()},
+        status=job.status,
+        attempts=job.attempts,
+        category=None if job.problem is None else str(job.problem.category),
+        detail=None if job.problem is None else job.problem.detail,
+        scheduled_at=job.scheduled_at,
+        created_at=job.created_at,
+        changed_at=job.changed_at,
+    )
+
+
+def _workers(house: House, connection: Connection) -> tuple[WorkerShown, ...]:
+    oldest = house.clock.now() - MISSED
+    return tuple(
+        WorkerShown(host=row.host, pid=row.pid, heartbeat_at=row.heartbeat_at, alive=row.heartbeat_at >= oldest)
+        for row in connection.execute(select(workers).order_by(workers.c.host, workers.c.pid))
+    )
+
+
+def _models(house: House, connection: Connection) -> tuple[ModelShown, ...]:
+    spoken: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    counted = select(results.c.model, results.c.version, results.c.kind, func.count())
+    for name, version, kind, count in connection.execute(
+        counted.group_by(results.c.model, results.c.version, results.c.kind)
+    ):
+        spoken[name, version][kind] = count
+    return tuple(
+        _model(house, connection, row, spoken[row.name, row.version]) for row in registry.everything(connection)
+    )
+
+
+def _model(house: House, connection: Connection, row: ModelRow, spoken: Mapping[str, int]) -> ModelShown:
+    declared = house.catalogue.one(connection, row.name, row.version)
+    predictions = spoken.get("prediction", 0)
+    return ModelShown(
+        name=row.name,
+        version=row.version,
+        title=row.title,
+        owner=row.owner,
+        intended_use=row.intended_use,
+        digest=row.digest,
+        status=row.status,
+        stopped=row.stopped,
+        stop_reason=row.stop_reason,
+        demonstration=declared is not None and declared.manifest.demonstration,
+        added_at=row.added_at,
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
+        predictions=predictions,
+        refusals=sum(spoken.values()) - predictions,
+        card=None if declared is None else declared.identity.card,
+    )
+
+
+def _is_of(model: ModelShown, row: Row[Any]) -> bool:
+    return (model.name, model.version) == (row.model, row.version)
+
+
+def _resource(house: House, connection: Connection, reference: str) -> Json | None:
+    """Return the content of a versioned reference; none when it is not one, or no longer there."""
+    kind, _, rest = reference.partition("/")
+    name, _, version = rest.partition("/_history/")
+    if not (kind.isalpha() and name and version.isdigit()):
+        return None
+    try:
+        return exact_values(house.store.vread(connection, kind, name, int(version)).content)
+    except Problem:
+        return None
+
+
+def _inputs(house: House, connection: Connection, references: Iterable[str]) -> tuple[InputShown, ...]:
+    return tuple(
+        shown
+        for reference in references
+        for shown in reading.inputs(reference, _resource(house, connection, reference))
+    )
+
+
+def _findings(house: House, connection: Connection, row: Row[Any], written: Sequence[Json]) -> tuple[Finding, ...]:
+    found = reading.findings(written)
+    declared = house.catalogue.one(connection, row.model, row.version)
+    outputs = () if declared is None else declared.manifest.outputs
+    about = {pair for content in written for pair in reading.codes(content)}
+    fitting = [output for output in outputs if (output.system, output.code) in about] or list(outputs)
+    if row.kind != "prediction" or len(fitting) != len(found):
+        return found
+    return tuple(_plotted(finding, output) for finding, output in zip(found, fitting, strict=True))
+
+
+def _plotted(finding: Finding, output: OutputSpec) -> Finding:
+    scale = scale_of(output)
+    try:
+        value = Decimal(finding.value or "")
+    except InvalidOperation:
+        return finding
+    if scale is None:
+        return finding
+    said = " ".join(part for part in (finding.value, finding.band) if part)
+    return replace(finding, plot=on_scale(scale, float(value), said), plot_note=scale.note)
+
+
+def _audit_of_result(connection: Connection, row: Row[Any]) -> tuple[AuditRow, ...]:
+    urn = result_urn(row.id)
+    named = or_(audit_log.c.entity == urn, audit_log.c.entity.startswith(f"{urn}#"), audit_log.c.patient == row.subject)
+    wanted = select(audit_log).where(named).order_by(audit_log.c.seq.desc()).limit(EVENTS_OF_A_RESULT)
+    return _events(connection, wanted)
+
+
+def _events(connection: Connection, wanted: Select[Any]) -> tuple[AuditRow, ...]:
+    return tuple(reading.audit_row(row, json.loads(row.event)) for row in connection.execute(wanted))

@@ -1,0 +1,190 @@
+"""What stored resources say, in a person's words: pure functions from FHIR R4 JSON to records.
+
+Values are shown as they were written, digit for digit. A resource that lacks something is shown without it: what a
+peer may have sent must never break the page on which somebody looks for it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from service.console.records import AuditRow, Finding, InputShown, ProvenanceShown
+
+Json: TypeAlias = Mapping[str, Any]
+
+_REVIEW: Final = "AI-generated, not reviewed by a person"
+_POINTS: Final = "{score}"
+"""UCUM annotation of a bare number of points, which reads best without a unit."""
+
+
+def words(concept: Json | None) -> str:
+    """Return a CodeableConcept's text, or the display or code of its first coding that has one."""
+    if not concept:
+        return ""
+    if concept.get("text"):
+        return str(concept["text"])
+    for coding in concept.get("coding", ()):
+        if coding.get("display") or coding.get("code"):
+            return str(coding.get("display") or coding.get("code"))
+    return ""
+
+
+def value_of(holder: Json) -> tuple[str, str]:
+    """Return the value[x] of an Observation or of a component as (value, unit); empty when there is none."""
+    if quantity := holder.get("valueQuantity"):
+        value = f"{quantity.get('comparator', '')}{_plain(quantity.get('value', ''))}"
+        is_points = quantity.get("code") == _POINTS
+        return value, "" if is_points else str(quantity.get("unit") or quantity.get("code") or "")
+    if concept := holder.get("valueCodeableConcept"):
+        return words(concept), ""
+    for name in ("valueString", "valueInteger", "valueBoolean", "valueDateTime", "valueTime"):
+        if name in holder:
+            return _plain(holder[name]), ""
+    if absent := holder.get("dataAbsentReason"):
+        return f"absent: {words(absent)}", ""
+    return "", ""
+
+
+def findings(resources: Iterable[Json]) -> tuple[Finding, ...]:
+    """Return what a result says: its Observations, or its RiskAssessments where there is no Observation.
+
+    Parameters
+    ----------
+    resources
+        Everything that was written for one result.
+    """
+    written = list(resources)
+    risks = [resource for resource in written if resource.get("resourceType") == "RiskAssessment"]
+    told = _risk_texts(risks)
+    found = [
+        _finding(resource, told)
+        for resource in written
+        if resource.get("resourceType") == "Observation" and "dataAbsentReason" not in resource
+    ]
+    return tuple(found) or tuple(_risk(risk, prediction) for risk in risks for prediction in risk.get("prediction", ()))
+
+
+def codes(resource: Json) -> set[tuple[str, str]]:
+    """Return the (system, code) pairs that say what a resource is about."""
+    return {
+        (str(coding.get("system")), str(coding.get("code"))) for coding in resource.get("code", {}).get("coding", ())
+    }
+
+
+def inputs(reference: str, resource: Json | None) -> Iterator[InputShown]:
+    """Yield the values of one input of a result; a panel has several.
+
+    Parameters
+    ----------
+    reference
+        The input's versioned reference or URN.
+    resource
+        Its content; none when it is not a FHIR resource of this server.
+    """
+    if resource is None:
+        yield _foreign(reference)
+        return
+    name, time = words(resource.get("code")) or reference.partition("/")[0], _time(resource)
+    parts = [
+        (name, resource),
+        *((f"{name}: {words(part.get('code'))}", part) for part in resource.get("component", ())),
+    ]
+    valued = [(title, value_of(part)) for title, part in parts]
+    for title, (value, unit) in [entry for entry in valued if entry[1][0]] or valued[:1]:
+        yield InputShown(name=title, value=value, unit=unit, time=time, source=reference, link=f"/fhir/{reference}")
+
+
+def provenance(reference: str, resource: Json) -> ProvenanceShown:
+    """Summarise a Provenance."""
+    return ProvenanceShown(
+        reference=reference,
+        recorded=str(resource.get("recorded", "")),
+        activity=words(resource.get("activity")),
+        agents=tuple((words(agent.get("type")), _named(agent.get("who", {}))) for agent in resource.get("agent", ())),
+        entities=tuple(
+            (str(entity.get("role", "")), _named(entity.get("what", {}))) for entity in resource.get("entity", ())
+        ),
+        signed=bool(resource.get("signature")),
+    )
+
+
+def audit_row(row: Any, event: Json) -> AuditRow:
+    """Make a line of an event; ``row`` is of the table ``audit_log``."""
+    agents: Sequence[Json] = event.get("agent", ())
+    asker = next((agent for agent in agents if agent.get("requestor")), agents[0] if agents else {})
+    subtype: Json = next(iter(event.get("subtype", ())), {})
+    return AuditRow(
+        seq=row.seq,
+        id=row.id,
+        recorded=row.recorded,
+        who=_named(asker.get("who", {})),
+        address=str(asker.get("network", {}).get("address", "")),
+        act=str(subtype.get("code") or row.action),
+        outcome=str(event.get("outcome", "")),
+        reason=str(event.get("outcomeDesc", "")),
+        entity=row.entity,
+        patient=row.patient,
+    )
+
+
+def _finding(resource: Json, told: Sequence[str]) -> Finding:
+    value, unit = value_of(resource)
+    bands = [words(concept) for concept in resource.get("interpretation", ())]
+    texts = [str(note["text"]) for note in resource.get("note", ()) if note.get("text")]
+    return Finding(
+        title=words(resource.get("code")) or "Finding",
+        value=value or None,
+        unit=unit,
+        band=", ".join(band for band in bands if band),
+        texts=_sentences([*texts, *told]),
+    )
+
+
+def _risk(risk: Json, prediction: Json) -> Finding:
+    probability = prediction.get("probabilityDecimal")
+    return Finding(
+        title=words(prediction.get("outcome")) or words(risk.get("code")) or "Risk",
+        value=None if probability is None else _plain(probability),
+        unit="" if probability is None else "%",
+        band=words(prediction.get("qualitativeRisk")),
+        texts=_sentences(_risk_texts([risk])),
+    )
+
+
+def _risk_texts(risks: Iterable[Json]) -> list[str]:
+    texts: list[str] = []
+    for risk in risks:
+        texts += [str(note["text"]) for note in risk.get("note", ()) if note.get("text")]
+        texts += [str(told["rationale"]) for told in risk.get("prediction", ()) if told.get("rationale")]
+    return texts
+
+
+def _sentences(texts: Iterable[str]) -> tuple[str, ...]:
+    """Drop repetitions, and the label that the page itself carries in larger letters."""
+    bare = (text.removeprefix(f"{_REVIEW}.").strip() for text in texts)
+    return tuple(dict.fromkeys(text for text in bare if text))
+
+
+def _foreign(reference: str) -> InputShown:
+    name = "DICOM instance" if reference.startswith("urn:oid:") else reference.partition("/")[0]
+    return InputShown(name=name, value="", unit="", time="", source=reference, link=None)
+
+
+def _time(resource: Json) -> str:
+    for name in ("effectiveDateTime", "effectiveInstant", "issued", "birthDate"):
+        if resource.get(name):
+            return str(resource[name])
+    period = resource.get("effectivePeriod", {})
+    return str(period.get("end") or period.get("start") or "")
+
+
+def _named(reference: Json) -> str:
+    """Return a Reference in words: its display with what tells it apart, or else whatever names it."""
+    identifier = str(reference.get("identifier", {}).get("value", ""))
+    display, target = str(reference.get("display", "")), str(reference.get("reference", ""))
+    if display and identifier:
+        return f"{display} {identifier}"
+    return display or target or identifier
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,241 @@
+"""What the pages show, as frozen records: everything is chosen and worded before a template sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from markupsafe import Markup
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryShown:
+    """One delivery of a result to one destination."""
+
+    id: str
+    destination: str
+    #: ``pending``, ``delivered`` or ``parked``.
+    status: str
+    attempts: int
+    receipt: str | None
+    category: str | None
+    detail: str | None
+    created_at: datetime
+    changed_at: datetime
+    #: The result it carries.
+    about: str
+    #: When it is tried again, where that is known.
+    next_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow:
+    """A result in one line."""
+
+    seq: int
+    id: str
+    at: datetime
+    model: str
+    version: str
+    #: Status of the model when it spoke.
+    status: str
+    #: Whether there is a prediction; a refusal otherwise.
+    available: bool
+    #: ``prediction``, ``declined``, ``failed`` or ``stopped``.
+    kind: str
+    #: What was said, or the reason why nothing was.
+    summary: str
+    patient: str
+    deliveries: tuple[DeliveryShown, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelShown:
+    """A registered model version."""
+
+    name: str
+    version: str
+    title: str
+    owner: str
+    intended_use: str
+    digest: str
+    status: str
+    stopped: bool
+    stop_reason: str | None
+    demonstration: bool
+    added_at: datetime
+    changed_at: datetime
+    changed_by: str
+    #: How many predictions and refusals are stored.
+    predictions: int
+    refusals: int
+    #: The card as Markdown; none when the model's folder cannot be read.
+    card: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """How much waits, and where."""
+
+    jobs: Mapping[str, int]
+    #: Destination -> status -> deliveries.
+    deliveries: Mapping[str, Mapping[str, int]]
+
+    @property
+    def parked_jobs(self) -> int:
+        """Jobs that wait for a person."""
+        return self.jobs.get("parked", 0)
+
+    @property
+    def parked_deliveries(self) -> int:
+        """Deliveries that wait for a person."""
+        return self._deliveries("parked")
+
+    @property
+    def pending_deliveries(self) -> int:
+        """Deliveries that have not arrived yet."""
+        return self._deliveries("pending")
+
+    def _deliveries(self, status: str) -> int:
+        return sum(counts.get(status, 0) for counts in self.deliveries.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """The front page."""
+
+    results: tuple[ResultRow, ...]
+    traffic: Traffic
+    models: tuple[ModelShown, ...]
+    #: Continue the list after this one; none at its end.
+    older: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that a result says, as its resources say it."""
+
+    title: str
+    #: As it was written, digit for digit; none when the model says a class only.
+    value: str | None
+    unit: str
+    band: str
+    #: Sentences for a person.
+    texts: tuple[str, ...]
+    plot: Markup | None = None
+    plot_note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputShown:
+    """One value that a result rests on."""
+
+    name: str
+    value: str
+    unit: str
+    #: As it was written, with the precision and offset it has.
+    time: str
+    source: str
+    #: Path of the versioned resource; none for what is no FHIR resource here.
+    link: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProvenanceShown:
+    """What a Provenance resource tells, in short."""
+
+    reference: str
+    recorded: str
+    activity: str
+    #: (what they did, who).
+    agents: tuple[tuple[str, str], ...]
+    #: (role, reference).
+    entities: tuple[tuple[str, str], ...]
+    signed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRow:
+    """One event of the audit log."""
+
+    seq: int
+    id: str
+    recorded: datetime
+    who: str
+    address: str
+    #: The act, in the event's own code.
+    act: str
+    outcome: str
+    reason: str
+    entity: str | None
+    patient: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultPage:
+    """Everything about one result."""
+
+    row: ResultRow
+    model: ModelShown | None
+    #: The digest that spoke; the model's present one may be another.
+    digest: str
+    study: str | None
+    findings: tuple[Finding, ...]
+    inputs: tuple[InputShown, ...]
+    #: Versioned references of what was written.
+    resources: tuple[str, ...]
+    provenance: tuple[ProvenanceShown, ...]
+    audit: tuple[AuditRow, ...]
+    image: str | None
+    heat_map: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobShown:
+    """A job in the queue."""
+
+    id: str
+    step: str
+    #: What it is about, name by name.
+    about: Mapping[str, str]
+    status: str
+    attempts: int
+    category: str | None
+    detail: str | None
+    scheduled_at: datetime
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerShown:
+    """A process that works the queue."""
+
+    host: str
+    pid: int
+    heartbeat_at: datetime
+    #: It gave a sign of life lately.
+    alive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuePage:
+    """What is under way and what is stuck."""
+
+    traffic: Traffic
+    parked: tuple[JobShown, ...]
+    parked_deliveries: tuple[DeliveryShown, ...]
+    running: tuple[JobShown, ...]
+    waiting: tuple[JobShown, ...]
+    pending_deliveries: tuple[DeliveryShown, ...]
+    workers: tuple[WorkerShown, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPage:
+    """A part of the audit log, newest first."""
+
+    size: int
+    signed_size: int
+    signed_at: datetime | None
+    events: tuple[AuditRow, ...]
+    older: int | None

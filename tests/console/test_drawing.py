@@ -1,0 +1,88 @@
+"""Plots, scales and cards: what is drawn, and that nothing drawn can carry markup."""
+
+import re
+from decimal import Decimal
+from xml.etree import ElementTree
+
+import pytest
+
+from inference.folder import bundled_folder, open_folder
+from inference.manifest import Band, OutputSpec
+from service.console.cards import as_html
+from service.console.plots import Scale, Segment, on_scale
+from service.console.scales import scale_of
+
+SCALE = Scale(
+    low=0,
+    high=10,
+    segments=(Segment(name="low", end=4, gravity=0), Segment(name="high", end=10, gravity=3)),
+    ticks=((4, "4"),),
+)
+
+
+def marker_at(drawing: str) -> float:
+    (across,) = re.findall(r'<line class="marker" x1="([\d.]+)"', drawing)
+    return float(across)
+
+
+def probability(threshold: str) -> OutputSpec:
+    bands = (Band(name="negative", at_least=Decimal(0)), Band(name="positive", at_least=Decimal(threshold)))
+    return OutputSpec(
+        name="p", system="s", code="c", display="P", kind="probability", unit=None, future=False, bands=bands
+    )
+
+
+def test_a_drawing_is_well_formed_and_says_in_words_what_it_shows() -> None:
+    drawing = ElementTree.fromstring(on_scale(SCALE, 3, "3 low"))
+    assert drawing.findtext("title") == "3 low on a scale from 0 to 10: low, high"
+
+
+def test_the_marker_stands_where_the_value_is() -> None:
+    left, middle, right = (marker_at(on_scale(SCALE, value, "")) for value in (0, 5, 10))
+    assert middle == pytest.approx((left + right) / 2)
+    assert left < right
+
+
+@pytest.mark.parametrize(("beyond", "end"), [(-5, 0), (15, 10)])
+def test_a_value_beyond_the_scale_stands_at_its_end(beyond: float, end: float) -> None:
+    assert marker_at(on_scale(SCALE, beyond, "")) == marker_at(on_scale(SCALE, end, ""))
+
+
+def test_words_in_a_drawing_are_escaped() -> None:
+    drawing = on_scale(SCALE, 3, "</text><script>")
+    assert "<script>" not in drawing
+    ElementTree.fromstring(drawing)
+
+
+@pytest.mark.parametrize(
+    ("total", "band"), [(0, "low"), (4, "low"), (5, "medium"), (6, "medium"), (7, "high"), (20, "high")]
+)
+def test_a_news2_total_stands_in_its_band(total: int, band: str) -> None:
+    (output,) = open_folder(bundled_folder("news2")).manifest.outputs
+    scale = scale_of(output)
+    assert scale is not None
+    assert next(segment.name for segment in scale.segments if total <= segment.end) == band
+
+
+def test_a_probability_shows_its_threshold() -> None:
+    scale = scale_of(probability("0.3242"))
+    assert scale is not None
+    assert [(segment.name, segment.end, segment.gravity) for segment in scale.segments] == [
+        ("negative", 0.3242, 0),
+        ("positive", 1.0, 3),
+    ]
+    assert scale.ticks == ((0.0, "0"), (0.3242, "threshold 0.3242"), (1, "1"))
+
+
+def test_a_card_becomes_headings_lists_tables_and_emphasis() -> None:
+    card = "# Title\n\nA **bold** *word* and `code`\nwrapped.\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
+    assert re.sub(r"\n+", "", as_html(card)) == (
+        "<h2>Title</h2>"
+        "<p>A <strong>bold</strong> <em>word</em> and <code>code</code> wrapped.</p>"
+        "<ul><li>one</li><li>two</li></ul>"
+        "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>"
+    )
+
+
+def test_markup_in_a_card_is_text() -> None:
+    assert as_html("<script>x</script> [a](javascript:x)") == "<p>&lt;script&gt;x&lt;/script&gt; [a](javascript:x)</p>"
