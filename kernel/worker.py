@@ -82,9 +82,9 @@ class Worker:
         """Finish the jobs in hand, at most ``timeout`` seconds, and leave; what is unfinished is put back."""
         self._stopping.set()
         self._database.signals.send([CHANNEL])
-        for thread in self._threads:
-            thread.join(timeout)
-        self._heart.join(timeout)
+        for thread in (*self._threads, self._heart):
+            if thread.is_alive():
+                thread.join(timeout)
         self._database.write(self._leave)
 
     def run_one(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from fhir_adapter.hl7v2.context import Context, Conversion, Reading, Resource, read
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import adt, oru_r01
+from fhir_adapter.hl7v2.segments import pid
 from kernel.errors import Category, Problem
 
 MESSAGES: Final[Mapping[str, Callable[[Reading], list[Resource]]]] = MappingProxyType(
@@ -19,6 +20,29 @@ MESSAGES: Final[Mapping[str, Callable[[Reading], list[Resource]]]] = MappingProx
     }
 )
 """MSH-9.1 and MSH-9.2 to what makes resources of the message, the Patient first."""
+
+
+_UNFRAMED: Final = "utf-16"
+
+
+def check(message: Message) -> None:
+    """Refuse, before it is acknowledged, a message that can never be converted; its sender can still mend it.
+
+    Raises
+    ------
+    Problem
+        ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect``, naming the segment or field, when
+        a part is missing without which it has no meaning, or when its charset cannot be framed by MLLP.
+    """
+    header = message.header
+    kind = f"{header.get(9, 1)}^{header.get(9, 2)}"
+    if kind not in MESSAGES:
+        raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
+    if message.charset.startswith(_UNFRAMED):
+        raise Problem(Category.INCORRECT, "MSH-18 names a charset whose bytes MLLP cannot frame; send UTF-8")
+    pid.only(message)
+    if kind.startswith("ORU") and message.first("OBR") is None:
+        raise Problem(Category.INCORRECT, "OBR is missing")
 
 
 def convert(message: Message, context: Context) -> Conversion:

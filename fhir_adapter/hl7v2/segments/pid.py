@@ -6,7 +6,7 @@ from typing import Final
 from fhir_adapter.hl7v2.context import Reading, Resource
 from fhir_adapter.hl7v2.datatypes import cwe, cx, dtm, nm, xad, xpn, xtn
 from fhir_adapter.hl7v2.merge import over
-from fhir_adapter.hl7v2.message import Element, Segment
+from fhir_adapter.hl7v2.message import Element, Message, Segment
 from fhir_adapter.hl7v2.tables import GENDER, TERMINOLOGY
 from kernel.errors import Category, Problem
 
@@ -25,12 +25,7 @@ def patient(reading: Reading) -> Resource:
     Problem
         ``incorrect`` when PID is missing, occurs for more than one patient, or identifies nobody.
     """
-    found = list(reading.message.all("PID"))
-    if not found:
-        raise Problem(Category.INCORRECT, "PID is missing")
-    if len(found) > 1:
-        raise Problem(Category.INCORRECT, "PID occurs more than once; one message speaks of one patient")
-    pid = found[0]
+    pid = only(reading.message)
     identifiers = _identifiers(reading, pid)
     key = _key(identifiers)
     resource_id = reading.context.pseudonyms.resource_id("Patient", key["system"], key["value"])
@@ -42,6 +37,18 @@ def patient(reading: Reading) -> Resource:
     return over(
         reading.context.current("Patient", resource_id), resource, authoritative=reading.authoritative, deleted=deleted
     )
+
+
+def only(message: Message) -> Segment:
+    """Return the one PID of a message; raises as :func:`patient` does."""
+    found = list(message.all("PID"))
+    if not found:
+        raise Problem(Category.INCORRECT, "PID is missing")
+    if len(found) > 1:
+        raise Problem(Category.INCORRECT, "PID occurs more than once; one message speaks of one patient")
+    if not any(found[0].get(number) for number in (3, 2, 4)):
+        raise Problem(Category.INCORRECT, "PID-3 identifies no patient")
+    return found[0]
 
 
 def _identifiers(reading: Reading, pid: Segment) -> list[Resource]:

@@ -1,0 +1,132 @@
+"""The hospital's FHIR server, where results are delivered (FHIR R4, http.html#transaction).
+
+A transaction of conditional creates may be sent again without harm, so whatever leaves doubt (no answer, 5xx, 429) is a
+Problem that asks for another try, and whatever the server has understood and refused is one that does not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import httpx
+import orjson
+
+from kernel.errors import Category, Problem
+
+_REFUSALS: Final[Mapping[int, Category]] = MappingProxyType(
+    {
+        401: Category.FORBIDDEN,
+        403: Category.FORBIDDEN,
+        404: Category.NOT_FOUND,
+        405: Category.UNSUPPORTED,
+        408: Category.INTERRUPTED,
+        409: Category.CONFLICT,
+        410: Category.NOT_FOUND,
+        412: Category.CONFLICT,
+        425: Category.BUSY,
+        429: Category.BUSY,
+        501: Category.UNSUPPORTED,
+    }
+)
+"""HTTP status -> category; other 4xx are incorrect, other 5xx unavailable."""
+
+_HEADERS: Final = {
+    "Content-Type": "application/fhir+json",
+    "Accept": "application/fhir+json",
+    "Prefer": "return=minimal",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeouts:
+    """How long to wait, in seconds."""
+
+    connect: float = 5.0
+    answer: float = 30.0
+
+
+class Upstream:
+    """One FHIR server of the hospital.
+
+    Parameters
+    ----------
+    base_url
+        Its FHIR base.
+    client
+        Sends the requests; carries credentials where there are any.
+    timeouts
+        How long to wait.
+    """
+
+    def __init__(self, base_url: str, client: httpx.Client, timeouts: Timeouts | None = None) -> None:
+        self._base = base_url.rstrip("/")
+        self._client = client
+        waits = timeouts or Timeouts()
+        self._timeout = httpx.Timeout(waits.answer, connect=waits.connect)
+
+    def send(self, bundle: bytes) -> str:
+        """Deliver a transaction Bundle.
+
+        Parameters
+        ----------
+        bundle
+            JSON; safe to send twice.
+
+        Returns
+        -------
+        str
+            Where the server put each entry, as it answered; holds no PHI beyond logical ids.
+
+        Raises
+        ------
+        Problem
+            ``busy``, ``unavailable`` or ``interrupted`` when a later try may succeed; otherwise it will not.
+        """
+        response = self._request("POST", self._base, bundle)
+        try:
+            entries = orjson.loads(response.content)["entry"]
+            answers = [entry["response"] for entry in entries]
+            places = [f"{answer['status']} {self._relative(answer.get('location', ''))}".strip() for answer in answers]
+            sent = len(orjson.loads(bundle).get("entry", ()))
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as failure:
+            raise Problem(
+                Category.UNAVAILABLE, "the FHIR server did not answer with a transaction response"
+            ) from failure
+        if len(places) != sent or not all(place.startswith("2") for place in places):
+            raise Problem(Category.UNAVAILABLE, "the FHIR server did not answer for every entry")
+        return ", ".join(places)
+
+    def check(self) -> str:
+        """Ask the server what it is; returns its FHIR version.
+
+        Raises
+        ------
+        Problem
+            As :meth:`send` does; ``unsupported`` when it does not speak R4.
+        """
+        response = self._request("GET", f"{self._base}/metadata")
+        try:
+            told = orjson.loads(response.content)
+            version = str(told["fhirVersion"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
+            raise Problem(Category.UNSUPPORTED, "there is no FHIR API at this address") from failure
+        if not version.startswith("4.0"):
+            raise Problem(Category.UNSUPPORTED, "the server does not speak FHIR R4")
+        return version
+
+    def _request(self, method: str, url: str, content: bytes | None = None) -> httpx.Response:
+        try:
+            response = self._client.request(method, url, content=content, headers=_HEADERS, timeout=self._timeout)
+        except httpx.HTTPError as failure:
+            raise Problem(
+                Category.UNAVAILABLE, "the FHIR server cannot be reached", diagnostics=str(failure)
+            ) from failure
+        status = response.status_code
+        if 200 <= status < 300:
+            return response
+        category = _REFUSALS.get(status, Category.UNAVAILABLE if status >= 500 else Category.INCORRECT)
+        raise Problem(category, f"the FHIR server answered {status}", diagnostics=response.text[:4000])
+
+    def _relative(self, location: str) -> str:
+        return location.removeprefix(self._base).lstrip("/")

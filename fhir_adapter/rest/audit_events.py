@@ -1,0 +1,62 @@
+"""AuditEvents as resources: read and searched like any other, but kept in the audit log, which nobody may change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, false, or_, select, type_coerce
+
+from fhir_adapter.resources.search.find import instant_matches
+from fhir_adapter.resources.search.query import Criterion, Cursor, Query
+from kernel.errors import Category, Problem
+from kernel.tables import audit_log
+
+_LOG = audit_log.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditPage:
+    """One page of events."""
+
+    #: Rows of the audit log.
+    found: Sequence[Row[Any]]
+    cursor: Cursor | None
+
+
+def read_event(connection: Connection, event_id: str) -> Row[Any]:
+    """Return one event's row; raises ``not-found``."""
+    row = connection.execute(select(audit_log).where(_LOG.id == event_id)).one_or_none()
+    if row is None:
+        raise Problem(Category.NOT_FOUND, "there is no such resource")
+    return row
+
+
+def find_events(connection: Connection, query: Query) -> AuditPage:
+    """Return one page of the events that a query finds, in the order of the log."""
+    statement = select(audit_log).where(*(_condition(criterion) for criterion in query.criteria))
+    seq = type_coerce(_LOG.seq, BigInteger)
+    if query.after is not None:
+        statement = statement.where(seq < int(query.after.key) if query.descending else seq > int(query.after.key))
+    order = seq.desc() if query.descending else seq.asc()
+    rows = connection.execute(statement.order_by(order).limit(query.count + 1)).all()
+    found = rows[: query.count]
+    more = len(rows) > query.count and found
+    return AuditPage(found=found, cursor=Cursor(key=found[-1].seq, id=found[-1].id) if more else None)
+
+
+def _condition(criterion: Criterion) -> ColumnElement[bool]:
+    texts = [code or "" for _, code in criterion.values]
+    match criterion.parameter.name:
+        case "_id":
+            return _LOG.id.in_(texts)
+        case "action":
+            return _LOG.action.in_(texts)
+        case "patient":
+            return _LOG.patient.in_(texts)
+        case "entity":
+            versions = [_LOG.entity.startswith(f"{text}/_history/", autoescape=True) for text in texts]
+            return or_(_LOG.entity.in_(texts), _LOG.patient.in_(texts), *versions)
+        case "_tag":
+            return false()  # events carry none
+        case _:
+            return or_(*(instant_matches(_LOG.recorded, span) for span in criterion.ranges))

@@ -1,0 +1,73 @@
+"""Bundles that answer: search results, histories and responses, joined from stored bytes without parsing them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from fhir_adapter.resources.document import Json, instant
+from fhir_adapter.resources.store import StoredVersion
+
+
+def searchset(found: Sequence[tuple[str, bytes]], *, self_link: str, next_link: str | None) -> bytes:
+    """Build a page of search results (R4, bundle.html#searchset).
+
+    Parameters
+    ----------
+    found
+        Absolute URL and stored JSON of each match.
+    self_link
+        The search as it was understood.
+    next_link
+        Where the next page is; None on the last.
+    """
+    links = [{"relation": "self", "url": self_link}]
+    if next_link:
+        links.append({"relation": "next", "url": next_link})
+    entries = [
+        {"fullUrl": url, "resource": orjson.Fragment(content), "search": {"mode": "match"}} for url, content in found
+    ]
+    return _bundle("searchset", entries, link=links)
+
+
+def history(versions: Sequence[StoredVersion], *, base: str, self_link: str, next_link: str | None) -> bytes:
+    """Build a page of a resource's history, newest first (R4, http.html#history)."""
+    links = [{"relation": "self", "url": self_link}]
+    if next_link:
+        links.append({"relation": "next", "url": next_link})
+    return _bundle("history", [_past(version, base) for version in versions], link=links)
+
+
+def response(kind: str, entries: Sequence[Json]) -> bytes:
+    """Build the answer to a transaction or batch; ``kind`` is ``transaction-response`` or ``batch-response``."""
+    return _bundle(kind, entries)
+
+
+def response_entry(
+    status: str, *, location: str | None = None, etag: str | None = None, modified: datetime | None = None
+) -> Json:
+    """Build one entry of the answer to a transaction or batch."""
+    told = {
+        "status": status,
+        "location": location,
+        "etag": etag,
+        "lastModified": instant(modified) if modified else None,
+    }
+    return {"response": {key: value for key, value in told.items() if value is not None}}
+
+
+def _past(version: StoredVersion, base: str) -> Json:
+    method = "DELETE" if version.deleted else "POST" if version.version == 1 else "PUT"
+    url = f"{version.type}/{version.id}"
+    status = {"DELETE": "204", "POST": "201", "PUT": "200"}[method]
+    entry: Json = {"fullUrl": f"{base}/{url}"}
+    if not version.deleted:
+        entry["resource"] = orjson.Fragment(version.content)
+    entry["request"] = {"method": method, "url": version.type if method == "POST" else url}
+    return entry | response_entry(status, etag=version.etag, modified=version.last_updated)
+
+
+def _bundle(kind: str, entries: Sequence[Json], **more: Any) -> bytes:
+    bundle = {"resourceType": "Bundle", "type": kind, **more}
+    return orjson.dumps(bundle | {"entry": entries} if entries else bundle)

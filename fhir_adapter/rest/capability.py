@@ -1,0 +1,76 @@
+"""``/metadata``: what this server does, written from the tables that do it (FHIR R4, capabilitystatement.html).
+
+Nothing is stated here by hand that could become untrue: interactions come from the routes, parameters from the search
+table, types from the validator.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from fhir_adapter.resources.document import Json, instant
+from fhir_adapter.resources.search.parameters import EVERYWHERE, PARAMETERS, Parameter
+from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
+
+FHIR_VERSION: Final = "4.0.1"
+_SINCE: Final = datetime(2026, 11, 20, tzinfo=UTC)
+"""When what this statement says last changed its form."""
+
+
+def statement(types: Iterable[str], *, base: str, version: str) -> Json:
+    """Return the CapabilityStatement.
+
+    Parameters
+    ----------
+    types
+        Resource types that are served.
+    base
+        Base URL of this API.
+    version
+        Version of the software.
+    """
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": instant(_SINCE),
+        "kind": "instance",
+        "fhirVersion": FHIR_VERSION,
+        "format": ["application/fhir+json", "json"],
+        "software": {"name": "Ausculta", "version": version},
+        "implementation": {"description": "Ausculta: AI models on this hospital's data", "url": base},
+        "rest": [
+            {
+                "mode": "server",
+                "resource": [_resource(kind) for kind in sorted(types)],
+                "interaction": [{"code": code} for code in _codes("system")],
+                "searchParam": [_parameter(parameter) for parameter in EVERYWHERE],
+            }
+        ],
+    }
+
+
+def _codes(level: str) -> list[str]:
+    return list(dict.fromkeys(code for route in ROUTES if route.level == level for code in route.codes))
+
+
+def _resource(kind: str) -> Json:
+    is_audit = kind == "AuditEvent"
+    codes = [code for code in _codes("type") if not is_audit or code in AUDIT_INTERACTIONS]
+    stated: Json = {"type": kind, "interaction": [{"code": code} for code in codes]}
+    if not is_audit:
+        stated |= {
+            "versioning": "versioned",
+            "readHistory": True,
+            "updateCreate": True,
+            "conditionalCreate": True,
+            "conditionalRead": "not-match",
+            "conditionalUpdate": False,
+            "conditionalDelete": "not-supported",
+            "referencePolicy": ["literal", "logical", "local"],
+        }
+    searched = [_parameter(parameter) for parameter in PARAMETERS.get(kind, ())]
+    return stated | {"searchParam": searched} if searched else stated
+
+
+def _parameter(parameter: Parameter) -> Json:
+    return {"name": parameter.name, "type": parameter.kind}

@@ -1,0 +1,45 @@
+"""What HTTP headers say to a FHIR API: media types, character sets, ETags and dates (FHIR R4, http.html#mime-type)."""
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Final
+
+from fhir_adapter.rest.outcome import HttpProblem
+from kernel.errors import Category
+
+_JSON: Final = frozenset({"application/fhir+json", "application/json", "text/json", "application/json+fhir", "json"})
+_ANY: Final = frozenset({"*/*", "application/*"})
+
+
+def answers_json(accept: str, wanted_format: str) -> None:
+    """Raise 406 unless an answer in JSON will do; ``_format`` stands over ``Accept``."""
+    offers = wanted_format.replace(" ", "+") or accept or "*/*"
+    types = {part.split(";", 1)[0].strip().lower() for part in offers.split(",")}
+    if not types & (_JSON | _ANY):
+        raise HttpProblem(406, Category.UNSUPPORTED, "this server answers in application/fhir+json")
+
+
+def check_content_type(value: str, *, is_form: bool) -> None:
+    """Raise 415 unless a body is FHIR R4 JSON in UTF-8, or a form where a search is sent as one."""
+    kind, *parameters = (part.strip().lower() for part in value.split(";"))
+    wanted = {"application/x-www-form-urlencoded"} if is_form else _JSON
+    if kind not in wanted:
+        raise HttpProblem(415, Category.UNSUPPORTED, f"a body of type {sorted(wanted)[0]} is expected here")
+    for parameter in parameters:
+        name, _, text = parameter.partition("=")
+        text = text.strip('"')
+        if name == "charset" and text not in {"utf-8", "utf8"}:
+            raise HttpProblem(415, Category.UNSUPPORTED, "FHIR JSON is written in UTF-8")
+        if name == "fhirversion" and text not in {"4.0", "4.0.1"}:
+            raise HttpProblem(415, Category.UNSUPPORTED, "this server speaks FHIR 4.0.1")
+
+
+def http_date(moment: datetime) -> str:
+    """Write an instant as HTTP does (RFC 9110 section 5.6.7)."""
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
+
+
+def same_etag(header: str, etag: str) -> bool:
+    """Tell whether ``If-None-Match`` names an ETag, compared weakly (RFC 9110 section 8.8.3.2)."""
+    named = {part.strip().removeprefix("W/") for part in header.split(",")}
+    return "*" in named or etag.removeprefix("W/") in named

@@ -1,0 +1,224 @@
+"""The FHIR API over HTTP (FHIR R4, http.html): one endpoint that reads a request to its end and answers it, always.
+
+The endpoint is asynchronous because clients are slow; what it calls is not, and runs in a thread. Every answer that is
+no success carries an OperationOutcome, whatever went wrong, and every answer carries the request's ``X-Request-Id``.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from fhir_adapter.rest.capability import statement
+from fhir_adapter.rest.headers import answers_json, check_content_type, http_date, same_etag
+from fhir_adapter.rest.interactions import Call, Interactions, Reply
+from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
+from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, Asked, Route
+from kernel.clock import Ids
+from kernel.errors import Category, Problem, as_problem
+from kernel.log import get_logger
+from privacy.balp import Access
+
+FHIR_JSON: Final = "application/fhir+json"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_RESOURCE_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpSettings:
+    """What the endpoint allows, and how it presents itself."""
+
+    #: Version of the software, for ``/metadata``.
+    version: str = "0"
+    #: Base URL that peers use; empty to go by what each request was sent to.
+    public_base: str = ""
+    #: Bytes in a body.
+    largest_body: int = 16 * 2**20
+    #: Seconds for a body to arrive.
+    body_seconds: float = 30.0
+    #: Tells who a request comes from; None for an open server.
+    identify: Callable[[Request], str] | None = None
+
+
+def fhir_router(
+    interactions: Interactions, ids: Ids, settings: HttpSettings | None = None, *, prefix: str = "/fhir"
+) -> APIRouter:
+    """Build the router of one FHIR API; include it as it is, its prefix is in its paths.
+
+    Parameters
+    ----------
+    interactions
+        What it serves.
+    ids
+        Names requests that bring no ``X-Request-Id``.
+    settings
+        Limits and names.
+    prefix
+        Path of the API, without a final slash.
+    """
+    endpoint = _Endpoint(interactions, ids, settings or HttpSettings())
+    router = APIRouter()
+    methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
+    for path in (prefix, f"{prefix}/{{path:path}}"):
+        router.add_route(path, endpoint.answer, methods=methods, include_in_schema=False)
+    return router
+
+
+class _Endpoint:
+    def __init__(self, interactions: Interactions, ids: Ids, settings: HttpSettings) -> None:
+        self._interactions = interactions
+        self._ids = ids
+        self._settings = settings
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one request."""
+        offered = request.headers.get("x-request-id", "")
+        request_id = offered if _REQUEST_ID.fullmatch(offered) else self._ids.new()
+        try:
+            response = await self._answer(request, request_id)
+        except ClientDisconnect:
+            response = Response(status_code=400)  # nobody is there to read it
+        except Exception as failure:  # noqa: BLE001 - the rim: whatever was raised becomes an answer
+            response = _failure(as_problem(failure), request_id)
+        response.headers["X-Request-Id"] = request_id
+        return response
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        answers_json(request.headers.get("accept", ""), request.query_params.get("_format", ""))
+        segments = tuple(part for part in request.path_params.get("path", "").split("/") if part)
+        method = "GET" if request.method == "HEAD" else request.method
+        base = self._base(request)
+        if segments == ("metadata",):
+            if method != "GET":
+                raise _not_allowed({"GET"})
+            told = statement(self._interactions.types, base=base, version=self._settings.version)
+            return Response(orjson.dumps(told), media_type=FHIR_JSON)
+        route, parts = self._route(method, segments)
+        body = await self._body(request, route)
+        asked = Asked(
+            call=Call(access=self._access(request, request_id), base=base),
+            parts=parts,
+            query=request.url.query,
+            headers=request.headers,
+            body=body,
+        )
+        reply = await run_in_threadpool(route.carry_out, self._interactions, asked)
+        return _response(reply, asked.headers)
+
+    def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
+        """Find the interaction that a request means; raises 404 and 405 as HTTP wants them told apart."""
+        fitting = [(route, parts) for route in ROUTES if (parts := _parts(route.path, segments)) is not None]
+        kind = segments[0] if segments else ""
+        if not fitting or (kind and kind not in self._interactions.types):
+            raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
+        if kind == "AuditEvent":
+            fitting = [(route, parts) for route, parts in fitting if AUDIT_INTERACTIONS.issuperset(route.codes)]
+        for route, parts in fitting:
+            if route.method == method:
+                if not _RESOURCE_ID.fullmatch(parts.get("id", "x")):
+                    raise Problem(Category.NOT_FOUND, "no resource has an id like this")
+                return route, parts
+        raise _not_allowed({route.method for route, _ in fitting})
+
+    async def _body(self, request: Request, route: Route) -> bytes:
+        """Read the body within its limits of type, size and time."""
+        if not route.reads_body:
+            return b""
+        check_content_type(request.headers.get("content-type", ""), is_form=route.path[-1:] == ("_search",))
+        limit = self._settings.largest_body
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared[:12]) > limit:
+            raise _too_large(limit)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._settings.body_seconds):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > limit:
+                        raise _too_large(limit)
+        except TimeoutError as failure:
+            raise HttpProblem(
+                408, Category.INTERRUPTED, "the body took too long to arrive", headers=_CLOSE
+            ) from failure
+        return bytes(body)
+
+    def _base(self, request: Request) -> str:
+        if self._settings.public_base:
+            return self._settings.public_base
+        path = request.path_params.get("path", "")
+        return str(request.url.replace(query="")).removesuffix(path).rstrip("/")
+
+    def _access(self, request: Request, request_id: str) -> Access:
+        identify = self._settings.identify
+        server = request.scope.get("server") or ("", None)
+        return Access(
+            client=identify(request) if identify else "anonymous",
+            client_address=request.client.host if request.client else "",
+            server_address=str(server[0] or ""),
+            request_id=request_id,
+        )
+
+
+_CLOSE: Final = {"Connection": "close"}
+
+
+def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str] | None:
+    """Match segments against a route's path."""
+    if len(path) != len(segments):
+        return None
+    parts: dict[str, str] = {}
+    for wanted, found in zip(path, segments, strict=True):
+        if wanted.startswith("{") and not found.startswith("_"):
+            parts[wanted[1:-1]] = found
+        elif wanted != found:
+            return None
+    return parts
+
+
+def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
+    told = {}
+    if reply.etag:
+        told["ETag"] = reply.etag
+    if reply.last_modified:
+        told["Last-Modified"] = http_date(reply.last_modified)
+    if reply.location:
+        told["Location"] = reply.location
+    if reply.etag and not reply.location and same_etag(headers.get("if-none-match", ""), reply.etag):
+        return Response(status_code=304, headers=told)
+    body = reply.body
+    prefer = headers.get("prefer", "") if reply.location else ""
+    if "return=minimal" in prefer:
+        body = b""
+    elif "return=OperationOutcome" in prefer:
+        body = orjson.dumps(success("stored"))
+    return Response(body, status_code=reply.status, headers=told, media_type=FHIR_JSON if body else None)
+
+
+def _failure(problem: Problem, request_id: str) -> Response:
+    status = status_of(problem)
+    if status >= 500:
+        _log.error("fhir_request_failed", request_id=request_id, category=problem.category, status=status)
+    headers = problem.headers if isinstance(problem, HttpProblem) else {}
+    if status in {429, 503}:
+        headers = headers | {"Retry-After": "5"}
+    return Response(
+        orjson.dumps(outcome(problem, request_id)), status_code=status, headers=headers, media_type=FHIR_JSON
+    )
+
+
+def _not_allowed(methods: set[str]) -> HttpProblem:
+    headers = {"Allow": ", ".join(sorted(methods))}
+    return HttpProblem(405, Category.UNSUPPORTED, "this cannot be done at this address", headers=headers)
+
+
+def _too_large(limit: int) -> HttpProblem:
+    return HttpProblem(413, Category.INCORRECT, f"the body is larger than {limit} bytes", headers=_CLOSE)

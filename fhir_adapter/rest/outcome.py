@@ -1,0 +1,78 @@
+"""Every failure as an OperationOutcome, and the HTTP status that goes with it (FHIR R4, operationoutcome.html).
+
+What a peer reads is a Problem's ``detail`` and nothing else: no text of an exception, no value that was sent.
+
+    Problem
+      HttpProblem   one that only HTTP knows: 404 for a route, 405, 406, 408, 413, 415
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from fhir_adapter.resources.document import Json
+from fhir_adapter.resources.problems import Gone, Invalid, PreconditionFailed
+from kernel.errors import HTTP_STATUS, ISSUE_CODE, Category, Problem
+
+_REFINED: Final[Mapping[type[Problem], int]] = MappingProxyType({Invalid: 422, Gone: 410, PreconditionFailed: 412})
+_CODES: Final[Mapping[int, str]] = MappingProxyType({408: "timeout", 410: "deleted", 413: "too-long"})
+
+
+class HttpProblem(Problem):
+    """A failure of the HTTP exchange itself.
+
+    Parameters
+    ----------
+    status
+        Its HTTP status.
+    category, detail
+        As for :class:`~kernel.errors.Problem`.
+    headers
+        What the status obliges the response to say, such as ``Allow``.
+    """
+
+    def __init__(
+        self, status: int, category: Category, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(category, detail)
+        self.status = status
+        self.headers = dict(headers or {})
+
+
+def status_of(problem: Problem) -> int:
+    """Return the HTTP status of a problem (R4, http.html#Status-Codes)."""
+    if isinstance(problem, HttpProblem):
+        return problem.status
+    return _REFINED.get(type(problem), HTTP_STATUS[problem.category])
+
+
+def outcome(problem: Problem, request_id: str = "") -> Json:
+    """Describe a problem as an OperationOutcome.
+
+    Parameters
+    ----------
+    problem
+        What went wrong.
+    request_id
+        What an engineer can find in the log.
+    """
+    if isinstance(problem, Invalid):
+        issues = [
+            {"severity": "error", "code": it.code, "details": {"text": it.text}, "expression": [it.expression]}
+            for it in problem.issues
+        ]
+    else:
+        severity = "fatal" if problem.category is Category.FAULT else "error"
+        code = _CODES.get(status_of(problem), ISSUE_CODE[problem.category])
+        issues = [{"severity": severity, "code": code, "details": {"text": problem.detail}}]
+    if request_id:
+        issues[0]["diagnostics"] = f"X-Request-Id {request_id}"
+    return {"resourceType": "OperationOutcome", "issue": issues}
+
+
+def success(detail: str) -> Json:
+    """Describe what went well, for ``Prefer: return=OperationOutcome``."""
+    return {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "information", "code": "informational", "details": {"text": detail}}],
+    }

@@ -1,0 +1,113 @@
+"""The one table of what may be asked: requests are dispatched by it and ``/metadata`` is written from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from fhir_adapter.rest.interactions import Call, Interactions, Reply
+from kernel.errors import Category, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request, read to its end."""
+
+    call: Call
+    #: What the path's placeholders stand for.
+    parts: Mapping[str, str]
+    #: What stands after the question mark.
+    query: str
+    #: Header names in lower case.
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One interaction and the request that means it (R4, http.html#summary)."""
+
+    #: Codes of the interactions: value sets type-restful-interaction and system-restful-interaction.
+    codes: tuple[str, ...]
+    #: A type's interactions are stated with each resource, the system's once.
+    level: Literal["type", "system"]
+    method: str
+    #: Path segments; ``{…}`` is a placeholder.
+    path: tuple[str, ...]
+    #: The request carries a FHIR body.
+    reads_body: bool
+    carry_out: Callable[[Interactions, Asked], Reply]
+
+
+def _create(fhir: Interactions, asked: Asked) -> Reply:
+    return fhir.create(asked.call, asked.parts["type"], asked.body, if_none_exist=asked.headers.get("if-none-exist"))
+
+
+def _update(fhir: Interactions, asked: Asked) -> Reply:
+    kind, resource_id = asked.parts["type"], asked.parts["id"]
+    return fhir.update(asked.call, kind, resource_id, asked.body, if_match=asked.headers.get("if-match"))
+
+
+def _delete(fhir: Interactions, asked: Asked) -> Reply:
+    return fhir.delete(asked.call, asked.parts["type"], asked.parts["id"], if_match=asked.headers.get("if-match"))
+
+
+def _read(fhir: Interactions, asked: Asked) -> Reply:
+    return fhir.read(asked.call, asked.parts["type"], asked.parts["id"])
+
+
+def _vread(fhir: Interactions, asked: Asked) -> Reply:
+    version = asked.parts["version"]
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise Problem(Category.NOT_FOUND, "there is no such version")
+    return fhir.read(asked.call, asked.parts["type"], asked.parts["id"], int(version))
+
+
+def _history(fhir: Interactions, asked: Asked) -> Reply:
+    return fhir.history(asked.call, asked.parts["type"], asked.parts["id"], asked.query)
+
+
+def _search(fhir: Interactions, asked: Asked) -> Reply:
+    return fhir.search(asked.call, asked.parts["type"], asked.query)
+
+
+def _search_form(fhir: Interactions, asked: Asked) -> Reply:
+    try:
+        form = asked.body.decode()
+    except UnicodeDecodeError as failure:
+        raise Problem(Category.INCORRECT, "the form is not UTF-8") from failure
+    both = "&".join(part for part in (asked.query, form) if part)
+    return fhir.search(asked.call, asked.parts["type"], both)
+
+
+def _bundle(fhir: Interactions, asked: Asked) -> Reply:
+    wants = "return=representation" in asked.headers.get("prefer", "")
+    return fhir.bundle(asked.call, asked.body, with_content=wants)
+
+
+_TYPE: Final = ("{type}",)
+_INSTANCE: Final = ("{type}", "{id}")
+_HISTORY: Final = ("{type}", "{id}", "_history")
+
+ROUTES: Final = (
+    Route(codes=("create",), level="type", method="POST", path=_TYPE, reads_body=True, carry_out=_create),
+    Route(codes=("read",), level="type", method="GET", path=_INSTANCE, reads_body=False, carry_out=_read),
+    Route(
+        codes=("vread",), level="type", method="GET", path=(*_HISTORY, "{version}"), reads_body=False, carry_out=_vread
+    ),
+    Route(codes=("update",), level="type", method="PUT", path=_INSTANCE, reads_body=True, carry_out=_update),
+    Route(codes=("delete",), level="type", method="DELETE", path=_INSTANCE, reads_body=False, carry_out=_delete),
+    Route(codes=("history-instance",), level="type", method="GET", path=_HISTORY, reads_body=False, carry_out=_history),
+    Route(codes=("search-type",), level="type", method="GET", path=_TYPE, reads_body=False, carry_out=_search),
+    Route(
+        codes=("search-type",),
+        level="type",
+        method="POST",
+        path=(*_TYPE, "_search"),
+        reads_body=True,
+        carry_out=_search_form,
+    ),
+    Route(codes=("transaction", "batch"), level="system", method="POST", path=(), reads_body=True, carry_out=_bundle),
+)
+
+AUDIT_INTERACTIONS: Final = frozenset({"read", "search-type"})
+"""What may be done with AuditEvents, which this server alone writes."""

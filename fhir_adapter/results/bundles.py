@@ -1,0 +1,101 @@
+"""Results as transactions: into our own store, and into the hospital's EHR (FHIR R4, http.html#transaction).
+
+Into our own store everything goes by its id, since we gave it. An EHR gives ids of its own, so there every resource is
+created on the condition that none has its identifier yet; sending the same transaction twice changes nothing.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from fhir_adapter.resources.document import Json
+from inference.contract import Subject
+
+_NAMESPACE: Final = uuid.UUID("6f1c2a52-6f0c-5a6e-9f4e-0a7f6f2d8a11")
+"""Namespace (RFC 9562 section 5.5) of the names that resources have within a Bundle."""
+
+
+def as_transaction(resources: Iterable[Json]) -> Json:
+    """Return a transaction that puts each resource where its id says."""
+    entries = [
+        {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
+        for resource in resources
+    ]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def for_ehr(resources: Iterable[Json], subject: Subject, public_base_url: str) -> Json:
+    """Return a transaction that a strict EHR can accept: it holds no reference that the EHR could not resolve.
+
+    Parameters
+    ----------
+    resources
+        From :func:`fhir_adapter.results.resources_for`.
+    subject
+        Whom they are about. With an identifier the patient is named by a conditional reference, otherwise as in our
+        store, which is right when the EHR gave us the patient.
+    public_base_url
+        Base of our FHIR API as the EHR sees it; inputs are referred to there.
+
+    Returns
+    -------
+    dict
+        Conditional creates (R4, http.html#ccreate) that name each other by ``urn:uuid``.
+    """
+    given = list(resources)
+    names = {f"{it['resourceType']}/{it['id']}": _full_url(it) for it in given}
+    names[subject.reference] = _patient(subject)
+    base = public_base_url.rstrip("/")
+    entries = [_conditional_create(it, names, base) for it in given]
+    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def _full_url(resource: Json) -> str:
+    name = f"{resource['resourceType']}/{resource['id']}"
+    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, name)}"
+
+
+def _patient(subject: Subject) -> str:
+    if subject.identifier is None:
+        return subject.reference
+    return f"Patient?identifier={_token(*subject.identifier)}"
+
+
+def _conditional_create(resource: Json, names: Mapping[str, str], base: str) -> Json:
+    kind = resource["resourceType"]
+    if "identifier" in resource:
+        identifier = resource["identifier"][0]
+        condition = f"identifier={_token(identifier['system'], identifier['value'])}"
+    else:
+        tag = resource["meta"]["tag"][0]
+        condition = f"_tag={_token(tag['system'], tag['code'])}"
+    content = {key: _rewritten(value, names, base) for key, value in resource.items() if key != "id"}
+    request = {"method": "POST", "url": kind, "ifNoneExist": condition}
+    return {"fullUrl": _full_url(resource), "resource": content, "request": request}
+
+
+def _token(system: str, value: str) -> str:
+    """Write a token as it stands in a query: what search gives a meaning is escaped, the bar in the middle is not."""
+    escaped = [
+        part.replace("\\", "\\\\").replace("|", "\\|").replace(",", "\\,").replace("$", "\\$")
+        for part in (system, value)
+    ]
+    return "|".join(quote(part, safe=":/.-") for part in escaped)
+
+
+def _rewritten(value: Any, names: Mapping[str, str], base: str) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: _resolvable(item, names, base) if key == "reference" else _rewritten(item, names, base)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_rewritten(item, names, base) for item in value]
+    return value
+
+
+def _resolvable(reference: str, names: Mapping[str, str], base: str) -> str:
+    if reference in names:
+        return names[reference]
+    return reference if ":" in reference else f"{base}/{reference}"

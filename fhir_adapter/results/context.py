@@ -1,0 +1,67 @@
+"""What the builders of results need to know besides the outcome itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedOutput:
+    """A thing that the model was to say, so that its absence is filed where its presence would have been."""
+
+    #: Code system and code of the output.
+    system: str
+    code: str
+    display: str
+    #: True for the risk of a future event.
+    future: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceSummary:
+    """One DICOM instance."""
+
+    SOPInstanceUID: str
+    SOPClassUID: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesSummary:
+    """One DICOM series."""
+
+    SeriesInstanceUID: str
+    #: Such as ``DX``.
+    modality: str
+    instances: tuple[InstanceSummary, ...]
+    #: As the modality wrote it; empty when not stated.
+    body_part: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySummary:
+    """The DICOM study that an imaging result is about."""
+
+    StudyInstanceUID: str
+    series: tuple[SeriesSummary, ...]
+    #: When the study was made; aware.
+    started: datetime | None = None
+    description: str = ""
+    #: Accession number; empty when not stated.
+    accession: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultContext:
+    """Where and when a result is written down."""
+
+    #: When; aware.
+    now: datetime
+    #: Version of this software.
+    software_version: str
+    #: For an imaging result.
+    study: StudySummary | None = None
+    #: Reference of the encounter, where it is known.
+    encounter: str | None = None
+    #: What the model was asked for; used when the outcome does not say it itself.
+    expected: tuple[ExpectedOutput, ...] = ()
+    #: Ids of earlier results that this one replaces: the same model's, on an earlier revision of the study.
+    supersedes: tuple[str, ...] = ()

@@ -1,0 +1,76 @@
+"""The risk of a future event as a RiskAssessment (R4, riskassessment.html).
+
+R4 gives ``probability`` as a percentage (ras-2: at most 100) while much software writes a fraction, so the band and the
+words always stand beside it. A score is no probability and gets none: the points are in the mirrored Observation.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from fhir_adapter.resources.document import Json
+from fhir_adapter.results.common import (
+    about,
+    absence,
+    concept,
+    device_reference,
+    input_references,
+    labelled,
+    method,
+    number,
+    when,
+)
+from fhir_adapter.results.context import ResultContext
+from inference.contract import NotAvailable, Outcome, Output, result_id
+
+_RISK: Final = "http://terminology.hl7.org/CodeSystem/risk-probability"
+_BANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "low": ("low", "Low likelihood"),
+    "medium": ("moderate", "Moderate likelihood"),
+    "moderate": ("moderate", "Moderate likelihood"),
+    "high": ("high", "High likelihood"),
+}
+"""Bands that HL7 has a code for; others stand in words alone."""
+
+
+def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
+    """Build the RiskAssessment of an outcome that concerns the future, none for a finding that is present now.
+
+    One that is not available is ``cancelled``, R4's word for "unavailable because not started or not completed",
+    without a prediction, and says why.
+    """
+    if not _concerns_future(outcome, context):
+        return ()
+    model = outcome.model
+    assessment: Json = {
+        "resourceType": "RiskAssessment",
+        "id": result_id(outcome),
+        **labelled(outcome),
+        "status": "cancelled" if isinstance(outcome, NotAvailable) else "preliminary",
+        "method": method(model),
+        **about(outcome, context),
+        "occurrenceDateTime": when(outcome.at),
+        "performer": device_reference(model),
+    }
+    inputs = input_references(outcome)
+    assessment |= {"basis": inputs} if inputs else {}
+    if isinstance(outcome, NotAvailable):
+        return (assessment | {"note": [{"text": absence(outcome)}]},)
+    future = [output for output in outcome.outputs if output.future]
+    notes = [{"text": output.text} for output in future]
+    return (assessment | {"prediction": [_prediction(output) for output in future], "note": notes},)
+
+
+def _concerns_future(outcome: Outcome, context: ResultContext) -> bool:
+    if isinstance(outcome, NotAvailable):
+        expected = [output.future for output in context.expected]
+        return any(expected) if expected else context.study is None
+    return any(output.future for output in outcome.outputs)
+
+
+def _prediction(output: Output) -> Json:
+    prediction: Json = {"outcome": concept(output)}
+    if output.kind == "probability" and output.value is not None:
+        prediction["probabilityDecimal"] = number(output.value * 100)
+    known = _BANDS.get(output.band)
+    coding = {"coding": [{"system": _RISK, "code": known[0], "display": known[1]}]} if known else {}
+    return prediction | {"qualitativeRisk": coding | {"text": output.band}, "rationale": output.text}

@@ -1,0 +1,149 @@
+"""Shipped stand-ins: a real FHIR server on loopback, with its own database, for demonstrations and tests.
+
+:class:`LoopbackServer` runs any ASGI application under uvicorn in a thread. :class:`StandInEhr` is the hospital's own
+EHR as far as Ausculta can tell: the same FHIR API as ours, in front of another store.
+"""
+
+import socket
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fhir_adapter.resources.document import Json, exact_values
+from fhir_adapter.resources.search.find import find
+from fhir_adapter.resources.search.query import LARGEST_COUNT, parse
+from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.rest.http import HttpSettings, fhir_router
+from fhir_adapter.rest.interactions import Interactions
+from kernel.clock import RandomIds, SystemClock
+from kernel.db import Database, Transaction
+from privacy.audit import AuditLog
+from privacy.balp import Access
+from privacy.keys import KeyRing
+
+_OWN_ACCESS = Access(
+    client="Stand-in EHR", client_address="127.0.0.1", server="Stand-in EHR", server_address="127.0.0.1"
+)
+
+
+class LoopbackServer:
+    """An ASGI application, served on a free port of 127.0.0.1 until closed.
+
+    Parameters
+    ----------
+    app
+        What to serve.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(128)  # from here on clients may connect; they are answered once the thread runs
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="loopback-server", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class StandInEhr:
+    """A FHIR server that plays the hospital's EHR.
+
+    Parameters
+    ----------
+    folder
+        Where its database and keys lie.
+
+    Attributes
+    ----------
+    url
+        Base URL of its FHIR API.
+    requests
+        How many HTTP requests it has had.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = Database.open(f"sqlite:///{folder / 'ehr.db'}")
+        self._database.migrate()
+        clock, ids = SystemClock(), RandomIds()
+        audit = AuditLog(KeyRing.open_or_create(folder / "ehr-keys.json"), clock, ids)
+        self._interactions = Interactions(self._database, Store(clock), audit, _nothing_follows, clock, ids)
+        app = FastAPI(openapi_url=None)
+        app.include_router(fhir_router(self._interactions, ids, HttpSettings(version="stand-in")))
+        self.requests = 0
+        self._counting = threading.Lock()
+        self._server = LoopbackServer(self._counted(app))
+        self.url = f"{self._server.url}/fhir"
+
+    def received(self, kind: str) -> list[Json]:
+        """Return every current resource of a type, newest first, its decimals exact."""
+        found: list[StoredVersion] = []
+        query = f"_count={LARGEST_COUNT}"
+        with self._database.read() as connection:
+            page = find(connection, parse(kind, query))
+            found += page.found
+            while page.cursor is not None:
+                page = find(connection, parse(kind, f"{query}&_cursor={page.cursor.text()}"))
+                found += page.found
+        return [exact_values(version.content) for version in found]
+
+    def put(self, resource: Json) -> StoredVersion:
+        """Store a resource that has an id, as if somebody at the hospital had."""
+        url = f"{resource['resourceType']}/{resource['id']}"
+        entry = {"resource": resource, "request": {"method": "PUT", "url": url}}
+        prepared = self._interactions.prepare({"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
+        (stored,) = self._database.write(lambda tx: self._interactions.apply(tx, prepared, _OWN_ACCESS))
+        return stored
+
+    def close(self) -> None:
+        """Stop serving and close the database."""
+        self._server.close()
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _counted(self, app: ASGIApp) -> ASGIApp:
+        async def count(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                with self._counting:
+                    self.requests += 1
+            await app(scope, receive, send)
+
+        return count
+
+
+def _nothing_follows(tx: Transaction, changes: Sequence[StoredVersion], access: Access) -> None:
+    """Set off nothing: an EHR's own affairs are not ours."""

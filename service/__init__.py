@@ -1,0 +1,1 @@
+"""The roof: settings, wiring, flows, delivery, console and commands. Imports everything; nothing imports it."""

@@ -1,0 +1,67 @@
+"""What the models that run have declared: their rows, and the manifests that were registered with them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from inference import registry
+from inference.contract import ModelIdentity
+from inference.features.spec import FeatureSpec
+from inference.folder import open_folder
+from inference.manifest import Manifest
+from inference.registry import ModelRow
+from kernel.errors import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredModel:
+    """A registered version together with what it has declared."""
+
+    row: ModelRow
+    manifest: Manifest
+    features: tuple[FeatureSpec, ...]
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Who it is, with its present status; without its card when its folder is broken."""
+        try:
+            return open_folder(self.row.folder).identity(self.row.status)
+        except Problem:
+            return self.row.identity()
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """Every code that one of its features reads."""
+        return frozenset(code for feature in self.features for code in feature.codes)
+
+    @property
+    def lookback(self) -> timedelta:
+        """How far back its longest window reaches."""
+        return max((feature.lookback for feature in self.features), default=timedelta(0))
+
+
+class Catalogue:
+    """The models that run, with their declarations.
+
+    They are read from the registry, not from the folders: a model whose folder was altered or lost is still asked, and
+    the runtime's refusal becomes a visible result.
+    """
+
+    def __init__(self) -> None:
+        self._declared: dict[str, tuple[Manifest, tuple[FeatureSpec, ...]]] = {}
+
+    def serving(self, connection: Connection) -> list[DeclaredModel]:
+        """Return the active and shadow models."""
+        return [self._join(row) for row in registry.serving(connection)]
+
+    def one(self, connection: Connection, name: str, version: str) -> DeclaredModel | None:
+        """Return one version, or none when it is not registered."""
+        row = registry.get(connection, name, version)
+        return None if row is None else self._join(row)
+
+    def _join(self, row: ModelRow) -> DeclaredModel:
+        if row.digest not in self._declared:
+            self._declared[row.digest] = registry.declared(row)
+        manifest, features = self._declared[row.digest]
+        return DeclaredModel(row=row, manifest=manifest, features=features)

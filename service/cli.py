@@ -1,0 +1,80 @@
+"""``ausculta``: the one public command.
+
+Each command imports what it needs when it runs, so that ``ausculta models stop`` does not wait for a neural network's
+library. A :class:`~kernel.errors.Problem` ends a command with its one sentence and exit code 2.
+"""
+
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import typer
+
+from kernel.errors import Problem
+from service.commands import audit, ehr, federated, jobs, models, send
+from service.commands.desk import ConfigOption, at_desk, read_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Ausculta puts AI models to work inside a hospital: FHIR, HL7 v2 and DICOM in, results where clinicians look.",
+)
+app.add_typer(models.app, name="models")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(audit.app, name="audit")
+app.add_typer(send.app, name="send")
+app.add_typer(ehr.app, name="ehr")
+app.add_typer(federated.app, name="federated")
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Open the HTTP, MLLP and DICOM doors and work, until SIGTERM or Ctrl-C."""
+    settings = read_settings(config)
+    from service.serving import serve as run
+
+    run(settings)
+
+
+@app.command()
+def worker(config: ConfigOption = None) -> None:
+    """Work without doors: several of these share one PostgreSQL database."""
+    settings = read_settings(config)
+    from service.wiring import build
+
+    house = build(settings)
+    stopping = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stopping.set())
+    house.worker.start()
+    typer.echo("working; stop with SIGTERM or Ctrl-C", err=True)
+    stopping.wait()
+    house.close()
+
+
+@app.command()
+def migrate(config: ConfigOption = None) -> None:
+    """Bring the database to this version's schema."""
+    with at_desk(config) as desk:
+        typer.echo(f"{desk.database.url.render_as_string(hide_password=True)} has the newest schema")
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End when every result has arrived.")] = False,  # noqa: FBT002 - typer's way
+) -> None:
+    """Send a patient's story through every door of a server of its own, and show what came of it."""
+    from service.demo import run
+
+    raise typer.Exit(run(once=once))
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except Problem as problem:
+        typer.echo(f"ausculta: {problem.detail}", err=True)
+        sys.exit(2)

@@ -1,0 +1,116 @@
+"""``ausculta federated``: train across hospitals without moving patients."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from kernel.db import Transaction
+from kernel.errors import Category, Problem
+from service.commands.desk import ConfigOption, Desk, at_desk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from federated.server_app import RoundReport
+    from federated.simulate import SimulationResult
+    from federated.task import Measured
+
+MODEL: Final = "heart-disease-federated"
+"""The model that a simulation makes."""
+
+app = typer.Typer(no_args_is_help=True, help="Train across hospitals without moving patients.")
+
+
+@app.callback()
+def group() -> None:
+    """Keep ``simulate`` a command of a group, so that others can join it."""
+
+
+@app.command()
+def simulate(
+    data: Annotated[Path, typer.Argument(help="Folder of the UCI heart disease data, a file for each hospital.")],
+    rounds: Annotated[int, typer.Option(help="Rounds of training.", min=1)] = 20,
+    seed: Annotated[int, typer.Option(help="Decides who is kept for testing.")] = 0,
+    config: ConfigOption = None,
+) -> None:
+    """Train a logistic model across four hospitals on this machine and register it as shadow.
+
+    Every round goes into the ledger with a Provenance and an AuditEvent. Printed is the area under the ROC curve of
+    the common model at each hospital, beside that of the hospital's own.
+    """
+    try:
+        from federated.simulate import simulate as run
+    except ModuleNotFoundError as failure:
+        raise Problem(
+            Category.UNSUPPORTED, "federated learning needs the extra: pip install ausculta[federated]"
+        ) from failure
+    from federated.ledger import Ledger
+
+    with at_desk(config) as desk:
+        run_name = desk.ids.new()
+        ledger = Ledger(desk.audit, desk.clock, _storing(desk), desk.access)
+
+        def note(report: "RoundReport") -> None:
+            desk.database.write(lambda tx: ledger.record(tx, run_name, report))
+            typer.echo(f"round {report.round} ({report.kind}) is in the ledger: {report.digest[:12]}")
+
+        result = run(data, rounds=rounds, seed=seed, report=note)
+        Console().print(_table(result.rounds))
+        _register(desk, result, run_name)
+
+
+def _storing(desk: Desk) -> "Callable[[Transaction, dict[str, Any]], object]":
+    """Return what stores a resource of the ledger in the FHIR store."""
+    from fhir_adapter.resources.store import Store
+    from fhir_adapter.rest.interactions import Interactions
+    from fhir_adapter.results import as_transaction
+
+    interactions = Interactions(desk.database, Store(desk.clock), desk.audit, lambda *_: None, desk.clock, desk.ids)
+    return lambda tx, resource: interactions.apply(tx, as_transaction([resource]), desk.access)
+
+
+def _register(desk: Desk, result: "SimulationResult", run: str) -> None:
+    from federated.model_folder import write_model
+    from inference import registry
+    from inference.loading import load_model
+
+    folder = desk.settings.data_dir / "models" / f"federated-{run}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_model(result, folder, version=_next_version(desk))
+    model = load_model(folder).model
+
+    def register(tx: Transaction) -> None:
+        registry.register(tx, model, "shadow", by=desk.who, at=desk.clock.now())
+        desk.command(tx, "model-added", f"urn:ausculta:model:{model.manifest.name}:{model.manifest.version}")
+
+    desk.database.write(register)
+    typer.echo(f"{model.manifest.name} {model.manifest.version} is registered as shadow ({model.digest[:12]})")
+
+
+def _next_version(desk: Desk) -> str:
+    from inference import registry
+
+    with desk.database.read() as connection:
+        known = [row for row in registry.everything(connection) if row.name == MODEL]
+    return f"1.0.{len(known)}"
+
+
+def _table(rounds: "tuple[RoundReport, ...]") -> Table:
+    sites = [site.site for site in rounds[-1].sites]
+    table = Table("round", *sites, title="Area under the ROC curve on each hospital's own test patients")
+    for report in rounds:
+        if report.kind == "training":
+            table.add_row(str(report.round), *(_auc(site.federated) for site in report.sites))
+    table.add_section()
+    table.add_row("own model", *(_auc(site.alone) for site in rounds[-1].sites))
+    return table
+
+
+def _auc(measured: "Measured | None") -> str:
+    if measured is None or measured.auc is None or not measured.meaningful:
+        few = "" if measured is None else f" ({measured.negatives} without disease)"
+        return f"not meaningful{few}"
+    return f"{measured.auc:.3f}"

@@ -1,0 +1,174 @@
+"""``ausculta models``: which models there are, what they may do, and the switch that stops them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from inference import registry
+from inference.folder import ModelFolder, bundled_folder, open_folder
+from inference.models import MODELS
+from inference.registry import ModelRow, Status
+from kernel.clock import Clock
+from kernel.db import Database, Transaction
+from kernel.errors import Category, Problem
+from service.commands.desk import ConfigOption, Desk, at_desk
+
+app = typer.Typer(no_args_is_help=True, help="Which models there are, and what they may do.")
+
+NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
+VersionOption = Annotated[str | None, typer.Option("--version", help="Which version; the active or newest by default.")]
+
+
+@app.command("list")
+def list_models(config: ConfigOption = None) -> None:
+    """Show every model: version, status, digest, intended use, owner, since when."""
+    with at_desk(config) as desk:
+        _register_bundled(desk.database, desk.clock)
+        with desk.database.read() as connection:
+            rows = registry.everything(connection)
+    console = Console(soft_wrap=True, highlight=False)
+    for row in rows:
+        status = f"stopped ({row.stop_reason})" if row.stopped else row.status
+        console.print(f"[bold]{row.name}[/] {row.version}  {status} since {row.changed_at:%Y-%m-%d %H:%M} UTC")
+        console.print(f"    {row.title}. {row.intended_use}")
+        console.print(f"    owner {row.owner} · added {row.added_at:%Y-%m-%d} · sha256 {row.digest}")
+
+
+@app.command()
+def show(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
+    """Show a model's card."""
+    with at_desk(config) as desk:
+        _register_bundled(desk.database, desk.clock)
+        row = _one(desk, name, version)
+    Console().print(Markdown(open_folder(row.folder).card))
+
+
+@app.command()
+def add(folder: Annotated[Path, typer.Argument(help="A model folder.")], config: ConfigOption = None) -> None:
+    """Register a model folder as shadow, after its sums and golden cases were checked."""
+    from inference.loading import load_model
+
+    model = load_model(folder.resolve()).model
+    with at_desk(config) as desk:
+
+        def register(tx: Transaction) -> None:
+            registry.register(tx, model, "shadow", by=desk.who, at=desk.clock.now())
+            desk.command(tx, "model-added", _urn(model))
+
+        desk.database.write(register)
+    typer.echo(f"{model.manifest.name} {model.manifest.version} is registered as shadow ({model.digest[:12]})")
+
+
+@app.command()
+def verify(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
+    """Check a model's files against their sums, and its answers against its golden cases."""
+    from inference.loading import load_model
+
+    with at_desk(config) as desk:
+        _register_bundled(desk.database, desk.clock)
+        row = _one(desk, name, version)
+    model = load_model(row.folder).model
+    if model.digest != row.digest:
+        raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
+    typer.echo(f"{row.name} {row.version}: files and golden cases are as registered ({row.digest})")
+
+
+@app.command()
+def train(
+    name: NameArgument,
+    data: Annotated[Path, typer.Argument(help="The training data.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the new model; it must not exist.")],
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
+) -> None:
+    """Train a model anew with its own committed script."""
+    import importlib
+
+    if name not in MODELS:
+        raise Problem(Category.NOT_FOUND, f"there is no bundled model {name}")
+    try:
+        script = importlib.import_module(f"{MODELS[name]}.train")
+    except ModuleNotFoundError as failure:
+        raise Problem(Category.UNSUPPORTED, f"{name} is not a trained model") from failure
+    report = script.train(data, out, seed=seed)
+    typer.echo(str(report))
+
+
+@app.command()
+def activate(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
+    """Let a model's results be delivered, from now on; also takes back a stop."""
+    _change(config, name, version, "active", "model-activated")
+
+
+@app.command()
+def retire(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
+    """Take a model out of service for good."""
+    _change(config, name, version, "retired", "model-retired")
+
+
+@app.command()
+def stop(
+    name: Annotated[str | None, typer.Argument(help="The model's name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Stop every model.")] = False,  # noqa: FBT002 - typer's way
+    reason: Annotated[str, typer.Option(help="Shown in place of every result.")] = "stopped by the operator",
+    config: ConfigOption = None,
+) -> None:
+    """Stop a model, or all, from the next result on; what would have been a result says so instead."""
+    if (name is None) == (not every):
+        raise Problem(Category.INCORRECT, "name one model, or say --all")
+    with at_desk(config) as desk:
+        _register_bundled_once(desk)
+
+        def switch(tx: Transaction) -> int:
+            stopped = registry.stop(tx, name, reason, by=desk.who, at=desk.clock.now())
+            desk.command(tx, "model-stopped", f"urn:ausculta:model:{name or 'all'}", reason)
+            return stopped
+
+        stopped = desk.database.write(switch)
+    typer.echo(f"stopped: {stopped} model version(s)")
+
+
+def _change(config: Path | None, name: str, version: str | None, status: Status, command: str) -> None:
+    with at_desk(config) as desk:
+        _register_bundled(desk.database, desk.clock)
+        row = _one(desk, name, version)
+        if status == "active":
+            open_folder(row.folder)  # a model without a complete folder and card is not activated
+
+        def change(tx: Transaction) -> None:
+            registry.set_status(tx, row.name, row.version, status, by=desk.who, at=desk.clock.now())
+            if status == "active":
+                registry.resume(tx, row.name, by=desk.who, at=desk.clock.now())
+            desk.command(tx, command, f"urn:ausculta:model:{row.name}:{row.version}")
+
+        desk.database.write(change)
+    typer.echo(f"{row.name} {row.version} is {status}")
+
+
+def _one(desk: Desk, name: str, version: str | None) -> ModelRow:
+    with desk.database.read() as connection:
+        row = registry.get(connection, name, version)
+    if row is None:
+        raise Problem(Category.NOT_FOUND, f"there is no model {name}" + (f" {version}" if version else ""))
+    return row
+
+
+def _register_bundled(database: Database, clock: Clock) -> None:
+    """Make sure the models that came with the software are there; a command may be the first to open a database."""
+    for name in MODELS:
+        folder = open_folder(bundled_folder(name))
+        database.write(lambda tx, folder=folder: registry.register_bundled(tx, folder, by="Ausculta", at=clock.now()))  # type: ignore[misc]
+
+
+def _register_bundled_once(desk: Desk) -> None:
+    """Do so only in a database without any model, for a switch must not wait."""
+    with desk.database.read() as connection:
+        known = registry.everything(connection)
+    if not known:
+        _register_bundled(desk.database, desk.clock)
+
+
+def _urn(model: ModelFolder) -> str:
+    return f"urn:ausculta:model:{model.manifest.name}:{model.manifest.version}"

@@ -1,0 +1,107 @@
+"""Delivery: what waits in the outbox leaves the house, per destination and in order.
+
+A destination that is away keeps everything waiting and is tried again after a growing pause. What it refuses for good
+is parked, visibly, and what comes after it goes on. Each delivery that arrived is recorded as a disclosure in the same
+commit as its receipt.
+"""
+
+from collections.abc import Mapping
+
+from kernel.clock import Clock
+from kernel.db import Database, Transaction
+from kernel.errors import JOB_DECISION, Category, Decision, Problem, as_problem
+from kernel.jobs import FAULTS_BEFORE_PARKING, Job
+from kernel.log import get_logger
+from kernel.outbox import Outbox, QueuedDelivery
+from kernel.worker import Commit
+from privacy import balp
+from privacy.audit import AuditLog
+from privacy.balp import Access
+from service.destinations import Destination
+
+_log = get_logger(__name__)
+
+
+class DeliveryFlow:
+    """Drains the outbox.
+
+    Parameters
+    ----------
+    database, outbox, audit, clock
+        The house's.
+    destinations
+        Where results go, by name.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        audit: AuditLog,
+        clock: Clock,
+        destinations: Mapping[str, Destination],
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._audit = audit
+        self._clock = clock
+        self._destinations = destinations
+
+    def deliver(self, job: Job) -> Commit:
+        """Send everything that waits for one destination, in order.
+
+        Raises
+        ------
+        Problem
+            When the destination is away or this server has none of that name: the job is tried again.
+        """
+        name = str(job.payload["destination"])
+        destination = self._destinations.get(name)
+        if destination is None:
+            raise Problem(Category.UNAVAILABLE, f"destination {name} is not configured")
+        while waiting := self._waiting(name):
+            for delivery in waiting:
+                self._send(destination, delivery)
+        return lambda _tx: None
+
+    def _waiting(self, name: str) -> list[QueuedDelivery]:
+        with self._database.read() as connection:
+            return self._outbox.pending(connection, name)
+
+    def _send(self, destination: Destination, delivery: QueuedDelivery) -> None:
+        with self._database.read() as connection:
+            payload = self._outbox.payload(connection, delivery.id)
+        try:
+            receipt = destination.send(payload)
+        except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
+            self._failed(delivery, as_problem(raised))
+            return
+
+        def note(tx: Transaction) -> None:
+            self._outbox.delivered(tx, delivery, receipt)
+            self._audit.record(tx, self._disclosed(destination, delivery))
+
+        self._database.write(note)
+        _log.info("delivered", destination=delivery.destination, result=delivery.about)
+
+    def _failed(self, delivery: QueuedDelivery, problem: Problem) -> None:
+        decision = JOB_DECISION[problem.category]
+        broken = decision is Decision.RETRY_THEN_PARK and delivery.attempts + 1 >= FAULTS_BEFORE_PARKING
+        park = decision is Decision.PARK or broken
+        _log.warning(
+            "delivery_failed", destination=delivery.destination, result=delivery.about, failure=problem, parked=park
+        )
+        self._database.write(lambda tx: self._outbox.failed(tx, delivery, problem, park=park))
+        if not park:
+            raise problem
+
+    def _disclosed(self, destination: Destination, delivery: QueuedDelivery) -> balp.Event:
+        access = Access(client="Ausculta", client_address="", request_id=delivery.id)
+        return balp.disclosed(
+            access,
+            destination=destination.name,
+            destination_address=destination.address,
+            entity=f"urn:ausculta:result:{delivery.about}",
+            patient=delivery.patient,
+            at=self._clock.now(),
+        )

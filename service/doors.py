@@ -1,0 +1,144 @@
+"""The three doors of a house, opened after it works and closed before it stops."""
+
+import socket
+import threading
+from contextlib import suppress
+
+import uvicorn
+from fastapi import FastAPI
+
+from dicom_node.limits import DicomLimits
+from dicom_node.scp import DicomServer
+from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer
+from kernel.errors import Category, Problem
+from kernel.log import get_logger
+from service.http_protocol import PunctualProtocol
+from service.wiring import House
+
+_log = get_logger(__name__)
+
+IDLE_S = 30
+"""Seconds after which an idle HTTP connection is hung up."""
+
+MOST_CONNECTIONS = 1000
+"""HTTP connections at a time; more are answered 503."""
+
+
+class Doors:
+    """HL7 over MLLP and DICOM, each on its own threads.
+
+    Parameters
+    ----------
+    house
+        What answers.
+    """
+
+    def __init__(self, house: House) -> None:
+        settings = house.settings
+        self._settings = settings
+        self._mllp = MllpServer(house.hl7_messages.accept, limits=MllpLimits(), clock=house.clock, ids=house.ids)
+        self._dicom = DicomServer(
+            settings.dicom_ae_title,
+            house.imaging_studies.accept,
+            house.imaging_studies.association_closed,
+            DicomLimits(),
+            ids=house.ids,
+        )
+
+    @property
+    def mllp_port(self) -> int:
+        """Where HL7 v2 is taken."""
+        return self._mllp.port
+
+    @property
+    def dicom_port(self) -> int:
+        """Where DICOM is taken."""
+        return self._dicom.port
+
+    def open(self) -> None:
+        """Listen.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when a port is taken, naming the setting.
+        """
+        for door, start, host, port in (
+            ("MLLP_PORT", self._mllp.start, self._settings.mllp_host, self._settings.mllp_port),
+            ("DICOM_PORT", self._dicom.start, self._settings.dicom_host, self._settings.dicom_port),
+        ):
+            try:
+                start(host, port)
+            except OSError as failure:
+                self.close()
+                detail = f"{door} {port} cannot be listened on: {failure.strerror}"
+                raise Problem(Category.UNAVAILABLE, detail) from failure
+
+    def close(self) -> None:
+        """Answer what is in hand and stop listening."""
+        for door in (self._dicom, self._mllp):
+            with suppress(AssertionError, RuntimeError):
+                door.close()
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Bind the HTTP door before anything is announced; port 0 takes a free one.
+
+    Raises
+    ------
+    Problem
+        ``unavailable`` when the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as failure:
+        bound.close()
+        detail = f"HTTP_PORT {port} cannot be listened on: {failure.strerror}"
+        raise Problem(Category.UNAVAILABLE, detail) from failure
+    return bound
+
+
+def http_server(app: FastAPI) -> uvicorn.Server:
+    """Return the HTTP server, not yet running."""
+    config = uvicorn.Config(
+        app,
+        http=PunctualProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=IDLE_S,
+        limit_concurrency=MOST_CONNECTIONS,
+        backlog=512,
+        timeout_graceful_shutdown=20,
+        lifespan="off",
+    )
+    return uvicorn.Server(config)
+
+
+class HttpDoor:
+    """The HTTP door on a thread of its own, for the demonstration and for tests."""
+
+    def __init__(self, app: FastAPI, bound: socket.socket) -> None:
+        self._bound = bound
+        self._server = http_server(app)
+        self._thread = threading.Thread(target=self._server.run, args=([bound],), name="http-door", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._bound.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def open(self) -> None:
+        """Serve from now on."""
+        self._bound.listen(512)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what is in hand and stop."""
+        self._server.should_exit = True
+        self._thread.join(timeout=30)
+        self._bound.close()

@@ -1,0 +1,238 @@
+"""DICOM in: an instance is kept and answered; a study at rest is read by the models of its modality.
+
+accept    instance => file, index row, the study's one waiting job pushed back; 0x0000
+complete  job -> is the study at rest? => revision, one read job per model
+read      job -> select, load, runtime.predict -> publish => resources, deliveries
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, select
+
+from dicom_node.archive import Archive, StoredInstance
+from dicom_node.reception import ReceivedInstance
+from dicom_node.study import Completeness, Study, describe, is_complete, open_revision
+from dicom_node.volume import NoImage, load_image, select_image
+from inference.contract import ImageInput, NotAvailable, Outcome, Subject
+from inference.runtime import Runtime
+from kernel.clock import Clock
+from kernel.db import Database, Transaction
+from kernel.errors import Category, Problem
+from kernel.jobs import Job, Jobs
+from kernel.tables import results
+from kernel.worker import Commit
+from privacy import balp
+from privacy.audit import AuditLog
+from privacy.balp import Access
+from service.catalogue import Catalogue, DeclaredModel
+from service.destinations.contract import Finding, ImagingFinding
+from service.flows.patients import PatientMatching
+from service.flows.publish import INTERNAL, Publisher
+
+COMPLETE: Final = "complete-study"
+READ: Final = "read-study"
+"""The job steps of this flow."""
+
+STALE_S: Final = 180.0
+"""An association that brought nothing for so long is taken for dead; the door itself hangs up well before."""
+
+
+class ImagingStudyFlow:
+    """The path of a study.
+
+    Parameters
+    ----------
+    database, jobs, audit, clock
+        The house's.
+    archive
+        Where instances lie.
+    catalogue, runtime
+        The models.
+    patients
+        Finds or founds the patient a study belongs to.
+    publisher
+        What becomes of the answer.
+    quiet_s, deadline_s
+        How long a study rests before it is read; how long a model may take.
+    """
+
+    def __init__(  # noqa: PLR0913 - wiring hands each component what it needs
+        self,
+        database: Database,
+        jobs: Jobs,
+        audit: AuditLog,
+        clock: Clock,
+        *,
+        archive: Archive,
+        catalogue: Catalogue,
+        runtime: Runtime,
+        patients: PatientMatching,
+        publisher: Publisher,
+        quiet_s: float,
+        deadline_s: float,
+    ) -> None:
+        self._database = database
+        self._jobs = jobs
+        self._audit = audit
+        self._clock = clock
+        self._archive = archive
+        self._catalogue = catalogue
+        self._runtime = runtime
+        self._patients = patients
+        self._publisher = publisher
+        self._quiet_s = quiet_s
+        self._deadline_s = deadline_s
+
+    def accept(self, received: ReceivedInstance) -> None:
+        """Keep an instance durably; the DICOM door answers 0x0000 when this returns.
+
+        Raises
+        ------
+        Problem
+            As :meth:`dicom_node.archive.Archive.add` does.
+        """
+
+        def then(tx: Transaction, stored: StoredInstance) -> None:
+            self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
+            access = Access(client=stored.calling_ae, client_address="", request_id=received.association)
+            entity = f"urn:oid:{stored.SOPInstanceUID}"
+            event = balp.received(access, entity=entity, patient=None, at=stored.received_at, what="DICOM instance")
+            self._audit.record(tx, event)
+
+        self._archive.add(received, then=then)
+
+    def association_closed(self, association: str) -> None:
+        """Note that a sender has hung up: its studies may now come to rest."""
+        self._database.write(lambda tx: self._archive.closed(tx, association))
+
+    def door_opens(self, tx: Transaction) -> None:
+        """At the start no association has outlived the server; the studies they brought are looked at again."""
+        for StudyInstanceUID in self._archive.forget_associations(tx):
+            self._look_again(tx, StudyInstanceUID, self._clock.now())
+
+    def complete(self, job: Job) -> Commit:
+        """Open a study's next revision once it has come to rest, and ask the models about it; else look later."""
+        StudyInstanceUID = str(job.payload["study"])
+        now = self._clock.now()
+        with self._database.read() as connection:
+            state = is_complete(connection, StudyInstanceUID, now, quiet_s=self._quiet_s, stale_s=STALE_S)
+            instances = self._archive.instances(connection, StudyInstanceUID)
+            models = self._models(connection, instances)
+        if state is Completeness.RECEIVING:
+            return lambda tx: self._look_again(tx, StudyInstanceUID, now)
+        if state is not Completeness.COMPLETE:
+            return lambda _tx: None
+
+        def commit(tx: Transaction) -> None:
+            revision = open_revision(tx, StudyInstanceUID, instances=len(instances), now=now)
+            if revision is None:  # another instance has come meanwhile
+                self._look_again(tx, StudyInstanceUID, now)
+                return
+            for model in models:
+                self._ask(tx, model, StudyInstanceUID, revision)
+
+        return commit
+
+    def read(self, job: Job) -> Commit:
+        """Show the model the image it wants of the study, and return the commit that publishes its answer."""
+        name, version, StudyInstanceUID = (str(job.payload[key]) for key in ("model", "version", "study"))
+        with self._database.read() as connection:
+            model = self._catalogue.one(connection, name, version)
+            instances = self._archive.instances(connection, StudyInstanceUID)
+            earlier = _earlier_results(connection, name, StudyInstanceUID)
+        if model is None:
+            raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
+        files = {instance.SOPInstanceUID: self._archive.read(instance.SOPInstanceUID) for instance in instances}
+        study = describe((instance.blob, files[instance.SOPInstanceUID]) for instance in instances)
+        patient = self._patients.of_study(study)
+        sources = tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances)
+        outcome, imaging = self._ask_model(model, study, files, patient.subject, sources)
+        finding = Finding(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
+        publish = self._publisher.publish(finding)
+
+        def commit(tx: Transaction) -> None:
+            self._patients.found(tx, patient, INTERNAL)
+            publish(tx)
+
+        return commit
+
+    def _ask_model(
+        self,
+        model: DeclaredModel,
+        study: Study,
+        files: Mapping[str, bytes],
+        subject: Subject,
+        sources: tuple[str, ...],
+    ) -> tuple[Outcome, ImagingFinding]:
+        chosen = select_image(study)
+        if isinstance(chosen, NoImage):
+            some = next(iter(files))
+            shown = ImagingFinding(study=study, source=files[some], chosen=some, image=None)
+            return self._declined(model, subject, chosen.reason, sources), shown
+        source = files[chosen.SOPInstanceUID]
+        try:
+            picture, description = load_image(source)
+        except Problem as problem:
+            shown = ImagingFinding(study=study, source=source, chosen=chosen.SOPInstanceUID, image=None)
+            return self._declined(model, subject, problem.detail, sources), shown
+        given = ImageInput(
+            subject=subject,
+            pixels=picture,
+            modality=description.modality,
+            body_part=description.body_part,
+            view=description.view,
+            sources=sources,
+            acquired_at=description.acquired_at,
+            at=self._clock.now(),
+        )
+        outcome = self._runtime.predict(model.row.name, given, version=model.row.version, deadline_s=self._deadline_s)
+        return outcome, ImagingFinding(study=study, source=source, chosen=chosen.SOPInstanceUID, image=given)
+
+    def _declined(self, model: DeclaredModel, subject: Subject, reason: str, sources: tuple[str, ...]) -> NotAvailable:
+        return NotAvailable(
+            model=model.identity,
+            subject=subject,
+            kind="declined",
+            reason=reason,
+            missing=(),
+            inputs=(),
+            input_versions=sources,
+            at=self._clock.now(),
+        )
+
+    def _models(self, connection: Connection, instances: Sequence[StoredInstance]) -> list[DeclaredModel]:
+        modalities = {instance.Modality for instance in instances}
+        return [
+            model
+            for model in self._catalogue.serving(connection)
+            if model.manifest.trigger.kind == "image" and modalities & set(model.manifest.trigger.modalities)
+        ]
+
+    def _look_again(self, tx: Transaction, StudyInstanceUID: str, now: datetime) -> None:
+        key = f"{COMPLETE}:{StudyInstanceUID}"
+        self._jobs.enqueue(
+            tx,
+            COMPLETE,
+            {"study": StudyInstanceUID},
+            lock=key,
+            queueing_lock=key,
+            scheduled_at=now + timedelta(seconds=self._quiet_s),
+            postpone=True,
+        )
+
+    def _ask(self, tx: Transaction, model: DeclaredModel, StudyInstanceUID: str, revision: int) -> None:
+        payload = {
+            "model": model.row.name,
+            "version": model.row.version,
+            "study": StudyInstanceUID,
+            "revision": revision,
+        }
+        key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
+        self._jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
+
+
+def _earlier_results(connection: Connection, model: str, StudyInstanceUID: str) -> tuple[str, ...]:
+    of_the_study = results.c.study == StudyInstanceUID, results.c.model == model
+    return tuple(connection.execute(select(results.c.id).where(*of_the_study).order_by(results.c.seq)).scalars())

@@ -1,0 +1,135 @@
+"""Whose study is it? The same person, however they arrive, is one Patient resource.
+
+An id is the keyed pseudonym of assigning authority and number, so PID-3 ``12345^^^HOSP`` and DICOM PatientID ``12345``
+with issuer ``HOSP`` name the same resource. A study of a patient that no message has announced founds the resource
+from its header; a study of a known patient changes nothing about them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection
+
+from dicom_node.study import Study
+from fhir_adapter.facts import subject as subject_of
+from fhir_adapter.hl7v2.datatypes import hd
+from fhir_adapter.resources.store import Store
+from fhir_adapter.rest.interactions import Interactions
+from inference.contract import Subject
+from kernel.db import Database, Transaction
+from privacy.balp import Access
+from privacy.pseudonyms import Pseudonyms
+from service.flows.known import known
+
+_GENDERS: Final[Mapping[str, str]] = {"M": "male", "F": "female", "O": "other"}
+"""PS3.3 C.7.1.1 PatientSex to FHIR administrative-gender."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPatient:
+    """The patient of a study."""
+
+    subject: Subject
+    founding: dict[str, Any] | None
+    """The Patient resource to write; none when there is one."""
+
+
+class PatientMatching:
+    """Finds or founds the patient a study belongs to.
+
+    Parameters
+    ----------
+    database, store
+        Where patients are.
+    interactions
+        How one is written.
+    pseudonyms
+        Name them.
+    authority, systems
+        The site's assigning authority where a header names none, and the identifier systems of authorities.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: Store,
+        interactions: Interactions,
+        pseudonyms: Pseudonyms,
+        *,
+        authority: str,
+        systems: Mapping[str, str],
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._interactions = interactions
+        self._pseudonyms = pseudonyms
+        self._authority = authority
+        self._systems = systems
+
+    def of_study(self, study: Study) -> StudyPatient:
+        """Return who a study is of.
+
+        A study without a PatientID belongs to a patient of its own, named by its StudyInstanceUID: two people are
+        never made one because both lack a number.
+        """
+        if study.PatientID:
+            system = hd.system(study.IssuerOfPatientID, "", self._systems, self._authority)
+            identifier = (system, study.PatientID)
+        else:
+            identifier = ("urn:dicom:uid", f"urn:oid:{study.StudyInstanceUID}")
+        name = self._pseudonyms.resource_id("Patient", *identifier)
+        with self._database.read() as connection:
+            if self._is_known(connection, name):
+                return StudyPatient(subject=subject_of(connection, self._store, f"Patient/{name}"), founding=None)
+        return StudyPatient(subject=_subject(name, identifier, study), founding=_resource(name, identifier, study))
+
+    def found(self, tx: Transaction, patient: StudyPatient, access: Access) -> None:
+        """Write a patient that was not known when asked; one that has come meanwhile stays as it is."""
+        if patient.founding is None or self._is_known(tx.connection, patient.founding["id"]):
+            return
+        entry = {
+            "resource": patient.founding,
+            "request": {"method": "PUT", "url": f"Patient/{patient.founding['id']}"},
+        }
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
+        self._interactions.apply(tx, orjson.dumps(bundle), access)
+
+    def _is_known(self, connection: Connection, name: str) -> bool:
+        return known(connection, self._store, "Patient", name) is not None
+
+
+def _subject(name: str, identifier: tuple[str, str], study: Study) -> Subject:
+    return Subject(
+        reference=f"Patient/{name}",
+        birth_date=_birth_date(study.PatientBirthDate),
+        sex=_GENDERS.get(study.PatientSex),
+        identifier=identifier,
+    )
+
+
+def _resource(name: str, identifier: tuple[str, str], study: Study) -> dict[str, Any]:
+    patient: dict[str, Any] = {
+        "resourceType": "Patient",
+        "id": name,
+        "identifier": [{"system": identifier[0], "value": identifier[1]}],
+    }
+    family, _, given = study.PatientName.split("=")[0].partition("^")
+    if family:
+        patient["name"] = [
+            {"family": family} | ({"given": given.replace("^", " ").split()} if given.strip("^ ") else {})
+        ]
+    if study.PatientSex in _GENDERS:
+        patient["gender"] = _GENDERS[study.PatientSex]
+    if (born := _birth_date(study.PatientBirthDate)) is not None:
+        patient["birthDate"] = born.isoformat()
+    return patient
+
+
+def _birth_date(written: str) -> date | None:
+    try:
+        return datetime.strptime(written, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
+    except ValueError:
+        return None

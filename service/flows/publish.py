@@ -1,0 +1,140 @@
+"""What becomes of a model's answer, the same for every path.
+
+    publish  outcome -> resources, pictures, messages => RiskAssessment, Observation, …, results row, deliveries
+
+A result is named by the hash of model, version, digest and input versions. One that is known already is not written
+again: retries, replays and duplicates converge here.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from fhir_adapter.rest.interactions import Interactions
+from fhir_adapter.results import as_transaction, resources_for
+from inference.contract import NotAvailable, Outcome, Output, Prediction, result_id
+from kernel.blobs import Blobs
+from kernel.db import Transaction
+from kernel.outbox import Delivery, Outbox
+from kernel.tables import results
+from kernel.worker import Commit
+from privacy.balp import Access
+from service.destinations.contract import Destination, Finding
+from service.flows.result_context import ServerContext
+from service.pictures import as_png, overlay_png
+
+INTERNAL = Access(client="Ausculta", client_address="")
+"""Who writes results: this server itself."""
+
+
+class Publisher:
+    """Writes results.
+
+    Parameters
+    ----------
+    interactions
+        Writes the resources.
+    blobs
+        Where the pictures lie.
+    outbox, destinations
+        How and where results leave.
+    context
+        What resources say of this server.
+    """
+
+    def __init__(
+        self,
+        interactions: Interactions,
+        blobs: Blobs,
+        outbox: Outbox,
+        destinations: Sequence[Destination],
+        context: ServerContext,
+    ) -> None:
+        self._interactions = interactions
+        self._blobs = blobs
+        self._outbox = outbox
+        self._destinations = destinations
+        self._context = context
+
+    def publish(self, finding: Finding) -> Commit:
+        """Render a result for everybody who is to have it, and return the commit that writes it all at once.
+
+        A model in ``shadow`` is stored and not delivered. Its results have no destination, not a hidden one.
+        """
+        outcome = finding.outcome
+        result = result_id(outcome)
+        resources = resources_for(outcome, self._context.about(finding))
+        prepared = self._interactions.prepare(as_transaction(resources))
+        deliveries = self._deliveries(result, finding, resources) if outcome.model.status == "active" else []
+        row = self._row(result, finding)
+
+        def commit(tx: Transaction) -> None:
+            tx.lock(f"result:{result}")
+            if tx.execute(select(results.c.id).where(results.c.id == result)).first() is not None:
+                return
+            written = self._interactions.apply(tx, prepared, INTERNAL)
+            references = [version.reference for version in written]
+            tx.execute(insert(results), row | {"resources": json.dumps(references)})
+            for delivery in deliveries:
+                self._outbox.add(tx, delivery)
+
+        return commit
+
+    def _deliveries(self, result: str, finding: Finding, resources: Sequence[dict[str, Any]]) -> list[Delivery]:
+        return [
+            Delivery(
+                destination=destination.name,
+                idempotency_key=rendered.idempotency_key,
+                about=result,
+                patient=finding.outcome.subject.reference,
+                payload=rendered.payload,
+            )
+            for destination in self._destinations
+            for rendered in destination.render(result, finding, resources)
+        ]
+
+    def _row(self, result: str, finding: Finding) -> dict[str, Any]:
+        outcome, imaging = finding.outcome, finding.imaging
+        picture, heat_map = self._pictures(finding)
+        return {
+            "id": result,
+            "model": outcome.model.name,
+            "version": outcome.model.version,
+            "digest": outcome.model.digest,
+            "status": outcome.model.status,
+            "kind": outcome.kind if isinstance(outcome, NotAvailable) else "prediction",
+            "summary": summary(outcome),
+            "subject": outcome.subject.reference,
+            "study": None if imaging is None else imaging.study.StudyInstanceUID,
+            "inputs": json.dumps(outcome.input_versions),
+            "image": picture,
+            "heat_map": heat_map,
+            "at": outcome.at,
+        }
+
+    def _pictures(self, finding: Finding) -> tuple[str | None, str | None]:
+        """Keep the image as the model saw it, and the heat map over it; return their addresses."""
+        if finding.imaging is None or finding.imaging.image is None:
+            return None, None
+        pixels = finding.imaging.image.pixels
+        picture = self._blobs.put(as_png(pixels))
+        outcome = finding.outcome
+        if not isinstance(outcome, Prediction) or outcome.heat_map is None:
+            return picture, None
+        return picture, self._blobs.put(overlay_png(pixels, outcome.heat_map))
+
+
+def summary(outcome: Outcome) -> str:
+    """Say a result in one line, without PHI."""
+    if isinstance(outcome, NotAvailable):
+        return f"AI result not available: {outcome.reason}"
+    return "; ".join(_said(output) for output in outcome.outputs)
+
+
+def _said(output: Output) -> str:
+    if output.value is None:
+        return f"{output.display}: {output.band}"
+    value = f"{output.value:.0f}" if output.kind == "score" else f"{output.value:.1%}"
+    return f"{output.display}: {value} ({output.band})"

@@ -1,0 +1,67 @@
+"""Is the server alive, is it ready, and how much waits: for load balancers, and for Prometheus."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, Response
+from sqlalchemy import func, select
+
+from inference import registry
+from kernel.errors import Problem
+from kernel.tables import audit_head, results
+from service.wiring import House
+
+
+def health_router(house: House) -> APIRouter:
+    """Return the routes ``/health/live``, ``/health/ready`` and ``/metrics``."""
+    router = APIRouter()
+
+    @router.get("/health/live")
+    def live() -> dict[str, str]:
+        """Answer as long as the process does."""
+        return {"status": "pass"}
+
+    @router.get("/health/ready")
+    def ready(response: Response) -> dict[str, Any]:
+        """Answer 200 when the database takes a commit, 503 otherwise."""
+        try:
+            house.database.write(lambda _tx: None)
+        except Problem as problem:
+            response.status_code = 503
+            return {"status": "fail", "output": problem.detail}
+        with house.database.read() as connection:
+            waiting = house.jobs.counts(connection)
+            models = {row.name: "stopped" if row.stopped else row.status for row in registry.serving(connection)}
+        return {"status": "warn" if waiting.get("parked") else "pass", "jobs": waiting, "models": models}
+
+    @router.get("/metrics")
+    def metrics() -> Response:
+        """Give counts in the Prometheus text format; labels are names of our own, never a peer's data."""
+        return Response("\n".join(_lines(house)) + "\n", media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _lines(house: House) -> Iterable[str]:
+    with house.database.read() as connection:
+        jobs = house.jobs.counts(connection)
+        deliveries = house.outbox.counts(connection)
+        spoken = connection.execute(
+            select(results.c.model, results.c.kind, func.count()).group_by(results.c.model, results.c.kind)
+        ).all()
+        audited = connection.execute(select(audit_head.c.size)).scalar() or 0
+    yield "# HELP ausculta_jobs Jobs by status."
+    yield "# TYPE ausculta_jobs gauge"
+    for status in ("waiting", "running", "parked"):
+        yield f'ausculta_jobs{{status="{status}"}} {jobs.get(status, 0)}'
+    yield "# HELP ausculta_deliveries Deliveries by destination and status."
+    yield "# TYPE ausculta_deliveries gauge"
+    for (destination, status), count in sorted(deliveries.items()):
+        yield f'ausculta_deliveries{{destination="{destination}",status="{status}"}} {count}'
+    yield "# HELP ausculta_results Results by model and kind."
+    yield "# TYPE ausculta_results gauge"
+    for model, kind, count in spoken:
+        yield f'ausculta_results{{model="{model}",kind="{kind}"}} {count}'
+    yield "# HELP ausculta_audit_events Events in the audit log."
+    yield "# TYPE ausculta_audit_events counter"
+    yield f"ausculta_audit_events {audited}"

@@ -1,0 +1,70 @@
+"""Pictures for people: the image as the model saw it, and where its evidence lies."""
+
+import io
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+LONGEST_SIDE: Final = 1024
+"""Pixels; a larger picture is reduced for the console, never for the model."""
+
+_STRENGTH: Final = 0.6
+"""Of the colour over the image where the evidence is strongest."""
+
+
+def as_png(pixels: NDArray[np.float32]) -> bytes:
+    """Write an image as PNG.
+
+    Parameters
+    ----------
+    pixels
+        (rows, columns) in [0, 1].
+
+    Returns
+    -------
+    bytes
+        8-bit grey PNG, at most :data:`LONGEST_SIDE` pixels a side.
+    """
+    return _png(Image.fromarray(_bytes(pixels)))
+
+
+def overlay_png(pixels: NDArray[np.float32], heat_map: NDArray[np.float32]) -> bytes:
+    """Lay a heat map over an image, from clear through yellow to red.
+
+    Parameters
+    ----------
+    pixels, heat_map
+        (rows, columns) in [0, 1], of equal shape.
+
+    Returns
+    -------
+    bytes
+        RGB PNG.
+
+    Raises
+    ------
+    ValueError
+        When the shapes differ.
+    """
+    if pixels.shape != heat_map.shape:
+        msg = "the heat map must have the image's shape"
+        raise ValueError(msg)
+    grey = np.repeat(pixels[..., None], 3, axis=2)
+    heat = heat_map[..., None]
+    colour = np.concatenate([np.ones_like(heat), 1.0 - heat, np.zeros_like(heat)], axis=2)
+    weight = _STRENGTH * heat
+    return _png(Image.fromarray(_bytes(grey * (1 - weight) + colour * weight)))
+
+
+def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
+    scaled: NDArray[np.uint8] = np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
+    return scaled
+
+
+def _png(image: Image.Image) -> bytes:
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,47 @@
+"""``ausculta serve``: a whole server in one process, from the first door opened to the last one closed."""
+
+import contextlib
+import dataclasses
+
+import typer
+
+from kernel.log import get_logger
+from service.api import application
+from service.doors import Doors, http_server, listening_socket
+from service.settings import Settings
+from service.wiring import build
+
+_log = get_logger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then answer what is in hand, put back what is unfinished, and return.
+
+    Raises
+    ------
+    Problem
+        When a port, the data folder or the database cannot be used.
+    """
+    with contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound:
+        settings = dataclasses.replace(settings, http_port=bound.getsockname()[1])
+        house = build(settings)
+        doors = Doors(house)
+        house.start()
+        try:
+            doors.open()
+            _announce(settings, doors)
+            bound.listen(512)
+            http_server(application(house)).run(sockets=[bound])
+        finally:
+            doors.close()
+            house.close()
+            _log.info("stopped")
+
+
+def _announce(settings: Settings, doors: Doors) -> None:
+    web = f"http://{settings.http_host}:{settings.http_port}"
+    typer.echo(f"FHIR     {web}/fhir")
+    typer.echo(f"console  {web}/console")
+    typer.echo(f"HL7 v2   mllp://{settings.mllp_host}:{doors.mllp_port}")
+    typer.echo(f"DICOM    {settings.dicom_ae_title}@{settings.dicom_host}:{doors.dicom_port}")
+    _log.info("serving", http=settings.http_port, mllp=doors.mllp_port, dicom=doors.dicom_port)

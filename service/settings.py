@@ -1,0 +1,273 @@
+"""Every setting, once: its name, type, default and what it is for.
+
+Settings come from environment variables ``AUSCULTA_<NAME>`` and from a TOML file given by ``--config`` (lower-case
+names); the environment wins. They are read once, at the roof, into one frozen :class:`Settings`; nothing below asks
+the environment. A setting that is unknown or malformed stops the start with its name.
+"""
+
+import ipaddress
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from kernel.errors import Category, Problem
+
+PREFIX: Final = "AUSCULTA_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One row of the table that the reference documentation is checked against."""
+
+    name: str
+    read: Callable[[str], Any]
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomPeer:
+    """Where a PACS listens."""
+
+    ae_title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostPort:
+    """Where a peer listens."""
+
+    host: str
+    port: int
+
+
+def _whole(text: str) -> int:
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 86_400:
+        msg = "must be between 0 and 86400 seconds"
+        raise ValueError(msg)
+    return seconds
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port < 65_536:
+        msg = "must be between 0 and 65535"
+        raise ValueError(msg)
+    return port
+
+
+def _ae_title(text: str) -> str:
+    if not 0 < len(text.strip()) <= 16 or not text.isascii() or "\\" in text:
+        msg = "must have 1 to 16 ASCII characters (PS3.5, VR AE)"
+        raise ValueError(msg)
+    return text.strip()
+
+
+def _host_port(text: str) -> HostPort | None:
+    if not text:
+        return None
+    host, _, port = text.rpartition(":")
+    return HostPort(host=host.strip("[]"), port=_port(port))
+
+
+def _dicom_peer(text: str) -> DicomPeer | None:
+    if not text:
+        return None
+    ae_title, _, place = text.partition("@")
+    host, _, port = place.rpartition(":")
+    return DicomPeer(ae_title=_ae_title(ae_title), host=host.strip("[]"), port=_port(port))
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in allowed:
+            msg = f"must be one of {', '.join(allowed)}"
+            raise ValueError(msg)
+        return text
+
+    return read
+
+
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(part) for part in text.split(":") if part)
+
+
+def _pairs(text: str) -> Mapping[str, str]:
+    return dict(part.split("=", 1) for part in text.split(",") if part)
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting(name="DATA_DIR", read=Path, default=Path("ausculta-data"), help="Where everything is kept."),
+    Setting(
+        name="DATABASE_URL",
+        read=str,
+        default="",
+        help="sqlite:///… or postgresql+psycopg://…; sqlite:///<DATA_DIR>/ausculta.db when empty.",
+    ),
+    Setting(name="HTTP_HOST", read=str, default="127.0.0.1", help="Address of the FHIR door and the console."),
+    Setting(name="HTTP_PORT", read=_port, default=8080, help="Its port; 0 takes a free one."),
+    Setting(name="MLLP_HOST", read=str, default="127.0.0.1", help="Address of the HL7 v2 door."),
+    Setting(name="MLLP_PORT", read=_port, default=2575, help="Its port; 0 takes a free one."),
+    Setting(name="DICOM_HOST", read=str, default="127.0.0.1", help="Address of the DICOM door."),
+    Setting(name="DICOM_PORT", read=_port, default=11112, help="Its port; 0 takes a free one."),
+    Setting(name="DICOM_AE_TITLE", read=_ae_title, default="AUSCULTA", help="Our application entity title."),
+    Setting(
+        name="DICOM_STUDY_QUIET_S",
+        read=_seconds,
+        default=30.0,
+        help="A study is complete when nothing arrived for this long and no association that sent of it is open.",
+    ),
+    Setting(
+        name="AUTH",
+        read=_choice("open", "smart"),
+        default="open",
+        help="open: anybody who reaches the port; allowed on loopback only. smart: not in this release.",
+    ),
+    Setting(
+        name="PUBLIC_URL",
+        read=str,
+        default="",
+        help="How others reach this server, for links in results; http://HTTP_HOST:HTTP_PORT when empty.",
+    ),
+    Setting(name="EHR_URL", read=str, default="", help="FHIR base URL of the EHR; results are not sent when empty."),
+    Setting(name="ENGINE", read=_host_port, default=None, help="host:port of the interface engine that takes ORU^R01."),
+    Setting(name="PACS", read=_dicom_peer, default=None, help="AETITLE@host:port of the PACS that takes SR."),
+    Setting(
+        name="PATIENT_AUTHORITY",
+        read=str,
+        default="HOSPITAL",
+        help="Assigning authority of patient numbers that arrive without one (PID-3.4, IssuerOfPatientID).",
+    ),
+    Setting(
+        name="IDENTIFIER_SYSTEMS",
+        read=_pairs,
+        default={},
+        help="NAMESPACE=uri,…: the FHIR identifier system of an assigning authority.",
+    ),
+    Setting(
+        name="TIME_ZONE",
+        read=ZoneInfo,
+        default=None,
+        help="Zone of HL7 v2 times without an offset, such as Europe/Berlin; without it they keep their date only.",
+    ),
+    Setting(name="MODELS", read=_paths, default=(), help="Further model folders, separated by colons."),
+    Setting(name="DEVICE", read=_choice("auto", "cpu", "cuda"), default="auto", help="Where networks run."),
+    Setting(name="MODEL_DEADLINE_S", read=_seconds, default=60.0, help="A model that takes longer has failed."),
+    Setting(name="WORKER_THREADS", read=_whole, default=4, help="How many jobs run at a time in one process."),
+    Setting(name="LOG_LEVEL", read=_choice("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="Least severe."),
+    Setting(name="LOG_FORMAT", read=_choice("json", "console"), default="json", help="For collectors or for people."),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, checked; field names are those of :data:`SETTINGS` in lower case."""
+
+    data_dir: Path
+    database_url: str
+    http_host: str
+    http_port: int
+    mllp_host: str
+    mllp_port: int
+    dicom_host: str
+    dicom_port: int
+    dicom_ae_title: str
+    dicom_study_quiet_s: float
+    auth: str
+    public_url: str
+    ehr_url: str
+    engine: HostPort | None
+    pacs: DicomPeer | None
+    patient_authority: str
+    identifier_systems: Mapping[str, str]
+    time_zone: ZoneInfo | None
+    models: tuple[Path, ...]
+    device: str
+    model_deadline_s: float
+    worker_threads: int
+    log_level: str
+    log_format: str
+
+    def __post_init__(self) -> None:
+        if self.auth == "smart":
+            raise Problem(
+                Category.UNSUPPORTED, "AUTH=smart is not in this release; bind to loopback behind a proxy that asks"
+            )
+        for name in ("http_host", "mllp_host", "dicom_host"):
+            if not _is_loopback(getattr(self, name)):
+                raise Problem(
+                    Category.FORBIDDEN, f"{name.upper()} is not loopback: with AUTH=open this server refuses to start"
+                )
+
+    @property
+    def database(self) -> str:
+        """The database's URL, the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir}/ausculta.db"
+
+
+def load(environment: Mapping[str, str], config: Path | None = None, **overrides: Any) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    environment
+        The process's environment, read here and nowhere else.
+    config
+        A TOML file with lower-case names.
+    overrides
+        Values that win over both, by field name; for commands that start a server of their own.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``, naming the setting that is unknown or malformed.
+    """
+    written = {name.upper(): str(value) for name, value in _read_toml(config).items()}
+    written |= {name.removeprefix(PREFIX): value for name, value in environment.items() if name.startswith(PREFIX)}
+    known = {setting.name for setting in SETTINGS}
+    for name in written:
+        if name not in known:
+            raise Problem(Category.INCORRECT, f"there is no setting {name}")
+    values = {setting.name.lower(): _value(setting, written.get(setting.name)) for setting in SETTINGS}
+    return Settings(**(values | overrides))
+
+
+def _value(setting: Setting, written: str | None) -> Any:
+    if written is None or (written == "" and setting.default in (None, "")):
+        return setting.default
+    try:
+        return setting.read(written)
+    except (ValueError, KeyError, OSError) as failure:
+        detail = f"setting {setting.name} is malformed: {setting.help}"
+        raise Problem(Category.INCORRECT, detail, diagnostics=str(failure)) from failure
+
+
+def _read_toml(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        with config.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError) as failure:
+        raise Problem(Category.INCORRECT, f"{config} cannot be read as TOML", diagnostics=str(failure)) from failure
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+assert [field.name for field in fields(Settings)] == [setting.name.lower() for setting in SETTINGS]

@@ -1,0 +1,93 @@
+"""Which models a change calls for, written as jobs of the same commit as the change."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import select
+
+from fhir_adapter.resources.store import StoredVersion
+from kernel.db import Transaction
+from kernel.jobs import Jobs
+from kernel.tables import results
+from privacy.balp import Access
+from service.catalogue import Catalogue, DeclaredModel
+
+ASSESS: Final = "assess"
+"""The job step that asks a model about a patient's facts (``service.flows.assess``)."""
+
+_AI_ASSERTED: Final = "AIAST"
+
+
+class Triggers:
+    """Turns changed resources into questions to models.
+
+    Parameters
+    ----------
+    catalogue
+        What the models read.
+    jobs
+        Where the questions wait.
+    """
+
+    def __init__(self, catalogue: Catalogue, jobs: Jobs) -> None:
+        self._catalogue = catalogue
+        self._jobs = jobs
+
+    def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], access: Access) -> None:  # noqa: ARG002 - the hook's signature
+        """Enqueue one question for each model and patient that the changes concern."""
+        concerned = [change for change in changes if change.type in {"Observation", "Patient"} and change.changed]
+        if not concerned:
+            return
+        models = [model for model in self._catalogue.serving(tx.connection) if model.manifest.trigger.kind == "facts"]
+        asked: set[tuple[str, str, str]] = set()
+        for change in concerned:
+            resource = orjson.loads(change.content) if change.content else {}
+            if change.type == "Observation":
+                self._ask(tx, models_for(models, resource), patient_of(resource), asked)
+            elif change.version > 1:
+                self._ask_again(tx, models, f"Patient/{change.id}", asked)
+
+    def _ask_again(
+        self, tx: Transaction, models: Sequence[DeclaredModel], patient: str, asked: set[tuple[str, str, str]]
+    ) -> None:
+        """Ask those who spoke before: a new date of birth may undo a refusal; who was never asked stays silent."""
+        spoken = tx.execute(select(results.c.model).where(results.c.subject == patient).distinct()).scalars().all()
+        self._ask(tx, [model for model in models if model.row.name in spoken], patient, asked)
+
+    def _ask(
+        self, tx: Transaction, models: Iterable[DeclaredModel], patient: str | None, asked: set[tuple[str, str, str]]
+    ) -> None:
+        if patient is None:
+            return
+        for model in models:
+            question = (model.row.name, model.row.version, patient)
+            if question in asked:
+                continue
+            asked.add(question)
+            key = "assess:" + ":".join(question)
+            payload = {"model": model.row.name, "version": model.row.version, "patient": patient}
+            self._jobs.enqueue(tx, ASSESS, payload, lock=key, queueing_lock=key)
+
+
+def models_for(models: Iterable[DeclaredModel], observation: dict[str, Any]) -> list[DeclaredModel]:
+    """Return the models that an Observation's codes, or those of its components, call for."""
+    labels = observation.get("meta", {}).get("security", ())
+    if any(label.get("code") == _AI_ASSERTED for label in labels):
+        return []
+    codes = set(codes_of(observation))
+    return [model for model in models if codes & set(model.manifest.trigger.codes)]
+
+
+def codes_of(observation: dict[str, Any]) -> Iterable[str]:
+    """Return every code of an Observation and of its components."""
+    for part in (observation, *observation.get("component", ())):
+        for coding in part.get("code", {}).get("coding", ()):
+            if "code" in coding:
+                yield coding["code"]
+
+
+def patient_of(observation: dict[str, Any]) -> str | None:
+    """Return the reference of the patient an Observation is about."""
+    reference = observation.get("subject", {}).get("reference", "")
+    return reference if reference.startswith("Patient/") else None

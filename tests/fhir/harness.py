@@ -1,0 +1,98 @@
+"""What a test holds in its hands: a server, a client at its door, and a look behind it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+from fastapi import FastAPI
+from sqlalchemy import func, select
+
+from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.rest.http import HttpSettings, fhir_router
+from fhir_adapter.rest.interactions import Interactions
+from fhir_adapter.testing import LoopbackServer
+from kernel.db import Database
+from kernel.tables import audit_log, resource_versions
+from kernel.testing import FakeClock, SequenceIds
+from privacy.audit import AuditLog
+from privacy.balp import Access
+from privacy.keys import KeyRing
+
+
+@dataclass
+class Changed:
+    """Remembers what followed from changes, and fails when told to."""
+
+    calls: list[tuple[list[str], Access]] = field(default_factory=list)
+    fails: bool = False
+
+    def __call__(self, tx: Any, changes: list[StoredVersion], access: Access) -> None:
+        if self.fails:
+            raise RuntimeError("canary-secret")
+        self.calls.append(([change.reference for change in changes], access))
+
+
+@dataclass
+class Server:
+    """What a test may look at."""
+
+    client: httpx.Client
+    database: Database
+    interactions: Interactions
+    store: Store
+    clock: FakeClock
+    changed: Changed
+    url: str
+
+    def post(self, resource: dict[str, Any], **headers: str) -> httpx.Response:
+        return self.client.post(f"/{resource['resourceType']}", json=resource, headers=_named(headers))
+
+    def put(self, resource: dict[str, Any], **headers: str) -> httpx.Response:
+        url = f"/{resource['resourceType']}/{resource['id']}"
+        return self.client.put(url, json=resource, headers=_named(headers))
+
+    def transact(self, *entries: dict[str, Any], kind: str = "transaction") -> httpx.Response:
+        return self.client.post("/", json={"resourceType": "Bundle", "type": kind, "entry": list(entries)})
+
+    def count(self, table: Any = resource_versions) -> int:
+        with self.database.read() as connection:
+            return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+    def audited(self) -> list[dict[str, Any]]:
+        with self.database.read() as connection:
+            rows = connection.execute(select(audit_log.c.event).order_by(audit_log.c.seq)).scalars().all()
+        return [orjson.loads(row) for row in rows]
+
+
+def _named(headers: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    """Serve the migrated database ``fhir.db`` of a folder."""
+    clock, ids, changed = FakeClock(), SequenceIds(), Changed()
+    database = Database.open(f"sqlite:///{folder / 'fhir.db'}")
+    store = Store(clock)
+    audit = AuditLog(KeyRing.open_or_create(folder / "keys.json"), clock, ids)
+    interactions = Interactions(database, store, audit, changed, clock, ids)
+    app = FastAPI(openapi_url=None)
+    app.include_router(fhir_router(interactions, ids, HttpSettings(version="1.2.3", body_seconds=0.5)))
+    with LoopbackServer(app) as loopback:
+        url = f"{loopback.url}/fhir"
+        headers = {"Content-Type": "application/fhir+json"}
+        with httpx.Client(base_url=url, headers=headers, timeout=30) as client:
+            yield Server(
+                client=client,
+                database=database,
+                interactions=interactions,
+                store=store,
+                clock=clock,
+                changed=changed,
+                url=url,
+            )
+    database.close()

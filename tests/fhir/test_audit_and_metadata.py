@@ -1,0 +1,159 @@
+"""Every access leaves one event, and ``/metadata`` states what happens."""
+
+from base64 import b64decode
+from typing import Any
+
+import pytest
+
+from fhir_adapter.resources import document
+from fhir_adapter.resources.validate import Validator
+from fhir_adapter.rest.routes import ROUTES
+from kernel.tables import audit_log
+
+from .examples import entry, observation, patient
+from .harness import Server
+
+
+def told(event: dict[str, Any]) -> tuple[str, str, str | None]:
+    """Return action, object and patient of an event."""
+    entities = {it["type"]["code"]: it for it in event.get("entity", ())}
+    subject = entities.get("1", {}).get("what", {}).get("reference")
+    data = entities["2"]
+    named = b64decode(data["query"]).decode() if "query" in data else data["what"]["reference"]
+    return event["action"], named, subject
+
+
+def test_every_access_is_told_before_it_is_answered(server: Server) -> None:
+    server.put(patient())
+    server.put(observation(id="o"))
+    server.client.get("/Observation/o")
+    server.client.get("/Observation/o/_history/1")
+    server.client.get("/Observation/o/_history")
+    server.client.get("/Observation?code=8867-4")
+    server.client.get("/Observation?code=none")
+    server.put(observation(73, id="o"))
+    server.client.delete("/Observation/o")
+    assert [told(event) for event in server.audited()] == [
+        ("C", "Patient/p1/_history/1", "Patient/p1"),
+        ("C", "Observation/o/_history/1", "Patient/p1"),
+        ("R", "Observation/o/_history/1", "Patient/p1"),
+        ("R", "Observation/o/_history/1", "Patient/p1"),
+        ("R", "Observation/o", "Patient/p1"),
+        ("E", "Observation?code=8867-4", "Patient/p1"),
+        ("E", "Observation?code=none", None),
+        ("U", "Observation/o/_history/2", "Patient/p1"),
+        ("D", "Observation/o/_history/3", "Patient/p1"),
+    ]
+
+
+def test_a_search_is_told_of_each_patient_it_found(server: Server) -> None:
+    server.put(observation(id="a"))
+    server.put(observation(id="b", subject={"reference": "Patient/p2"}))
+    server.client.get("/Observation?code=8867-4")
+    assert [told(event)[2] for event in server.audited()[2:]] == ["Patient/p1", "Patient/p2"]
+
+
+def test_an_event_names_the_request_and_the_peer(server: Server) -> None:
+    server.put(patient(), X_Request_Id="abc-1")
+    (event,) = server.audited()
+    assert event["entity"][-1]["what"] == {"identifier": {"value": "abc-1"}}
+    assert {agent["network"]["address"] for agent in event["agent"]} == {"127.0.0.1"}
+
+
+def test_each_change_of_a_transaction_is_told(server: Server) -> None:
+    server.transact(entry("PUT", "Patient/p1", patient()), entry("PUT", "Observation/o", observation(id="o")))
+    assert [told(event)[:2] for event in server.audited()] == [
+        ("C", "Patient/p1/_history/1"),
+        ("C", "Observation/o/_history/1"),
+    ]
+
+
+def test_what_is_refused_leaves_no_event_of_success(server: Server) -> None:
+    server.post(observation(status="banana"))
+    server.client.get("/Patient/none")
+    assert server.audited() == []
+
+
+def test_audit_events_are_resources_to_be_read_and_searched(server: Server) -> None:
+    server.put(patient())
+    server.clock.advance(60)
+    server.put(observation(id="o"))
+    (event,) = [it["resource"] for it in server.client.get("/AuditEvent?entity=Observation/o").json()["entry"]]
+    assert server.client.get(f"/AuditEvent/{event['id']}").json() == event
+    for query, count in (
+        ("patient=p1&action=C", 2),
+        ("entity=Patient/p1", 2),
+        ("date=2026-01-15T12:00", 1),
+        ("date=gt2027", 0),
+        (f"_id={event['id']}", 1),
+    ):
+        created = server.client.get(f"/AuditEvent?{query}").json().get("entry", [])
+        assert len([it for it in created if it["resource"]["action"] == "C"]) == count, query
+
+
+def test_audit_events_come_page_by_page(server: Server) -> None:
+    for place in range(5):
+        server.put(patient(f"p{place}"))
+    url: str | None = "/AuditEvent?action=C&_count=2"
+    found: list[str] = []
+    while url:
+        page = server.client.get(url).json()
+        found += [told(it["resource"])[1] for it in page["entry"]]
+        url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
+    assert found == [f"Patient/p{place}/_history/1" for place in reversed(range(5))]
+
+
+def test_a_recorded_event_is_valid_r4(server: Server) -> None:
+    server.put(patient())
+    server.client.get("/Patient?gender=female")
+    validator = Validator()
+    for event in server.audited():
+        validator.check(document.of(event))
+    assert server.count(audit_log) == 2
+
+
+def test_metadata_is_valid_and_says_r4(lasting: Server) -> None:
+    stated = lasting.client.get("/metadata")
+    Validator().check(document.parse(stated.content))
+    assert stated.json()["fhirVersion"] == "4.0.1"
+    assert stated.json()["implementation"]["url"] == lasting.url
+    assert stated.json()["software"]["version"] == "1.2.3"
+
+
+def _type_interactions(server: Server) -> dict[str, int]:
+    """Carry out each interaction that is stated for a type; returns code -> status."""
+    client = server.client
+    return {
+        "update": server.put(observation(id="o")).status_code,
+        "create": server.post(observation()).status_code,
+        "read": client.get("/Observation/o").status_code,
+        "vread": client.get("/Observation/o/_history/1").status_code,
+        "history-instance": client.get("/Observation/o/_history").status_code,
+        "search-type": client.get("/Observation").status_code,
+        "delete": client.delete("/Observation/o").status_code,
+    }
+
+
+def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
+    (rest,) = server.client.get("/metadata").json()["rest"]
+    (stated,) = [it for it in rest["resource"] if it["type"] == "Observation"]
+    done = _type_interactions(server)
+    assert {it["code"] for it in stated["interaction"]} == set(done)
+    assert all(200 <= status < 300 for status in done.values())
+    assert [it["code"] for it in rest["interaction"]] == ["transaction", "batch"]
+    for kind in ("transaction", "batch"):
+        assert server.transact(entry("PUT", "Patient/p1", patient()), kind=kind).status_code == 200
+    (audit,) = [it for it in rest["resource"] if it["type"] == "AuditEvent"]
+    assert {it["code"] for it in audit["interaction"]} == {"read", "search-type"}
+    assert {code for route in ROUTES for code in route.codes} == {*done, "transaction", "batch"}
+
+
+@pytest.mark.parametrize("kind", ["token", "reference", "date", "string"])
+def test_every_search_parameter_that_metadata_names_is_served(lasting: Server, kind: str) -> None:
+    value = {"token": "x", "reference": "Patient/x", "date": "2026", "string": "x"}[kind]
+    (rest,) = lasting.client.get("/metadata").json()["rest"]
+    for resource in rest["resource"]:
+        for parameter in [*resource.get("searchParam", ()), *rest["searchParam"]]:
+            if parameter["type"] == kind and ("searchParam" in resource or resource["type"] == "Flag"):
+                answer = lasting.client.get(f"/{resource['type']}?{parameter['name']}={value}")
+                assert answer.status_code == 200, (resource["type"], parameter)

@@ -1,0 +1,139 @@
+"""The same store on SQLite and on PostgreSQL: one contract."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from fhir_adapter.facts import patient_facts
+from fhir_adapter.resources.document import of
+from fhir_adapter.resources.problems import Gone, PreconditionFailed
+from fhir_adapter.resources.search.find import find
+from fhir_adapter.resources.search.query import parse
+from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.rest.interactions import Call, Interactions
+from kernel.clock import RandomIds
+from kernel.db import Database, Transaction
+from kernel.errors import Category, Problem
+from kernel.testing import FakeClock
+from privacy.audit import AuditLog
+from privacy.balp import Access
+from privacy.keys import KeyRing
+
+from .examples import entry, observation, patient
+
+CALL = Call(access=Access(client="test", client_address="10.0.0.1"), base="http://us.example.org/fhir")
+
+
+@pytest.fixture
+def store(clock: FakeClock) -> Store:
+    return Store(clock)
+
+
+@pytest.fixture
+def interactions(database: Database, store: Store, clock: FakeClock, tmp_path: Path) -> Interactions:
+    ids = RandomIds()
+    audit = AuditLog(KeyRing.open_or_create(tmp_path / "keys.json"), clock, ids)
+    return Interactions(database, store, audit, nothing, clock, ids)
+
+
+def nothing(tx: Transaction, changes: Sequence[StoredVersion], access: Access) -> None:
+    """Let nothing follow."""
+
+
+def put(database: Database, store: Store, resource: dict[str, Any], if_match: int | None = None) -> StoredVersion:
+    return database.write(lambda tx: store.update(tx, of(resource), resource["id"], if_match=if_match))
+
+
+def found(database: Database, kind: str, query: str) -> list[str]:
+    with database.read() as connection:
+        return [version.id for version in find(connection, parse(kind, query)).found]
+
+
+def test_versions_are_kept_and_the_newest_is_read(database: Database, store: Store) -> None:
+    put(database, store, patient())
+    put(database, store, patient(gender="male"))
+    with database.read() as connection:
+        assert store.read(connection, "Patient", "p1").version == 2
+        assert b'"female"' in store.vread(connection, "Patient", "p1", 1).content
+        assert [it.version for it in store.history(connection, "Patient", "p1")] == [2, 1]
+
+
+def test_a_replay_makes_no_version(database: Database, store: Store) -> None:
+    first, again = put(database, store, patient()), put(database, store, patient())
+    assert (first.created, first.changed) == (True, True)
+    assert (again.created, again.changed, again.reference) == (False, False, first.reference)
+
+
+def test_a_wrong_version_changes_nothing(database: Database, store: Store) -> None:
+    put(database, store, patient())
+    with pytest.raises(PreconditionFailed):
+        put(database, store, patient(gender="male"), if_match=7)
+    with pytest.raises(PreconditionFailed):
+        put(database, store, patient("new"), if_match=1)
+
+
+def test_a_deletion_ends_reading_and_finding(database: Database, store: Store) -> None:
+    put(database, store, patient())
+    gone = database.write(lambda tx: store.delete(tx, "Patient", "p1"))
+    assert (gone.deleted, gone.version, gone.patient) == (True, 2, "Patient/p1")
+    assert found(database, "Patient", "") == []
+    with database.read() as connection:
+        with pytest.raises(Gone):
+            store.read(connection, "Patient", "p1")
+        with pytest.raises(Problem) as refusal:
+            store.read(connection, "Patient", "other")
+    assert refusal.value.category is Category.NOT_FOUND
+
+
+def test_search_sorts_and_pages_alike(database: Database, store: Store, clock: FakeClock) -> None:
+    for place in range(5):
+        clock.advance(1)
+        put(database, store, observation(id=f"o{place}", effectiveDateTime=f"2026-01-1{9 - place}T00:00:00Z"))
+    assert found(database, "Observation", "patient=p1&code=8867-4&_sort=-date") == ["o0", "o1", "o2", "o3", "o4"]
+    assert found(database, "Observation", "date=ge2026-01-17&_sort=date") == ["o2", "o1", "o0"]
+    with database.read() as connection:
+        first = find(connection, parse("Observation", "_count=2"))
+        assert first.cursor is not None
+        second = find(connection, parse("Observation", f"_count=2&_cursor={first.cursor.text()}"))
+    assert [it.id for it in (*first.found, *second.found)] == ["o4", "o3", "o2", "o1"]
+
+
+def test_facts_are_read_alike(database: Database, store: Store, clock: FakeClock) -> None:
+    put(database, store, observation(id="a"))
+    with database.read() as connection:
+        since = clock.now().replace(hour=0)
+        (fact,) = patient_facts(connection, store, "Patient/p1", ["http://loinc.org|8867-4"], since)
+    assert fact.source == "Observation/a/_history/1"
+
+
+def test_conditional_creates_at_once_make_one(interactions: Interactions, database: Database) -> None:
+    body = orjson.dumps(patient())
+
+    def create(_: int) -> int:
+        return interactions.create(CALL, "Patient", body, if_none_exist="identifier=MRN-p1").status
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sorted(pool.map(create, range(16))) == [200] * 15 + [201]
+    assert len(found(database, "Patient", "")) == 1
+
+
+def test_updates_at_once_lose_nothing(interactions: Interactions, database: Database, store: Store) -> None:
+    def update(place: int) -> int:
+        return interactions.update(CALL, "Patient", "p1", orjson.dumps(patient(birthDate=f"19{place + 10}"))).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(update, range(16))) == [200] * 15 + [201]
+    with database.read() as connection:
+        assert [it.version for it in store.history(connection, "Patient", "p1")] == list(range(16, 0, -1))
+
+
+def test_a_transaction_that_fails_late_leaves_nothing(interactions: Interactions, database: Database) -> None:
+    entries = [entry("PUT", "Patient/p1", patient()), entry("PUT", "Patient/p2", patient("p2"), ifMatch='W/"3"')]
+    prepared = interactions.prepare({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    with pytest.raises(PreconditionFailed):
+        database.write(lambda tx: interactions.apply(tx, prepared, CALL.access))
+    assert found(database, "Patient", "") == []

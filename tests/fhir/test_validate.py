@@ -1,0 +1,145 @@
+# ruff: noqa: E501 - one case a line
+"""What R4 4.0.1 allows, beyond what the model library checks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fhir_adapter.resources import document
+from fhir_adapter.resources.problems import Invalid
+from fhir_adapter.resources.validate import Validator
+
+from .examples import observation, patient
+from .r4_rules import rendered, rules
+
+#: Official examples that R4's own definitions do not allow: a reference to a type that is no target there, and a type
+#: that the model library does not have.
+WRONG = {"MedicationRequest-medrx0301.json", "Observation-clinical-gender.json", "SubstanceSpecification-example.json"}
+
+
+@pytest.fixture(scope="module")
+def validator() -> Validator:
+    return Validator()
+
+
+def faults(validator: Validator, resource: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return rule or code, and place, of each fault."""
+    try:
+        validator.check(document.of(resource))
+    except Invalid as invalid:
+        return [
+            (issue.text.split(":")[0] if ": " in issue.text else issue.code, issue.expression)
+            for issue in invalid.issues
+        ]
+    return []
+
+
+def div(content: str) -> dict[str, Any]:
+    return patient(text={"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{content}</div>'})
+
+
+RISK = {"resourceType": "RiskAssessment", "status": "final", "subject": {"reference": "Patient/1"}}
+PERCENT = {"value": 1, "code": "%", "system": "http://unitsofmeasure.org"}
+ABSENT = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/data-absent-reason", "code": "error"}]}
+SAME = {"code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}, "valueString": "x"}
+
+
+@pytest.mark.parametrize(
+    ("resource", "expected"),
+    [
+        (observation(status="banana"), ("code-invalid", "Observation.status")),
+        (observation(status=5), ("value", "Observation.status")),
+        ({k: v for k, v in observation().items() if k != "code"}, ("required", "Observation.code")),
+        (observation(colour="red"), ("structure", "Observation.colour")),
+        (observation(valueBoolean=True), ("value", "Observation")),
+        (observation(id="x" * 65), ("value", "Observation.id")),
+        (observation(id="a b"), ("value", "Observation.id")),
+        (observation(effectiveDateTime="2026-13-01"), ("value", "Observation.effectiveDateTime")),
+        (observation("72"), ("structure", "Observation.valueQuantity.value")),
+        (observation(subject={"reference": "Encounter/1"}), ("structure", "Observation.subject")),
+        (observation(subject={"reference": "http://x.org/fhir/Encounter/1"}), ("structure", "Observation.subject")),
+        (observation(dataAbsentReason=ABSENT), ("obs-6", "Observation")),
+        (observation(component=[SAME]), ("obs-7", "Observation")),
+        (observation(referenceRange=[{"age": {"low": PERCENT}}]), ("obs-3", "Observation.referenceRange")),
+        (observation(valueQuantity={"value": 1, "code": "/min"}), ("qty-3", "Observation.valueQuantity")),
+        (observation(extension=[{"url": "http://x.org"}]), ("ext-1", "Observation.extension")),
+        (RISK | {"prediction": [{"probabilityDecimal": 140}]}, ("ras-2", "RiskAssessment.prediction")),
+        (RISK | {"prediction": [{"probabilityRange": {"low": {"value": 1}}}]}, ("ras-1", "RiskAssessment.prediction")),
+        (patient(contact=[{"gender": "male"}]), ("pat-1", "Patient.contact")),
+        (patient(gender="girl"), ("code-invalid", "Patient.gender")),
+        (patient(active="true"), ("structure", "Patient.active")),
+        (patient(telecom=[{"value": "1"}]), ("cpt-2", "Patient.telecom")),
+        (patient(generalPractitioner=[{"reference": "#gone"}]), ("ref-1", "Patient")),
+        (patient(contained=[{"resourceType": "Nothing", "id": "n"}]), ("not-supported", "Patient.contained[0]")),
+        (patient(contained=[{"resourceType": "Basic", "id": "b", "code": {"text": "x"}, "meta": {"versionId": "1"}}]), ("dom-4", "Patient")),
+        (div("<script>alert(1)</script>"), ("txt-1", "Patient.text")),
+        (div('<a href="javascript:alert(1)">x</a>'), ("txt-1", "Patient.text")),
+        (div('<p onclick="x()">x</p>'), ("txt-1", "Patient.text")),
+        (div("<p>x"), ("txt-1", "Patient.text")),
+        (div(" "), ("txt-1", "Patient.text")),
+        (
+            {"resourceType": "Encounter", "status": "finished", "class": {"code": "IMP"}, "period": {"start": "2026-02", "end": "2026-01"}},
+            ("per-1", "Encounter.period"),
+        ),
+        (
+            {"resourceType": "AllergyIntolerance", "patient": {"reference": "Patient/1"}, "clinicalStatus": {"coding": [{"code": "x"}]}},
+            ("code-invalid", "AllergyIntolerance.clinicalStatus"),
+        ),
+        ({"resourceType": "SubscriptionTopic", "url": "http://x.org", "status": "draft"}, ("not-supported", "SubscriptionTopic")),
+        ({"resourceType": 5}, ("not-supported", "Resource")),
+        ({"id": "1"}, ("not-supported", "Resource")),
+    ],
+)  # fmt: skip
+def test_what_r4_forbids_is_refused_under_its_rule(
+    validator: Validator, resource: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    assert faults(validator, resource)[:1] == [expected]
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        observation(),
+        observation(subject={"reference": "urn:uuid:6f1c2a52-6f0c-5a6e-9f4e-0a7f6f2d8a11"}),
+        observation(subject={"reference": "Patient?identifier=a|b"}),
+        observation(effectiveDateTime="2026"),
+        observation(status="final", _status={"extension": [{"url": "http://x.org", "valueBoolean": True}]}),
+        RISK | {"prediction": [{"probabilityRange": {"low": PERCENT, "high": PERCENT}}]},
+        div('<p style="color:red">A &amp; B<br/><a href="https://x.org">x</a></p>'),
+        patient(
+            contained=[{"resourceType": "Organization", "id": "o", "name": "O"}],
+            managingOrganization={"reference": "#o"},
+        ),
+    ],
+)
+def test_what_r4_allows_is_accepted(validator: Validator, resource: dict[str, Any]) -> None:
+    assert faults(validator, resource) == []
+
+
+def test_the_official_examples_are_valid(validator: Validator, shared: Path) -> None:
+    examples = sorted((shared / "data" / "fhir-r4-examples").glob("*.json"))
+    refused = {}
+    for example in examples:
+        try:
+            validator.check(document.parse(example.read_bytes()))
+        except Invalid as invalid:
+            refused[example.name] = invalid.issues
+    assert len(examples) > 400
+    assert set(refused) == WRONG
+
+
+def test_a_fault_never_repeats_what_was_sent(validator: Validator) -> None:
+    canary = "canary-secret"
+    wrong = observation(
+        status=canary, effectiveDateTime=canary, subject={"reference": f"Encounter/{canary}"}, note=canary
+    )
+    with pytest.raises(Invalid) as refusal:
+        validator.check(document.of(wrong))
+    assert canary not in str(refusal.value)
+    assert canary not in str(refusal.value.issues)
+
+
+def test_the_table_of_rules_is_what_hl7s_definitions_say(shared: Path) -> None:
+    written = Path(__file__).parents[2] / "fhir_adapter" / "resources" / "r4_rules.json"
+    assert written.read_text(encoding="utf-8") == rendered(rules(shared / "standards" / "fhir-r4"))

@@ -1,0 +1,63 @@
+"""Opens the hospital of :mod:`.hospital` for a test and closes it afterwards."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_node.testing import StandInPacs
+from fhir_adapter.hl7v2.testing import StandInEngine
+from fhir_adapter.testing import LoopbackServer, StandInEhr
+from kernel.testing import FakeClock
+from service.api import application
+from service.doors import Doors
+from service.settings import DicomPeer, HostPort, Settings, load
+from service.wiring import build
+
+from .hospital import QUIET_S, Hospital
+
+
+@pytest.fixture
+def open_hospital(tmp_path: Path) -> Iterator[Callable[..., Hospital]]:
+    """Open a hospital, with settings of one's own."""
+    opened: list[Hospital] = []
+
+    def open_one(**changes: Any) -> Hospital:
+        clock = FakeClock()
+        ehr, engine, pacs = StandInEhr(tmp_path / "ehr"), StandInEngine(), StandInPacs().start()
+        settings: Settings = load(
+            {},
+            None,
+            **{
+                "data_dir": tmp_path / "ausculta",
+                "mllp_port": 0,
+                "dicom_port": 0,
+                "dicom_study_quiet_s": QUIET_S,
+                "ehr_url": ehr.url,
+                "engine": HostPort(host="127.0.0.1", port=engine.port),
+                "pacs": DicomPeer(ae_title="PACS", host="127.0.0.1", port=pacs.peer.port),
+                "device": "cpu",
+                **changes,
+            },
+        )
+        house = build(settings, clock=clock)
+        doors = Doors(house)
+        doors.open()
+        web = LoopbackServer(application(house))
+        hospital = Hospital(house=house, doors=doors, web=web, ehr=ehr, engine=engine, pacs=pacs, clock=clock)
+        opened.append(hospital)
+        return hospital
+
+    yield open_one
+    for hospital in opened:
+        hospital.web.close()
+        hospital.doors.close()
+        hospital.house.close()
+        for around in (hospital.ehr, hospital.engine, hospital.pacs):
+            around.close()
+
+
+@pytest.fixture
+def hospital(open_hospital: Callable[..., Hospital]) -> Hospital:
+    return open_hospital()

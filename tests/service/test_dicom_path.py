@@ -1,0 +1,144 @@
+"""DICOM in: from a C-STORE on a socket to an SR in the PACS and a report in the EHR."""
+
+import base64
+from dataclasses import replace
+
+from dicom_node.synthesise import ChestXRay
+
+from .hospital import AUTHORITY, Hospital
+
+CHEST = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", rows=256, columns=256)
+LATERAL = replace(CHEST, view="LL", instance=2)
+
+
+def known_to_the_ehr(hospital: Hospital) -> None:
+    identifier = [{"system": AUTHORITY, "value": "4711"}]
+    hospital.ehr.put({"resourceType": "Patient", "id": "ehr-4711", "identifier": identifier})
+
+
+def test_a_study_becomes_a_finding_at_every_destination(hospital: Hospital) -> None:
+    known_to_the_ehr(hospital)
+    hospital.dicom(CHEST, LATERAL)
+    hospital.rest()
+
+    (row,) = hospital.results()
+    assert (row.model, row.kind) == ("cxr-pneumonia", "prediction")
+    (report,) = hospital.ehr.received("DiagnosticReport")
+    assert report["status"] == "preliminary"
+    assert report["subject"]["reference"] == "Patient/ehr-4711"
+    (study,) = hospital.ehr.received("ImagingStudy")
+    assert study["numberOfInstances"] == 2
+    (finding,) = hospital.ehr.received("Observation")
+    assert 0 <= float(finding["valueQuantity"]["value"]) <= 1
+    assert "demonstration" in str(finding).lower()
+    classes = {str(hospital.pacs.dataset(uid).SOPClassUID.name) for uid in hospital.pacs.arrivals}
+    assert classes == {"Comprehensive 3D SR Storage", "Secondary Capture Image Storage"}
+    (message,) = hospital.engine.received()
+    assert message.first("OBX").get(2) == "NM"
+
+
+def test_the_images_as_the_model_saw_them_are_kept_for_the_console(hospital: Hospital) -> None:
+    hospital.dicom(CHEST)
+    hospital.rest()
+    (row,) = hospital.results()
+    for address in (row.image, row.heat_map):
+        assert hospital.house.blobs.get(address).startswith(b"\x89PNG")
+        assert b"PNG" not in b"".join(
+            path.read_bytes()[:8] for path in (hospital.house.settings.data_dir / "blobs").rglob("*") if path.is_file()
+        )
+
+
+def test_a_study_is_not_read_before_it_has_come_to_rest(hospital: Hospital) -> None:
+    hospital.dicom(CHEST)
+    hospital.clock.advance(29)
+    hospital.work()
+    assert hospital.results() == []
+    hospital.dicom(LATERAL)  # pushes the moment back
+    hospital.clock.advance(29)
+    hospital.work()
+    assert hospital.results() == []
+    hospital.rest()
+    assert len(hospital.results()) == 1
+
+
+def test_a_late_instance_opens_a_new_revision_whose_result_supersedes(hospital: Hospital) -> None:
+    hospital.dicom(CHEST)
+    hospital.rest()
+    hospital.dicom(LATERAL)
+    hospital.rest()
+    first, second = hospital.results()
+    assert first.id != second.id
+    (provenance,) = [
+        found
+        for found in hospital.all("Provenance?_count=50")
+        if second.id in str(found.get("identifier", found["id"]))
+    ]
+    revised = [entity["what"] for entity in provenance["entity"] if entity["role"] == "revision"]
+    assert first.id in str(revised)
+
+
+def test_the_same_study_again_is_the_same_result(hospital: Hospital) -> None:
+    for _ in range(2):
+        hospital.dicom(CHEST, LATERAL)
+        hospital.rest()
+    assert len(hospital.results()) == 1
+    assert set(hospital.pacs.arrivals.values()) == {1}
+
+
+def test_a_study_without_a_frontal_image_says_so_everywhere(hospital: Hospital) -> None:
+    known_to_the_ehr(hospital)
+    hospital.dicom(LATERAL)
+    hospital.rest()
+    (row,) = hospital.results()
+    assert row.kind == "declined"
+    assert row.summary.startswith("AI result not available: the study holds no frontal view")
+    (report,) = hospital.ehr.received("DiagnosticReport")
+    assert "AI result not available" in report["conclusion"]
+    (uid,) = hospital.pacs.arrivals
+    assert b"AI result not available" in hospital.pacs.file(uid)
+
+
+def test_a_patient_whom_no_message_announced_is_founded_from_the_header(hospital: Hospital) -> None:
+    hospital.dicom(CHEST)
+    hospital.rest()
+    (row,) = hospital.results()
+    patient = hospital.get(row.subject)
+    assert patient["identifier"] == [{"system": AUTHORITY, "value": "4711"}]
+    assert patient["birthDate"] == "1960-02-29"
+
+
+def test_a_study_and_a_message_of_one_person_meet_in_one_patient(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(hospital.vitals())
+    hospital.dicom(CHEST)
+    hospital.work()
+    hospital.rest()
+    assert len({row.subject for row in hospital.results()}) == 1
+    assert len(hospital.all("Patient")) == 1
+    (patient,) = hospital.all("Patient")
+    assert patient["birthDate"] == "1950-01-01"  # what the ADT said stays
+
+
+def test_a_study_of_nobody_belongs_to_a_patient_of_its_own(hospital: Hospital) -> None:
+    nobody = replace(CHEST, PatientID="", AccessionNumber="X1")
+    hospital.dicom(nobody)
+    hospital.dicom(replace(nobody, AccessionNumber="X2"))
+    hospital.rest()
+    assert len({row.subject for row in hospital.results()}) == 2
+
+
+def test_monochrome1_is_read_as_the_same_picture(hospital: Hospital) -> None:
+    hospital.dicom(CHEST)
+    hospital.dicom(replace(CHEST, photometric="MONOCHROME1", AccessionNumber="A-0002"))
+    hospital.rest()
+    first, second = hospital.results()
+    assert first.summary == second.summary
+
+
+def test_the_card_of_the_model_travels_with_the_result(hospital: Hospital) -> None:
+    known_to_the_ehr(hospital)
+    hospital.dicom(CHEST)
+    hospital.rest()
+    (card,) = hospital.ehr.received("DocumentReference")
+    text = base64.b64decode(card["content"][0]["attachment"]["data"]).decode()
+    assert "DEMONSTRATION MODEL" in text

@@ -1,0 +1,185 @@
+"""HL7 in: from an ORU^R01 on a socket to a NEWS2 that the EHR and the interface engine have received."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fhir_adapter.hl7v2.synthesise import adt_a08
+from kernel.errors import Problem
+from privacy.verify import verify
+
+from .hospital import ADULT, CHILD, Hospital
+
+AIAST = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "AIAST"}
+
+
+def labels(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{key: label[key] for key in ("system", "code")} for label in resource["meta"]["security"]]
+
+
+def test_vitals_become_a_score_at_every_destination(hospital: Hospital) -> None:
+    hospital.admit()
+    assert hospital.hl7(hospital.vitals()) == "AA"
+    hospital.work()
+
+    (row,) = hospital.results()
+    assert row.summary.endswith("total score: 19 (high)")
+    (risk,) = hospital.ehr.received("RiskAssessment")
+    assert risk["identifier"][0] == {"system": "urn:ausculta:result", "value": row.id}
+    assert AIAST in labels(risk)
+    assert risk["subject"]["reference"] == "Patient/ehr-4711"
+    (mirror,) = hospital.ehr.received("Observation")
+    assert float(mirror["valueQuantity"]["value"]) == 19
+    (message,) = hospital.engine.received()
+    assert message.first("PID").get(3) == "4711"
+    assert "not reviewed by a person" in message.first("NTE").get(3)
+    assert hospital.pacs.arrivals == {}
+
+
+def test_a_result_leads_back_to_its_versioned_inputs_its_model_and_its_card(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(hospital.vitals())
+    hospital.work()
+
+    (row,) = hospital.results()
+    (risk,) = hospital.all(f"RiskAssessment?identifier=urn:ausculta:result|{row.id}")
+    (provenance,) = hospital.all(f"Provenance?target=RiskAssessment/{risk['id']}")
+    sources = [entity["what"]["reference"] for entity in provenance["entity"] if entity["role"] == "source"]
+    assert len(sources) == 7
+    for source in sources:
+        assert hospital.get(source)["resourceType"] == "Observation"
+    device = hospital.get(risk["performer"]["reference"])
+    assert {"news2", row.digest} <= set(_texts(device))
+    cards = [entity["what"]["reference"] for entity in provenance["entity"] if entity["role"] == "derivation"]
+    assert hospital.get(cards[0])["resourceType"] == "DocumentReference"
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return set().union(*(_texts(item) for item in value.values()))
+    if isinstance(value, list):
+        return set().union(set(), *(_texts(item) for item in value))
+    return {value} if isinstance(value, str) else set()
+
+
+def test_the_same_message_again_gets_the_same_answer_and_no_second_result(hospital: Hospital) -> None:
+    hospital.admit()
+    message = hospital.vitals()
+    for _ in range(3):
+        assert hospital.hl7(message) == "AA"
+        hospital.work()
+    assert len(hospital.results()) == 1
+    assert hospital.ehr.requests == 1
+    assert hospital.engine.deliveries == 1
+
+
+def test_the_same_values_in_a_new_message_are_no_new_inputs(hospital: Hospital) -> None:
+    """A replay from an interface engine gets a new MSH-10, and must not become a second alarm."""
+    hospital.admit()
+    message = hospital.vitals()
+    hospital.hl7(message)
+    hospital.hl7(message.replace(b"|C1|", b"|C1-again|"))
+    hospital.work()
+    assert len(hospital.results()) == 1
+
+
+def test_a_missing_parameter_is_named_and_delivered_as_a_reason(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(hospital.vitals(consciousness="", oxygen_flow=""))
+    hospital.work()
+
+    (row,) = hospital.results()
+    assert (row.kind, row.summary[:28]) == ("declined", "AI result not available: mis")
+    (risk,) = hospital.ehr.received("RiskAssessment")
+    assert "prediction" not in risk
+    told = str(risk)
+    assert "consciousness" in told
+    assert "oxygen" in told
+    (mirror,) = hospital.ehr.received("Observation")
+    assert "dataAbsentReason" in mirror
+    assert "valueQuantity" not in mirror
+    (message,) = hospital.engine.received()
+    assert message.first("OBX").get(11) == "X"
+    assert "AI result not available" in message.first("NTE").get(3)
+
+
+def test_a_child_is_declined(hospital: Hospital) -> None:
+    hospital.admit(CHILD)
+    hospital.hl7(hospital.vitals(CHILD))
+    hospital.work()
+    (row,) = hospital.results()
+    assert row.summary == "AI result not available: the model is not for patients under 16 years"
+
+
+def test_a_corrected_date_of_birth_undoes_a_refusal(hospital: Hospital) -> None:
+    hospital.admit(CHILD)
+    hospital.hl7(hospital.vitals(CHILD))
+    hospital.work()
+    corrected = replace(CHILD, birth_date=ADULT.birth_date)
+    assert hospital.hl7(adt_a08(corrected, "A08", hospital.clock.now())) == "AA"
+    hospital.work()
+    assert [row.kind for row in hospital.results()] == ["declined", "prediction"]
+
+
+def test_a_message_type_without_a_conversion_is_rejected_and_not_kept(hospital: Hospital) -> None:
+    with pytest.raises(Problem, match="AR"):
+        hospital.hl7(b"MSH|^~\\&|LAB|H|||20260115||MDM^T02|1|P|2.5\rPID|1\r")
+    hospital.work()
+    assert hospital.parked() == []
+
+
+def test_a_message_that_cannot_be_converted_is_kept_parked_and_replayable(hospital: Hospital) -> None:
+    """The receipt was given: the message may wait for a person, but it may not be lost."""
+    assert hospital.hl7(b"MSH|^~\\&|LAB|H|||20260115||ORU^R01|1|P|2.5\rPID|1\rOBR|1||F|X\rOBX|1|NM|1||2\r") == "AA"
+    hospital.work()
+    (reason,) = hospital.parked()
+    assert "PID-3" in reason
+    with hospital.house.database.read() as connection:
+        (job,) = hospital.house.jobs.listing(connection, "parked")
+        assert b"OBX|1|NM" in hospital.house.inbox.raw(connection, str(job.payload["message"]))
+    assert hospital.house.database.write(lambda tx: hospital.house.jobs.replay(tx, job.id))
+
+
+def test_one_bad_message_does_not_hold_up_the_next(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(b"MSH|^~\\&|WARDSYS|GENERAL|||20260115||ORU^R01|bad|P|2.5\rPID|1\rOBR|1||F|X\r")
+    hospital.hl7(hospital.vitals())
+    hospital.work()
+    assert len(hospital.results()) == 1
+
+
+def test_every_access_and_disclosure_is_in_a_log_that_verifies(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(hospital.vitals())
+    hospital.work()
+    (risk,) = hospital.all("RiskAssessment")
+    hospital.get(f"RiskAssessment/{risk['id']}")
+
+    events = hospital.all("AuditEvent?_count=200")
+    told = {event["subtype"][0]["code"] for event in events}
+    assert {"disclose", "create", "read", "search-type"} <= told
+    disclosed = [event for event in events if event["type"]["code"] == "110106"]
+    assert {agent["who"]["identifier"]["value"] for event in disclosed for agent in event["agent"]} >= {"ehr", "engine"}
+    hospital.house.checkpoints.sign()
+    with hospital.house.database.read() as connection:
+        report = verify(connection, hospital.house.keys, hospital.house.checkpoints.file)
+    assert report.problems == ()
+
+
+@pytest.mark.postgres
+def test_the_same_path_on_postgresql(new_postgres_url, open_hospital: Callable[..., Hospital]) -> None:
+    hospital = open_hospital(database_url=new_postgres_url())
+    hospital.admit()
+    message = hospital.vitals()
+    senders = [threading.Thread(target=hospital.hl7, args=(message,)) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    hospital.work()
+    assert len(hospital.results()) == 1
+    assert len(hospital.ehr.received("RiskAssessment")) == 1
+    assert hospital.engine.deliveries == 1
