@@ -1,0 +1,1 @@
+"""The DICOM face: receives studies, prepares their pixels, writes results back."""

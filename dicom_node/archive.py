@@ -1,0 +1,194 @@
+"""Where received instances lie: the bytes sealed in a blob, a row to find them by, in that order.
+
+``add`` returns when both are durable, and the caller's own rows (the study's waiting job) with them in one commit.
+The dataset is kept byte for byte; only the file meta information before it is ours (PS3.10 section 7.1).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from dicom_node.encoding import keep_values_out_of_warnings, part10, read_head
+from dicom_node.reception import ReceivedInstance
+from kernel.blobs import Blobs
+from kernel.clock import Clock
+from kernel.db import Database, Transaction
+from kernel.errors import Category, Problem
+from kernel.tables import associations, instances, studies
+
+DOOR: Final = "dicom"
+"""Names, in the ``associations`` table, the door whose associations a restart ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredInstance:
+    """One row of the index."""
+
+    SOPInstanceUID: str
+    SOPClassUID: str
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    Modality: str | None
+    TransferSyntaxUID: str
+    #: Address of the DICOM file among the blobs.
+    blob: str
+    #: Bytes of the DICOM file.
+    size: int
+    calling_ae: str
+    received_at: datetime
+
+
+class Archive:
+    """Keeps instances.
+
+    Parameters
+    ----------
+    database
+        Holds the index.
+    blobs
+        Holds the bytes.
+    clock
+        Tells when an instance was received.
+    door
+        The name under which open associations are noted.
+    """
+
+    def __init__(self, database: Database, blobs: Blobs, clock: Clock, *, door: str = DOOR) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._clock = clock
+        self._door = door
+        keep_values_out_of_warnings()
+
+    def add(self, received: ReceivedInstance, *, then: Callable[[Transaction, StoredInstance], None]) -> StoredInstance:
+        """Keep an instance; durable on return.
+
+        The same instance again is a success that changes nothing, though ``then`` is called again.
+
+        Parameters
+        ----------
+        received
+            What came.
+        then
+            The caller's part of the commit; quick, touches only the database.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the dataset is not what the request says, ``conflict`` when this SOPInstanceUID is
+            already kept with other content, ``unavailable`` when the disk or the database refuses.
+        """
+        head = read_head(received.encoded, received.TransferSyntaxUID)
+        if (head.SOPInstanceUID, head.SOPClassUID) != (received.SOPInstanceUID, received.SOPClassUID):
+            raise Problem(Category.INCORRECT, "the dataset's UIDs are not those of the request")
+        content = part10(
+            received.encoded,
+            SOPClassUID=received.SOPClassUID,
+            SOPInstanceUID=received.SOPInstanceUID,
+            TransferSyntaxUID=received.TransferSyntaxUID,
+        )
+        stored = StoredInstance(
+            SOPInstanceUID=head.SOPInstanceUID,
+            SOPClassUID=head.SOPClassUID,
+            StudyInstanceUID=head.StudyInstanceUID,
+            SeriesInstanceUID=head.SeriesInstanceUID,
+            Modality=head.Modality,
+            TransferSyntaxUID=received.TransferSyntaxUID,
+            blob=self._blobs.put(content),
+            size=len(content),
+            calling_ae=received.calling_ae,
+            received_at=self._clock.now(),
+        )
+
+        def commit(tx: Transaction) -> None:
+            self._note_association(tx, received.association, stored)
+            if _is_new(tx, stored):
+                tx.execute(insert(instances), vars(stored))
+                _note_study(tx, stored)
+            then(tx, stored)
+
+        self._database.write(commit)
+        return stored
+
+    def read(self, SOPInstanceUID: str) -> bytes:
+        """Return an instance as a DICOM file.
+
+        Raises
+        ------
+        Problem
+            ``not-found`` when there is none; ``fault`` when its bytes were altered.
+        """
+        with self._database.read() as connection:
+            query = select(instances.c.blob).where(instances.c.SOPInstanceUID == SOPInstanceUID)
+            address = connection.execute(query).scalar_one_or_none()
+        if address is None:
+            raise Problem(Category.NOT_FOUND, "there is no such instance")
+        return self._blobs.get(address)
+
+    def instances(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
+        """Return what is kept of a study, in the order of SOPInstanceUID."""
+        query = select(instances).where(instances.c.StudyInstanceUID == StudyInstanceUID)
+        rows = connection.execute(query.order_by(instances.c.SOPInstanceUID)).mappings()
+        return [StoredInstance(**row) for row in rows]
+
+    def closed(self, tx: Transaction, association: str) -> list[str]:
+        """Note that an association has ended; returns the StudyInstanceUIDs that it had touched."""
+        mine = associations.c.association == association
+        touched = tx.execute(select(associations.c.StudyInstanceUID).where(mine)).scalars().all()
+        tx.execute(delete(associations).where(mine))
+        return list(touched)
+
+    def forget_associations(self, tx: Transaction) -> list[str]:
+        """At the door's start: no association has outlived the server; returns the studies that some had touched."""
+        mine = associations.c.door == self._door
+        touched = tx.execute(select(associations.c.StudyInstanceUID).where(mine).distinct()).scalars().all()
+        tx.execute(delete(associations).where(mine))
+        return list(touched)
+
+    def _note_association(self, tx: Transaction, association: str, stored: StoredInstance) -> None:
+        values = {
+            "association": association,
+            "StudyInstanceUID": stored.StudyInstanceUID,
+            "door": self._door,
+            "seen_at": stored.received_at,
+        }
+        upsert = _upsert(tx, associations).values(values)
+        tx.execute(
+            upsert.on_conflict_do_update(
+                index_elements=["association", "StudyInstanceUID"], set_={"seen_at": stored.received_at}
+            )
+        )
+
+
+def _is_new(tx: Transaction, stored: StoredInstance) -> bool:
+    tx.lock(f"instance {stored.SOPInstanceUID}")
+    query = select(instances.c.blob).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
+    kept = tx.execute(query).scalar_one_or_none()
+    if kept is not None and kept != stored.blob:
+        raise Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is kept")
+    return kept is None
+
+
+def _note_study(tx: Transaction, stored: StoredInstance) -> None:
+    """Open the study, or open it again: ``completed_at`` falls back to unknown."""
+    upsert = _upsert(tx, studies).values(
+        StudyInstanceUID=stored.StudyInstanceUID,
+        revision=0,
+        instances=1,
+        last_received_at=stored.received_at,
+        completed_at=None,
+    )
+    again = {
+        "instances": studies.c.instances + 1,
+        "last_received_at": stored.received_at,
+        "completed_at": None,
+    }
+    tx.execute(upsert.on_conflict_do_update(index_elements=["StudyInstanceUID"], set_=again))
+
+
+def _upsert(tx: Transaction, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return postgresql.insert(table) if tx.connection.dialect.name == "postgresql" else sqlite.insert(table)

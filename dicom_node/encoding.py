@@ -1,0 +1,188 @@
+"""Between bytes and datasets: the DICOM file format around a dataset, its head read lazily, its whole read safely.
+
+DICOM PS3.10 section 7.1 (file meta information), PS3.5 section 7.1 (data elements) and A.5 (deflated syntax).
+"""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+from pydicom import config, dcmread
+from pydicom.dataset import Dataset
+from pydicom.filereader import data_element_generator
+from pydicom.uid import (
+    PYDICOM_IMPLEMENTATION_UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from kernel.errors import Category, Problem
+
+UID_SYNTAX: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
+"""What a UID may hold (PS3.5 section 9.1). Leading zeros, which the section forbids, are sent and do no harm."""
+
+HEAD_BYTES: Final = 4 * 1024 * 1024
+"""How much of a dataset may come before SeriesInstanceUID."""
+
+INFLATED_BYTES: Final = 256 * 1024 * 1024
+"""How much a deflated dataset may become when it is read."""
+
+_WANTED: Final = {
+    0x00080016: "SOPClassUID",
+    0x00080018: "SOPInstanceUID",
+    0x00080060: "Modality",
+    0x0020000D: "StudyInstanceUID",
+    0x0020000E: "SeriesInstanceUID",
+}
+_LAST: Final = max(_WANTED)
+_LAST_OF_META: Final = 0x0002FFFF
+_TRANSFER_SYNTAX: Final = 0x00020010
+_PREAMBLE: Final = bytes(128) + b"DICM"
+
+
+def keep_values_out_of_warnings() -> None:
+    """Stop pydicom from quoting values that break the standard, a patient's name among them, in Python warnings.
+
+    This is the one setting that this package makes for the whole process: pydicom has it nowhere else. Such values
+    are read, and handed on, as they were sent.
+    """
+    config.settings.reading_validation_mode = config.IGNORE
+    config.settings.writing_validation_mode = config.IGNORE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """What the index needs to know of an instance."""
+
+    SOPClassUID: str
+    SOPInstanceUID: str
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    Modality: str | None
+
+
+def read_head(encoded: bytes, TransferSyntaxUID: str) -> Head:
+    """Read an encoded dataset as far as SeriesInstanceUID, decoding nothing else.
+
+    Parameters
+    ----------
+    encoded
+        Dataset as it was transferred.
+    TransferSyntaxUID
+        How it is encoded.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when the bytes are no dataset or an identifier is missing.
+    """
+    implicit = TransferSyntaxUID == ImplicitVRLittleEndian
+    little = TransferSyntaxUID != ExplicitVRBigEndian
+    if TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+        encoded = _inflate(encoded, HEAD_BYTES)
+    found: dict[str, str] = {}
+    try:
+        elements = data_element_generator(
+            BytesIO(encoded[:HEAD_BYTES]), implicit, little, stop_when=lambda tag, _vr, _length: tag > _LAST
+        )
+        for element in elements:
+            keyword = _WANTED.get(int(element.tag))
+            if keyword and isinstance(element.value, bytes):
+                found[keyword] = element.value.rstrip(b"\0 ").decode("ascii")
+    except RecursionError as failure:
+        raise Problem(Category.INCORRECT, "the dataset is nested too deeply") from failure
+    except Exception as failure:
+        raise Problem(Category.INCORRECT, "the dataset cannot be read", diagnostics=repr(failure)) from failure
+    missing = [keyword for keyword in _WANTED.values() if keyword != "Modality" and not found.get(keyword)]
+    if missing:
+        raise Problem(Category.INCORRECT, f"the dataset lacks {', '.join(missing)}")
+    if not all(UID_SYNTAX.fullmatch(value) for keyword, value in found.items() if keyword != "Modality"):
+        raise Problem(Category.INCORRECT, "a UID of the dataset is malformed")
+    return Head(Modality=found.pop("Modality", None) or None, **found)
+
+
+def part10(encoded: bytes, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:
+    """Put the preamble and file meta information before an encoded dataset (PS3.10 section 7.1).
+
+    The result depends on the arguments alone, so that an instance sent twice becomes the same file.
+    """
+    meta = (
+        struct.pack("<HH2sHL", 0x0002, 0x0001, b"OB", 0, 2)
+        + b"\x00\x01"
+        + _uid(0x0002, SOPClassUID)
+        + _uid(0x0003, SOPInstanceUID)
+        + _uid(0x0010, TransferSyntaxUID)
+        + _uid(0x0012, PYDICOM_IMPLEMENTATION_UID)
+    )
+    length = struct.pack("<HH2sHL", 0x0002, 0x0000, b"UL", 4, len(meta))
+    return b"".join((_PREAMBLE, length, meta, encoded))
+
+
+def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
+    """Read a DICOM file without letting it grow beyond :data:`INFLATED_BYTES`.
+
+    Parameters
+    ----------
+    content
+        DICOM file format (PS3.10).
+    stop_before_pixels
+        Leave PixelData and what follows unread.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when the bytes are no DICOM file, or inflate beyond the limit.
+    """
+    try:
+        start, TransferSyntaxUID = _after_meta(content)
+        if TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
+            inflated = _inflate(content[start:], INFLATED_BYTES, whole=True)
+            plain = ExplicitVRLittleEndian
+            content = part10(inflated, SOPClassUID=plain, SOPInstanceUID=plain, TransferSyntaxUID=plain)
+        dataset: Dataset = dcmread(BytesIO(content), stop_before_pixels=stop_before_pixels)
+    except Problem:
+        raise
+    except RecursionError as failure:
+        raise Problem(Category.INCORRECT, "the dataset is nested too deeply") from failure
+    except Exception as failure:
+        raise Problem(Category.INCORRECT, "the file is not readable as DICOM", diagnostics=repr(failure)) from failure
+    return dataset
+
+
+def _after_meta(content: bytes) -> tuple[int, str]:
+    """Return where the dataset of a DICOM file starts, and its transfer syntax."""
+    if content[128:132] != b"DICM":
+        raise Problem(Category.INCORRECT, "the file is not in the DICOM file format")
+    stream = BytesIO(content)
+    stream.seek(len(_PREAMBLE))
+    syntax = ""
+    for element in data_element_generator(
+        stream, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag > _LAST_OF_META
+    ):
+        if element.tag == _TRANSFER_SYNTAX:
+            syntax = element.value.rstrip(b"\0 ").decode("ascii")
+    return stream.tell(), syntax
+
+
+def _inflate(deflated: bytes, most: int, *, whole: bool = False) -> bytes:
+    """Inflate at most ``most`` bytes (PS3.5 section A.5); with ``whole``, more than that is refused."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = inflater.decompress(deflated, most)
+    except zlib.error as failure:
+        raise Problem(Category.INCORRECT, "the deflated dataset is damaged") from failure
+    if whole and inflater.unconsumed_tail:
+        raise Problem(Category.INCORRECT, "the deflated dataset is larger than this server reads")
+    return inflated
+
+
+def _uid(element: int, value: str) -> bytes:
+    """Encode one UI element of group 0002, Explicit VR Little Endian."""
+    encoded = value.encode("ascii")
+    encoded += b"\0" * (len(encoded) % 2)
+    return struct.pack("<HH2sH", 0x0002, element, b"UI", len(encoded)) + encoded

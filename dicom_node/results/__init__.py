@@ -1,0 +1,21 @@
+"""What a result becomes in the PACS: one file a kind of object, listed here.
+
+Each takes an outcome and the DICOM files that it rests on, and returns a DICOM file, or None where the outcome has
+nothing to show in that form. The same result always becomes the same bytes under the same UIDs, so that sending it
+again changes nothing at the receiver.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from dicom_node.results import comprehensive_3d_sr, heat_map
+from inference.contract import Outcome
+
+RESULTS: Final[Mapping[str, Callable[[Outcome, Sequence[bytes]], bytes | None]]] = MappingProxyType(
+    {
+        "comprehensive-3d-sr": comprehensive_3d_sr.build,
+        "heat-map": heat_map.build,
+    }
+)
+"""Name of a kind of object -> what builds it."""

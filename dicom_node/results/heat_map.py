@@ -1,0 +1,112 @@
+"""Where a model saw its evidence, as a Secondary Capture picture (PS3.3 A.8.1): colour over the grey image."""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+from highdicom.sc import SCImage
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.encoding import open_file
+from dicom_node.pixels import Picture, picture
+from dicom_node.results.provenance import MANUFACTURER, SERIES_NUMBER, derived_uid, evidence, finish, inherit, notice
+from inference.contract import NotAvailable, Outcome
+from kernel.errors import Category, Problem
+
+RGB: TypeAlias = NDArray[np.uint8]
+"""(rows, columns, 3)."""
+
+STRONGEST_COLOUR: Final = 0.6
+"""Share of colour where the evidence is strongest: the image stays readable under it."""
+
+_BANNER_SHARE: Final = 0.03
+"""Height of the banner's letters, as a share of the picture's."""
+
+
+def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
+    """Write a result's heat map over its image.
+
+    Parameters
+    ----------
+    outcome
+        What the runtime answered.
+    sources
+        DICOM files that the result rests on; the first is the image that the map lies over.
+
+    Returns
+    -------
+    bytes or None
+        DICOM file format, the same for the same arguments; None when the result has no heat map.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when the image cannot be read or is not of the map's size.
+    """
+    if isinstance(outcome, NotAvailable) or outcome.heat_map is None:
+        return None
+    source = evidence(sources[:1])[0]
+    image = picture(open_file(sources[0]))
+    if image.shape != outcome.heat_map.shape:
+        raise Problem(Category.INCORRECT, "the heat map is not of the image's size")
+    capture = SCImage.from_ref_dataset(
+        ref_dataset=source,
+        pixel_array=_with_banner(overlay(image, outcome.heat_map), f"AI heat map. {notice(outcome)}"),
+        photometric_interpretation="RGB",
+        bits_allocated=8,
+        coordinate_system="PATIENT",
+        series_instance_uid=derived_uid(outcome, "heat-map/series"),
+        series_number=SERIES_NUMBER + 1,
+        sop_instance_uid=derived_uid(outcome, "heat-map/instance"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        patient_orientation=("L", "F"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description=f"AI heat map: {outcome.model.title}"[:64],
+    )
+    inherit(capture, source)
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.SourceImageSequence = [_reference(source)]
+    capture.DerivationDescription = notice(outcome)
+    capture.BurnedInAnnotation = "NO"  # the banner tells nothing of the patient
+    return finish(capture, outcome.at)
+
+
+def _reference(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    return item
+
+
+def overlay(image: Picture, heat: Picture) -> RGB:
+    """Lay a heat map over a grey image: transparent where it is 0, through red to yellow where it is 1.
+
+    Parameters
+    ----------
+    image, heat
+        Both (rows, columns) in [0, 1].
+
+    Returns
+    -------
+    RGB
+        (rows, columns, 3), 8 bits.
+    """
+    warmth = np.clip(heat, 0.0, 1.0)[..., None]
+    colour = np.concatenate([np.ones_like(warmth), np.clip(2 * warmth - 1, 0, 1), np.zeros_like(warmth)], axis=-1)
+    share = STRONGEST_COLOUR * warmth
+    blended = image[..., None] * (1 - share) + colour * share
+    return np.asarray(np.round(blended * 255), dtype=np.uint8)
+
+
+def _with_banner(shown: RGB, words: str) -> RGB:
+    """Write ``words`` across the top, so that no copy of the picture goes without them."""
+    canvas = Image.fromarray(shown)
+    font = ImageFont.load_default(max(8, round(shown.shape[0] * _BANNER_SHARE)))
+    draw = ImageDraw.Draw(canvas)
+    _, _, _, bottom = draw.textbbox((4, 2), words, font=font)
+    draw.rectangle((0, 0, shown.shape[1], bottom + 3), fill=(0, 0, 0))
+    draw.text((4, 2), words, font=font, fill=(255, 255, 0))
+    return np.asarray(canvas, dtype=np.uint8)

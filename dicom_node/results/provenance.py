@@ -1,0 +1,109 @@
+"""What every DICOM object that a model makes has in common: whence its identity, its date, its words."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Final
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
+
+from dicom_node.encoding import open_file
+from inference.contract import ModelIdentity, NotAvailable, Outcome, result_id
+from kernel.errors import Category, Problem
+
+MANUFACTURER: Final = "Ausculta"
+SERIES_NUMBER: Final = 9100
+"""Far from the numbers that modalities give."""
+
+_DATES_OF_CREATION: Final = ("InstanceCreation", "Content")
+_TYPE_2: Final = (
+    ("PatientID", "LO"),
+    ("PatientName", "PN"),
+    ("PatientBirthDate", "DA"),
+    ("PatientSex", "CS"),
+    ("StudyDate", "DA"),
+    ("StudyTime", "TM"),
+    ("StudyID", "SH"),
+    ("AccessionNumber", "SH"),
+    ("ReferringPhysicianName", "PN"),
+)
+"""Attributes that may be empty but not absent (PS3.3 C.7.1.1 and C.7.2.1), and that the field leaves out."""
+
+_KEPT: Final = ("IssuerOfPatientID", "OtherPatientIDsSequence", "StudyDescription", "ReferencedRequestSequence")
+
+
+def derived_uid(outcome: Outcome, purpose: str) -> str:
+    """Return the UID that a result has for ``purpose``: always the same (PS3.5 Annex B.2, root 2.25)."""
+    digest = hashlib.sha256(f"{result_id(outcome)}/{purpose}".encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16])}"
+
+
+def device_uid(model: ModelIdentity) -> str:
+    """Return the UID of a model's exact version, as an observer."""
+    digest = hashlib.sha256(f"{model.name}/{model.version}/{model.digest}".encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16])}"
+
+
+def notice(outcome: Outcome) -> str:
+    """Return what every result says of itself."""
+    words = "AI-generated, not reviewed by a person."
+    if outcome.model.demonstration:
+        words += " Demonstration model, not for care."
+    return words
+
+
+def unavailable(outcome: NotAvailable) -> str:
+    """Return the sentence that stands where a result would."""
+    return f"AI result not available: {outcome.reason}"
+
+
+def evidence(sources: Sequence[bytes]) -> list[Dataset]:
+    """Read the objects that a result rests on, without their pixels.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when there is none or one cannot be read.
+    """
+    if not sources:
+        raise Problem(Category.INCORRECT, "a result needs the instances that it rests on")
+    read = [open_file(content, stop_before_pixels=True) for content in sources]
+    for dataset in read:
+        for keyword, vr in _TYPE_2:
+            if keyword not in dataset:
+                dataset.add_new(keyword, vr, "")
+    return sorted(read, key=lambda dataset: str(dataset.SOPInstanceUID))
+
+
+def inherit(dataset: Dataset, source: Dataset) -> None:
+    """Take over what the library leaves behind of the source's patient and study."""
+    for keyword in _KEPT:
+        if keyword in source and keyword not in dataset:
+            dataset[keyword] = source[keyword]
+
+
+def finish(dataset: Dataset, at: datetime) -> bytes:
+    """Date an object by its result instead of by the moment of writing, and encode it as a DICOM file.
+
+    Parameters
+    ----------
+    dataset
+        Whole but for its dates, with its file meta information.
+    at
+        When the model answered.
+    """
+    moment = at.astimezone(UTC)
+    for kind in _DATES_OF_CREATION:
+        setattr(dataset, f"{kind}Date", moment.strftime("%Y%m%d"))
+        setattr(dataset, f"{kind}Time", moment.strftime("%H%M%S.%f"))
+    if "DateOfSecondaryCapture" in dataset:
+        dataset.DateOfSecondaryCapture, dataset.TimeOfSecondaryCapture = dataset.ContentDate, dataset.ContentTime
+    for equipment in dataset.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in equipment:
+            equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
+    dataset.TimezoneOffsetFromUTC = "+0000"
+    stream = BytesIO()
+    dcmwrite(stream, dataset, enforce_file_format=True)
+    return stream.getvalue()

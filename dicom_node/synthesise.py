@@ -1,0 +1,143 @@
+"""Synthetic radiographs for demonstrations and tests: no person was ever in front of them."""
+
+import hashlib
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
+
+CHARACTER_SET: Final = "ISO_IR 192"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChestXRay:
+    """What a synthetic chest radiograph says and shows."""
+
+    PatientID: str = "DEMO-0001"
+    IssuerOfPatientID: str = "AUSCULTA-DEMO"
+    PatientName: str = "Demo^Patient"
+    PatientBirthDate: str = "19600229"
+    PatientSex: str = "F"
+    AccessionNumber: str = "A-0001"
+    StudyDate: str = "20260115"
+    StudyTime: str = "114500"
+    #: ``DX`` or ``CR``.
+    modality: str = "DX"
+    view: str = "PA"
+    #: ``MONOCHROME1`` or ``MONOCHROME2``: the same picture, stored inverted or not.
+    photometric: str = "MONOCHROME2"
+    rows: int = 512
+    columns: int = 512
+    bits: int = 12
+    #: Shade one lower lung as a consolidation would.
+    consolidation: bool = False
+    #: Everything random follows from it, UIDs included.
+    seed: int = 1
+    #: Tells the images of one study apart.
+    instance: int = 1
+
+
+def chest_x_ray(wanted: ChestXRay) -> bytes:
+    """Return a chest-like radiograph as a DICOM file; the same request always gives the same bytes.
+
+    Parameters
+    ----------
+    wanted
+        What it says and shows.
+    """
+    stored = np.round(_anatomy(wanted) * (2**wanted.bits - 1))
+    if wanted.photometric == "MONOCHROME1":
+        stored = 2**wanted.bits - 1 - stored
+    dataset = _describe(wanted)
+    dataset.set_pixel_data(stored.astype(np.uint16), wanted.photometric, wanted.bits, generate_instance_uid=False)
+    dataset.WindowCenter, dataset.WindowWidth = 2 ** (wanted.bits - 1), 2**wanted.bits
+    stream = BytesIO()
+    dcmwrite(stream, dataset, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def study_uid(wanted: ChestXRay) -> str:
+    """Return the StudyInstanceUID that :func:`chest_x_ray` gives: one for each patient, accession number and seed."""
+    return _uid("study", wanted)
+
+
+def _uid(level: str, wanted: ChestXRay) -> str:
+    named = [level, wanted.PatientID, wanted.AccessionNumber, str(wanted.seed)]
+    if level != "study":
+        named.append(wanted.modality)
+    if level == "instance":
+        named.append(repr(wanted))
+    return f"2.25.{int.from_bytes(hashlib.sha256('|'.join(named).encode()).digest()[:16])}"
+
+
+def _describe(wanted: ChestXRay) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    digital = wanted.modality == "DX"
+    dataset.SOPClassUID = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
+    dataset.SpecificCharacterSet = CHARACTER_SET
+    for keyword in ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex"):
+        setattr(dataset, keyword, getattr(wanted, keyword))
+    dataset.StudyInstanceUID = _uid("study", wanted)
+    dataset.SeriesInstanceUID = _uid("series", wanted)
+    dataset.SOPInstanceUID = _uid("instance", wanted)
+    dataset.AccessionNumber = wanted.AccessionNumber
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = wanted.StudyDate
+    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = wanted.StudyTime
+    dataset.TimezoneOffsetFromUTC = "+0000"
+    dataset.StudyDescription = "Chest, synthetic"
+    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, wanted.instance
+    dataset.Modality = wanted.modality
+    dataset.BodyPartExamined = "CHEST"
+    dataset.ViewPosition = wanted.view
+    dataset.PatientOrientation = ["L", "F"]
+    dataset.Manufacturer = "Ausculta"
+    dataset.ManufacturerModelName = "synthetic radiograph"
+    dataset.ReferringPhysicianName = ""
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.BurnedInAnnotation = "NO"
+    dataset.PresentationLUTShape = "INVERSE" if wanted.photometric == "MONOCHROME1" else "IDENTITY"
+    if digital:
+        dataset.PresentationIntentType = "FOR PRESENTATION"
+        dataset.ImageLaterality = "U"
+    return dataset
+
+
+def _anatomy(wanted: ChestXRay) -> NDArray[np.float64]:
+    """Draw the chest: (rows, columns) in [0, 1], bright = dense."""
+    random = np.random.default_rng(wanted.seed)
+    down = np.linspace(0.0, 1.0, wanted.rows)[:, None]
+    across = np.linspace(-1.0, 1.0, wanted.columns)[None, :]
+    sway = random.normal(0.0, 0.02, 6)
+    body = _ellipse(down, across, (0.62 + sway[0], 0.0), (0.75, 0.98))
+    density = 0.08 + 0.55 * body
+    for side in (-1.0, 1.0):
+        lung = _ellipse(down, across, (0.47 + sway[1], side * (0.42 + sway[2])), (0.36, 0.28))
+        density -= 0.38 * lung
+    ribs = 0.5 + 0.5 * np.cos(2 * np.pi * (down * 11 + 1.6 * across**2 + sway[3]))
+    density += 0.06 * ribs**4 * body
+    density += 0.22 * np.exp(-((across / 0.09) ** 2)) * body
+    density += 0.24 * _ellipse(down, across, (0.62, 0.14 + sway[4]), (0.17, 0.25))
+    density += 0.22 * _ellipse(down, across, (1.0, 0.0), (0.24 + sway[5] / 2, 1.1))
+    if wanted.consolidation:
+        density += 0.30 * _ellipse(down, across, (0.63, -0.45), (0.13, 0.19))
+    density += random.normal(0.0, 0.012, density.shape)
+    return np.clip(density, 0.0, 1.0)
+
+
+def _ellipse(
+    down: NDArray[np.float64], across: NDArray[np.float64], centre: tuple[float, float], radii: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Return a soft-edged ellipse: 1 inside, 0 outside."""
+    distance = np.hypot((down - centre[0]) / radii[0], (across - centre[1]) / radii[1])
+    return np.asarray(1.0 / (1.0 + np.exp(np.clip((distance - 1.0) * 18.0, -50, 50))))

@@ -1,0 +1,167 @@
+"""When a study is complete, and what a late instance does; on both databases."""
+
+from pathlib import Path
+
+import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from dicom_node.archive import Archive
+from dicom_node.encoding import part10
+from dicom_node.reception import ReceivedInstance
+from dicom_node.study import Completeness, describe, is_complete, open_revision
+from dicom_node.synthesise import ChestXRay, chest_x_ray, study_uid
+from kernel.blobs import Blobs
+from kernel.db import Database
+from kernel.errors import Category, Problem
+from kernel.testing import FakeClock, PlainCipher
+
+QUIET, STALE = 30.0, 600.0
+XRAY = ChestXRay(rows=32, columns=32)
+STUDY = study_uid(XRAY)
+
+
+def received(number: int = 1, association: str = "a", **changes: str) -> ReceivedInstance:
+    content = chest_x_ray(ChestXRay(rows=32, columns=32, instance=number))
+    from dicom_node.encoding import _after_meta, open_file
+
+    dataset = open_file(content)
+    start, syntax = _after_meta(content)
+    return ReceivedInstance(
+        association=association,
+        calling_ae="MODALITY",
+        called_ae="AUSCULTA",
+        SOPClassUID=str(dataset.SOPClassUID),
+        SOPInstanceUID=changes.get("SOPInstanceUID", str(dataset.SOPInstanceUID)),
+        TransferSyntaxUID=syntax,
+        encoded=content[start:],
+    )
+
+
+class Room:
+    def __init__(self, database: Database, folder: Path, clock: FakeClock) -> None:
+        self.database, self.clock = database, clock
+        self.archive = Archive(database, Blobs(folder, PlainCipher()), clock)
+
+    def add(self, number: int = 1, association: str = "a") -> None:
+        self.archive.add(received(number, association), then=lambda _tx, _stored: None)
+
+    def close(self, association: str) -> None:
+        self.database.write(lambda tx: self.archive.closed(tx, association))
+
+    def state(self) -> Completeness:
+        with self.database.read() as connection:
+            return is_complete(connection, STUDY, self.clock.now(), quiet_s=QUIET, stale_s=STALE)
+
+    def open(self, instances: int) -> int | None:
+        return self.database.write(lambda tx: open_revision(tx, STUDY, instances=instances, now=self.clock.now()))
+
+
+@pytest.fixture
+def room(database: Database, tmp_path: Path, clock: FakeClock) -> Room:
+    return Room(database, tmp_path / "blobs", clock)
+
+
+def test_a_study_of_which_nothing_came_is_unknown(room: Room) -> None:
+    assert room.state() is Completeness.UNKNOWN
+
+
+def test_it_is_incomplete_while_instances_keep_coming(room: Room) -> None:
+    room.add()
+    room.close("a")
+    room.clock.advance(QUIET - 1)
+    assert room.state() is Completeness.RECEIVING
+
+
+def test_it_is_incomplete_while_an_association_is_open(room: Room) -> None:
+    room.add()
+    room.clock.advance(QUIET + 1)
+    assert room.state() is Completeness.RECEIVING
+
+
+def test_it_is_complete_when_quiet_and_closed(room: Room) -> None:
+    room.add()
+    room.close("a")
+    room.clock.advance(QUIET)
+    assert room.state() is Completeness.COMPLETE
+
+
+def test_another_open_association_of_the_study_holds_it_back(room: Room) -> None:
+    room.add(1, "a")
+    room.add(2, "b")
+    room.close("a")
+    room.clock.advance(QUIET)
+    assert room.state() is Completeness.RECEIVING
+
+
+def test_an_association_of_a_dead_server_does_not_hold_it_back_for_ever(room: Room) -> None:
+    room.add()
+    room.clock.advance(STALE + 1)
+    assert room.state() is Completeness.COMPLETE
+
+
+def test_a_restarted_door_clears_its_own_associations(room: Room) -> None:
+    room.add()
+    assert room.database.write(room.archive.forget_associations) == [STUDY]
+    room.clock.advance(QUIET)
+    assert room.state() is Completeness.COMPLETE
+
+
+def test_a_late_instance_opens_the_next_revision(room: Room) -> None:
+    room.add(1)
+    room.close("a")
+    assert room.open(1) == 1
+    assert room.state() is Completeness.DONE
+    room.add(2, "late")
+    assert room.state() is Completeness.RECEIVING
+    room.close("late")
+    room.clock.advance(QUIET)
+    assert room.state() is Completeness.COMPLETE
+    assert room.open(2) == 2
+
+
+def test_an_instance_that_came_again_opens_no_revision(room: Room) -> None:
+    room.add(1)
+    assert room.open(1) == 1
+    room.add(1, "again")
+    assert room.state() is Completeness.DONE
+
+
+def test_a_revision_is_not_opened_over_an_unseen_instance(room: Room) -> None:
+    room.add(1)
+    room.add(2)
+    assert room.open(1) is None
+
+
+def test_a_revision_is_opened_once(room: Room) -> None:
+    room.add(1)
+    assert [room.open(1), room.open(1)] == [1, None]
+
+
+def test_when_the_callers_part_fails_nothing_is_kept(room: Room) -> None:
+    def fail(_tx: object, _stored: object) -> None:
+        raise Problem(Category.BUSY, "no")
+
+    with pytest.raises(Problem):
+        room.archive.add(received(), then=fail)
+    assert room.state() is Completeness.UNKNOWN
+
+
+def test_uids_that_contradict_the_request_are_refused(room: Room) -> None:
+    with pytest.raises(Problem, match="not those of the request"):
+        room.archive.add(received(SOPInstanceUID="1.2.3"), then=lambda _tx, _stored: None)
+
+
+def test_a_study_is_described_from_its_files(room: Room) -> None:
+    room.add(1)
+    room.add(2)
+    with room.database.read() as connection:
+        kept = room.archive.instances(connection, STUDY)
+    study = describe([(stored.blob, room.archive.read(stored.SOPInstanceUID)) for stored in kept])
+    assert (study.StudyInstanceUID, study.PatientID, study.AccessionNumber) == (STUDY, "DEMO-0001", "A-0001")
+    (series,) = study.series
+    assert (series.Modality, series.BodyPartExamined, len(series.instances)) == ("DX", "CHEST", 2)
+
+
+def test_the_same_instance_always_becomes_the_same_file() -> None:
+    arguments = {"SOPClassUID": CTImageStorage, "SOPInstanceUID": "1.2", "TransferSyntaxUID": ExplicitVRLittleEndian}
+    assert part10(b"x", **arguments) == part10(b"x", **arguments)
