@@ -36,7 +36,7 @@ class Blobs:
     Parameters
     ----------
     folder
-        Where they lie; made when absent.
+        Where they lie; made when absent, its 256 shelves with it.
     cipher
         What seals and names them.
     """
@@ -44,7 +44,9 @@ class Blobs:
     def __init__(self, folder: Path, cipher: Cipher) -> None:
         self._folder = folder
         self._cipher = cipher
-        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(256):
+            (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        _sync_folder(folder)
 
     def put(self, content: bytes) -> str:
         """Store ``content`` durably and return its address.
@@ -56,10 +58,11 @@ class Blobs:
         """
         address = self._cipher.address(content)
         place = self._place(address)
-        if place.exists():
-            return address
         try:
-            self._write(place, self._cipher.seal(content, address.encode()))
+            if place.exists():  # its name may still be on its way to the disk, in another thread or an earlier try
+                _sync_folder(place.parent)
+            else:
+                _write(place, self._cipher.seal(content, address.encode()))
         except OSError as failure:
             detail = "this server cannot save at present; send it again later"
             raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
@@ -84,22 +87,20 @@ class Blobs:
             raise Problem(Category.NOT_FOUND, "there is no such blob")
         return self._folder / address[:2] / address[2:]
 
-    def _write(self, place: Path, sealed: bytes) -> None:
-        if not place.parent.exists():
-            place.parent.mkdir(exist_ok=True)
-            _sync_folder(self._folder)
-        handle, name = tempfile.mkstemp(dir=place.parent, prefix=".new-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(sealed)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(place)
-            _sync_folder(place.parent)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink(missing_ok=True)
-            raise
+
+def _write(place: Path, sealed: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(sealed)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(place)
+        _sync_folder(place.parent)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -172,7 +172,13 @@ resource_index = Table(
     Column("low", Double, comment="start of a date (seconds since 1970) or a number"),
     Column("high", Double, comment="end of a date or a number"),
 )
-Index("resource_index_value", resource_index.c.type, resource_index.c.param, resource_index.c.value)
+Index(
+    "resource_index_value",
+    resource_index.c.type,
+    resource_index.c.param,
+    resource_index.c.value,
+    resource_index.c.id,
+)
 Index("resource_index_range", resource_index.c.type, resource_index.c.param, resource_index.c.low)
 Index("resource_index_owner", resource_index.c.type, resource_index.c.id)
 

@@ -72,9 +72,24 @@ class Worker:
         ]
         self._heart = threading.Thread(target=self._beat, name="worker-heart", daemon=True)
 
+    def enter(self) -> None:
+        """Join the list of workers and take over what dead ones left; part of :meth:`start`."""
+        self._database.write(self._enter)
+
+    def beat(self) -> None:
+        """Give a sign of life, durably.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when it cannot be saved, or when this worker is not on the list.
+        """
+        if not self._database.write(self._sign_of_life):
+            raise Problem(Category.UNAVAILABLE, "no worker is running here")
+
     def start(self) -> None:
         """Take over what dead workers left, and begin."""
-        self._database.write(self._enter)
+        self.enter()
         for thread in (*self._threads, self._heart):
             thread.start()
 
@@ -155,7 +170,7 @@ class Worker:
     def _beat(self) -> None:
         while not self._stopping.wait(HEARTBEAT):
             try:
-                self._database.write(self._sign_of_life)
+                self.beat()
             except Problem as failure:
                 _log.error("heartbeat_not_saved", failure=failure)
 
@@ -168,9 +183,10 @@ class Worker:
         self._jobs.release(tx, self.name)
         tx.execute(delete(workers).where(workers.c.id == self.name))
 
-    def _sign_of_life(self, tx: Transaction) -> None:
-        tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
+    def _sign_of_life(self, tx: Transaction) -> bool:
+        alive = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
         self._bury_the_dead(tx)
+        return alive.rowcount == 1
 
     def _bury_the_dead(self, tx: Transaction) -> None:
         for row in tx.execute(select(workers).where(workers.c.id != self.name)).all():

@@ -12,8 +12,13 @@ from typing import Annotated
 import typer
 
 from kernel.errors import Problem
-from service.commands import audit, ehr, federated, jobs, models, send
+from service.commands.audit import app as audit
 from service.commands.desk import ConfigOption, at_desk, read_settings
+from service.commands.ehr import app as ehr
+from service.commands.federated import app as federated
+from service.commands.jobs import app as jobs
+from service.commands.models import app as models
+from service.commands.send import app as send
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,12 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Ausculta puts AI models to work inside a hospital: FHIR, HL7 v2 and DICOM in, results where clinicians look.",
 )
-app.add_typer(models.app, name="models")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(audit.app, name="audit")
-app.add_typer(send.app, name="send")
-app.add_typer(ehr.app, name="ehr")
-app.add_typer(federated.app, name="federated")
+app.add_typer(models, name="models")
+app.add_typer(jobs, name="jobs")
+app.add_typer(audit, name="audit")
+app.add_typer(send, name="send")
+app.add_typer(ehr, name="ehr")
+app.add_typer(federated, name="federated")
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from fastapi import FastAPI
@@ -101,7 +102,16 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return bound
 
 
-def http_server(app: FastAPI) -> uvicorn.Server:
+class HttpServer(uvicorn.Server):
+    """uvicorn, which leaves signals to the program that it is a part of."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none: ``service.serving`` decides what a signal means."""
+        yield
+
+
+def http_server(app: FastAPI) -> HttpServer:
     """Return the HTTP server, not yet running."""
     config = uvicorn.Config(
         app,
@@ -115,7 +125,7 @@ def http_server(app: FastAPI) -> uvicorn.Server:
         timeout_graceful_shutdown=20,
         lifespan="off",
     )
-    return uvicorn.Server(config)
+    return HttpServer(config)
 
 
 class HttpDoor:

@@ -1,8 +1,8 @@
 """HTTP connections that must get to the point.
 
-uvicorn bounds how long a connection may idle between requests, but waits for ever for a request's headers. Here a
-connection that has not brought the headers of its next request in time is closed, so that clients who send a byte now
-and then hold nothing. Bodies have their own limit in the FHIR endpoint.
+uvicorn bounds how long a connection may idle between requests, but waits for ever for a request's headers and keeps
+however many come. Here a connection that has not brought the headers of its next request in time is closed, and one
+that brings too many is answered 431. Bodies have their own limits in the FHIR endpoint.
 """
 
 import asyncio
@@ -14,10 +14,17 @@ HEADERS_S: Final = 10.0
 """Seconds from a connection's opening, or a request's first byte, to the end of its headers."""
 
 
+MOST_HEADERS: Final = 64 * 1024
+"""Bytes of one request's headers."""
+
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
 class PunctualProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 with a limit on the time that headers take."""
+    """uvicorn's HTTP/1.1 with limits on the time that headers take, and on their size."""
 
     _waiting: asyncio.TimerHandle | None = None
+    _brought = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -28,6 +35,16 @@ class PunctualProtocol(HttpToolsProtocol):
         """Wait no longer."""
         self._arrived()
         super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless the headers have become too many."""
+        if self._waiting is not None:
+            self._brought += len(data)
+            if self._brought > MOST_HEADERS:
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+                return
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Begin to wait for a request's headers."""
@@ -41,6 +58,7 @@ class PunctualProtocol(HttpToolsProtocol):
 
     def _wait(self) -> None:
         self._arrived()
+        self._brought = 0
         self._waiting = self.loop.call_later(HEADERS_S, self._give_up)
 
     def _arrived(self) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import signal
 
 import typer
 
@@ -31,7 +32,10 @@ def serve(settings: Settings) -> None:
             doors.open()
             _announce(settings, doors)
             bound.listen(512)
-            http_server(application(house)).run(sockets=[bound])
+            server = http_server(application(house))
+            for name in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(name, lambda *_: setattr(server, "should_exit", True))
+            server.run(sockets=[bound])
         finally:
             doors.close()
             house.close()

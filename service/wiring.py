@@ -84,7 +84,12 @@ class House:
         self.database.write(self.imaging_studies.door_opens)
         self.checkpoints.start()
         self.worker.start()
-        threading.Thread(target=self.runtime.warm_up, name="models-warm-up", daemon=True).start()
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        """Load what the first message and the first patient would otherwise wait for."""
+        self.interactions.warm_up()
+        self.runtime.warm_up()
 
     def close(self) -> None:
         """Finish what is in hand and let go of everything, last built first."""

@@ -14,13 +14,12 @@ from fhir_adapter.hl7v2.context import Context
 from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
-from fhir_adapter.hl7v2.messages import MESSAGES, convert
+from fhir_adapter.hl7v2.messages import check, convert
 from fhir_adapter.hl7v2.mllp import Peer
 from fhir_adapter.resources.store import Store
 from fhir_adapter.rest.interactions import Interactions
 from kernel.clock import Clock, Ids
 from kernel.db import Database, Transaction
-from kernel.errors import Category, Problem
 from kernel.inbox import InboundMessage, Inbox
 from kernel.jobs import Job, Jobs
 from kernel.log import get_logger
@@ -104,12 +103,11 @@ class Hl7MessageFlow:
         Raises
         ------
         Problem
-            ``unsupported`` for a message type without a conversion, ``incorrect`` for a broken header,
-            ``unavailable`` when it cannot be saved; the MLLP server answers AR or AE.
+            ``unsupported`` for a message type without a conversion, ``incorrect`` for a message that can never be
+            converted, ``unavailable`` when it cannot be saved; the MLLP server answers AR or AE.
         """
         header = read_header(raw)
-        if header.event not in MESSAGES:
-            raise Problem(Category.UNSUPPORTED, f"message type {header.event} is not taken here")
+        check(Message.parse(raw))
         source = f"hl7v2:{header.sender}"
         reply = acknowledge(raw, "AA", control_id=self._ids.new(), at=self._clock.now())
         message = InboundMessage(source=source, key=header.control_id, raw=raw, reply=reply)

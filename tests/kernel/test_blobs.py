@@ -29,7 +29,7 @@ def test_what_was_put_is_got(blobs: Blobs) -> None:
     assert blobs.get(blobs.put(b"\x00\xff")) == b"\x00\xff"
 
 
-def test_file_and_folders_are_synced_before_put_returns(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_and_folder_are_synced_before_put_returns(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real = os.fsync
 
@@ -40,7 +40,21 @@ def test_file_and_folders_are_synced_before_put_returns(blobs: Blobs, monkeypatc
 
     monkeypatch.setattr(os, "fsync", spy)
     blobs.put(b"x")
-    assert synced == ["folder", "file", "folder"]
+    assert synced == ["file", "folder"]
+
+
+def test_a_blob_that_is_there_already_is_only_promised_once_its_name_is_durable(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier try may have renamed the file and failed to sync the folder: the retry must not be told otherwise."""
+    blobs.put(b"x")
+
+    def refuse(_handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(Problem):
+        blobs.put(b"x")
 
 
 @pytest.mark.parametrize("broken", ["fsync", "fdopen"])

@@ -216,7 +216,7 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     assert jobs.claim(database, "dead") is not None
     worker = worker_for(step=lambda job: nothing)
-    database.write(worker._enter)
+    worker.enter()
     assert worker.run_one()
     assert waiting(database) == 0
 
@@ -230,10 +230,10 @@ def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbea
     slow = jobs.claim(database, "far")
     assert slow is not None
     worker = worker_for(step=lambda job: nothing)
-    database.write(worker._enter)
+    worker.enter()
     assert not worker.run_one()
     clock.advance(31)
-    database.write(worker._sign_of_life)
+    worker.beat()
     assert worker.run_one()
     with pytest.raises(Problem, match="taken over"):  # and the slow one can no longer save what it did
         database.write(lambda tx: jobs.finish(tx, slow))

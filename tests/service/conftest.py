@@ -42,6 +42,7 @@ def open_hospital(tmp_path: Path) -> Iterator[Callable[..., Hospital]]:
             },
         )
         house = build(settings, clock=clock)
+        house.worker.enter()
         doors = Doors(house)
         doors.open()
         web = LoopbackServer(application(house))

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fhir_adapter.hl7v2.synthesise import adt_a08
-from kernel.errors import Problem
+from kernel.errors import Category, Problem
 from privacy.verify import verify
+from service.flows import hl7_message
 
 from .hospital import ADULT, CHILD, Hospital
 
@@ -131,24 +132,42 @@ def test_a_message_type_without_a_conversion_is_rejected_and_not_kept(hospital: 
     assert hospital.parked() == []
 
 
-def test_a_message_that_cannot_be_converted_is_kept_parked_and_replayable(hospital: Hospital) -> None:
-    """The receipt was given: the message may wait for a person, but it may not be lost."""
-    assert hospital.hl7(b"MSH|^~\\&|LAB|H|||20260115||ORU^R01|1|P|2.5\rPID|1\rOBR|1||F|X\rOBX|1|NM|1||2\r") == "AA"
+def test_a_message_that_could_never_be_converted_is_refused_before_it_is_acknowledged(hospital: Hospital) -> None:
+    for body, named in (
+        (b"OBR|1||F|X\r", "PID"),
+        (b"PID|1\rOBR|1||F|X\r", "PID-3"),
+        (b"PID|1||4711\r", "OBR"),
+    ):
+        with pytest.raises(Problem, match="AE") as refused:
+            hospital.hl7(b"MSH|^~\\&|LAB|H|||20260115||ORU^R01|1|P|2.5\r" + body)
+        assert named in refused.value.diagnostics
     hospital.work()
-    (reason,) = hospital.parked()
-    assert "PID-3" in reason
-    with hospital.house.database.read() as connection:
-        (job,) = hospital.house.jobs.listing(connection, "parked")
-        assert b"OBX|1|NM" in hospital.house.inbox.raw(connection, str(job.payload["message"]))
-    assert hospital.house.database.write(lambda tx: hospital.house.jobs.replay(tx, job.id))
+    assert hospital.parked() == []
 
 
-def test_one_bad_message_does_not_hold_up_the_next(hospital: Hospital) -> None:
+def test_a_message_whose_conversion_fails_is_kept_parked_and_replayed_by_a_person(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt was given: the message may wait for a person, but it may not be lost."""
+
+    def broken(*_: object) -> None:
+        raise Problem(Category.INCORRECT, "OBX-5 cannot be expressed")
+
     hospital.admit()
-    hospital.hl7(b"MSH|^~\\&|WARDSYS|GENERAL|||20260115||ORU^R01|bad|P|2.5\rPID|1\rOBR|1||F|X\r")
-    hospital.hl7(hospital.vitals())
+    with monkeypatch.context() as patched:
+        patched.setattr(hl7_message, "convert", broken)
+        assert hospital.hl7(hospital.vitals()) == "AA"
+        assert hospital.hl7(hospital.vitals(pulse="99")) == "AA"
+        hospital.work()
+    assert hospital.parked() == ["OBX-5 cannot be expressed"] * 2
+    with hospital.house.database.read() as connection:
+        parked = hospital.house.jobs.listing(connection, "parked")
+        assert b"OBX|1|NM" in hospital.house.inbox.raw(connection, str(parked[0].payload["message"]))
+    for job in parked:
+        hospital.house.database.write(lambda tx, name=job.id: hospital.house.jobs.replay(tx, name))
     hospital.work()
     assert len(hospital.results()) == 1
+    assert hospital.parked() == []
 
 
 def test_every_access_and_disclosure_is_in_a_log_that_verifies(hospital: Hospital) -> None:

@@ -207,7 +207,7 @@ def upgrade() -> None:  # the whole schema in the order of kernel.tables
     )
     op.create_index("resource_index_owner", "resource_index", ["type", "id"], unique=False)
     op.create_index("resource_index_range", "resource_index", ["type", "param", "low"], unique=False)
-    op.create_index("resource_index_value", "resource_index", ["type", "param", "value"], unique=False)
+    op.create_index("resource_index_value", "resource_index", ["type", "param", "value", "id"], unique=False)
     op.create_table(
         "resource_versions",
         sa.Column("type", sa.Text(), nullable=False),
