@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, Update, insert, select, update
+from sqlalchemy import BigInteger, Connection, Row, Update, func, insert, select, update
 
 from inference.contract import ModelIdentity
 from inference.features.spec import FeatureSpec, parse_features
@@ -133,6 +133,14 @@ def everything(conn: Connection) -> Sequence[ModelRow]:
     """Return every version of every model, in order of name and age."""
     found = conn.execute(select(models).order_by(models.c.name, models.c.added_at, models.c.version))
     return [_row(row) for row in found]
+
+
+_STATE = select(func.count(), func.max(models.c.changed_at), func.sum(models.c.changed_at, type_=BigInteger))
+
+
+def state(conn: Connection) -> object:
+    """Return something that differs whenever a row was added or changed; far cheaper than reading the rows."""
+    return tuple(conn.execute(_STATE).one())
 
 
 def active(conn: Connection) -> Sequence[ModelRow]:

@@ -4,6 +4,7 @@ app.mount("/ausculta", create_app(load(os.environ)))
 """
 
 from importlib.metadata import version
+from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
@@ -12,8 +13,12 @@ from fhir_adapter.rest.http import HttpSettings, fhir_router
 from service.console import console_router
 from service.doors import Doors
 from service.health import health_router
+from service.host_names import check_host
 from service.settings import Settings
 from service.wiring import House, build, fhir_url
+
+ANYBODY: Final = "anybody on this machine"
+"""What the audit calls a client of an open server."""
 
 
 def application(house: House) -> FastAPI:
@@ -26,7 +31,14 @@ def application(house: House) -> FastAPI:
     """
     app = FastAPI(title="Ausculta", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.house = house
-    fhir = HttpSettings(version=version("ausculta"), public_base=fhir_url(house.settings))
+    settings = house.settings
+
+    def identify(request: Request) -> str:
+        """Tell who asks: with AUTH=open nobody has a name, but the request must be meant for this server."""
+        check_host(request, settings.public_url)
+        return ANYBODY
+
+    fhir = HttpSettings(version=version("ausculta"), public_base=fhir_url(settings), identify=identify)
     app.include_router(fhir_router(house.interactions, house.ids, fhir))
     app.include_router(health_router(house))
     app.include_router(console_router(house))

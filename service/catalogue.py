@@ -50,10 +50,16 @@ class Catalogue:
 
     def __init__(self) -> None:
         self._declared: dict[str, tuple[Manifest, tuple[FeatureSpec, ...]]] = {}
+        self._serving: tuple[object, tuple[DeclaredModel, ...]] = (None, ())
 
-    def serving(self, connection: Connection) -> list[DeclaredModel]:
-        """Return the active and shadow models."""
-        return [self._join(row) for row in registry.serving(connection)]
+    def serving(self, connection: Connection) -> tuple[DeclaredModel, ...]:
+        """Return the active and shadow models; read anew only when a row of the registry has changed."""
+        state = registry.state(connection)
+        known, models = self._serving
+        if state != known:
+            models = tuple(self._join(row) for row in registry.serving(connection))
+            self._serving = (state, models)
+        return models
 
     def one(self, connection: Connection, name: str, version: str) -> DeclaredModel | None:
         """Return one version, or none when it is not registered."""

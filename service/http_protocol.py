@@ -38,13 +38,13 @@ class PunctualProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the headers have become too many."""
-        if self._waiting is not None:
+        waited = self._waiting is not None
+        super().data_received(data)
+        if waited and self._waiting is not None:  # all of it was headers, and there are more to come
             self._brought += len(data)
             if self._brought > MOST_HEADERS:
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
-                return
-        super().data_received(data)
 
     def on_message_begin(self) -> None:
         """Begin to wait for a request's headers."""

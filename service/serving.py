@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import signal
+import sys
+from typing import Final
 
 import typer
 
@@ -11,6 +13,9 @@ from service.api import application
 from service.doors import Doors, http_server, listening_socket
 from service.settings import Settings
 from service.wiring import build
+
+SWITCH_INTERVAL_S: Final = 0.001
+"""Python lets a busy thread run for 5 ms; intake would wait that long at each hop behind a conversion."""
 
 _log = get_logger(__name__)
 
@@ -23,18 +28,19 @@ def serve(settings: Settings) -> None:
     Problem
         When a port, the data folder or the database cannot be used.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     with contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound:
         settings = dataclasses.replace(settings, http_port=bound.getsockname()[1])
         house = build(settings)
         doors = Doors(house)
+        server = http_server(application(house))
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: setattr(server, "should_exit", True))
         house.start()
         try:
             doors.open()
-            _announce(settings, doors)
             bound.listen(512)
-            server = http_server(application(house))
-            for name in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(name, lambda *_: setattr(server, "should_exit", True))
+            _announce(settings, doors)
             server.run(sockets=[bound])
         finally:
             doors.close()

@@ -5,7 +5,6 @@ names); the environment wins. They are read once, at the roof, into one frozen :
 the environment. A setting that is unknown or malformed stops the start with its name.
 """
 
-import ipaddress
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from kernel.errors import Category, Problem
+from service.host_names import is_loopback
 
 PREFIX: Final = "AUSCULTA_"
 
@@ -203,7 +203,7 @@ class Settings:
                 Category.UNSUPPORTED, "AUTH=smart is not in this release; bind to loopback behind a proxy that asks"
             )
         for name in ("http_host", "mllp_host", "dicom_host"):
-            if not _is_loopback(getattr(self, name)):
+            if not is_loopback(getattr(self, name)):
                 raise Problem(
                     Category.FORBIDDEN, f"{name.upper()} is not loopback: with AUTH=open this server refuses to start"
                 )
@@ -259,15 +259,6 @@ def _read_toml(config: Path | None) -> dict[str, Any]:
             return tomllib.load(file)
     except (OSError, tomllib.TOMLDecodeError) as failure:
         raise Problem(Category.INCORRECT, f"{config} cannot be read as TOML", diagnostics=str(failure)) from failure
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 assert [field.name for field in fields(Settings)] == [setting.name.lower() for setting in SETTINGS]

@@ -5,7 +5,6 @@ foreign name that is made to resolve to this address (DNS rebinding) so that its
 """
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -20,6 +19,7 @@ from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
 from privacy.balp import Access
 from service.console.pages import Pages
+from service.host_names import check_host
 
 LARGEST_FORM: Final = 8192
 """Bytes in a form's body."""
@@ -42,7 +42,6 @@ def guarded(pages: Pages, public_url: str) -> type[APIRoute]:
     public_url
         By whose name the console may be asked for, besides this host's own.
     """
-    public_host = urlsplit(public_url).hostname or ""
 
     class GuardedRoute(APIRoute):
         """Checks where a request comes from, and answers it whatever happens."""
@@ -52,7 +51,7 @@ def guarded(pages: Pages, public_url: str) -> type[APIRoute]:
 
             async def answer(request: Request) -> Response:
                 try:
-                    check_host(request, public_host)
+                    check_host(request, public_url)
                     if request.method == "POST":
                         check_same_origin(request)
                     return await handle(request)
@@ -67,21 +66,6 @@ def guarded(pages: Pages, public_url: str) -> type[APIRoute]:
             return answer
 
     return GuardedRoute
-
-
-def check_host(request: Request, public_host: str) -> None:
-    """Refuse a request for another name than this server's own.
-
-    Raises
-    ------
-    Problem
-        ``forbidden``.
-    """
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    if host not in {"localhost", public_host or "localhost"} and not _is_loopback(host):
-        raise Problem(
-            Category.FORBIDDEN, "the console does not answer under this name; the setting PUBLIC_URL gives it one"
-        )
 
 
 def check_same_origin(request: Request) -> None:
@@ -132,10 +116,3 @@ def access(request: Request) -> Access:
         client_address=request.client.host if request.client else "",
         server_address=str(server[0] or ""),
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

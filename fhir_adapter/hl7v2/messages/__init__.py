@@ -22,6 +22,9 @@ MESSAGES: Final[Mapping[str, Callable[[Reading], list[Resource]]]] = MappingProx
 """MSH-9.1 and MSH-9.2 to what makes resources of the message, the Patient first."""
 
 
+MOST_SEGMENTS: Final = 4500
+"""Of one message: more would not become one transaction (``fhir_adapter.rest.operations.MOST_ENTRIES``)."""
+
 _UNFRAMED: Final = "utf-16"
 
 
@@ -40,6 +43,8 @@ def check(message: Message) -> None:
         raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
     if message.charset.startswith(_UNFRAMED):
         raise Problem(Category.INCORRECT, "MSH-18 names a charset whose bytes MLLP cannot frame; send UTF-8")
+    if len(message.segments) > MOST_SEGMENTS:
+        raise Problem(Category.INCORRECT, f"the message has more than {MOST_SEGMENTS} segments")
     pid.only(message)
     if kind.startswith("ORU") and message.first("OBR") is None:
         raise Problem(Category.INCORRECT, "OBR is missing")

@@ -1,0 +1,156 @@
+"""The command line, run as a person would: a process with an environment, its output and its exit code."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dicom_node.synthesise import chest_x_ray
+from inference.folder import bundled_folder
+
+from .hospital import Hospital
+from .test_dicom_path import CHEST
+
+AUSCULTA = Path(sys.executable).with_name("ausculta")
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ausculta(tmp_path: Path) -> Command:
+    """Run ``ausculta`` on the hospital's data folder."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {"AUSCULTA_DATA_DIR": str(tmp_path / "ausculta"), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+        return subprocess.run(
+            [AUSCULTA, *words], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    return run
+
+
+def test_models_list_shows_what_a_hospital_asks_for_first(ausculta: Command) -> None:
+    run = ausculta("models", "list")
+    assert run.returncode == 0, run.stderr
+    for told in ("news2", "cxr-pneumonia", "1.0.0", "active since", "sha256", "owner", "not for clinical use"):
+        assert told in run.stdout
+
+
+def test_models_show_prints_the_card_and_verify_checks_files_and_answers(ausculta: Command) -> None:
+    assert "Royal College of Physicians" in ausculta("models", "show", "news2").stdout
+    run = ausculta("models", "verify", "news2")
+    assert (run.returncode, "as registered" in run.stdout) == (0, True), run.stderr
+
+
+def test_a_model_folder_is_added_as_shadow_activated_stopped_and_retired(ausculta: Command, hospital: Hospital) -> None:
+    hospital.admit()
+    assert ausculta("models", "stop", "news2", "--reason", "drill").returncode == 0
+    assert "stopped (drill)" in ausculta("models", "list").stdout
+    assert ausculta("models", "activate", "news2").returncode == 0
+    hospital.hl7(hospital.vitals())
+    hospital.work()
+    assert hospital.results()[-1].kind == "prediction"
+    assert ausculta("models", "retire", "news2").returncode == 0
+    assert "retired" in ausculta("models", "list").stdout
+
+
+def test_a_tampered_folder_is_not_added(ausculta: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(bundled_folder("news2"), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "card.md").write_text("a better card")
+    run = ausculta("models", "add", str(folder))
+    assert run.returncode == 2
+    assert run.stderr.startswith("ausculta: ")
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("models", "show", "nonsense"), "nonsense"),
+        (("models", "stop"), "--all"),
+        (("models", "train", "news2", ".", "out"), "news2"),
+        (("jobs", "replay", "nonsense"), "nonsense"),
+    ],
+)
+def test_a_mistake_ends_with_one_sentence_and_exit_code_2(
+    ausculta: Command, words: tuple[str, ...], named: str
+) -> None:
+    run = ausculta(*words)
+    assert run.returncode == 2
+    assert named in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_parked_work_is_listed_with_its_reason_and_replayed(ausculta: Command, hospital: Hospital) -> None:
+    hospital.hl7(hospital.vitals())  # the EHR does not know this patient
+    hospital.work()
+    listed = ausculta("jobs", "parked").stdout
+    assert "the FHIR server answered 412" in listed
+    with hospital.house.database.read() as connection:
+        (delivery,) = hospital.house.outbox.parked(connection)
+    assert ausculta("jobs", "replay", delivery.id).returncode == 0
+    assert "no results" not in ausculta("jobs", "list").stdout
+    with hospital.house.database.read() as connection:
+        assert hospital.house.outbox.parked(connection) == []
+    events = hospital.all("AuditEvent?_count=200")
+    assert "delivery-replayed" in {event["subtype"][0]["code"] for event in events}
+
+
+def test_the_audit_verifies_is_exported_and_an_alteration_is_found(ausculta: Command, hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.house.checkpoints.sign()
+    whole = ausculta("audit", "verify")
+    assert (whole.returncode, "the record is whole" in whole.stdout) == (0, True), whole.stdout
+    exported = [json.loads(line) for line in ausculta("audit", "export").stdout.splitlines()]
+    assert {event["resourceType"] for event in exported} == {"AuditEvent"}
+
+    from sqlalchemy import text
+
+    hospital.house.database.write(
+        lambda tx: tx.execute(text("UPDATE audit_log SET event = replace(event, 'WARDSYS', 'NOBODY') WHERE seq = 0"))
+    )
+    altered = ausculta("audit", "verify")
+    assert altered.returncode == 1
+    assert "ALTERED: " in altered.stdout
+
+
+def test_files_are_sent_through_every_door(ausculta: Command, hospital: Hospital, tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "oru.hl7").write_bytes(hospital.vitals().replace(b"\r", b"\n"))
+    (files / "chest.dcm").write_bytes(chest_x_ray(CHEST))
+    (files / "patient.json").write_text('{"resourceType": "Patient"}')
+    run = ausculta("send", "hl7", str(files / "oru.hl7"), "--port", str(hospital.doors.mllp_port))
+    assert "AA" in run.stdout, run.stderr
+    run = ausculta("send", "dicom", str(files / "chest.dcm"), "--port", str(hospital.doors.dicom_port))
+    assert "0x0000" in run.stdout, run.stderr
+    run = ausculta("send", "fhir", str(files / "patient.json"), "--url", hospital.url)
+    assert "201" in run.stdout, run.stderr
+
+
+def test_the_ehr_is_checked(ausculta: Command, hospital: Hospital) -> None:
+    run = ausculta("ehr", "check", hospital.ehr.url)
+    assert (run.returncode, "4.0.1" in run.stdout) == (0, True), run.stderr
+    assert ausculta("ehr", "check", "http://127.0.0.1:9/fhir").returncode == 2
+
+
+def test_migrate_can_be_run_at_any_time(ausculta: Command) -> None:
+    for _ in range(2):
+        assert ausculta("migrate").returncode == 0
+
+
+def test_hospitals_train_together_and_the_result_is_a_shadow_with_a_ledger(ausculta: Command, shared: Path) -> None:
+    pytest.importorskip("flwr", reason="the extra federated is not installed")
+    run = ausculta("federated", "simulate", str(shared / "data" / "uci-heart"), "--rounds", "3")
+    assert run.returncode == 0, run.stderr
+    for told in ("cleveland", "own model", "registered as shadow", "not meaningful"):
+        assert told in run.stdout.lower()
+    assert "heart-disease-federated" in ausculta("models", "list").stdout
+    assert "the record is whole" in ausculta("audit", "verify").stdout
+    again = ausculta("federated", "simulate", str(shared / "data" / "uci-heart"), "--rounds", "1", "--seed", "2")
+    assert again.returncode == 0, again.stderr
