@@ -76,4 +76,3 @@ def test_every_destination_is_listed() -> None:
     from service.destinations import DESTINATIONS
 
     assert {kind.name for kind in DESTINATIONS} == files("service/destinations") - {"contract"}
-
