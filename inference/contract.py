@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,6 +170,23 @@ class ModelIdentity:
     card: str = field(repr=False)
     #: ``shadow``, ``active`` or ``retired``.
     status: str
+
+
+REVIEW: Final = "AI-generated, not reviewed by a person."
+"""Begins every text of every result, in every protocol."""
+
+DEMONSTRATION: Final = "Demonstration model, not for clinical use."
+"""Follows it where that is so."""
+
+
+def notice(*, demonstration: bool) -> str:
+    """Return what every result says of itself before it says anything else."""
+    return f"{REVIEW} {DEMONSTRATION}" if demonstration else REVIEW
+
+
+def opened(text: str, *, demonstration: bool) -> str:
+    """Return ``text`` with the notice before it, once."""
+    return text if text.startswith(REVIEW) else f"{notice(demonstration=demonstration)} {text}"
 
 
 @dataclass(frozen=True, kw_only=True)

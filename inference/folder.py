@@ -37,7 +37,7 @@ class ModelFolder:
     manifest: Manifest
     features: tuple[FeatureSpec, ...]
     card: str
-    #: JSON of ``model.yaml`` and ``features.yaml``, for the registry.
+    #: JSON of ``model.yaml``, ``features.yaml`` and the card, for the registry.
     declaration: str
     #: The package that its ``model.py`` is part of, for those of the house that have code.
     package: str | None
@@ -93,7 +93,7 @@ def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFold
         manifest=manifest,
         features=features,
         card=card,
-        declaration=json.dumps(declared),
+        declaration=json.dumps(declared | {"card": card}),
         package=package,
     )
 

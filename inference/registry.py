@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import BigInteger, Connection, Row, Update, func, insert, select, update
+from sqlalchemy import Connection, Row, Update, insert, select, update
 
 from inference.contract import ModelIdentity
 from inference.features.spec import FeatureSpec, parse_features
@@ -39,13 +39,14 @@ class ModelRow:
     owner: str
     intended_use: str
     declaration: str
-    #: JSON of ``model.yaml`` and ``features.yaml`` as registered: known even when the folder is broken.
+    #: JSON of ``model.yaml``, ``features.yaml`` and the card as registered: known even when the folder is broken.
     added_at: datetime
     changed_at: datetime
     changed_by: str
 
     def identity(self) -> ModelIdentity:
-        """Return who the model is, as far as that is known without opening its folder."""
+        """Return who the model is, as registered: its folder may be broken since."""
+        content = json.loads(self.declaration)
         return ModelIdentity(
             name=self.name,
             version=self.version,
@@ -53,8 +54,8 @@ class ModelRow:
             title=self.title,
             intended_use=self.intended_use,
             owner=self.owner,
-            demonstration=False,
-            card="",
+            demonstration=bool(content["model"]["demonstration"]),
+            card=content["card"],
             status=self.status,
         )
 
@@ -135,12 +136,14 @@ def everything(conn: Connection) -> Sequence[ModelRow]:
     return [_row(row) for row in found]
 
 
-_STATE = select(func.count(), func.max(models.c.changed_at), func.sum(models.c.changed_at, type_=BigInteger))
+_STATE = select(models.c.name, models.c.version, models.c.digest, models.c.status).order_by(
+    models.c.name, models.c.added_at, models.c.version
+)
 
 
 def state(conn: Connection) -> object:
-    """Return something that differs whenever a row was added or changed; far cheaper than reading the rows."""
-    return tuple(conn.execute(_STATE).one())
+    """Return something that differs whenever :func:`serving` would; cheaper than reading the rows."""
+    return conn.execute(_STATE).all()
 
 
 def active(conn: Connection) -> Sequence[ModelRow]:

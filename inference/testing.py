@@ -114,7 +114,7 @@ def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> Mod
         manifest=manifest,
         features=(),
         card="A toy.",
-        declaration=json.dumps({"model": declared | changes, "features": None}),
+        declaration=json.dumps({"model": declared | changes, "features": None, "card": "A toy."}),
         package=None,
     )
 

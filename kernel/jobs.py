@@ -30,6 +30,10 @@ FAULTS_BEFORE_PARKING: Final = 4
 """How often a step may break before a person has to look."""
 
 
+DEATHS_BEFORE_PARKING: Final = 10
+"""How often a job may be in hand when its worker dies: one that kills its process must not do so for ever."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One waiting, running or parked step of a flow."""
@@ -136,7 +140,7 @@ class Jobs:
         tx
             The transaction; the job exists if and only if it commits.
         step
-            Name of the flow step (see ``service.flows.STEPS``).
+            Name of the flow step (see ``service.wiring.build``).
         payload
             What the step needs to find its rows; references, never PHI.
         lock, queueing_lock, scheduled_at
@@ -236,7 +240,11 @@ class Jobs:
         """Put back what a dead or stopping worker held; return how many jobs that were."""
         held = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
         for row in held:
-            self._put_back(tx, _from_row(row), attempts=row.attempts)
+            job = _from_row(row)
+            if job.attempts >= DEATHS_BEFORE_PARKING:
+                self._park(tx, job, Problem(Category.FAULT, "the worker died each time it did this"))
+            else:
+                self._put_back(tx, job, attempts=job.attempts)
         return len(held)
 
     def next_due(self, connection: Connection) -> datetime | None:
@@ -255,6 +263,17 @@ class Jobs:
         """Return how many jobs there are in each status."""
         grouped = select(jobs.c.status, func.count()).group_by(jobs.c.status)
         return {row[0]: row[1] for row in connection.execute(grouped)}
+
+    def _park(self, tx: Transaction, job: Job, problem: Problem) -> None:
+        state = {
+            "status": "parked",
+            "worker": None,
+            "problem_category": str(problem.category),
+            "problem_detail": problem.detail,
+            "changed_at": self._clock.now(),
+        }
+        tx.execute(update(jobs).where(jobs.c.seq == job.seq), state)
+        tx.wake(CHANNEL)
 
     def _put_back(self, tx: Transaction, job: Job, *, attempts: int) -> None:
         now = self._clock.now()

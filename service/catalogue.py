@@ -6,12 +6,9 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from inference import registry
-from inference.contract import ModelIdentity
 from inference.features.spec import FeatureSpec
-from inference.folder import open_folder
 from inference.manifest import Manifest
 from inference.registry import ModelRow
-from kernel.errors import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +18,6 @@ class DeclaredModel:
     row: ModelRow
     manifest: Manifest
     features: tuple[FeatureSpec, ...]
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """Who it is, with its present status; without its card when its folder is broken."""
-        try:
-            return open_folder(self.row.folder).identity(self.row.status)
-        except Problem:
-            return self.row.identity()
 
     @property
     def codes(self) -> frozenset[str]:

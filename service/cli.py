@@ -53,7 +53,7 @@ def worker(config: ConfigOption = None) -> None:
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
-    house.worker.start()
+    house.start()
     typer.echo("working; stop with SIGTERM or Ctrl-C", err=True)
     stopping.wait()
     house.close()

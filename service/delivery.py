@@ -7,17 +7,16 @@ commit as its receipt.
 
 from collections.abc import Mapping
 
-from kernel.clock import Clock
-from kernel.db import Database, Transaction
+from kernel.db import Transaction
 from kernel.errors import JOB_DECISION, Category, Decision, Problem, as_problem
 from kernel.jobs import FAULTS_BEFORE_PARKING, Job
 from kernel.log import get_logger
-from kernel.outbox import Outbox, QueuedDelivery
+from kernel.outbox import QueuedDelivery
 from kernel.worker import Commit
 from privacy import balp
-from privacy.audit import AuditLog
 from privacy.balp import Access
 from service.destinations import Destination
+from service.ground import Ground
 
 _log = get_logger(__name__)
 
@@ -27,24 +26,14 @@ class DeliveryFlow:
 
     Parameters
     ----------
-    database, outbox, audit, clock
-        The house's.
+    ground
+        What every flow stands on.
     destinations
         Where results go, by name.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        outbox: Outbox,
-        audit: AuditLog,
-        clock: Clock,
-        destinations: Mapping[str, Destination],
-    ) -> None:
-        self._database = database
-        self._outbox = outbox
-        self._audit = audit
-        self._clock = clock
+    def __init__(self, ground: Ground, destinations: Mapping[str, Destination]) -> None:
+        self._ground = ground
         self._destinations = destinations
 
     def deliver(self, job: Job) -> Commit:
@@ -65,12 +54,12 @@ class DeliveryFlow:
         return lambda _tx: None
 
     def _waiting(self, name: str) -> list[QueuedDelivery]:
-        with self._database.read() as connection:
-            return self._outbox.pending(connection, name)
+        with self._ground.database.read() as connection:
+            return self._ground.outbox.pending(connection, name)
 
     def _send(self, destination: Destination, delivery: QueuedDelivery) -> None:
-        with self._database.read() as connection:
-            payload = self._outbox.payload(connection, delivery.id)
+        with self._ground.database.read() as connection:
+            payload = self._ground.outbox.payload(connection, delivery.id)
         try:
             receipt = destination.send(payload)
         except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
@@ -78,10 +67,10 @@ class DeliveryFlow:
             return
 
         def note(tx: Transaction) -> None:
-            self._outbox.delivered(tx, delivery, receipt)
-            self._audit.record(tx, self._disclosed(destination, delivery))
+            self._ground.outbox.delivered(tx, delivery, receipt)
+            self._ground.audit.record(tx, self._disclosed(destination, delivery))
 
-        self._database.write(note)
+        self._ground.database.write(note)
         _log.info("delivered", destination=delivery.destination, result=delivery.about)
 
     def _failed(self, delivery: QueuedDelivery, problem: Problem) -> None:
@@ -91,7 +80,7 @@ class DeliveryFlow:
         _log.warning(
             "delivery_failed", destination=delivery.destination, result=delivery.about, failure=problem, parked=park
         )
-        self._database.write(lambda tx: self._outbox.failed(tx, delivery, problem, park=park))
+        self._ground.database.write(lambda tx: self._ground.outbox.failed(tx, delivery, problem, park=park))
         if not park:
             raise problem
 
@@ -103,5 +92,5 @@ class DeliveryFlow:
             destination_address=destination.address,
             entity=f"urn:ausculta:result:{delivery.about}",
             patient=delivery.patient,
-            at=self._clock.now(),
+            at=self._ground.clock.now(),
         )

@@ -3,6 +3,7 @@
 :func:`build` hands each component what it needs by argument; :meth:`House.close` stops them in reverse.
 """
 
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,11 +43,13 @@ from service.delivery import DeliveryFlow
 from service.destinations import Destination, EhrDestination, EngineDestination, PacsDestination
 from service.flows import hl7_message, imaging_study
 from service.flows.assess import AssessFlow
-from service.flows.hl7_message import Hl7MessageFlow, SiteConventions
+from service.flows.conventions import SiteConventions
+from service.flows.hl7_message import Hl7MessageFlow
 from service.flows.imaging_study import ImagingStudyFlow
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 from service.flows.result_context import ServerContext
+from service.ground import Ground, Models
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
 
@@ -54,23 +57,13 @@ _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class House:
+class House(Ground):
     """Every component of a running Ausculta, but for its doors (``service.doors``)."""
 
     settings: Settings
-    clock: Clock
-    ids: Ids
-    database: Database
     keys: KeyRing
     pseudonyms: Pseudonyms
-    blobs: Blobs
-    jobs: Jobs
-    inbox: Inbox
-    outbox: Outbox
-    audit: AuditLog
     checkpoints: Checkpoints
-    store: Store
-    interactions: Interactions
     archive: Archive
     catalogue: Catalogue
     runtime: Runtime
@@ -129,98 +122,60 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
     database.migrate()
     register_models(database, settings.models, clock)
 
-    blobs = Blobs(settings.data_dir / "blobs", cipher)
-    jobs = Jobs(clock, ids, cipher)
-    inbox = Inbox(clock, ids, cipher)
-    outbox = Outbox(clock, ids, cipher, jobs)
-    audit = AuditLog(keys, clock, ids)
-    checkpoints = Checkpoints(database, audit, settings.data_dir / CHECKPOINT_FILE)
-
-    catalogue = Catalogue()
-    store = Store(clock)
-    interactions = Interactions(database, store, audit, Triggers(catalogue, jobs).on_change, clock, ids)
-    archive = Archive(database, blobs, clock)
+    jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
+    catalogue, store = Catalogue(), Store(clock)
+    ground = Ground(
+        clock=clock,
+        ids=ids,
+        database=database,
+        blobs=Blobs(settings.data_dir / "blobs", cipher),
+        jobs=jobs,
+        inbox=Inbox(clock, ids, cipher),
+        outbox=Outbox(clock, ids, cipher, jobs),
+        audit=audit,
+        store=store,
+        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs).on_change, clock, ids),
+    )
+    archive = Archive(database, ground.blobs, clock, door=f"{socket.gethostname()}:{settings.dicom_port}")
     runtime = Runtime(database, device=settings.device)
+    models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
 
     destinations = build_destinations(settings)
     context = ServerContext(clock=clock, software_version=version("ausculta"))
-    publisher = Publisher(interactions, blobs, outbox, list(destinations.values()), context)
+    publisher = Publisher(ground, list(destinations.values()), context)
     conventions = SiteConventions(
         authority=settings.patient_authority, systems=settings.identifier_systems, time_zone=settings.time_zone
     )
-    patients = PatientMatching(
-        database, store, interactions, pseudonyms, authority=conventions.authority, systems=conventions.systems
-    )
-    assess = AssessFlow(
-        database,
-        clock,
-        store=store,
-        catalogue=catalogue,
-        runtime=runtime,
-        publisher=publisher,
-        deadline_s=settings.model_deadline_s,
-    )
-    hl7_messages = Hl7MessageFlow(
-        database,
-        inbox,
-        jobs,
-        audit,
-        clock,
-        ids,
-        store=store,
-        interactions=interactions,
-        pseudonyms=pseudonyms,
-        conventions=conventions,
-    )
+    patients = PatientMatching(ground, pseudonyms, conventions)
+    hl7_messages = Hl7MessageFlow(ground, pseudonyms, conventions)
     imaging_studies = ImagingStudyFlow(
-        database,
-        jobs,
-        audit,
-        clock,
-        archive=archive,
-        catalogue=catalogue,
-        runtime=runtime,
-        patients=patients,
-        publisher=publisher,
-        quiet_s=settings.dicom_study_quiet_s,
-        deadline_s=settings.model_deadline_s,
+        ground, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s
     )
-    delivery = DeliveryFlow(database, outbox, audit, clock, destinations)
     steps: dict[str, Step] = {
         hl7_message.CONVERT: hl7_messages.convert,
         imaging_study.COMPLETE: imaging_studies.complete,
         imaging_study.READ: imaging_studies.read,
-        ASSESS: assess.assess,
-        DELIVER: delivery.deliver,
+        ASSESS: AssessFlow(ground, models, publisher).assess,
+        DELIVER: DeliveryFlow(ground, destinations).deliver,
     }
 
     def parked(tx: Transaction, job: Job, _problem: Problem) -> None:
         if job.step == hl7_message.CONVERT:
-            inbox.mark(tx, str(job.payload["message"]), "parked")
+            ground.inbox.mark(tx, str(job.payload["message"]), "parked")
 
-    worker = Worker(database, jobs, steps, clock, ids, threads=settings.worker_threads, on_parked=parked)
     return House(
+        **vars(ground),
         settings=settings,
-        clock=clock,
-        ids=ids,
-        database=database,
         keys=keys,
         pseudonyms=pseudonyms,
-        blobs=blobs,
-        jobs=jobs,
-        inbox=inbox,
-        outbox=outbox,
-        audit=audit,
-        checkpoints=checkpoints,
-        store=store,
-        interactions=interactions,
+        checkpoints=Checkpoints(database, audit, settings.data_dir / CHECKPOINT_FILE),
         archive=archive,
         catalogue=catalogue,
         runtime=runtime,
         destinations=destinations,
         hl7_messages=hl7_messages,
         imaging_studies=imaging_studies,
-        worker=worker,
+        worker=Worker(database, jobs, steps, clock, ids, threads=settings.worker_threads, on_parked=parked),
     )
 
 
@@ -228,7 +183,9 @@ def build_destinations(settings: Settings) -> Mapping[str, Destination]:
     """Build the destinations that the settings name; a hospital may have any of them."""
     found: list[Destination] = []
     if settings.ehr_url:
-        found.append(EhrDestination(httpx.Client(), address=settings.ehr_url, public_url=fhir_url(settings)))
+        found.append(
+            EhrDestination(httpx.Client(trust_env=False), address=settings.ehr_url, public_url=fhir_url(settings))
+        )
     if settings.engine is not None:
         client = MllpClient(settings.engine.host, settings.engine.port)
         authorities = {system: namespace for namespace, system in settings.identifier_systems.items()}

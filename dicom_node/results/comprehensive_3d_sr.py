@@ -34,10 +34,9 @@ from dicom_node.results.provenance import (
     evidence,
     finish,
     inherit,
-    notice,
     unavailable,
 )
-from inference.contract import NotAvailable, Outcome, Output
+from inference.contract import NotAvailable, Outcome, Output, notice, opened
 
 _PRIVATE: Final = "99AUSCULTA"
 _SCHEMES: Final = {
@@ -137,7 +136,7 @@ def _finding(outcome: Outcome, output: Output, images: Sequence[Dataset]) -> Mea
         qualitative_evaluations=[QualitativeEvaluation(name=finding, value=band)],
         source_images=[SourceImageForMeasurementGroup.from_source_image(image) for image in images],
     )
-    return _with_comment(group, f"{notice(outcome)} {output.text}")
+    return _with_comment(group, opened(output.text, demonstration=outcome.model.demonstration))
 
 
 def _absence(outcome: NotAvailable) -> MeasurementsAndQualitativeEvaluations:
@@ -146,7 +145,7 @@ def _absence(outcome: NotAvailable) -> MeasurementsAndQualitativeEvaluations:
         algorithm_id=_algorithm(outcome),
         qualitative_evaluations=[QualitativeEvaluation(name=_AI_RESULT, value=_NOT_AVAILABLE)],
     )
-    return _with_comment(group, f"{unavailable(outcome)}. {notice(outcome)}")
+    return _with_comment(group, f"{unavailable(outcome)}. {notice(demonstration=outcome.model.demonstration)}")
 
 
 def _measurement(output: Output) -> Measurement:

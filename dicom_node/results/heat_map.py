@@ -12,8 +12,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.encoding import open_file
 from dicom_node.pixels import Picture, picture
-from dicom_node.results.provenance import MANUFACTURER, SERIES_NUMBER, derived_uid, evidence, finish, inherit, notice
-from inference.contract import NotAvailable, Outcome
+from dicom_node.results.provenance import MANUFACTURER, SERIES_NUMBER, derived_uid, evidence, finish, inherit
+from inference.contract import NotAvailable, Outcome, notice
 from kernel.errors import Category, Problem
 
 RGB: TypeAlias = NDArray[np.uint8]
@@ -54,7 +54,9 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
         raise Problem(Category.INCORRECT, "the heat map is not of the image's size")
     capture = SCImage.from_ref_dataset(
         ref_dataset=source,
-        pixel_array=_with_banner(overlay(image, outcome.heat_map), f"AI heat map. {notice(outcome)}"),
+        pixel_array=_with_banner(
+            overlay(image, outcome.heat_map), f"AI heat map. {notice(demonstration=outcome.model.demonstration)}"
+        ),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -70,7 +72,7 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
     inherit(capture, source)
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.SourceImageSequence = [_reference(source)]
-    capture.DerivationDescription = notice(outcome)
+    capture.DerivationDescription = notice(demonstration=outcome.model.demonstration)
     capture.BurnedInAnnotation = "NO"  # the banner tells nothing of the patient
     return finish(capture, outcome.at)
 

@@ -46,14 +46,6 @@ def device_uid(model: ModelIdentity) -> str:
     return f"2.25.{int.from_bytes(digest[:16])}"
 
 
-def notice(outcome: Outcome) -> str:
-    """Return what every result says of itself."""
-    words = "AI-generated, not reviewed by a person."
-    if outcome.model.demonstration:
-        words += " Demonstration model, not for care."
-    return words
-
-
 def unavailable(outcome: NotAvailable) -> str:
     """Return the sentence that stands where a result would."""
     return f"AI result not available: {outcome.reason}"

@@ -10,9 +10,7 @@ from fhir_adapter.results.common import (
     model_key,
 )
 from fhir_adapter.results.context import ResultContext
-from inference.contract import Outcome
-
-_DEMONSTRATION = "A demonstration model, not for clinical use."
+from inference.contract import DEMONSTRATION, Outcome
 
 
 def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:  # noqa: ARG001 - every builder has this form
@@ -21,7 +19,7 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:  # noqa
     It depends on the model alone, so that every result brings the same one.
     """
     model = outcome.model
-    uses = f"{model.intended_use} {_DEMONSTRATION}" if model.demonstration else model.intended_use
+    uses = f"{model.intended_use} {DEMONSTRATION}" if model.demonstration else model.intended_use
     card = {"reference": f"DocumentReference/{card_id(model)}"}
     device = {
         "resourceType": "Device",

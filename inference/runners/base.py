@@ -10,9 +10,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from inference.contract import InputUsed, ModelInput, Output, Pixels
+from inference.contract import InputUsed, ModelInput, Output, Pixels, notice
 
 if TYPE_CHECKING:
     from inference.folder import ModelFolder  # a folder knows no runner; a runner only names its type
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
 Raw = TypeVar("Raw")
-
-NOTICE: Final = "AI-generated, not reviewed by a person."
-DEMONSTRATION: Final = "Demonstration model, not for clinical use."
 
 
 class Declined(Exception):
@@ -103,4 +100,4 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
 
     def opening(self) -> str:
         """Return the words that every text begins with."""
-        return f"{NOTICE} {DEMONSTRATION}" if self.model.manifest.demonstration else NOTICE
+        return notice(demonstration=self.model.manifest.demonstration)

@@ -19,5 +19,5 @@ def check(url: Annotated[str, typer.Argument(help="Its FHIR base URL.")]) -> Non
 
     from fhir_adapter.ehr.upstream import Upstream
 
-    with httpx.Client() as client:
+    with httpx.Client(trust_env=False) as client:
         typer.echo(Upstream(url, client).check())

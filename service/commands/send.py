@@ -58,6 +58,7 @@ def fhir(
     import httpx
     import orjson
 
+    headers = {"Content-Type": "application/fhir+json"}
     for path in _files(paths):
         content = path.read_bytes()
         try:
@@ -66,7 +67,7 @@ def fhir(
             raise Problem(Category.INCORRECT, f"{path.name} is not a FHIR resource") from failure
         address = url if kind == "Bundle" else f"{url}/{kind}"
         try:
-            answer = httpx.post(address, content=content, headers={"Content-Type": "application/fhir+json"})
+            answer = httpx.post(address, content=content, headers=headers, trust_env=False)
         except httpx.HTTPError as failure:
             raise Problem(Category.UNAVAILABLE, f"{url} cannot be reached") from failure
         typer.echo(f"{path.name}: {answer.status_code} {answer.headers.get('Location', '')}".rstrip())

@@ -292,7 +292,7 @@ def _model(house: House, connection: Connection, row: ModelRow, spoken: Mapping[
         changed_by=row.changed_by,
         predictions=predictions,
         refusals=sum(spoken.values()) - predictions,
-        card=None if declared is None else declared.identity.card,
+        card=None if declared is None else row.identity().card,
     )
 
 

@@ -7,11 +7,11 @@ peer may have sent must never break the page on which somebody looks for it.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from inference.contract import REVIEW
 from service.console.records import AuditRow, Finding, InputShown, ProvenanceShown
 
 Json: TypeAlias = Mapping[str, Any]
 
-_REVIEW: Final = "AI-generated, not reviewed by a person"
 _POINTS: Final = "{score}"
 """UCUM annotation of a bare number of points, which reads best without a unit."""
 
@@ -160,7 +160,7 @@ def _risk_texts(risks: Iterable[Json]) -> list[str]:
 
 def _sentences(texts: Iterable[str]) -> tuple[str, ...]:
     """Drop repetitions, and the label that the page itself carries in larger letters."""
-    bare = (text.removeprefix(f"{_REVIEW}.").strip() for text in texts)
+    bare = (text.removeprefix(REVIEW).strip() for text in texts)
     return tuple(dict.fromkeys(text for text in bare if text))
 
 

@@ -5,9 +5,7 @@ convert  job -> message -> transaction Bundle => resources, assess jobs
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from fhir_adapter.hl7v2.ack import acknowledge
 from fhir_adapter.hl7v2.context import Context
@@ -16,19 +14,17 @@ from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import check, convert
 from fhir_adapter.hl7v2.mllp import Peer
-from fhir_adapter.resources.store import Store
-from fhir_adapter.rest.interactions import Interactions
-from kernel.clock import Clock, Ids
-from kernel.db import Database, Transaction
-from kernel.inbox import InboundMessage, Inbox
-from kernel.jobs import Job, Jobs
+from kernel.db import Transaction
+from kernel.inbox import InboundMessage
+from kernel.jobs import Job
 from kernel.log import get_logger
 from kernel.worker import Commit
 from privacy import balp
-from privacy.audit import AuditLog
 from privacy.balp import Access
 from privacy.pseudonyms import Pseudonyms
+from service.flows.conventions import SiteConventions
 from service.flows.known import known
+from service.ground import Ground
 
 CONVERT: Final = "convert"
 """The job step that turns a kept message into resources."""
@@ -36,52 +32,21 @@ CONVERT: Final = "convert"
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SiteConventions:
-    """How this hospital writes what HL7 v2 leaves open."""
-
-    authority: str
-    systems: Mapping[str, str]
-    time_zone: ZoneInfo | None
-
-
 class Hl7MessageFlow:
     """The path of an HL7 v2 message.
 
     Parameters
     ----------
-    database, inbox, jobs, audit, clock, ids
-        The house's.
-    store, interactions
-        Where resources are, and how they are written.
+    ground
+        What every flow stands on.
     pseudonyms
         Name the resources.
     conventions
         The site's.
     """
 
-    def __init__(  # noqa: PLR0913 - wiring hands each component what it needs
-        self,
-        database: Database,
-        inbox: Inbox,
-        jobs: Jobs,
-        audit: AuditLog,
-        clock: Clock,
-        ids: Ids,
-        *,
-        store: Store,
-        interactions: Interactions,
-        pseudonyms: Pseudonyms,
-        conventions: SiteConventions,
-    ) -> None:
-        self._database = database
-        self._inbox = inbox
-        self._jobs = jobs
-        self._audit = audit
-        self._clock = clock
-        self._ids = ids
-        self._store = store
-        self._interactions = interactions
+    def __init__(self, ground: Ground, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
+        self._ground = ground
         self._pseudonyms = pseudonyms
         self._conventions = conventions
 
@@ -109,33 +74,33 @@ class Hl7MessageFlow:
         header = read_header(raw)
         check(Message.parse(raw))
         source = f"hl7v2:{header.sender}"
-        reply = acknowledge(raw, "AA", control_id=self._ids.new(), at=self._clock.now())
+        reply = acknowledge(raw, "AA", control_id=self._ground.ids.new(), at=self._ground.clock.now())
         message = InboundMessage(source=source, key=header.control_id, raw=raw, reply=reply)
 
         def keep(tx: Transaction) -> bytes:
-            identifier, receipt = self._inbox.add(tx, message)
+            identifier, receipt = self._ground.inbox.add(tx, message)
             if identifier:
-                self._jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source)
-            self._audit.record(tx, self._received(header, peer, identifier))
+                self._ground.jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source)
+            self._ground.audit.record(tx, self._received(header, peer, identifier))
             return receipt
 
-        return self._database.write(keep)
+        return self._ground.database.write(keep)
 
     def convert(self, job: Job) -> Commit:
         """Turn a kept message into resources; the commit also asks the models that they concern."""
         identifier = str(job.payload["message"])
-        with self._database.read() as connection:
-            raw = self._inbox.raw(connection, identifier)
+        with self._ground.database.read() as connection:
+            raw = self._ground.inbox.raw(connection, identifier)
         message = Message.parse(raw)
         conversion = convert(message, self._context())
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
-        prepared = self._interactions.prepare(conversion.bundle)
+        prepared = self._ground.interactions.prepare(conversion.bundle)
         access = Access(client=read_header(raw).sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
-            self._interactions.apply(tx, prepared, access)
-            self._inbox.mark(tx, identifier, "done")
+            self._ground.interactions.apply(tx, prepared, access)
+            self._ground.inbox.mark(tx, identifier, "done")
 
         return commit
 
@@ -149,11 +114,11 @@ class Hl7MessageFlow:
         )
 
     def _current(self, kind: str, name: str) -> Mapping[str, Any] | None:
-        with self._database.read() as connection:
-            return known(connection, self._store, kind, name)
+        with self._ground.database.read() as connection:
+            return known(connection, self._ground.store, kind, name)
 
     def _received(self, header: Header, peer: Peer, identifier: str) -> balp.Event:
         access = Access(client=header.sender, client_address=peer.address, request_id=header.control_id)
         entity = f"urn:uuid:{identifier}" if identifier else None
         what = f"HL7 v2 {header.event}"
-        return balp.received(access, entity=entity, patient=None, at=self._clock.now(), what=what)
+        return balp.received(access, entity=entity, patient=None, at=self._ground.clock.now(), what=what)

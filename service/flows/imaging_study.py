@@ -16,20 +16,18 @@ from dicom_node.reception import ReceivedInstance
 from dicom_node.study import Completeness, Study, describe, is_complete, open_revision
 from dicom_node.volume import NoImage, load_image, select_image
 from inference.contract import ImageInput, NotAvailable, Outcome, Subject
-from inference.runtime import Runtime
-from kernel.clock import Clock
-from kernel.db import Database, Transaction
+from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import Job, Jobs
+from kernel.jobs import Job
 from kernel.tables import results
 from kernel.worker import Commit
 from privacy import balp
-from privacy.audit import AuditLog
 from privacy.balp import Access
-from service.catalogue import Catalogue, DeclaredModel
+from service.catalogue import DeclaredModel
 from service.destinations.contract import Finding, ImagingFinding
 from service.flows.patients import PatientMatching
 from service.flows.publish import INTERNAL, Publisher
+from service.ground import Ground, Models
 
 COMPLETE: Final = "complete-study"
 READ: Final = "read-study"
@@ -44,46 +42,36 @@ class ImagingStudyFlow:
 
     Parameters
     ----------
-    database, jobs, audit, clock
-        The house's.
+    ground
+        What every flow stands on.
     archive
         Where instances lie.
-    catalogue, runtime
-        The models.
+    models
+        Whom to ask.
     patients
         Finds or founds the patient a study belongs to.
     publisher
         What becomes of the answer.
-    quiet_s, deadline_s
-        How long a study rests before it is read; how long a model may take.
+    quiet_s
+        How long a study rests before it is read.
     """
 
-    def __init__(  # noqa: PLR0913 - wiring hands each component what it needs
+    def __init__(
         self,
-        database: Database,
-        jobs: Jobs,
-        audit: AuditLog,
-        clock: Clock,
-        *,
+        ground: Ground,
         archive: Archive,
-        catalogue: Catalogue,
-        runtime: Runtime,
+        models: Models,
         patients: PatientMatching,
         publisher: Publisher,
+        *,
         quiet_s: float,
-        deadline_s: float,
     ) -> None:
-        self._database = database
-        self._jobs = jobs
-        self._audit = audit
-        self._clock = clock
+        self._ground = ground
         self._archive = archive
-        self._catalogue = catalogue
-        self._runtime = runtime
+        self._models = models
         self._patients = patients
         self._publisher = publisher
         self._quiet_s = quiet_s
-        self._deadline_s = deadline_s
 
     def accept(self, received: ReceivedInstance) -> None:
         """Keep an instance durably; the DICOM door answers 0x0000 when this returns.
@@ -99,27 +87,27 @@ class ImagingStudyFlow:
             access = Access(client=stored.calling_ae, client_address="", request_id=received.association)
             entity = f"urn:oid:{stored.SOPInstanceUID}"
             event = balp.received(access, entity=entity, patient=None, at=stored.received_at, what="DICOM instance")
-            self._audit.record(tx, event)
+            self._ground.audit.record(tx, event)
 
         self._archive.add(received, then=then)
 
     def association_closed(self, association: str) -> None:
         """Note that a sender has hung up: its studies may now come to rest."""
-        self._database.write(lambda tx: self._archive.closed(tx, association))
+        self._ground.database.write(lambda tx: self._archive.closed(tx, association))
 
     def door_opens(self, tx: Transaction) -> None:
         """At the start no association has outlived the server; the studies they brought are looked at again."""
         for StudyInstanceUID in self._archive.forget_associations(tx):
-            self._look_again(tx, StudyInstanceUID, self._clock.now())
+            self._look_again(tx, StudyInstanceUID, self._ground.clock.now())
 
     def complete(self, job: Job) -> Commit:
         """Open a study's next revision once it has come to rest, and ask the models about it; else look later."""
         StudyInstanceUID = str(job.payload["study"])
-        now = self._clock.now()
-        with self._database.read() as connection:
+        now = self._ground.clock.now()
+        with self._ground.database.read() as connection:
             state = is_complete(connection, StudyInstanceUID, now, quiet_s=self._quiet_s, stale_s=STALE_S)
             instances = self._archive.instances(connection, StudyInstanceUID)
-            models = self._models(connection, instances)
+            models = self._readers(connection, instances)
         if state is Completeness.RECEIVING:
             return lambda tx: self._look_again(tx, StudyInstanceUID, now)
         if state is not Completeness.COMPLETE:
@@ -138,8 +126,8 @@ class ImagingStudyFlow:
     def read(self, job: Job) -> Commit:
         """Show the model the image it wants of the study, and return the commit that publishes its answer."""
         name, version, StudyInstanceUID = (str(job.payload[key]) for key in ("model", "version", "study"))
-        with self._database.read() as connection:
-            model = self._catalogue.one(connection, name, version)
+        with self._ground.database.read() as connection:
+            model = self._models.catalogue.one(connection, name, version)
             instances = self._archive.instances(connection, StudyInstanceUID)
             earlier = _earlier_results(connection, name, StudyInstanceUID)
         if model is None:
@@ -185,34 +173,34 @@ class ImagingStudyFlow:
             view=description.view,
             sources=sources,
             acquired_at=description.acquired_at,
-            at=self._clock.now(),
+            at=self._ground.clock.now(),
         )
-        outcome = self._runtime.predict(model.row.name, given, version=model.row.version, deadline_s=self._deadline_s)
+        outcome = self._models.ask(model, given)
         return outcome, ImagingFinding(study=study, source=source, chosen=chosen.SOPInstanceUID, image=given)
 
     def _declined(self, model: DeclaredModel, subject: Subject, reason: str, sources: tuple[str, ...]) -> NotAvailable:
         return NotAvailable(
-            model=model.identity,
+            model=model.row.identity(),
             subject=subject,
             kind="declined",
             reason=reason,
             missing=(),
             inputs=(),
             input_versions=sources,
-            at=self._clock.now(),
+            at=self._ground.clock.now(),
         )
 
-    def _models(self, connection: Connection, instances: Sequence[StoredInstance]) -> list[DeclaredModel]:
+    def _readers(self, connection: Connection, instances: Sequence[StoredInstance]) -> list[DeclaredModel]:
         modalities = {instance.Modality for instance in instances}
         return [
             model
-            for model in self._catalogue.serving(connection)
+            for model in self._models.catalogue.serving(connection)
             if model.manifest.trigger.kind == "image" and modalities & set(model.manifest.trigger.modalities)
         ]
 
     def _look_again(self, tx: Transaction, StudyInstanceUID: str, now: datetime) -> None:
         key = f"{COMPLETE}:{StudyInstanceUID}"
-        self._jobs.enqueue(
+        self._ground.jobs.enqueue(
             tx,
             COMPLETE,
             {"study": StudyInstanceUID},
@@ -230,7 +218,7 @@ class ImagingStudyFlow:
             "revision": revision,
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
-        self._jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
+        self._ground.jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
 
 
 def _earlier_results(connection: Connection, model: str, StudyInstanceUID: str) -> tuple[str, ...]:

@@ -16,13 +16,13 @@ from sqlalchemy import Connection
 from dicom_node.study import Study
 from fhir_adapter.facts import subject as subject_of
 from fhir_adapter.hl7v2.datatypes import hd
-from fhir_adapter.resources.store import Store
-from fhir_adapter.rest.interactions import Interactions
 from inference.contract import Subject
-from kernel.db import Database, Transaction
+from kernel.db import Transaction
 from privacy.balp import Access
 from privacy.pseudonyms import Pseudonyms
+from service.flows.conventions import SiteConventions
 from service.flows.known import known
+from service.ground import Ground
 
 _GENDERS: Final[Mapping[str, str]] = {"M": "male", "F": "female", "O": "other"}
 """PS3.3 C.7.1.1 PatientSex to FHIR administrative-gender."""
@@ -42,32 +42,18 @@ class PatientMatching:
 
     Parameters
     ----------
-    database, store
-        Where patients are.
-    interactions
-        How one is written.
+    ground
+        What every flow stands on.
     pseudonyms
-        Name them.
-    authority, systems
+        Name patients.
+    conventions
         The site's assigning authority where a header names none, and the identifier systems of authorities.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        store: Store,
-        interactions: Interactions,
-        pseudonyms: Pseudonyms,
-        *,
-        authority: str,
-        systems: Mapping[str, str],
-    ) -> None:
-        self._database = database
-        self._store = store
-        self._interactions = interactions
+    def __init__(self, ground: Ground, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
+        self._ground = ground
         self._pseudonyms = pseudonyms
-        self._authority = authority
-        self._systems = systems
+        self._conventions = conventions
 
     def of_study(self, study: Study) -> StudyPatient:
         """Return who a study is of.
@@ -76,14 +62,16 @@ class PatientMatching:
         never made one because both lack a number.
         """
         if study.PatientID:
-            system = hd.system(study.IssuerOfPatientID, "", self._systems, self._authority)
+            system = hd.system(study.IssuerOfPatientID, "", self._conventions.systems, self._conventions.authority)
             identifier = (system, study.PatientID)
         else:
             identifier = ("urn:dicom:uid", f"urn:oid:{study.StudyInstanceUID}")
         name = self._pseudonyms.resource_id("Patient", *identifier)
-        with self._database.read() as connection:
+        with self._ground.database.read() as connection:
             if self._is_known(connection, name):
-                return StudyPatient(subject=subject_of(connection, self._store, f"Patient/{name}"), founding=None)
+                return StudyPatient(
+                    subject=subject_of(connection, self._ground.store, f"Patient/{name}"), founding=None
+                )
         return StudyPatient(subject=_subject(name, identifier, study), founding=_resource(name, identifier, study))
 
     def found(self, tx: Transaction, patient: StudyPatient, access: Access) -> None:
@@ -95,10 +83,10 @@ class PatientMatching:
             "request": {"method": "PUT", "url": f"Patient/{patient.founding['id']}"},
         }
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
-        self._interactions.apply(tx, orjson.dumps(bundle), access)
+        self._ground.interactions.apply(tx, orjson.dumps(bundle), access)
 
     def _is_known(self, connection: Connection, name: str) -> bool:
-        return known(connection, self._store, "Patient", name) is not None
+        return known(connection, self._ground.store, "Patient", name) is not None
 
 
 def _subject(name: str, identifier: tuple[str, str], study: Study) -> Subject:

@@ -12,17 +12,16 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.results import as_transaction, resources_for
 from inference.contract import NotAvailable, Outcome, Output, Prediction, result_id
-from kernel.blobs import Blobs
 from kernel.db import Transaction
-from kernel.outbox import Delivery, Outbox
+from kernel.outbox import Delivery
 from kernel.tables import results
 from kernel.worker import Commit
 from privacy.balp import Access
 from service.destinations.contract import Destination, Finding
 from service.flows.result_context import ServerContext
+from service.ground import Ground
 from service.pictures import as_png, overlay_png
 
 INTERNAL = Access(client="Ausculta", client_address="")
@@ -34,27 +33,16 @@ class Publisher:
 
     Parameters
     ----------
-    interactions
-        Writes the resources.
-    blobs
-        Where the pictures lie.
-    outbox, destinations
-        How and where results leave.
+    ground
+        What every flow stands on.
+    destinations
+        Where results leave to.
     context
         What resources say of this server.
     """
 
-    def __init__(
-        self,
-        interactions: Interactions,
-        blobs: Blobs,
-        outbox: Outbox,
-        destinations: Sequence[Destination],
-        context: ServerContext,
-    ) -> None:
-        self._interactions = interactions
-        self._blobs = blobs
-        self._outbox = outbox
+    def __init__(self, ground: Ground, destinations: Sequence[Destination], context: ServerContext) -> None:
+        self._ground = ground
         self._destinations = destinations
         self._context = context
 
@@ -66,7 +54,7 @@ class Publisher:
         outcome = finding.outcome
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(finding))
-        prepared = self._interactions.prepare(as_transaction(resources))
+        prepared = self._ground.interactions.prepare(as_transaction(resources))
         deliveries = self._deliveries(result, finding, resources) if outcome.model.status == "active" else []
         row = self._row(result, finding)
 
@@ -74,11 +62,11 @@ class Publisher:
             tx.lock(f"result:{result}")
             if tx.execute(select(results.c.id).where(results.c.id == result)).first() is not None:
                 return
-            written = self._interactions.apply(tx, prepared, INTERNAL)
+            written = self._ground.interactions.apply(tx, prepared, INTERNAL)
             references = [version.reference for version in written]
             tx.execute(insert(results), row | {"resources": json.dumps(references)})
             for delivery in deliveries:
-                self._outbox.add(tx, delivery)
+                self._ground.outbox.add(tx, delivery)
 
         return commit
 
@@ -119,11 +107,11 @@ class Publisher:
         if finding.imaging is None or finding.imaging.image is None:
             return None, None
         pixels = finding.imaging.image.pixels
-        picture = self._blobs.put(as_png(pixels))
+        picture = self._ground.blobs.put(as_png(pixels))
         outcome = finding.outcome
         if not isinstance(outcome, Prediction) or outcome.heat_map is None:
             return picture, None
-        return picture, self._blobs.put(overlay_png(pixels, outcome.heat_map))
+        return picture, self._ground.blobs.put(overlay_png(pixels, outcome.heat_map))
 
 
 def summary(outcome: Outcome) -> str:

@@ -111,7 +111,7 @@ def test_the_report_names_its_algorithm(report: Dataset) -> None:
 
 def test_the_report_says_that_a_machine_made_it(report: Dataset) -> None:
     comment = by_meaning(report, "Comment").TextValue
-    assert comment.startswith("AI-generated, not reviewed by a person. Demonstration model, not for care.")
+    assert comment.startswith("AI-generated, not reviewed by a person. Demonstration model, not for clinical use.")
     assert PNEUMONIA.text in comment
 
 

@@ -118,7 +118,7 @@ def test_the_first_note_says_that_no_person_has_reviewed_it() -> None:
 
 def test_a_demonstration_model_says_so() -> None:
     shown = replace(PREDICTION, model=replace(MODEL, demonstration=True))
-    assert "Demonstration model, not for care." in build(replace(RESULT, outcome=shown)).decode()
+    assert "Demonstration model, not for clinical use." in build(replace(RESULT, outcome=shown)).decode()
 
 
 def test_a_result_that_is_not_available_is_said_with_its_reason() -> None:

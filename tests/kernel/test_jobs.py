@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import FAULTS_BEFORE_PARKING, Job, Jobs, pause_after
+from kernel.jobs import DEATHS_BEFORE_PARKING, FAULTS_BEFORE_PARKING, Job, Jobs, pause_after
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
@@ -219,6 +219,17 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
     worker.enter()
     assert worker.run_one()
     assert waiting(database) == 0
+
+
+def test_a_job_that_kills_its_worker_every_time_is_parked_in_the_end(database: Database, jobs: Jobs) -> None:
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    for death in range(DEATHS_BEFORE_PARKING):
+        assert jobs.claim(database, f"worker-{death}") is not None
+        database.write(lambda tx, death=death: jobs.release(tx, f"worker-{death}"))
+    parked = only(database, jobs)
+    assert parked.status == "parked"
+    assert parked.problem is not None
+    assert "died" in parked.problem.detail
 
 
 def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbeat(

@@ -9,10 +9,7 @@ from datetime import date, datetime
 from typing import Final
 
 from fhir_adapter.hl7v2 import writer
-from inference.contract import NotAvailable, Outcome, Output, Prediction, result_id
-
-REVIEW: Final = "AI-generated, not reviewed by a person."
-"""Begins the first note of every result."""
+from inference.contract import DEMONSTRATION, NotAvailable, Outcome, Output, Prediction, opened, result_id
 
 _CODING: Final = {"http://loinc.org": "LN", "http://snomed.info/sct": "SCT"}
 _LOCAL: Final = "99AUSCULTA"
@@ -146,7 +143,7 @@ def _said(outcome: Prediction, output: Output, ordinal: int) -> list[str]:
         14: writer.stamp(outcome.at),
         18: _equipment(outcome),
     }
-    text = output.text if output.text.startswith(REVIEW) else f"{REVIEW} {output.text}"
+    text = opened(output.text, demonstration=outcome.model.demonstration)
     return [writer.segment("OBX", fields), *_notes(text, _model(outcome))]
 
 
@@ -176,7 +173,7 @@ def _equipment(outcome: Outcome) -> writer.Field:
 
 def _model(outcome: Outcome) -> str:
     model = outcome.model
-    use = " Demonstration model, not for care." if model.demonstration else ""
+    use = f" {DEMONSTRATION}" if model.demonstration else ""
     return f"Model: {model.title} ({model.name} {model.version}).{use}"
 
 
