@@ -24,8 +24,9 @@ from sqlalchemy import Connection, and_, exists, or_, select
 from fhir_adapter.resources.document import Json, exact_values
 from fhir_adapter.resources.search.find import filtered
 from fhir_adapter.resources.search.index import seconds
-from fhir_adapter.resources.store import CURRENT, Store
+from fhir_adapter.resources.store import Store
 from fhir_adapter.resources.times import point, span
+from fhir_adapter.resources.versions import CURRENT
 from inference.contract import Fact, Subject
 from kernel.errors import Category, Problem
 from kernel.tables import resource_heads, resource_index

@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fhir_adapter.resources.document import Json, exact_values
 from fhir_adapter.resources.search.find import find
 from fhir_adapter.resources.search.query import LARGEST_COUNT, parse
-from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.resources.store import Store
+from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest.http import HttpSettings, fhir_router
 from fhir_adapter.rest.interactions import Interactions
 from kernel.clock import RandomIds, SystemClock

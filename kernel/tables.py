@@ -111,6 +111,9 @@ workers = Table(
     Column("id", Text, primary_key=True),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
+    Column(
+        "born", Text, nullable=False, comment="when the process began: a number is handed out again, a birth is not"
+    ),
     Column("heartbeat_at", Instant, nullable=False),
 )
 

@@ -11,7 +11,8 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from sqlalchemy import Row, delete, insert, select, update
 
@@ -175,8 +176,8 @@ class Worker:
                 _log.error("heartbeat_not_saved", failure=failure)
 
     def _enter(self, tx: Transaction) -> None:
-        me = {"id": self.name, "host": socket.gethostname(), "pid": os.getpid(), "heartbeat_at": self._clock.now()}
-        tx.execute(insert(workers), me)
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "born": birth_of(os.getpid())}
+        tx.execute(insert(workers), {"id": self.name, "heartbeat_at": self._clock.now(), **process})
         self._bury_the_dead(tx)
 
     def _leave(self, tx: Transaction) -> None:
@@ -195,17 +196,19 @@ class Worker:
                 tx.execute(delete(workers).where(workers.c.id == row.id))
                 _log.warning("worker_taken_over", worker=row.id, jobs=released)
 
-    def _is_dead(self, row: Row[tuple[str, str, int, object]]) -> bool:
+    def _is_dead(self, row: Row[Any]) -> bool:
         if row.heartbeat_at + MISSED < self._clock.now():
             return True
-        return row.host == socket.gethostname() and not _process_exists(row.pid)
+        return bool(row.host == socket.gethostname() and birth_of(row.pid) != row.born)
 
 
-def _process_exists(pid: int) -> bool:
+def birth_of(pid: int) -> str:
+    """Return when a process of this host began, in the kernel's ticks since boot; empty when there is none.
+
+    Together with its number it names a process for good: in a container every server is process 1.
+    """
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return status.rpartition(")")[2].split()[19]  # field 22 of proc(5), counted after the name in parentheses

@@ -11,9 +11,9 @@ from fastapi.responses import RedirectResponse, Response
 
 from fhir_adapter.rest.http import HttpSettings, fhir_router
 from service.console import console_router
-from service.doors import Doors
+from service.doors.host_names import check_host
+from service.doors.opening import Doors
 from service.health import health_router
-from service.host_names import check_host
 from service.settings import Settings
 from service.wiring import House, build, fhir_url
 

@@ -10,7 +10,9 @@ import typer
 
 from kernel.log import get_logger
 from service.api import application
-from service.doors import Doors, http_server, listening_socket
+from service.doors.http import http_server, listening_socket
+from service.doors.opening import Doors
+from service.packages import check_packages
 from service.settings import Settings
 from service.wiring import build
 
@@ -28,6 +30,7 @@ def serve(settings: Settings) -> None:
     Problem
         When a port, the data folder or the database cannot be used.
     """
+    check_packages()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound:
         settings = dataclasses.replace(settings, http_port=bound.getsockname()[1])

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import select
 
-from fhir_adapter.resources.store import StoredVersion
+from fhir_adapter.resources.versions import StoredVersion
 from kernel.db import Transaction
 from kernel.jobs import Jobs
 from kernel.tables import results

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from fhir_adapter.resources.document import Json, instant
-from fhir_adapter.resources.store import StoredVersion
+from fhir_adapter.resources.versions import StoredVersion
 
 
 def searchset(found: Sequence[tuple[str, bytes]], *, self_link: str, next_link: str | None) -> bytes:

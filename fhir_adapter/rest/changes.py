@@ -6,18 +6,23 @@ jobs it sets off are durable together or not at all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_adapter.resources.document import Document, reread
 from fhir_adapter.resources.problems import PreconditionFailed
 from fhir_adapter.resources.search.find import find
 from fhir_adapter.resources.search.query import Query
-from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.resources.store import Store
+from fhir_adapter.resources.versions import StoredVersion
+from fhir_adapter.resources.writing import Writing
 from fhir_adapter.rest.operations import Operation, Prepared, resolved
 from kernel.clock import Clock
 from kernel.db import Transaction
 from privacy import balp
 from privacy.balp import Access
+
+_TOUCHING: Final = frozenset({"PUT", "DELETE"})
+"""Methods that change what may be there already."""
 
 OnChange: TypeAlias = Callable[[Transaction, Sequence[StoredVersion], Access], None]
 """What follows from changes: called once a transaction, in it, with the versions that it made."""
@@ -96,13 +101,15 @@ class Changes:
         names |= {operation.full_url: _local(existing[place]) for place, operation in operations if place in existing}
         names |= {text: self._one(tx, query) for text, query in prepared.conditions.items()}
         done: dict[int, Done] = {}
-        for place, operation in operations:
-            if operation.method == "GET":
-                continue
-            if place in existing:
-                done[place] = Done(version=existing[place], existed=True)
-            else:
-                done[place] = Done(version=self._carry_out(tx, operation, names))
+        touched = [(operation.type, operation.id) for _, operation in operations if operation.method in _TOUCHING]
+        with self._store.writing(tx, touched) as writing:
+            for place, operation in operations:
+                if operation.method == "GET":
+                    continue
+                if place in existing:
+                    done[place] = Done(version=existing[place], existed=True)
+                else:
+                    done[place] = Done(version=_carry_out(writing, operation, names))
         self._tell(tx, [done[place] for place in sorted(done)], access)
         return done
 
@@ -131,14 +138,6 @@ class Changes:
             raise PreconditionFailed("a conditional reference must be met by exactly one resource")
         return _local(found[0])
 
-    def _carry_out(self, tx: Transaction, operation: Operation, names: Mapping[str, str]) -> StoredVersion:
-        if operation.method == "DELETE":
-            return self._store.delete(tx, operation.type, operation.id, if_match=operation.if_match)
-        document = _resolved(operation, names)
-        if operation.method == "POST":
-            return self._store.create(tx, document, operation.id)
-        return self._store.update(tx, document, operation.id, if_match=operation.if_match)
-
     def _tell(self, tx: Transaction, done: Sequence[Done], access: Access) -> None:
         at = self._clock.now()
         events = []
@@ -149,6 +148,15 @@ class Changes:
         changes = [one.version for one in done if one.version.changed]
         if changes:
             self._on_change(tx, changes, access)
+
+
+def _carry_out(writing: Writing, operation: Operation, names: Mapping[str, str]) -> StoredVersion:
+    if operation.method == "DELETE":
+        return writing.delete(operation.type, operation.id, if_match=operation.if_match)
+    document = _resolved(operation, names)
+    if operation.method == "POST":
+        return writing.create(document, operation.id)
+    return writing.update(document, operation.id, if_match=operation.if_match)
 
 
 def _builder(version: StoredVersion) -> Callable[..., Mapping[str, Any]]:

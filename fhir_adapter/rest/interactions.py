@@ -17,8 +17,9 @@ from fhir_adapter.resources.document import Document, Json
 from fhir_adapter.resources.search.find import find
 from fhir_adapter.resources.search.parameters import PARAMETERS
 from fhir_adapter.resources.search.query import LARGEST_COUNT, Query, parse
-from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.resources.store import Store
 from fhir_adapter.resources.validate import Validator
+from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest import bundles, operations
 from fhir_adapter.rest import outcome as outcomes
 from fhir_adapter.rest.audit_events import find_events, read_event

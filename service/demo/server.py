@@ -14,7 +14,8 @@ from kernel.errors import Category, Problem
 from service.api import application
 from service.demo.stand_ins import StandIns
 from service.demo.story import IDENTIFIER_SYSTEM, Door, Step
-from service.doors import Doors, HttpDoor, listening_socket
+from service.doors.http import HttpDoor, listening_socket
+from service.doors.opening import Doors
 from service.settings import DicomPeer, HostPort, Settings, load
 from service.wiring import House, build
 

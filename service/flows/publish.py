@@ -20,9 +20,9 @@ from kernel.tables import results
 from kernel.worker import Commit
 from privacy.balp import Access
 from service.destinations.contract import Destination, Finding
+from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 from service.ground import Ground
-from service.pictures import as_png, overlay_png
 
 INTERNAL = Access(client="Ausculta", client_address="")
 """Who writes results: this server itself."""

@@ -197,7 +197,7 @@ class TestQueue:
 
     def test_says_when_nobody_works_and_who_does_otherwise(self, house: House, browser: Browser) -> None:
         assert "No worker is running" in browser.get("/console/queue").text
-        row = {"id": "w", "host": "app-1", "pid": 7, "heartbeat_at": house.clock.now()}
+        row = {"id": "w", "host": "app-1", "pid": 7, "born": "", "heartbeat_at": house.clock.now()}
         house.database.write(lambda tx: tx.execute(insert(workers), row))
         page = words(browser.get("/console/queue").text)
         assert "No worker is running" not in page

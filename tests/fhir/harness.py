@@ -11,7 +11,8 @@ import orjson
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.resources.store import Store
+from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest.http import HttpSettings, fhir_router
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.testing import LoopbackServer

@@ -13,7 +13,8 @@ from fhir_adapter.resources.document import of
 from fhir_adapter.resources.problems import Gone, PreconditionFailed
 from fhir_adapter.resources.search.find import find
 from fhir_adapter.resources.search.query import parse
-from fhir_adapter.resources.store import Store, StoredVersion
+from fhir_adapter.resources.store import Store
+from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest.interactions import Call, Interactions
 from kernel.clock import RandomIds
 from kernel.db import Database, Transaction

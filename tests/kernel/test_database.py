@@ -21,7 +21,7 @@ NOON = FakeClock().now()
 
 
 def add(tx: Transaction, name: str) -> None:
-    tx.execute(insert(workers), {"id": name, "host": "h", "pid": 1, "heartbeat_at": NOON})
+    tx.execute(insert(workers), {"id": name, "host": "h", "pid": 1, "born": "", "heartbeat_at": NOON})
 
 
 def count(database: Database) -> int:
@@ -89,7 +89,7 @@ def test_the_commit_waits_for_fsync(sqlite: Database) -> None:
 
 def test_a_reader_cannot_write(sqlite: Database) -> None:
     with sqlite.read() as connection, pytest.raises(Exception, match="readonly"):
-        connection.execute(insert(workers), {"id": "x", "host": "h", "pid": 1, "heartbeat_at": NOON})
+        connection.execute(insert(workers), {"id": "x", "host": "h", "pid": 1, "born": "", "heartbeat_at": NOON})
 
 
 def test_a_full_disk_is_a_refusal_and_the_database_recovers(sqlite: Database) -> None:

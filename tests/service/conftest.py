@@ -11,7 +11,7 @@ from fhir_adapter.hl7v2.testing import StandInEngine
 from fhir_adapter.testing import LoopbackServer, StandInEhr
 from kernel.testing import FakeClock
 from service.api import application
-from service.doors import Doors
+from service.doors.opening import Doors
 from service.settings import DicomPeer, HostPort, Settings, load
 from service.wiring import build
 

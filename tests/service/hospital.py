@@ -21,7 +21,7 @@ from fhir_adapter.hl7v2.testing import StandInEngine
 from fhir_adapter.testing import LoopbackServer, StandInEhr
 from inference import registry
 from kernel.testing import FakeClock
-from service.doors import Doors
+from service.doors.opening import Doors
 from service.wiring import House
 
 AUTHORITY = "urn:ausculta:authority:HOSPITAL"

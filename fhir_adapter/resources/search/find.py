@@ -24,7 +24,7 @@ from sqlalchemy.sql.expression import ScalarSelect
 from fhir_adapter.resources.search.index import fold, seconds
 from fhir_adapter.resources.search.parameters import ID, LAST_UPDATED
 from fhir_adapter.resources.search.query import Criterion, Cursor, Query, TimeRange
-from fhir_adapter.resources.store import CURRENT, StoredVersion, stored
+from fhir_adapter.resources.versions import CURRENT, StoredVersion, stored
 from kernel.tables import resource_heads, resource_index
 
 _HEADS = resource_heads.c

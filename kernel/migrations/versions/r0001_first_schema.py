@@ -258,6 +258,12 @@ def upgrade() -> None:  # the whole schema in the order of kernel.tables
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column(
+            "born",
+            sa.Text(),
+            nullable=False,
+            comment="when the process began: a number is handed out again, a birth is not",
+        ),
         sa.Column("heartbeat_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

@@ -1,85 +1,21 @@
-"""The three doors of a house, opened after it works and closed before it stops."""
+"""The HTTP door: where it listens, what it allows, and running it beside everything else."""
 
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
-from dicom_node.limits import DicomLimits
-from dicom_node.scp import DicomServer
-from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer
 from kernel.errors import Category, Problem
-from kernel.log import get_logger
-from service.http_protocol import PunctualProtocol
-from service.wiring import House
-
-_log = get_logger(__name__)
+from service.doors.punctual import PunctualProtocol
 
 IDLE_S = 30
 """Seconds after which an idle HTTP connection is hung up."""
 
 MOST_CONNECTIONS = 1000
 """HTTP connections at a time; more are answered 503."""
-
-
-class Doors:
-    """HL7 over MLLP and DICOM, each on its own threads.
-
-    Parameters
-    ----------
-    house
-        What answers.
-    """
-
-    def __init__(self, house: House) -> None:
-        settings = house.settings
-        self._settings = settings
-        self._mllp = MllpServer(house.hl7_messages.accept, limits=MllpLimits(), clock=house.clock, ids=house.ids)
-        self._dicom = DicomServer(
-            settings.dicom_ae_title,
-            house.imaging_studies.accept,
-            house.imaging_studies.association_closed,
-            DicomLimits(),
-            ids=house.ids,
-        )
-
-    @property
-    def mllp_port(self) -> int:
-        """Where HL7 v2 is taken."""
-        return self._mllp.port
-
-    @property
-    def dicom_port(self) -> int:
-        """Where DICOM is taken."""
-        return self._dicom.port
-
-    def open(self) -> None:
-        """Listen.
-
-        Raises
-        ------
-        Problem
-            ``unavailable`` when a port is taken, naming the setting.
-        """
-        for door, start, host, port in (
-            ("MLLP_PORT", self._mllp.start, self._settings.mllp_host, self._settings.mllp_port),
-            ("DICOM_PORT", self._dicom.start, self._settings.dicom_host, self._settings.dicom_port),
-        ):
-            try:
-                start(host, port)
-            except OSError as failure:
-                self.close()
-                detail = f"{door} {port} cannot be listened on: {failure.strerror}"
-                raise Problem(Category.UNAVAILABLE, detail) from failure
-
-    def close(self) -> None:
-        """Answer what is in hand and stop listening."""
-        for door in (self._dicom, self._mllp):
-            with suppress(AssertionError, RuntimeError):
-                door.close()
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
