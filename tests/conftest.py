@@ -17,6 +17,22 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
 
+MUST_NOT_SKIP = tuple(os.environ.get("MUST_NOT_SKIP", "").split())
+"""Debian packages that this run has installed: a test that skips for want of one of them has failed."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[object]:
+    """Turn a skip for want of something that was installed into a failure."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2]
+        if any(package in reason.lower() for package in MUST_NOT_SKIP):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} must not skip here: {reason}"
+    return report
+
+
 @pytest.fixture(autouse=True)
 def clean_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on, or leaks, a setting of the shell it was started from."""
