@@ -1,0 +1,206 @@
+"""The rest of the hospital, in the harness's own process: EHR, interface engine and PACS, each a real server."""
+
+import sqlite3
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from benchmarks.items import IDENTIFIER_SYSTEM, Item
+from benchmarks.late import LateEhr, LateEngine, LatePacs
+from benchmarks.processes import ServerProcess
+from benchmarks.verdict import Evidence
+from dicom_node.testing import StandInPacs
+from fhir_adapter.hl7v2.testing import StandInEngine
+from fhir_adapter.testing import StandInEhr
+
+RESULT_SYSTEM: Final = "urn:ausculta:result"
+
+_REPORT: Final = "1.2.840.10008.5.1.4.1.1.88.34"
+"""Comprehensive 3D SR Storage."""
+_AI_ASSERTED: Final = "AIAST"
+_SETTLED_S: Final = 2.0
+"""Nothing may have been in motion for so long before the evidence is taken."""
+
+
+class Hospital:
+    """The three systems that results go to.
+
+    Parameters
+    ----------
+    folder
+        Where the EHR keeps its database.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.ehr = LateEhr(folder / "ehr")
+        self.engine = LateEngine()
+        self.pacs = LatePacs().start()
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a server must be told to find them."""
+        peer = self.pacs.peer
+        return {
+            "EHR_URL": self.ehr.url,
+            "ENGINE": f"127.0.0.1:{self.engine.port}",
+            "PACS": f"{peer.ae_title}@{peer.host}:{peer.port}",
+        }
+
+    def admit(self, item: Item) -> None:
+        """Let the EHR know a patient, as it does before anybody measures anything."""
+        identifier = {"system": IDENTIFIER_SYSTEM, "value": item.mrn}
+        self.ehr.put({"resourceType": "Patient", "id": item.mrn, "identifier": [identifier]})
+
+    def repeats(self) -> dict[str, int]:
+        """Return how often each stand-in was sent something that it had already."""
+        arrivals, results = self.pacs.arrivals, _in_ehr(self.ehr)
+        return {
+            "ehr": self.ehr.requests - sum(len(found) for found in results.values()),
+            "engine": self.engine.deliveries - len(self.engine.received()),
+            "pacs": sum(arrivals.values()) - len(arrivals),
+        }
+
+    def close(self) -> None:
+        """Close all three."""
+        self.pacs.close()
+        self.engine.close()
+        self.ehr.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def drain(server: ServerProcess, timeout_s: float) -> int:
+    """Wait until no job and no delivery waits; return how many still do when the time is over."""
+    until, quiet_since, left = time.monotonic() + timeout_s, None, 0
+    while time.monotonic() < until:
+        left = waiting(server)["open"]
+        if left:
+            quiet_since = None
+        elif quiet_since is None:
+            quiet_since = time.monotonic()
+        elif time.monotonic() - quiet_since > _SETTLED_S:
+            return 0
+        time.sleep(0.2)
+    return left
+
+
+def waiting(server: ServerProcess) -> dict[str, int]:
+    """Return how many jobs and deliveries are open, and how many are parked, by the server's own metrics."""
+    counted = {"open": 0, "parked": 0}
+    for line in httpx.get(f"{server.url}/metrics", timeout=30.0).text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if not name.startswith(("ausculta_jobs{", "ausculta_deliveries{")):
+            continue
+        if 'status="parked"' in name:
+            counted["parked"] += int(value)
+        elif 'status="delivered"' not in name:
+            counted["open"] += int(value)
+    return counted
+
+
+def gather(hospital: Hospital, server: ServerProcess, *, unfinished: int = 0) -> Evidence:
+    """Look everywhere; the server runs and has come to rest."""
+    return Evidence(
+        stored=_stored(server),
+        ehr=_in_ehr(hospital.ehr),
+        engine=_at_engine(hospital.engine),
+        pacs=_in_pacs(hospital.pacs),
+        parked=waiting(server)["parked"],
+        unfinished=unfinished,
+        audit_is_whole=server.command("audit", "verify").returncode == 0,
+    )
+
+
+def _stored(server: ServerProcess) -> dict[str, int]:
+    """Count what each patient has: Observations read over HTTP, instances that the index and the blobs hold."""
+    mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
+    counted: Counter[str] = Counter()
+    for observation in _search(server, "Observation"):
+        if not _is_ours(observation):
+            counted[mrns[observation["subject"]["reference"]]] += 1
+    kept = _kept_instances(server.data)
+    for study in _search(server, "ImagingStudy"):
+        counted[mrns[study["subject"]["reference"]]] += kept[_uid(study)]
+    return dict(counted)
+
+
+def _kept_instances(data: Path) -> Counter[str]:
+    """Count each study's instances whose bytes are there."""
+    counted: Counter[str] = Counter()
+    blobs = {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
+    connection = sqlite3.connect(f"file:{data / 'ausculta.db'}?mode=ro", uri=True)
+    try:
+        for study, blob in connection.execute("SELECT StudyInstanceUID, blob FROM instances"):
+            counted[study] += blob in blobs
+    finally:
+        connection.close()
+    return counted
+
+
+def _search(server: ServerProcess, kind: str) -> Iterator[dict[str, Any]]:
+    """Yield every resource of a type, page by page."""
+    url: str | None = f"{server.url}/fhir/{kind}?_count=200"
+    with httpx.Client(timeout=60.0) as client:
+        while url is not None:
+            answer = client.get(url)
+            answer.raise_for_status()
+            page = answer.json()
+            yield from (entry["resource"] for entry in page.get("entry", ()))
+            url = next((link["url"] for link in page.get("link", ()) if link["relation"] == "next"), None)
+
+
+def _in_ehr(ehr: StandInEhr) -> Mapping[str, tuple[str, ...]]:
+    found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+    for kind in ("RiskAssessment", "DiagnosticReport"):
+        for resource in ehr.received(kind):
+            patient = str(resource["subject"]["reference"]).removeprefix("Patient/")
+            found[patient] += (_result(resource),)
+    return dict(found)
+
+
+def _at_engine(engine: StandInEngine) -> Mapping[str, tuple[str, ...]]:
+    found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+    for message in engine.received():
+        patient, order = message.first("PID"), message.first("OBR")
+        assert patient is not None
+        assert order is not None
+        found[patient.get(3, component=1)] += (order.get(3, component=1),)
+    return dict(found)
+
+
+def _in_pacs(pacs: StandInPacs) -> Mapping[str, tuple[str, ...]]:
+    found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+    for uid in pacs.arrivals:
+        dataset = pacs.dataset(uid)
+        if dataset.SOPClassUID == _REPORT:
+            found[str(dataset.PatientID)] += (uid,)
+    return dict(found)
+
+
+def _mrn(patient: dict[str, Any]) -> str:
+    return str(patient["identifier"][0]["value"])
+
+
+def _uid(study: dict[str, Any]) -> str:
+    return next(
+        str(it["value"]).removeprefix("urn:oid:") for it in study["identifier"] if it.get("system") == "urn:dicom:uid"
+    )
+
+
+def _is_ours(resource: dict[str, Any]) -> bool:
+    return any(label.get("code") == _AI_ASSERTED for label in resource.get("meta", {}).get("security", ()))
+
+
+def _result(resource: dict[str, Any]) -> str:
+    return next(str(it["value"]) for it in resource["identifier"] if it.get("system") == RESULT_SYSTEM)

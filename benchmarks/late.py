@@ -1,0 +1,62 @@
+"""Stand-ins that have taken a result but answer late, now and then.
+
+Between a peer's having a result and our knowing it lies the moment in which a kill makes a delivery come twice. On
+loopback it is too short to be hit; here it is wide.
+"""
+
+import asyncio
+import random
+import time
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dicom_node.reception import ReceivedInstance
+from dicom_node.testing import StandInPacs
+from fhir_adapter.hl7v2.mllp import Peer
+from fhir_adapter.hl7v2.testing import StandInEngine
+from fhir_adapter.testing import StandInEhr
+
+HOW_OFTEN: Final = 0.4
+LONGEST_S: Final = 0.5
+
+_chance = random.Random(1)
+
+
+def pause() -> float:
+    """Return how many seconds an answer waits: none, as a rule."""
+    return _chance.uniform(0.0, LONGEST_S) if _chance.random() < HOW_OFTEN else 0.0
+
+
+class LateEngine(StandInEngine):
+    """Acknowledges late what it has kept."""
+
+    def _take(self, raw: bytes, peer: Peer) -> bytes:
+        answer = super()._take(raw, peer)
+        time.sleep(pause())
+        return answer
+
+
+class LatePacs(StandInPacs):
+    """Answers late what it has stored."""
+
+    def _keep(self, received: ReceivedInstance) -> None:
+        super()._keep(received)
+        time.sleep(pause())
+
+
+class LateEhr(StandInEhr):
+    """Answers late what it has committed."""
+
+    def _counted(self, app: ASGIApp) -> ASGIApp:
+        counted = super()._counted(app)
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            async def answer(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    await asyncio.sleep(pause())
+                await send(message)
+
+            await counted(scope, receive, answer)
+
+        return serve

@@ -1,0 +1,172 @@
+"""The real server as a process of its own: started, watched, killed, started again on the same ports."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+
+PORTS: Final = range(20_000, 32_000)
+"""Below the range from which the kernel takes the ports of clients, so that none is taken while a server is down."""
+
+_TRIES: Final = 200
+
+
+class NotReady(Exception):
+    """The server ended, or did not answer in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Where the three doors are."""
+
+    http: int
+    mllp: int
+    dicom: int
+
+
+def free_ports() -> Ports:
+    """Choose three ports that nobody listens on, and that no client will be given."""
+    chosen: list[int] = []
+    for port in random.SystemRandom().sample(PORTS, _TRIES):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        chosen.append(port)
+        if len(chosen) == 3:
+            return Ports(http=chosen[0], mllp=chosen[1], dicom=chosen[2])
+    msg = "no free ports"
+    raise OSError(msg)
+
+
+class ServerProcess:
+    """``ausculta serve`` in a folder.
+
+    Parameters
+    ----------
+    folder
+        Its data directory and its log lie here.
+    settings
+        Settings without their prefix, such as ``{"DICOM_STUDY_QUIET_S": "1"}``.
+    environment
+        Further environment variables, for a library to preload.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.ports = free_ports()
+        self.data = folder / "data"
+        self.log = folder / "server.log"
+        self.url = f"http://127.0.0.1:{self.ports.http}"
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("AUSCULTA_")}
+        wanted = {
+            "DATA_DIR": str(self.data),
+            "HTTP_PORT": str(self.ports.http),
+            "MLLP_PORT": str(self.ports.mllp),
+            "DICOM_PORT": str(self.ports.dicom),
+            "DICOM_STUDY_QUIET_S": "1",
+            "LOG_LEVEL": "WARNING",
+            **(settings or {}),
+        }
+        self._environment = inherited | {f"AUSCULTA_{name}": value for name, value in wanted.items()}
+        self._preloaded = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the process and return at once."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(_program()), "serve"],
+                env=self._environment | self._preloaded,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=self.log.parent,
+            )
+
+    def wait_ready(self, timeout_s: float = 60.0) -> float:
+        """Wait until the server says that it takes commits; return how many seconds that took.
+
+        Raises
+        ------
+        NotReady
+            With the end of its log.
+        """
+        started = time.monotonic()
+        while time.monotonic() < started + timeout_s:
+            if self._running().poll() is not None:
+                break
+            try:
+                if httpx.get(f"{self.url}/health/ready", timeout=5.0).status_code == 200:
+                    return time.monotonic() - started
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.05)
+        raise NotReady(self.log.read_text(errors="replace")[-3000:])
+
+    def kill(self) -> None:
+        """End it without a word (SIGKILL)."""
+        process = self._running()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self, timeout_s: float = 40.0) -> int:
+        """Ask it to end (SIGTERM) and return its exit code."""
+        process = self._running()
+        if process.poll() is None:
+            process.terminate()
+        return process.wait(timeout_s)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._running().pid
+
+    def memory(self) -> int:
+        """Return the bytes of memory that are resident (``VmRSS``)."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        msg = "the kernel does not tell the resident memory"
+        raise OSError(msg)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another ``ausculta`` command on the same data."""
+        return subprocess.run(
+            [str(_program()), *arguments], env=self._environment, capture_output=True, text=True, check=False
+        )
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        assert self._process is not None, "start() first"
+        return self._process
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.alive:
+            self.kill()
+
+
+def _program() -> Path:
+    return Path(sys.executable).parent / "ausculta"

@@ -1,0 +1,58 @@
+"""The FHIR door without what it is there for: the ceiling that durable creates are held against.
+
+``python -m benchmarks.twin KIND PORT FOLDER`` serves the same application, with the same HTTP server and endpoint, over
+Interactions that store nothing: ``unsaved`` still validates, ``ceiling`` does not validate either.
+"""
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from fhir_adapter.resources.document import Document, stamp
+from fhir_adapter.resources.validate import Validator
+from fhir_adapter.resources.versions import StoredVersion
+from fhir_adapter.rest.interactions import Call, Interactions, Reply
+from fhir_adapter.rest.operations import Operation
+from service.api import application
+from service.doors.http import http_server, listening_socket
+from service.settings import load
+from service.wiring import build
+
+KINDS: Final = ("unsaved", "ceiling")
+
+
+class Unsaved(Interactions):
+    """Everything up to the transaction, and an answer as if there had been one."""
+
+    def _one(self, call: Call, operation: Operation) -> Reply:
+        assert operation.document is not None
+        at = self._clock.now()
+        content = stamp(operation.document, resource_id=operation.id, version=1, last_updated=at)
+        made = StoredVersion(
+            type=operation.type, id=operation.id, version=1, last_updated=at, content=content, patient=None
+        )
+        location = f"{call.base}/{made.reference}"
+        return Reply(status=201, body=content, etag=made.etag, last_modified=at, location=location)
+
+
+class Trusting(Validator):
+    """Takes everything for valid."""
+
+    def check(self, document: Document) -> None:
+        """Find no fault."""
+
+
+def main(kind: str, port: int, folder: Path) -> None:
+    """Serve until killed."""
+    house = build(load({}, data_dir=folder, http_port=port))
+    interactions = house.interactions
+    interactions.__class__ = Unsaved
+    if kind == "ceiling":
+        vars(interactions)["_validator"] = Trusting()
+    bound = listening_socket("127.0.0.1", port)
+    bound.listen(512)
+    http_server(application(house)).run(sockets=[bound])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,25 @@
+"""Nothing lost, nothing twice: the real server, fed through three doors, killed again and again."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.crash import Plan, report, run
+from benchmarks.items import Door
+
+KILLS = 20
+FEWEST = {Door.HL7: 60, Door.FHIR: 60, Door.DICOM: 15}
+"""Receipts below which the run has shown too little."""
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(900)
+def test_every_receipt_ends_in_one_result_at_each_stand_in(tmp_path: Path) -> None:
+    outcome = run(Plan(kills=KILLS, seed=20261120), tmp_path)
+    print(report(outcome))
+
+    assert outcome.verdict.lost == ()
+    assert outcome.verdict.duplicated == ()
+    assert outcome.verdict.faults == ()
+    assert outcome.refused == ()
+    assert {door: count for door, count in outcome.acknowledged.items() if count < FEWEST[door]} == {}

@@ -1,0 +1,125 @@
+"""A disk that fails is a refusal to the sender, never a false receipt; mended, the same process works on."""
+
+import itertools
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import httpx
+import pytest
+
+from benchmarks.faults import FaultyDisk
+from benchmarks.items import MAKERS, Door, Item
+from benchmarks.processes import ServerProcess
+from benchmarks.senders import dicom_transport, mllp_transport
+from kernel.errors import Problem
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(params=["sync", "full"], ids=["fsync fails", "disk full"])
+def broken(request: pytest.FixtureRequest, disk: FaultyDisk) -> Iterator[str]:
+    disk.mend()
+    yield request.param
+    disk.mend()
+
+
+@pytest.fixture(params=list(Door), ids=str)
+def item(request: pytest.FixtureRequest) -> Item:
+    return MAKERS[request.param]("Z", next(NUMBERS))
+
+
+@pytest.fixture(scope="module")
+def answer(server: ServerProcess) -> Iterator[Callable[[Item], str]]:
+    """Send an item once and return what the server answered, in the words of its protocol."""
+    transports = {Door.HL7: mllp_transport(server.ports), Door.DICOM: dicom_transport(server.ports)}
+
+    def fhir(payload: bytes) -> str:
+        headers = {"Content-Type": "application/fhir+json"}
+        answered = httpx.post(f"{server.url}/fhir", content=payload, headers=headers, timeout=30.0)
+        return f"{answered.status_code} {answered.json()['resourceType']}"
+
+    def send(item: Item) -> str:
+        if item.door is Door.FHIR:
+            return fhir(item.payload)
+        try:
+            transports[item.door].send(item.payload)
+        except Problem as refused:
+            return refused.detail
+        return "kept"
+
+    yield send
+    for transport in transports.values():
+        transport.close()
+
+
+def stored(server: ServerProcess, item: Item) -> int:
+    """Count what the server keeps of an item: its resources, messages and instances."""
+    with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
+        found = connection.execute(
+            "SELECT (SELECT count(*) FROM inbox WHERE key = :key) + (SELECT count(*) FROM instances"
+            " WHERE SOPInstanceUID = :key) + (SELECT count(*) FROM resource_heads WHERE id = :key)",
+            {"key": item.key},
+        )
+        return int(found.fetchone()[0])
+
+
+REFUSALS = {
+    Door.HL7: "the HL7 receiver rejected the message for now (AR)",
+    Door.FHIR: "503 OperationOutcome",
+    Door.DICOM: "the peer is out of resources (0xA700)",
+}
+RECEIPTS = {Door.HL7: "kept", Door.FHIR: "200 Bundle", Door.DICOM: "kept"}
+
+
+def test_what_cannot_be_saved_is_refused_and_leaves_nothing_behind(
+    server: ServerProcess, disk: FaultyDisk, broken: str, item: Item, answer: Callable[[Item], str]
+) -> None:
+    disk.fail(broken)
+
+    assert answer(item) == REFUSALS[item.door]
+
+    disk.mend()
+    assert stored(server, item) == 0
+
+
+def test_once_mended_the_same_process_takes_the_same_item(
+    server: ServerProcess, disk: FaultyDisk, broken: str, item: Item, answer: Callable[[Item], str]
+) -> None:
+    before = server.pid
+    disk.fail(broken)
+    answer(item)
+    disk.mend()
+
+    assert answer(item) == RECEIPTS[item.door]
+    assert stored(server, item) == 1
+    assert (server.alive, server.pid) == (True, before)
+
+
+def test_an_instance_whose_folders_were_never_synced_is_refused_at_every_try(
+    disk: FaultyDisk, answer: Callable[[Item], str]
+) -> None:
+    """Folder and file of an earlier try are there by then; nobody knows whether their names outlive a power cut."""
+    item = MAKERS[Door.DICOM]("Y", 1)
+    disk.fail("folder")
+    answers = [answer(item) for _ in range(4)]
+    disk.mend()
+
+    assert answers == [REFUSALS[Door.DICOM]] * 4
+
+
+def test_a_server_that_cannot_save_says_that_it_is_not_ready(
+    server: ServerProcess, disk: FaultyDisk, broken: str
+) -> None:
+    assert httpx.get(f"{server.url}/health/ready").status_code == 200
+
+    disk.fail(broken)
+
+    assert httpx.get(f"{server.url}/health/ready").status_code == 503
+    assert httpx.get(f"{server.url}/health/live").status_code == 200
+
+
+def test_the_record_of_all_this_is_whole(server: ServerProcess) -> None:
+    assert server.command("audit", "verify").returncode == 0

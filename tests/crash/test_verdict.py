@@ -1,0 +1,76 @@
+"""The checker of the kill runs can fail: evidence that was tampered with is told from evidence that was not."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.items import Door, Item
+from benchmarks.verdict import Evidence, Verdict, check
+
+VITALS = Item(door=Door.HL7, mrn="H1", key="M1", payload=b"", parts=7)
+STUDY = Item(door=Door.DICOM, mrn="D1", key="2.25.1", payload=b"", parts=1)
+ITEMS = (VITALS, STUDY)
+KEPT = Evidence(
+    stored={"H1": 7, "D1": 1},
+    ehr={"H1": ("r1",), "D1": ("r2",)},
+    engine={"H1": ("r1",), "D1": ("r2",)},
+    pacs={"D1": ("2.25.9",)},
+)
+
+
+def test_kept_promises_are_a_clean_verdict() -> None:
+    assert check(ITEMS, KEPT) == Verdict()
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (replace(KEPT, stored={"D1": 1}), "HL7 v2 M1: 0 of 7 in the store"),
+        (replace(KEPT, stored={"H1": 6, "D1": 1}), "HL7 v2 M1: 6 of 7 in the store"),
+        (replace(KEPT, stored={"H1": 7, "D1": 0}), "DICOM 2.25.1: 0 of 1 in the store"),
+        (replace(KEPT, ehr={"D1": ("r2",)}), "HL7 v2 M1: 0 of 1 in the EHR"),
+        (replace(KEPT, engine={"H1": ("r1",)}), "DICOM 2.25.1: 0 of 1 in the engine"),
+        (replace(KEPT, pacs={}), "DICOM 2.25.1: 0 of 1 in the PACS"),
+    ],
+)
+def test_what_is_missing_is_lost(evidence: Evidence, told: str) -> None:
+    assert check(ITEMS, evidence).lost == (told,)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (replace(KEPT, stored={"H1": 14, "D1": 1}), "HL7 v2 M1: 14 of 7 in the store"),
+        (replace(KEPT, ehr={"H1": ("r1", "r1"), "D1": ("r2",)}), "HL7 v2 M1: 2 of 1 in the EHR"),
+        (replace(KEPT, engine={"H1": ("r1",), "D1": ("r2", "r2")}), "DICOM 2.25.1: 2 of 1 in the engine"),
+        (replace(KEPT, pacs={"D1": ("2.25.9", "2.25.8")}), "DICOM 2.25.1: 2 of 1 in the PACS"),
+        (replace(KEPT, pacs={"D1": ("2.25.9",), "H1": ("2.25.8",)}), "HL7 v2 M1: 1 of 0 in the PACS"),
+        (
+            replace(KEPT, engine={"H1": ("other",), "D1": ("r2",)}),
+            "HL7 v2 M1: the stand-ins have different results",
+        ),
+    ],
+)
+def test_what_is_there_twice_is_duplicated(evidence: Evidence, told: str) -> None:
+    assert check(ITEMS, evidence).duplicated == (told,)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (replace(KEPT, parked=1), "1 jobs or deliveries are parked"),
+        (replace(KEPT, unfinished=2), "2 jobs or deliveries did not come to rest"),
+        (replace(KEPT, audit_is_whole=False), "the audit log does not verify"),
+        (
+            replace(KEPT, ehr={**KEPT.ehr, "X": ("r3",)}),
+            "the EHR has results of 1 patients that nobody was acknowledged for",
+        ),
+    ],
+)
+def test_what_else_must_not_be_is_a_fault(evidence: Evidence, told: str) -> None:
+    assert check(ITEMS, evidence).faults == (told,)
+
+
+def test_a_ledger_with_a_receipt_too_many_is_found_out() -> None:
+    forged = replace(VITALS, mrn="H2", key="M2")
+    assert len(check((*ITEMS, forged), KEPT).lost) == 3

@@ -1,0 +1,117 @@
+"""One real server, honest senders on its three doors the whole time, and attacks beside them."""
+
+import socket
+import statistics
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from benchmarks.items import MAKERS, Door
+from benchmarks.processes import ServerProcess
+from benchmarks.senders import TRANSPORTS
+
+LONGEST_S = 5.0
+"""No honest item may wait longer for its receipt, whatever happens beside it (two processors, shared with others)."""
+USUAL_S = 1.0
+"""Half of them must have it within this time."""
+MOST_MEMORY = 384 * 2**20
+"""Bytes by which the server may have grown at any moment since it was warm: six of the largest MLLP messages."""
+
+
+@dataclass
+class Neighbours:
+    """Honest senders, one a door, without a pause worth speaking of."""
+
+    server: ServerProcess
+    waits: dict[Door, list[float]] = field(default_factory=lambda: defaultdict(list))
+    failures: list[str] = field(default_factory=list)
+    most_memory: int = 0
+
+    def start(self) -> None:
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self._send, args=(door,), daemon=True) for door in Door]
+        self.threads.append(threading.Thread(target=self._watch, daemon=True))
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(30)
+
+    def _send(self, door: Door) -> None:
+        transport, number = TRANSPORTS[door](self.server.ports), 0
+        while not self.stopping.wait(0.2):
+            number += 1
+            item = MAKERS[door]("N", number)
+            begun = time.monotonic()
+            try:
+                transport.send(item.payload)
+            except Exception as failure:  # noqa: BLE001 - whatever it is, a neighbour was disturbed
+                self.failures.append(f"{door} {number}: {failure}")
+            self.waits[door].append(time.monotonic() - begun)
+        transport.close()
+
+    def _watch(self) -> None:
+        while not self.stopping.wait(0.05):
+            self.most_memory = max(self.most_memory, self.server.memory())
+
+    def seen(self) -> dict[Door, int]:
+        return {door: len(self.waits[door]) for door in Door}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(
+        tmp_path_factory.mktemp("server"), {"DICOM_STUDY_QUIET_S": "0.5", "LOG_LEVEL": "INFO"}
+    ) as process:
+        process.wait_ready()
+        yield process
+
+
+@pytest.fixture(scope="session")
+def neighbours(server: ServerProcess) -> Iterator[Neighbours]:
+    honest = Neighbours(server=server)
+    honest.start()
+    until = time.monotonic() + 15  # the models are loaded and the pools are filled before anything is measured
+    while min(honest.seen().values()) < 10 and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(3)
+    yield honest
+    honest.stop()
+
+
+@pytest.fixture
+def undisturbed(server: ServerProcess, neighbours: Neighbours) -> Iterator[None]:
+    """Whatever the test does, honest senders get their receipts, and the server stays as large as it was."""
+    before, memory = neighbours.seen(), server.memory()
+    neighbours.most_memory = memory
+    yield
+    until = time.monotonic() + 2 * LONGEST_S
+    while any(neighbours.seen()[door] < before[door] + 3 for door in Door) and time.monotonic() < until:
+        time.sleep(0.05)
+    waited = {door: neighbours.waits[door][before[door] :] for door in Door}
+    assert neighbours.failures == []
+    assert {door: wait for door in Door if (wait := max(waited[door], default=LONGEST_S)) >= LONGEST_S} == {}
+    assert {door: wait for door in Door if (wait := statistics.median(waited[door])) >= USUAL_S} == {}
+    assert neighbours.most_memory - memory < MOST_MEMORY
+
+
+@pytest.fixture
+def connect(server: ServerProcess) -> Iterator[object]:
+    """Open a bare connection to a door; all are closed with the test."""
+    opened: list[socket.socket] = []
+    ports = {Door.HL7: server.ports.mllp, Door.FHIR: server.ports.http, Door.DICOM: server.ports.dicom}
+
+    def to(door: Door, timeout: float = 15.0) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", ports[door]), timeout=timeout)
+        opened.append(connection)
+        return connection
+
+    yield to
+    for connection in opened:
+        connection.close()
