@@ -4,8 +4,7 @@ accept   raw => inbox row, job; ACK
 convert  job -> message -> transaction Bundle => resources, assess jobs
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from fhir_adapter.hl7v2.ack import acknowledge
 from fhir_adapter.hl7v2.context import Context
@@ -23,7 +22,7 @@ from privacy import balp
 from privacy.balp import Access
 from privacy.pseudonyms import Pseudonyms
 from service.flows.conventions import SiteConventions
-from service.flows.known import known
+from service.flows.known import Reading
 from service.ground import Ground
 
 CONVERT: Final = "convert"
@@ -92,30 +91,28 @@ class Hl7MessageFlow:
         with self._ground.database.read() as connection:
             raw = self._ground.inbox.raw(connection, identifier)
         message = Message.parse(raw)
-        conversion = convert(message, self._context())
+        reading = Reading(self._ground.database, self._ground.store)
+        conversion = convert(message, self._context(reading))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
         prepared = self._ground.interactions.prepare(conversion.bundle)
         access = Access(client=read_header(raw).sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
+            reading.still_holds(tx)
             self._ground.interactions.apply(tx, prepared, access)
             self._ground.inbox.mark(tx, identifier, "done")
 
         return commit
 
-    def _context(self) -> Context:
+    def _context(self, reading: Reading) -> Context:
         return Context(
             pseudonyms=self._pseudonyms,
             default_authority=self._conventions.authority,
             zone=self._conventions.time_zone,
             systems=self._conventions.systems,
-            current=self._current,
+            current=reading.current,
         )
-
-    def _current(self, kind: str, name: str) -> Mapping[str, Any] | None:
-        with self._ground.database.read() as connection:
-            return known(connection, self._ground.store, kind, name)
 
     def _received(self, header: Header, peer: Peer, identifier: str) -> balp.Event:
         access = Access(client=header.sender, client_address=peer.address, request_id=header.control_id)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from fhir_adapter.hl7v2.synthesise import adt_a08
@@ -202,3 +203,28 @@ def test_the_same_path_on_postgresql(new_postgres_url, open_hospital: Callable[.
     assert len(hospital.results()) == 1
     assert len(hospital.ehr.received("RiskAssessment")) == 1
     assert hospital.engine.deliveries == 1
+
+
+def test_a_patient_changed_during_a_conversion_is_not_overwritten(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field that a message leaves empty keeps its content, also the content of a moment ago."""
+    hospital.admit()
+    (patient,) = hospital.all("Patient")
+    whole = hl7_message.convert
+
+    def while_the_ehr_writes(*words: Any) -> Any:
+        monkeypatch.setattr(hl7_message, "convert", whole)
+        done = whole(*words)
+        phone = patient | {"telecom": [{"system": "phone", "value": "555-0100"}]}
+        assert httpx.put(f"{hospital.url}/Patient/{patient['id']}", json=phone).status_code == 200
+        return done
+
+    monkeypatch.setattr(hl7_message, "convert", while_the_ehr_writes)
+    hospital.hl7(adt_a08(replace(ADULT, given="Renamed"), "A08", hospital.clock.now()))
+    hospital.work()
+    hospital.clock.advance(1)
+    hospital.work()
+    (now,) = hospital.all("Patient")
+    assert now["telecom"][0]["value"] == "555-0100"
+    assert now["name"][0]["given"] == ["Renamed"]
