@@ -1,5 +1,7 @@
 """Time and identity, injected: nothing below the wiring asks the machine for either."""
 
+import os
+import time
 import uuid
 from datetime import UTC, datetime
 from typing import Protocol
@@ -30,8 +32,15 @@ class SystemClock:
 
 
 class RandomIds:
-    """Random (version 4) UUIDs."""
+    """UUIDs of version 7 (RFC 9562 section 5.7): milliseconds since 1970, then 74 random bits.
+
+    What is written together gets neighbouring ids, so that an index over them grows at its end: a commit writes a few
+    pages of each index instead of one for every row.
+    """
 
     def new(self) -> str:
-        """Return a fresh random UUID."""
-        return str(uuid.uuid4())
+        """Return a fresh UUID."""
+        milliseconds = time.time_ns() // 1_000_000
+        chance = int.from_bytes(os.urandom(10))
+        number = (milliseconds & ((1 << 48) - 1)) << 80 | (0x7000 | (chance >> 64) & 0x0FFF) << 64
+        return str(uuid.UUID(int=number | 0x8000_0000_0000_0000 | chance & 0x3FFF_FFFF_FFFF_FFFF))

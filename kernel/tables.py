@@ -230,7 +230,7 @@ models = Table(
 audit_log = Table(
     "audit_log",
     metadata,
-    Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="0, 1, 2, … without gaps"),
+    Column("seq", _Sequence, primary_key=True, autoincrement=False, comment="0, 1, 2, … without gaps"),
     Column("id", Text, nullable=False, unique=True),
     Column("recorded", Instant, nullable=False),
     Column("leaf", LargeBinary, nullable=False, comment="SHA-256(0x00 || event), RFC 9162 section 2.1"),

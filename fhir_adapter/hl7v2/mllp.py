@@ -46,7 +46,7 @@ class MllpLimits:
     #: Connections at once; one more is closed at once.
     most_connections: int = 512
     #: Threads that run the handler.
-    workers: int = 8
+    workers: int = 16
     #: Bytes of unfinished messages over all connections; beyond it, large ones are refused as ``busy``.
     most_buffered: int = 256 << 20
     #: Seconds that ``close`` waits for answers under way.

@@ -47,7 +47,7 @@ def upgrade() -> None:  # the whole schema in the order of kernel.tables
     )
     op.create_table(
         "audit_log",
-        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False, comment="0, 1, 2, … without gaps"),
+        sa.Column("seq", Sequence, autoincrement=False, nullable=False, comment="0, 1, 2, … without gaps"),
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("recorded", Instant(), nullable=False),
         sa.Column("leaf", sa.LargeBinary(), nullable=False, comment="SHA-256(0x00 || event), RFC 9162 section 2.1"),
