@@ -1,7 +1,5 @@
 """Opening and closing the MLLP and DICOM doors of a house; HTTP is :mod:`service.doors.http`."""
 
-from contextlib import suppress
-
 from dicom_node.limits import DicomLimits
 from dicom_node.scp import DicomServer
 from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer
@@ -24,6 +22,7 @@ class Doors:
     def __init__(self, house: House) -> None:
         settings = house.settings
         self._settings = settings
+        self._opened: list[MllpServer | DicomServer] = []
         self._mllp = MllpServer(house.hl7_messages.accept, limits=MllpLimits(), clock=house.clock, ids=house.ids)
         self._dicom = DicomServer(
             settings.dicom_ae_title,
@@ -51,19 +50,20 @@ class Doors:
         Problem
             ``unavailable`` when a port is taken, naming the setting.
         """
-        for door, start, host, port in (
-            ("MLLP_PORT", self._mllp.start, self._settings.mllp_host, self._settings.mllp_port),
-            ("DICOM_PORT", self._dicom.start, self._settings.dicom_host, self._settings.dicom_port),
-        ):
-            try:
-                start(host, port)
-            except OSError as failure:
-                self.close()
-                detail = f"{door} {port} cannot be listened on: {failure.strerror}"
-                raise Problem(Category.UNAVAILABLE, detail) from failure
+        settings = self._settings
+        self._open("MLLP_PORT", self._mllp, settings.mllp_host, settings.mllp_port)
+        self._open("DICOM_PORT", self._dicom, settings.dicom_host, settings.dicom_port)
 
     def close(self) -> None:
         """Answer what is in hand and stop listening."""
-        for door in (self._dicom, self._mllp):
-            with suppress(AssertionError, RuntimeError):
-                door.close()
+        while self._opened:
+            self._opened.pop().close()
+
+    def _open(self, setting: str, door: MllpServer | DicomServer, host: str, port: int) -> None:
+        try:
+            door.start(host, port)
+        except OSError as failure:
+            self.close()
+            detail = f"{setting} {port} cannot be listened on: {failure.strerror}"
+            raise Problem(Category.UNAVAILABLE, detail) from failure
+        self._opened.append(door)
