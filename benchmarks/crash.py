@@ -32,9 +32,12 @@ KILLED_AT_ONCE: Final = 0.25
 """Share of the kills that hit it within a moment of its being ready, when it takes up what it had left."""
 _A_MOMENT_S: Final = 0.3
 
-DRAIN_S: Final = 300.0
+PATIENCE_S: Final = 60.0
+"""How long nothing may become fewer at the end before the run gives up."""
+
 RESTS_EVERY: Final = 50
-"""Kills after which a long run lets the queue empty, so that it ends in hours and not in days."""
+REST_S: Final = 120.0
+"""Kills after which a long run lets the queue become shorter, and for how long: it ends in hours and not in days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _line: No
                     _rest(server, starts)
             starts.append(server.wait_ready())
             _finish(senders)
-            unfinished = drain(server, DRAIN_S)
+            unfinished = drain(server, patience_s=PATIENCE_S)
             evidence = gather(hospital, server, unfinished=unfinished)
             server.stop()
         redeliveries = hospital.repeats()
@@ -135,7 +138,7 @@ def _live_and_die(server: ServerProcess, chance: random.Random, how: float, long
 
 def _rest(server: ServerProcess, starts: list[float]) -> None:
     starts.append(server.wait_ready())
-    drain(server, 30.0)
+    drain(server, patience_s=PATIENCE_S, longest_s=REST_S)
 
 
 def _finish(senders: Sequence[Sender]) -> None:

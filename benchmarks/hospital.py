@@ -1,5 +1,6 @@
 """The rest of the hospital, in the harness's own process: EHR, interface engine and PACS, each a real server."""
 
+import math
 import sqlite3
 import time
 from collections import Counter, defaultdict
@@ -80,16 +81,29 @@ class Hospital:
         self.close()
 
 
-def drain(server: ServerProcess, timeout_s: float) -> int:
-    """Wait until no job and no delivery waits; return how many still do when the time is over."""
-    until, quiet_since, left = time.monotonic() + timeout_s, None, 0
-    while time.monotonic() < until:
+def drain(server: ServerProcess, *, patience_s: float, longest_s: float = math.inf) -> int:
+    """Wait until no job and no delivery waits, as long as they become fewer; return how many still do at the end.
+
+    Parameters
+    ----------
+    server
+        Runs.
+    patience_s
+        How long it may go on without becoming fewer.
+    longest_s
+        How long to wait altogether.
+    """
+    began = progressed = time.monotonic()
+    fewest, left, quiet_since = math.inf, 0, None
+    while (now := time.monotonic()) < min(progressed + patience_s, began + longest_s):
         left = waiting(server)["open"]
+        if left < fewest:
+            fewest, progressed = left, now
         if left:
             quiet_since = None
         elif quiet_since is None:
-            quiet_since = time.monotonic()
-        elif time.monotonic() - quiet_since > _SETTLED_S:
+            quiet_since = now
+        elif now - quiet_since > _SETTLED_S:
             return 0
         time.sleep(0.2)
     return left

@@ -9,6 +9,7 @@ missed heartbeat when it lived elsewhere. A worker that was only slow finds its 
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -98,9 +99,10 @@ class Worker:
         """Finish the jobs in hand, at most ``timeout`` seconds, and leave; what is unfinished is put back."""
         self._stopping.set()
         self._database.signals.send([CHANNEL])
+        until = time.monotonic() + timeout
         for thread in (*self._threads, self._heart):
             if thread.is_alive():
-                thread.join(timeout)
+                thread.join(max(0.0, until - time.monotonic()))
         self._database.write(self._leave)
 
     def run_one(self) -> bool:

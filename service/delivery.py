@@ -6,6 +6,7 @@ commit as its receipt.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from kernel.db import Transaction
 from kernel.errors import JOB_DECISION, Category, Decision, Problem, as_problem
@@ -17,6 +18,9 @@ from privacy import balp
 from privacy.balp import Access
 from service.destinations import Destination
 from service.ground import Ground
+
+AT_A_TIME: Final = 16
+"""Deliveries of one job: a server that is told to stop waits for the jobs in hand, not for a backlog."""
 
 _log = get_logger(__name__)
 
@@ -37,7 +41,7 @@ class DeliveryFlow:
         self._destinations = destinations
 
     def deliver(self, job: Job) -> Commit:
-        """Send everything that waits for one destination, in order.
+        """Send what has waited longest for one destination, in order; the commit sees to the rest.
 
         Raises
         ------
@@ -48,14 +52,16 @@ class DeliveryFlow:
         destination = self._destinations.get(name)
         if destination is None:
             raise Problem(Category.UNAVAILABLE, f"destination {name} is not configured")
-        while waiting := self._waiting(name):
-            for delivery in waiting:
-                self._send(destination, delivery)
-        return lambda _tx: None
-
-    def _waiting(self, name: str) -> list[QueuedDelivery]:
         with self._ground.database.read() as connection:
-            return self._ground.outbox.pending(connection, name)
+            waiting = self._ground.outbox.pending(connection, name, limit=AT_A_TIME)
+        for delivery in waiting:
+            self._send(destination, delivery)
+
+        def go_on(tx: Transaction) -> None:
+            if self._ground.outbox.pending(tx.connection, name, limit=1):
+                self._ground.outbox.drain(tx, name)
+
+        return go_on
 
     def _send(self, destination: Destination, delivery: QueuedDelivery) -> None:
         with self._ground.database.read() as connection:

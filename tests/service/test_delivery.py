@@ -7,6 +7,8 @@ import pytest
 
 from dicom_node.testing import StandInPacs
 from kernel.errors import Category, Problem
+from kernel.outbox import Delivery
+from service.delivery import AT_A_TIME
 from service.settings import DicomPeer, HostPort
 
 from .hospital import ADULT, AUTHORITY, Hospital
@@ -126,3 +128,21 @@ def unused_port() -> int:
     port = pacs.peer.port
     pacs.close()
     return port
+
+
+def test_a_backlog_is_sent_in_order_by_short_jobs(hospital: Hospital) -> None:
+    """A server that is told to stop waits for the jobs in hand: none of them may be a whole backlog long."""
+    outbox, database = hospital.house.outbox, hospital.house.database
+    sent: list[bytes] = []
+    hospital.house.destinations["engine"].send = lambda payload: sent.append(payload) or "AA"  # type: ignore[method-assign, func-returns-value]
+    payloads = [str(number).encode() for number in range(3 * AT_A_TIME + 1)]
+    for payload in payloads:
+        delivery = Delivery(
+            destination="engine", idempotency_key=payload.decode(), about="r", patient=None, payload=payload
+        )
+        database.write(lambda tx, delivery=delivery: outbox.add(tx, delivery))
+    jobs = 0
+    while hospital.house.worker.run_one():
+        jobs += 1
+    assert sent == payloads
+    assert jobs == 4
