@@ -117,25 +117,13 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
     clock, ids = clock or SystemClock(), ids or RandomIds()
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = KeyRing.open_or_create(settings.data_dir / "keys.json")
-    cipher, pseudonyms = keys.cipher(), Pseudonyms(keys.derive("pseudonyms"))
+    pseudonyms = Pseudonyms(keys.derive("pseudonyms"))
     database = Database.open(settings.database)
     database.migrate()
     register_models(database, settings.models, clock)
 
-    jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
-    catalogue, store = Catalogue(), Store(clock)
-    ground = Ground(
-        clock=clock,
-        ids=ids,
-        database=database,
-        blobs=Blobs(settings.data_dir / "blobs", cipher),
-        jobs=jobs,
-        inbox=Inbox(clock, ids, cipher),
-        outbox=Outbox(clock, ids, cipher, jobs),
-        audit=audit,
-        store=store,
-        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs).on_change, clock, ids),
-    )
+    catalogue = Catalogue()
+    ground = lay_ground(settings, keys, database, catalogue, clock, ids)
     archive = Archive(database, ground.blobs, clock, door=f"{socket.gethostname()}:{settings.dicom_port}")
     runtime = Runtime(database, device=settings.device)
     models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
@@ -168,14 +156,34 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
         settings=settings,
         keys=keys,
         pseudonyms=pseudonyms,
-        checkpoints=Checkpoints(database, audit, settings.data_dir / CHECKPOINT_FILE),
+        checkpoints=Checkpoints(database, ground.audit, settings.data_dir / CHECKPOINT_FILE),
         archive=archive,
         catalogue=catalogue,
         runtime=runtime,
         destinations=destinations,
         hl7_messages=hl7_messages,
         imaging_studies=imaging_studies,
-        worker=Worker(database, jobs, steps, clock, ids, threads=settings.worker_threads, on_parked=parked),
+        worker=Worker(database, ground.jobs, steps, clock, ids, threads=settings.worker_threads, on_parked=parked),
+    )
+
+
+def lay_ground(
+    settings: Settings, keys: KeyRing, database: Database, catalogue: Catalogue, clock: Clock, ids: Ids
+) -> Ground:
+    """Build what every flow stands on."""
+    cipher = keys.cipher()
+    jobs, audit, store = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids), Store(clock)
+    return Ground(
+        clock=clock,
+        ids=ids,
+        database=database,
+        blobs=Blobs(settings.data_dir / "blobs", cipher),
+        jobs=jobs,
+        inbox=Inbox(clock, ids, cipher),
+        outbox=Outbox(clock, ids, cipher, jobs),
+        audit=audit,
+        store=store,
+        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs).on_change, clock, ids),
     )
 
 
