@@ -136,3 +136,16 @@ def test_one_broken_model_does_not_keep_the_others_from_speaking(with_a_copy_of_
         ("news2", "failed"),
         ("cxr-pneumonia", "prediction"),
     }
+
+
+def test_a_stopped_model_keeps_its_card_and_its_name(hospital: Hospital) -> None:
+    """The refusal comes before the folder is opened, and must not be signed by a model without a card."""
+    hospital.admit()
+    hospital.hl7(hospital.vitals())
+    hospital.work()
+    before = hospital.all("DocumentReference"), hospital.all("Device")
+    hospital.house.database.write(lambda tx: registry.stop(tx, "news2", "drill", by="test", at=hospital.clock.now()))
+    hospital.hl7(hospital.vitals(pulse="90"))
+    hospital.work()
+    assert [row.kind for row in hospital.results()] == ["prediction", "stopped"]
+    assert (hospital.all("DocumentReference"), hospital.all("Device")) == before
