@@ -15,7 +15,7 @@ BENCHMARKS: Final = (
     ("post_to_result", "POST of an Observation to its stored RiskAssessment"),
     ("fhir_creates", "durable FHIR creates"),
     ("mllp_messages", "durable HL7 v2 messages through the server"),
-    ("hl7v2_mllp", "reading and converting HL7 v2, and the bare door"),
+    ("hl7v2_mllp", "reading and converting HL7 v2, and the bare interface"),
     ("dicom_cstore", "C-STORE of 512 KB instances"),
     ("inference_runtime", "models through the runtime"),
     ("group_commit", "what sharing an fsync gains"),

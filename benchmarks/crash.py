@@ -1,4 +1,4 @@
-"""Nothing lost, nothing twice: the real server is killed at random moments while three doors are fed.
+"""Nothing lost, nothing twice: the real server is killed at random moments while three listeners are fed.
 
 Senders keep at each item until they hold a receipt. At the end everything comes to rest, and every item that was
 acknowledged must be stored and have exactly one result at each stand-in that it concerns (:mod:`benchmarks.verdict`).
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.hospital import Hospital, drain, gather
-from benchmarks.items import Door
+from benchmarks.items import Interface
 from benchmarks.processes import ServerProcess
 from benchmarks.senders import Ledger, Sender
 from benchmarks.verdict import Evidence, Verdict, check
 from kernel.log import configure_logging
 
-SENDERS: Final[Mapping[Door, int]] = {Door.HL7: 2, Door.FHIR: 2, Door.DICOM: 2}
+SENDERS: Final[Mapping[Interface, int]] = {Interface.HL7: 2, Interface.FHIR: 2, Interface.DICOM: 2}
 
 KILLED_AT_BIRTH: Final = 2
 """The first kills, which hit a server that makes its database and its keys."""
@@ -56,8 +56,8 @@ class Outcome:
     """What a run showed."""
 
     kills: int
-    acknowledged: Mapping[Door, int]
-    retries: Mapping[Door, int]
+    acknowledged: Mapping[Interface, int]
+    retries: Mapping[Interface, int]
     refused: tuple[str, ...]
     redeliveries: Mapping[str, int]
     verdict: Verdict
@@ -105,7 +105,7 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _line: No
     return Outcome(
         kills=plan.kills,
         acknowledged=acknowledged,
-        retries={door: ledger.tries[door] - count for door, count in acknowledged.items()},
+        retries={interface: ledger.tries[interface] - count for interface, count in acknowledged.items()},
         refused=tuple(ledger.refused),
         redeliveries=redeliveries,
         verdict=check(ledger.items(), evidence),
@@ -117,8 +117,8 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _line: No
 
 def _senders(server: ServerProcess, ledger: Ledger, hospital: Hospital, seed: int) -> Sequence[Sender]:
     return [
-        Sender(door, chr(ord("A") + number), server.ports, ledger, seed=seed * 100 + number, admit=hospital.admit)
-        for door, count in SENDERS.items()
+        Sender(interface, chr(ord("A") + number), server.ports, ledger, seed=seed * 100 + number, admit=hospital.admit)
+        for interface, count in SENDERS.items()
         for number in range(count)
     ]
 
@@ -152,8 +152,11 @@ def _finish(senders: Sequence[Sender]) -> None:
 
 def report(outcome: Outcome) -> str:
     """Say what a run showed, for a person."""
-    rows = [f"{'door':<10}{'acknowledged':>14}{'tries without receipt':>24}"]
-    rows += [f"{door:<10}{outcome.acknowledged[door]:>14}{outcome.retries[door]:>24}" for door in outcome.acknowledged]
+    rows = [f"{'interface':<10}{'acknowledged':>14}{'tries without receipt':>24}"]
+    rows += [
+        f"{interface:<10}{outcome.acknowledged[interface]:>14}{outcome.retries[interface]:>24}"
+        for interface in outcome.acknowledged
+    ]
     counts = {
         "kills": outcome.kills,
         "acknowledged": sum(outcome.acknowledged.values()),
@@ -197,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     return {
         "kills": outcome.kills,
         "seed": plan.seed,
-        "acknowledged": {str(door): count for door, count in outcome.acknowledged.items()},
+        "acknowledged": {str(interface): count for interface, count in outcome.acknowledged.items()},
         "lost": len(outcome.verdict.lost),
         "duplicated": len(outcome.verdict.duplicated),
         "faults": list(outcome.verdict.faults),

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 import hl7
 
 from fhir_adapter.hl7v2.ack import acknowledge
-from fhir_adapter.hl7v2.context import Context
+from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.framing import frame
 from fhir_adapter.hl7v2.header import header
 from fhir_adapter.hl7v2.message import Message

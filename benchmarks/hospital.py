@@ -48,7 +48,7 @@ class Hospital:
         peer = self.pacs.peer
         return {
             "EHR_URL": self.ehr.url,
-            "ENGINE": f"127.0.0.1:{self.engine.port}",
+            "INTERFACE_ENGINE": f"127.0.0.1:{self.engine.port}",
             "PACS": f"{peer.ae_title}@{peer.host}:{peer.port}",
         }
 

@@ -27,7 +27,7 @@ _READINGS: Final = {
 """A whole set: NEWS2 has everything it asks for."""
 
 
-class Door(StrEnum):
+class Interface(StrEnum):
     """Which way an item comes in."""
 
     HL7 = "HL7 v2"
@@ -39,7 +39,7 @@ class Door(StrEnum):
 class Item:
     """One thing to send, once and for all: every retry sends the same bytes."""
 
-    door: Door
+    interface: Interface
     mrn: str
     """The patient's number; no other item has it."""
     key: str
@@ -56,7 +56,7 @@ def hl7_item(run: str, number: int) -> Item:
         mrn=mrn, authority=AUTHORITY, family="Synthetic", given="Hl7", birth_date=date(1950, 3, 1), sex="F"
     )
     payload = oru_vitals(patient, _READINGS, key, datetime.now(UTC))
-    return Item(door=Door.HL7, mrn=mrn, key=key, payload=payload, parts=len(_READINGS))
+    return Item(interface=Interface.HL7, mrn=mrn, key=key, payload=payload, parts=len(_READINGS))
 
 
 def fhir_item(run: str, number: int) -> Item:
@@ -69,7 +69,7 @@ def fhir_item(run: str, number: int) -> Item:
         for resource in resources
     ]
     payload = orjson.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
-    return Item(door=Door.FHIR, mrn=mrn, key=patient, payload=payload, parts=len(_READINGS))
+    return Item(interface=Interface.FHIR, mrn=mrn, key=patient, payload=payload, parts=len(_READINGS))
 
 
 def dicom_item(run: str, number: int) -> Item:
@@ -86,11 +86,13 @@ def dicom_item(run: str, number: int) -> Item:
         seed=number,
     )
     payload = chest_x_ray(wanted)
-    return Item(door=Door.DICOM, mrn=mrn, key=str(open_file(payload).SOPInstanceUID), payload=payload, parts=1)
+    return Item(
+        interface=Interface.DICOM, mrn=mrn, key=str(open_file(payload).SOPInstanceUID), payload=payload, parts=1
+    )
 
 
-MAKERS: Final = {Door.HL7: hl7_item, Door.FHIR: fhir_item, Door.DICOM: dicom_item}
-"""Door -> what makes its items."""
+MAKERS: Final = {Interface.HL7: hl7_item, Interface.FHIR: fhir_item, Interface.DICOM: dicom_item}
+"""Interface -> what makes its items."""
 
 
 def observations(patient: str, at: datetime) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dicom_node.reception import ReceivedInstance
+from dicom_node.listener.association import ReceivedInstance
 from dicom_node.testing import StandInPacs
 from fhir_adapter.hl7v2.mllp import Peer
 from fhir_adapter.hl7v2.testing import StandInEngine

@@ -1,4 +1,4 @@
-"""Load on a door, from a process of its own that does next to nothing, so that the server is what is measured.
+"""Load on a interface, from a process of its own that does next to nothing, so that the server is what is measured.
 
 Requests are made before the clock starts; each connection sends one, waits for its answer, and sends the next.
 """

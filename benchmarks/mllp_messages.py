@@ -1,6 +1,6 @@
 """Durable HL7 v2 messages per second through the real server: an ORU^R01 of thirty OBX, each message unique.
 
-``accepting`` runs without a worker, so it is the door alone; ``converting`` has the worker behind it turn the same
+``accepting`` runs without a worker, so it is the interface alone; ``converting`` has the worker behind it turn the same
 messages into resources meanwhile. Run as ``python -m benchmarks.mllp_messages``.
 """
 

@@ -27,7 +27,7 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Where the three doors are."""
+    """Where the three listeners are."""
 
     http: int
     mllp: int

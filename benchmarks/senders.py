@@ -11,13 +11,13 @@ from typing import Final
 
 import httpx
 
-from benchmarks.items import MAKERS, Door, Item
+from benchmarks.items import MAKERS, Interface, Item
 from benchmarks.processes import Ports
 from dicom_node import scu
 from fhir_adapter.hl7v2 import client as mllp
 from kernel.errors import Category, Problem
 
-PAUSE_S: Final[Mapping[Door, float]] = {Door.HL7: 0.25, Door.FHIR: 0.25, Door.DICOM: 1.5}
+PAUSE_S: Final[Mapping[Interface, float]] = {Interface.HL7: 0.25, Interface.FHIR: 0.25, Interface.DICOM: 1.5}
 """Longest pause between two items of one sender; an X-ray costs the server more than a message."""
 
 RETRY_S: Final = 0.1
@@ -40,13 +40,13 @@ class Ledger:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._acknowledged: dict[str, Item] = {}
-        self.tries: Counter[Door] = Counter()
+        self.tries: Counter[Interface] = Counter()
         self.refused: list[str] = []
 
     def tried(self, item: Item) -> None:
         """Count an attempt."""
         with self._guard:
-            self.tries[item.door] += 1
+            self.tries[item.interface] += 1
 
     def acknowledge(self, item: Item) -> None:
         """Note a receipt."""
@@ -56,17 +56,17 @@ class Ledger:
     def refuse(self, item: Item, reason: str) -> None:
         """Note a refusal that no retry can mend: a good item must never meet one."""
         with self._guard:
-            self.refused.append(f"{item.door} {item.key}: {reason}")
+            self.refused.append(f"{item.interface} {item.key}: {reason}")
 
     def items(self) -> list[Item]:
         """Return what was acknowledged."""
         with self._guard:
             return list(self._acknowledged.values())
 
-    def counts(self) -> dict[Door, int]:
-        """Return how many items of each door were acknowledged."""
-        counted = Counter(item.door for item in self.items())
-        return {door: counted[door] for door in Door}
+    def counts(self) -> dict[Interface, int]:
+        """Return how many items of each interface were acknowledged."""
+        counted = Counter(item.interface for item in self.items())
+        return {interface: counted[interface] for interface in Interface}
 
 
 class Sender:
@@ -74,8 +74,8 @@ class Sender:
 
     Parameters
     ----------
-    door
-        Which door it uses.
+    interface
+        Which interface it uses.
     name
         Tells it apart from others of its kind, in the numbers of its patients.
     ports
@@ -89,16 +89,16 @@ class Sender:
     """
 
     def __init__(
-        self, door: Door, name: str, ports: Ports, ledger: Ledger, *, seed: int, admit: Callable[[Item], None]
+        self, interface: Interface, name: str, ports: Ports, ledger: Ledger, *, seed: int, admit: Callable[[Item], None]
     ) -> None:
-        self._door = door
+        self._interface = interface
         self._name = name
         self._ledger = ledger
         self._admit = admit
         self._random = random.Random(seed)
-        self._transport = TRANSPORTS[door](ports)
+        self._transport = TRANSPORTS[interface](ports)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=f"sender-{door}-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"sender-{interface}-{name}", daemon=True)
 
     def start(self) -> None:
         """Begin to send."""
@@ -115,10 +115,10 @@ class Sender:
 
     def _work(self) -> None:
         for number in itertools.count(1):
-            if self._stopping.wait(self._random.uniform(0, PAUSE_S[self._door])):
+            if self._stopping.wait(self._random.uniform(0, PAUSE_S[self._interface])):
                 self._transport.close()
                 return
-            item = MAKERS[self._door](self._name, number)
+            item = MAKERS[self._interface](self._name, number)
             self._admit(item)
             self._see_through(item)
 
@@ -167,5 +167,5 @@ def dicom_transport(ports: Ports) -> Transport:
     return Transport(send=lambda payload: scu.send([payload], peer, patience), close=lambda: None)
 
 
-TRANSPORTS: Final = {Door.HL7: mllp_transport, Door.FHIR: fhir_transport, Door.DICOM: dicom_transport}
-"""Door -> what carries its items."""
+TRANSPORTS: Final = {Interface.HL7: mllp_transport, Interface.FHIR: fhir_transport, Interface.DICOM: dicom_transport}
+"""Interface -> what carries its items."""

@@ -1,4 +1,4 @@
-"""The FHIR door without what it is there for: the ceiling that durable creates are held against.
+"""The FHIR interface without what it is there for: the ceiling that durable creates are held against.
 
 ``python -m benchmarks.twin KIND PORT FOLDER`` serves the same application, with the same HTTP server and endpoint, over
 Interactions that store nothing: ``unsaved`` still validates, ``ceiling`` does not validate either.
@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from fhir_adapter.resources.document import Document, stamp
-from fhir_adapter.resources.validate import Validator
-from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest.interactions import Call, Interactions, Reply
 from fhir_adapter.rest.operations import Operation
-from service.api import application
-from service.doors.http import http_server, listening_socket
+from fhir_adapter.store.document import Document, stamp
+from fhir_adapter.store.validate import Validator
+from fhir_adapter.store.versions import StoredVersion
+from service.api import http_application
+from service.application import build
+from service.listeners.http import http_server, listening_socket
 from service.settings import load
-from service.wiring import build
 
 KINDS: Final = ("unsaved", "ceiling")
 
@@ -44,14 +44,14 @@ class Trusting(Validator):
 
 def main(kind: str, port: int, folder: Path) -> None:
     """Serve until killed."""
-    house = build(load({}, data_dir=folder, http_port=port))
-    interactions = house.interactions
+    application = build(load({}, data_dir=folder, http_port=port))
+    interactions = application.interactions
     interactions.__class__ = Unsaved
     if kind == "ceiling":
         vars(interactions)["_validator"] = Trusting()
     bound = listening_socket("127.0.0.1", port)
     bound.listen(512)
-    http_server(application(house)).run(sockets=[bound])
+    http_server(http_application(application)).run(sockets=[bound])
 
 
 if __name__ == "__main__":

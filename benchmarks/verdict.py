@@ -6,7 +6,7 @@ Pure, so that it can be shown to fail: ``tests/crash`` hands it tampered evidenc
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.items import Door, Item
+from benchmarks.items import Interface, Item
 
 Found = Mapping[str, tuple[str, ...]]
 """Patient's number -> identifiers of the results that a stand-in keeps for them."""
@@ -56,19 +56,19 @@ def check(acknowledged: Iterable[Item], evidence: Evidence) -> Verdict:
     Returns
     -------
     Verdict
-        One line for each thing that is missing or too many, naming door, key and place.
+        One line for each thing that is missing or too many, naming interface, key and place.
     """
     items = list(acknowledged)
     lost, duplicated = [], []
     for item in items:
         for place, count, wanted in _counts(item, evidence):
-            told = f"{item.door} {item.key}: {count} of {wanted} in {place}"
+            place_text = f"{item.interface} {item.key}: {count} of {wanted} in {place}"
             if count < wanted:
-                lost.append(told)
+                lost.append(place_text)
             elif count > wanted:
-                duplicated.append(told)
+                duplicated.append(place_text)
         if _tells_two_stories(item, evidence):
-            duplicated.append(f"{item.door} {item.key}: the stand-ins have different results")
+            duplicated.append(f"{item.interface} {item.key}: the stand-ins have different results")
     known = {item.mrn for item in items}
     return Verdict(lost=tuple(lost), duplicated=tuple(duplicated), faults=tuple(_faults(known, evidence)))
 
@@ -77,7 +77,7 @@ def _counts(item: Item, evidence: Evidence) -> Iterable[tuple[str, int, int]]:
     yield "the store", evidence.stored.get(item.mrn, 0), item.parts
     yield "the EHR", len(evidence.ehr.get(item.mrn, ())), 1
     yield "the engine", len(evidence.engine.get(item.mrn, ())), 1
-    yield "the PACS", len(evidence.pacs.get(item.mrn, ())), int(item.door is Door.DICOM)
+    yield "the PACS", len(evidence.pacs.get(item.mrn, ())), int(item.interface is Interface.DICOM)
 
 
 def _tells_two_stories(item: Item, evidence: Evidence) -> bool:

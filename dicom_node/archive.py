@@ -12,16 +12,16 @@ from typing import Final
 from sqlalchemy import Connection, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_node.encoding import keep_values_out_of_warnings, part10, read_head
-from dicom_node.reception import ReceivedInstance
+from dicom_node.encoding import keep_values_out_of_warnings, part10, read_index_attributes
+from dicom_node.listener.association import ReceivedInstance
 from kernel.blobs import Blobs
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import associations, instances, studies
 
-DOOR: Final = "dicom"
-"""Names, in the ``associations`` table, the door whose associations a restart ends."""
+LISTENER: Final = "dicom"
+"""Names, in the ``associations`` table, the listener whose associations a restart ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,27 +53,29 @@ class Archive:
         Holds the bytes.
     clock
         Tells when an instance was received.
-    door
+    listener
         The name under which open associations are noted.
     """
 
-    def __init__(self, database: Database, blobs: Blobs, clock: Clock, *, door: str = DOOR) -> None:
+    def __init__(self, database: Database, blobs: Blobs, clock: Clock, *, listener: str = LISTENER) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
-        self._door = door
+        self._listener = listener
         keep_values_out_of_warnings()
 
-    def add(self, received: ReceivedInstance, *, then: Callable[[Transaction, StoredInstance], None]) -> StoredInstance:
+    def add(
+        self, received: ReceivedInstance, *, on_commit: Callable[[Transaction, StoredInstance], None]
+    ) -> StoredInstance:
         """Keep an instance; durable on return.
 
-        The same instance again is a success that changes nothing, though ``then`` is called again.
+        The same instance again is a success that changes nothing, though ``on_commit`` is called again.
 
         Parameters
         ----------
         received
             What came.
-        then
+        on_commit
             The caller's part of the commit; quick, touches only the database.
 
         Raises
@@ -82,8 +84,8 @@ class Archive:
             ``incorrect`` when the dataset is not what the request says, ``conflict`` when this SOPInstanceUID is
             already kept with other content, ``unavailable`` when the disk or the database refuses.
         """
-        head = read_head(received.encoded, received.TransferSyntaxUID)
-        if (head.SOPInstanceUID, head.SOPClassUID) != (received.SOPInstanceUID, received.SOPClassUID):
+        attributes = read_index_attributes(received.encoded, received.TransferSyntaxUID)
+        if (attributes.SOPInstanceUID, attributes.SOPClassUID) != (received.SOPInstanceUID, received.SOPClassUID):
             raise Problem(Category.INCORRECT, "the dataset's UIDs are not those of the request")
         content = part10(
             received.encoded,
@@ -92,11 +94,11 @@ class Archive:
             TransferSyntaxUID=received.TransferSyntaxUID,
         )
         stored = StoredInstance(
-            SOPInstanceUID=head.SOPInstanceUID,
-            SOPClassUID=head.SOPClassUID,
-            StudyInstanceUID=head.StudyInstanceUID,
-            SeriesInstanceUID=head.SeriesInstanceUID,
-            Modality=head.Modality,
+            SOPInstanceUID=attributes.SOPInstanceUID,
+            SOPClassUID=attributes.SOPClassUID,
+            StudyInstanceUID=attributes.StudyInstanceUID,
+            SeriesInstanceUID=attributes.SeriesInstanceUID,
+            Modality=attributes.Modality,
             TransferSyntaxUID=received.TransferSyntaxUID,
             blob=self._blobs.put(content),
             size=len(content),
@@ -109,7 +111,7 @@ class Archive:
             if _is_new(tx, stored):
                 tx.execute(insert(instances), vars(stored))
                 _note_study(tx, stored)
-            then(tx, stored)
+            on_commit(tx, stored)
 
         self._database.write(commit)
         return stored
@@ -143,8 +145,8 @@ class Archive:
         return list(touched)
 
     def forget_associations(self, tx: Transaction) -> list[str]:
-        """At the door's start: no association has outlived the server; returns the studies that some had touched."""
-        mine = associations.c.door == self._door
+        """Remove the associations that a former run of this listener left open; return their StudyInstanceUIDs."""
+        mine = associations.c.listener == self._listener
         touched = tx.execute(select(associations.c.StudyInstanceUID).where(mine).distinct()).scalars().all()
         tx.execute(delete(associations).where(mine))
         return list(touched)
@@ -153,7 +155,7 @@ class Archive:
         values = {
             "association": association,
             "StudyInstanceUID": stored.StudyInstanceUID,
-            "door": self._door,
+            "listener": self._listener,
             "seen_at": stored.received_at,
         }
         upsert = _upsert(tx, associations).values(values)

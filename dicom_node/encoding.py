@@ -56,7 +56,7 @@ def keep_values_out_of_warnings() -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
+class IndexAttributes:
     """What the index needs to know of an instance."""
 
     SOPClassUID: str
@@ -66,7 +66,7 @@ class Head:
     Modality: str | None
 
 
-def read_head(encoded: bytes, TransferSyntaxUID: str) -> Head:
+def read_index_attributes(encoded: bytes, TransferSyntaxUID: str) -> IndexAttributes:
     """Read an encoded dataset as far as SeriesInstanceUID, decoding nothing else.
 
     Parameters
@@ -103,7 +103,7 @@ def read_head(encoded: bytes, TransferSyntaxUID: str) -> Head:
         raise Problem(Category.INCORRECT, f"the dataset lacks {', '.join(missing)}")
     if not all(UID_SYNTAX.fullmatch(value) for keyword, value in found.items() if keyword != "Modality"):
         raise Problem(Category.INCORRECT, "a UID of the dataset is malformed")
-    return Head(Modality=found.pop("Modality", None) or None, **found)
+    return IndexAttributes(Modality=found.pop("Modality", None) or None, **found)
 
 
 def part10(encoded: bytes, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:

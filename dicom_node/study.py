@@ -19,7 +19,7 @@ from kernel.errors import Category, Problem
 from kernel.tables import associations, studies
 
 
-class Completeness(StrEnum):
+class StudyState(StrEnum):
     """Whether a study is to be looked at now."""
 
     UNKNOWN = "unknown"
@@ -32,9 +32,9 @@ class Completeness(StrEnum):
     """It came to rest and its newest revision was opened already."""
 
 
-def is_complete(
+def study_state(
     connection: Connection, StudyInstanceUID: str, now: datetime, *, quiet_s: float, stale_s: float
-) -> Completeness:
+) -> StudyState:
     """Tell whether a study has come to rest.
 
     Parameters
@@ -54,11 +54,11 @@ def is_complete(
         select(studies.c.last_received_at, studies.c.completed_at).where(studies.c.StudyInstanceUID == StudyInstanceUID)
     ).one_or_none()
     if row is None:
-        return Completeness.UNKNOWN
+        return StudyState.UNKNOWN
     if row.completed_at is not None:
-        return Completeness.DONE
+        return StudyState.DONE
     if now < row.last_received_at + timedelta(seconds=quiet_s):
-        return Completeness.RECEIVING
+        return StudyState.RECEIVING
     still_open = connection.execute(
         select(func.count())
         .select_from(associations)
@@ -67,7 +67,7 @@ def is_complete(
             associations.c.seen_at > now - timedelta(seconds=stale_s),
         )
     ).scalar_one()
-    return Completeness.RECEIVING if still_open else Completeness.COMPLETE
+    return StudyState.RECEIVING if still_open else StudyState.COMPLETE
 
 
 def open_revision(tx: Transaction, StudyInstanceUID: str, *, instances: int, now: datetime) -> int | None:

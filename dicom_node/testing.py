@@ -6,9 +6,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from dicom_node.encoding import open_file, part10
-from dicom_node.limits import DicomLimits
-from dicom_node.reception import ReceivedInstance
-from dicom_node.scp import DicomServer
+from dicom_node.listener.association import ReceivedInstance
+from dicom_node.listener.limits import DicomLimits
+from dicom_node.listener.server import DicomServer
 from dicom_node.scu import Peer
 from kernel.errors import Problem
 

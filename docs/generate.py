@@ -2,7 +2,7 @@
 
 A page holds ``<!-- generated: NAME -->`` … ``<!-- end -->``; what stands between is made by the function of that name
 in :data:`TABLES`. ``python docs/generate.py`` writes every page anew; ``--check`` only says which would change, and
-``tests/house/test_docs.py`` fails when one would.
+``tests/application/test_docs.py`` fails when one would.
 """
 
 import inspect
@@ -17,7 +17,7 @@ import typer
 from pydicom.uid import UID
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 
-from dicom_node.limits import DicomLimits
+from dicom_node.listener.limits import DicomLimits
 from dicom_node.results import RESULTS
 from dicom_node.scu import Timeouts as DicomTimeouts
 from fhir_adapter.ehr.upstream import Timeouts as FhirTimeouts
@@ -25,8 +25,8 @@ from fhir_adapter.hl7v2.client import Timeouts as MllpTimeouts
 from fhir_adapter.hl7v2.messages import MESSAGES
 from fhir_adapter.hl7v2.mllp import MllpLimits
 from fhir_adapter.hl7v2.segments.obx_value import READERS
-from fhir_adapter.resources.search.parameters import EVERYWHERE, PARAMETERS, Parameter
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
+from fhir_adapter.store.search.parameters import EVERYWHERE, PARAMETERS, Parameter
 from inference.folder import bundled_folder, open_folder
 from inference.models import MODELS
 from inference.runners import RUNNERS
@@ -81,7 +81,7 @@ def command_paths() -> list[str]:
 
 
 def error_categories() -> str:
-    """List the nine categories and what each door makes of them."""
+    """List the nine categories and what each listener makes of them."""
     meaning = dict(re.findall(r"^      ([a-z-]+) +(.+)$", errors.__doc__ or "", re.MULTILINE))
     rows = (
         (
@@ -157,7 +157,7 @@ def transfer_syntaxes() -> str:
 
 
 def dicom_limits() -> str:
-    """List the bounds of the DICOM door."""
+    """List the bounds of the DICOM listener."""
     return _record(DicomLimits)
 
 
@@ -167,7 +167,7 @@ def dicom_timeouts() -> str:
 
 
 def mllp_limits() -> str:
-    """List the bounds of the MLLP door."""
+    """List the bounds of the MLLP listener."""
     return _record(MllpLimits)
 
 
@@ -274,8 +274,8 @@ def _help(command: Any) -> str:
 def _about(command: Any, argument: str) -> str:
     """Return an argument's help, which the installed typer and click lose on their way to ``--help``."""
     hints = get_type_hints(inspect.unwrap(command.callback), include_extras=True)
-    told = (getattr(it, "help", None) for it in getattr(hints[argument], "__metadata__", ()))
-    return next((text for text in told if text), "")
+    helps = (getattr(it, "help", None) for it in getattr(hints[argument], "__metadata__", ()))
+    return next((text for text in helps if text), "")
 
 
 def _usage(argument: Any) -> str:

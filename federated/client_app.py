@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from federated import task
-from federated.mods import only
+from federated.mods import allow_only
 
 ARRAYS: Final = "arrays"
 CONFIG: Final = "config"
@@ -38,9 +38,9 @@ def client_app(load: Callable[[Any], task.Hospital]) -> Any:
     """
 
     def sums(message: Message, context: Context) -> Message:
-        told = task.sums(load(context).train.inputs)
-        arrays = {"of_values": told.of_values, "of_squares": told.of_squares}
-        return _reply(message, {"num-examples": told.count}, arrays)
+        sums = task.sums(load(context).train.inputs)
+        arrays = {"of_values": sums.of_values, "of_squares": sums.of_squares}
+        return _reply(message, {"num-examples": sums.count}, arrays)
 
     def alone(message: Message, context: Context) -> Message:
         return _reply(message, _told(task.alone(load(context), read_descent(message.content[CONFIG]))))
@@ -57,9 +57,9 @@ def client_app(load: Callable[[Any], task.Hospital]) -> Any:
 
     measured = frozenset({"num-examples", "positives", "negatives", "auc"})
     guards = {
-        "sums": only(arrays={"of_values": _WIDTH, "of_squares": _WIDTH}, metrics=frozenset({"num-examples"})),
-        "train": only(arrays={"weight": _WIDTH, "bias": (1,)}, metrics=frozenset({"num-examples"})),
-        "measured": only(arrays={}, metrics=measured),
+        "sums": allow_only(arrays={"of_values": _WIDTH, "of_squares": _WIDTH}, metrics=frozenset({"num-examples"})),
+        "train": allow_only(arrays={"weight": _WIDTH, "bias": (1,)}, metrics=frozenset({"num-examples"})),
+        "measured": allow_only(arrays={}, metrics=measured),
     }
     app = ClientApp()
     app.query("sums", mods=[guards["sums"]])(sums)
@@ -81,10 +81,10 @@ def to_record(arrays: task.Parameters) -> Any:
 
 def write_config(descent: task.Descent, scaling: task.Scaling | None = None) -> Any:
     """Return the Flower ConfigRecord that tells a hospital how to train."""
-    told: dict[str, Any] = {"steps": descent.steps, "rate": descent.rate}
+    fields: dict[str, Any] = {"steps": descent.steps, "rate": descent.rate}
     if scaling is not None:
-        told |= {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
-    return ConfigRecord(told)
+        fields |= {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
+    return ConfigRecord(fields)
 
 
 def read_descent(config: Any) -> task.Descent:

@@ -8,7 +8,7 @@ from flwr.app import Context, Message
 Call: TypeAlias = Callable[[Any, Any], Any]
 
 
-def only(*, arrays: Mapping[str, tuple[int, ...]], metrics: frozenset[str]) -> Callable[[Any, Any, Call], Any]:
+def allow_only(*, arrays: Mapping[str, tuple[int, ...]], metrics: frozenset[str]) -> Callable[[Any, Any, Call], Any]:
     """Make a mod that lets nothing out but what is listed.
 
     It is the last hand on a hospital's reply: an array that is not expected, or has another shape (patients, for

@@ -147,21 +147,21 @@ class ReportedFedAvg(FedAvg):  # type: ignore[misc]  # Flower is not followed by
 
 def _first_round(grid: Any, plan: Plan) -> tuple[task.Scaling, RoundReport]:
     """Make the common scaling out of the hospitals' sums, and hear how each does alone."""
-    told = _ask(grid, plan, "query.sums", RecordDict())
-    parts = {site: _read_sums(reply) for site, reply in told.items()}
+    replies = _query_sites(grid, plan, "query.sums", RecordDict())
+    parts = {site: _read_sums(reply) for site, reply in replies.items()}
     first, *others = parts.values()
     scaling = sum(others, start=first).scaling()
     whole = task.Descent(steps=plan.descent.steps * plan.rounds, rate=plan.descent.rate)
-    asked = _ask(grid, plan, "query.alone", RecordDict({CONFIG: write_config(whole)}))
+    replies = _query_sites(grid, plan, "query.alone", RecordDict({CONFIG: write_config(whole)}))
     sites = tuple(
-        SiteReport(site=site, examples=part.count, federated=None, alone=read_measured(asked[site].content[METRICS]))
+        SiteReport(site=site, examples=part.count, federated=None, alone=read_measured(replies[site].content[METRICS]))
         for site, part in parts.items()
     )
     made = task.digest({"mean": scaling.mean, "scale": scaling.scale})
     return scaling, RoundReport(round=0, kind="statistics", sites=sites, digest=made, previous=None)
 
 
-def _ask(grid: Any, plan: Plan, kind: str, content: Any) -> dict[str, Any]:
+def _query_sites(grid: Any, plan: Plan, kind: str, content: Any) -> dict[str, Any]:
     messages = [Message(content, dst_node_id=node, message_type=kind) for node in plan.sites]
     replies = _in_order(grid.send_and_receive(messages), plan)
     return dict(zip(plan.sites.values(), replies, strict=True))
@@ -184,9 +184,9 @@ def _in_order(replies: Iterable[Any], plan: Plan) -> list[Any]:
 
 def _read_sums(reply: Any) -> task.Sums:
     (arrays,) = reply.content.array_records.values()
-    told = to_numpy(arrays)
+    values = to_numpy(arrays)
     return task.Sums(
         count=int(reply.content[METRICS]["num-examples"]),
-        of_values=told["of_values"],
-        of_squares=told["of_squares"],
+        of_values=values["of_values"],
+        of_squares=values["of_squares"],
     )

@@ -208,10 +208,10 @@ def alone(hospital: Hospital, descent: Descent) -> Measured:
 
 def digest(arrays: Mapping[str, Vector]) -> str:
     """Return the SHA-256 (hex) of named arrays: names in order, each with its little-endian 64-bit floats."""
-    told = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(arrays):
-        told.update(name.encode() + b"\x00" + np.ascontiguousarray(arrays[name], dtype="<f8").tobytes())
-    return told.hexdigest()
+        digest.update(name.encode() + b"\x00" + np.ascontiguousarray(arrays[name], dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 def _prepare(rows: list[list[str]]) -> Part:

@@ -21,12 +21,12 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, and_, exists, or_, select
 
-from fhir_adapter.resources.document import Json, exact_values
-from fhir_adapter.resources.search.find import filtered
-from fhir_adapter.resources.search.index import seconds
-from fhir_adapter.resources.store import Store
-from fhir_adapter.resources.times import point, span
-from fhir_adapter.resources.versions import CURRENT
+from fhir_adapter.store.document import Json, exact_values
+from fhir_adapter.store.search.find import filtered
+from fhir_adapter.store.search.index import seconds
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.times import point, span
+from fhir_adapter.store.versions import CURRENT
 from inference.contract import Fact, Subject
 from kernel.errors import Category, Problem
 from kernel.tables import resource_heads, resource_index
@@ -56,7 +56,7 @@ def observation_facts(observation: Json, *, source: str, known: datetime, dates:
     Parameters
     ----------
     observation
-        JSON with its numbers as :class:`~decimal.Decimal` (:func:`~fhir_adapter.resources.document.exact_values`).
+        JSON with its numbers as :class:`~decimal.Decimal` (:func:`~fhir_adapter.store.document.exact_values`).
     source
         Versioned reference, ``Observation/1/_history/2``.
     known

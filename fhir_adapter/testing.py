@@ -15,13 +15,13 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fhir_adapter.resources.document import Json, exact_values
-from fhir_adapter.resources.search.find import find
-from fhir_adapter.resources.search.query import LARGEST_COUNT, parse
-from fhir_adapter.resources.store import Store
-from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest.http import HttpSettings, fhir_router
 from fhir_adapter.rest.interactions import Interactions
+from fhir_adapter.store.document import Json, exact_values
+from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.query import LARGEST_COUNT, parse
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.versions import StoredVersion
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database, Transaction
 from privacy.audit import AuditLog

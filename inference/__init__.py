@@ -1,1 +1,1 @@
-"""Models: their contract, their folders, the registry of them and the one door to run them."""
+"""Models: their contract, their folders, the registry of them and the one listener to run them."""

@@ -1,4 +1,4 @@
-"""The records that pass between the house and a model, in nobody's protocol.
+"""The records that pass between the server and a model, independent of any protocol.
 
 What goes in is a :class:`TabularInput` or an :class:`ImageInput`; what comes out is an :data:`Outcome`: a
 :class:`Prediction`, or a :class:`NotAvailable` that says why there is none. The faces turn resources, messages and

@@ -1,7 +1,7 @@
 """A model's folder, opened: verified, parsed, its code found.
 
-A folder that holds ``model.py`` is a Python package of the house, listed in :data:`inference.models.MODELS`; a folder
-added from elsewhere brings declarations and weights, never code.
+A folder that holds ``model.py`` is a bundled Python package, listed in :data:`inference.models.MODELS`; a folder added
+from elsewhere brings declarations and weights, never code.
 """
 
 import importlib
@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Final
 
 from inference.contract import ModelIdentity
-from inference.declared import read_yaml
 from inference.digest import verify
 from inference.features.spec import FeatureSpec, parse_features
 from inference.manifest import Manifest, parse_manifest
 from inference.models import MODELS
+from inference.yaml_mapping import read_yaml
 from kernel.errors import Category, Problem
 
 MANIFEST: Final = "model.yaml"
@@ -39,7 +39,7 @@ class ModelFolder:
     card: str
     #: JSON of ``model.yaml``, ``features.yaml`` and the card, for the registry.
     declaration: str
-    #: The package that its ``model.py`` is part of, for those of the house that have code.
+    #: The package that its ``model.py`` is part of, for bundled models that have code.
     package: str | None
 
     @property
@@ -71,13 +71,13 @@ def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFold
     path
         The folder.
     bundled
-        Models of the house: name -> package.
+        Bundled models: name -> package.
 
     Raises
     ------
     Problem
         ``incorrect`` when a file is altered, missing or not listed, or a declaration is wrong; ``unsupported`` when
-        the folder brings code and is not a package of the house.
+        the folder brings code and is not a bundled package.
     """
     digest = verify(path)
     declared = read_declaration(path)
@@ -105,12 +105,12 @@ def read_declaration(path: Path) -> dict[str, object]:
 
 
 def bundled_folder(name: str) -> Path:
-    """Return where a model of the house is installed.
+    """Return where a bundled model is installed.
 
     Raises
     ------
     Problem
-        ``not-found`` when no model of the house has that name.
+        ``not-found`` when no bundled model has that name.
     """
     if name not in MODELS:
         raise Problem(Category.NOT_FOUND, f"there is no bundled model {name}")

@@ -54,7 +54,7 @@ def record_golden(runner: Runner[Any, Any, Any], path: Path) -> None:
     path.write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
 
 
-def ask(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
+def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
     """Ask a model directly, alone and on this thread.
 
     Raises
@@ -110,7 +110,7 @@ def _fact(number: int, content: Mapping[str, Any], at: datetime) -> Fact:
 
 def _answer(runner: Runner[Any, Any, Any], given: ModelInput) -> dict[str, Any]:
     try:
-        answer = ask(runner, given)
+        answer = infer(runner, given)
     except Declined as declined:
         return {"declined": declined.reason}
     heat = answer.heat_map

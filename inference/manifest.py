@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias, cast
 
-from inference.declared import Table
+from inference.yaml_mapping import YamlMapping
 from kernel.errors import Category, Problem
 
 OutputKind: TypeAlias = Literal["score", "probability", "category"]
@@ -110,7 +110,7 @@ def parse_manifest(content: object) -> Manifest:
     Problem
         ``incorrect``, naming the key that is missing, unknown or wrong.
     """
-    table = Table("model.yaml", content)
+    table = YamlMapping("model.yaml", content)
     manifest = Manifest(
         name=_matching(table, "name", _NAME),
         version=_matching(table, "version", _VERSION),
@@ -132,7 +132,7 @@ def parse_manifest(content: object) -> Manifest:
     return manifest
 
 
-def _trigger(table: Table) -> Trigger:
+def _trigger(table: YamlMapping) -> Trigger:
     kind = cast("Literal['facts', 'image']", table.choice("kind", "facts", "image"))
     trigger = Trigger(
         kind=kind,
@@ -144,7 +144,7 @@ def _trigger(table: Table) -> Trigger:
     return trigger
 
 
-def _limits(table: Table) -> Limits:
+def _limits(table: YamlMapping) -> Limits:
     limits = Limits(
         min_age_years=table.take("min_age_years", int) if table.has("min_age_years") else None,
         views=table.texts("views"),
@@ -155,7 +155,7 @@ def _limits(table: Table) -> Limits:
     return limits
 
 
-def _output(table: Table) -> OutputSpec:
+def _output(table: YamlMapping) -> OutputSpec:
     output = OutputSpec(
         name=table.text("name"),
         system=table.text("system"),
@@ -175,26 +175,26 @@ def _output(table: Table) -> OutputSpec:
     return output
 
 
-def _band(table: Table) -> Band:
+def _band(table: YamlMapping) -> Band:
     band = Band(name=table.text("name"), at_least=table.number("at_least") if table.has("at_least") else None)
     table.done()
     return band
 
 
-def _change_plan(table: Table) -> ChangePlan:
+def _change_plan(table: YamlMapping) -> ChangePlan:
     plan = ChangePlan(allowed=table.texts("allowed"), acceptance=_some(table, "acceptance"))
     table.done()
     return plan
 
 
-def _some(table: Table, key: str) -> tuple[str, ...]:
+def _some(table: YamlMapping, key: str) -> tuple[str, ...]:
     values = table.texts(key)
     if not values:
         raise Problem(Category.INCORRECT, f"{table.place}.{key} must be a list with at least one entry")
     return values
 
 
-def _matching(table: Table, key: str, form: re.Pattern[str]) -> str:
+def _matching(table: YamlMapping, key: str, form: re.Pattern[str]) -> str:
     value = table.text(key)
     if not form.fullmatch(value):
         raise Problem(Category.INCORRECT, f"{table.place}.{key} must have the form {form.pattern}")

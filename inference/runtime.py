@@ -1,4 +1,4 @@
-"""The only door to a model.
+"""The only listener to a model.
 
 Whatever a model does, the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
 is none. Only three things are raised: that no such model exists, that too much is waiting, and that the server is
@@ -211,7 +211,7 @@ class Runtime:
 
     def _wait(self, runner: AnyRunner, future: "Future[Any]", deadline: float) -> Any:
         try:
-            # Asked for as a value: what is raised here would be this thread's own (an interrupt, say), not the model's.
+            # Read as a value: an exception raised here would be this thread's own (an interrupt, say), not the model's.
             failure = future.exception(timeout=max(0.0, deadline - self._monotonic()))
         except TimeoutError:
             future.cancel()

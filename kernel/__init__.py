@@ -1,1 +1,1 @@
-"""Ground floor: what must survive a crash, and what everyone may use."""
+"""CoreServices floor: what must survive a crash, and what everyone may use."""

@@ -67,7 +67,7 @@ class _Request(Generic[T]):
 
 
 class Database:
-    """A door to the one database. Open with :meth:`open`; close when the server stops."""
+    """A listener to the one database. Open with :meth:`open`; close when the server stops."""
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)

@@ -1,6 +1,6 @@
 """One error vocabulary, four accents.
 
-Below the rims of the house every failure is a :class:`Problem` in one of nine categories. The rims translate a
+Below the protocol layers every failure is a :class:`Problem` in one of nine categories. The rims translate a
 category into their protocol's own form with the four tables here: an HTTP status and OperationOutcome issue code
 (FHIR R4, http.html#summary), an acknowledgement code (HL7 v2 table 0008), a DIMSE status (DICOM PS3.7 Annex C and
 PS3.4 Table B.2-1) and a decision on the job that met the failure.
@@ -83,8 +83,8 @@ def as_problem(failure: BaseException) -> Problem:
         return failure
     if isinstance(failure, RecursionError):
         return Problem(Category.INCORRECT, "the input is nested too deeply")
-    told = "".join(traceback.format_exception(failure))
-    return Problem(Category.FAULT, "internal error", diagnostics=told)
+    text = "".join(traceback.format_exception(failure))
+    return Problem(Category.FAULT, "internal error", diagnostics=text)
 
 
 HTTP_STATUS: Final[Mapping[Category, int]] = MappingProxyType(

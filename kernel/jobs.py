@@ -140,7 +140,7 @@ class Jobs:
         tx
             The transaction; the job exists if and only if it commits.
         step
-            Name of the flow step (see ``service.wiring.build``).
+            Name of the flow step (see ``service.application.build``).
         payload
             What the step needs to find its rows; references, never PHI.
         lock, queueing_lock, scheduled_at

@@ -1,4 +1,4 @@
-"""What must leave the house: per destination, in order, at least once, with an idempotency key.
+"""What must leave this server: per destination, in order, at least once, with an idempotency key.
 
 A delivery is a row of the same commit as the result it carries. One waiting ``deliver`` job per destination (written
 here, in that commit) drains its rows in order. A destination that is away keeps its rows waiting; a row that it
@@ -29,8 +29,8 @@ class Delivery:
 
     destination: str
     idempotency_key: str
-    about: str
-    """The result's id."""
+    subject: str
+    """What it carries, such as a result's id."""
     patient: str | None
     """Whom it discloses, as a reference, for the audit."""
     payload: bytes
@@ -44,7 +44,7 @@ class QueuedDelivery:
     id: str
     destination: str
     idempotency_key: str
-    about: str
+    subject: str
     patient: str | None
     status: str
     attempts: int
@@ -90,7 +90,7 @@ class Outbox:
                 "id": identifier,
                 "destination": delivery.destination,
                 "idempotency_key": delivery.idempotency_key,
-                "about": delivery.about,
+                "subject": delivery.subject,
                 "patient": delivery.patient,
                 "payload": self._cipher.seal(delivery.payload, identifier.encode()),
                 "status": "pending",
@@ -111,9 +111,9 @@ class Outbox:
         wanted = outbox.c.destination == destination, outbox.c.status == "pending"
         return self._rows(connection, wanted, limit)
 
-    def about(self, connection: Connection, result: str) -> list[QueuedDelivery]:
-        """Return every delivery of one result."""
-        return self._rows(connection, (outbox.c.about == result,), 100)
+    def of_subject(self, connection: Connection, subject: str) -> list[QueuedDelivery]:
+        """Return every delivery that carries ``subject``."""
+        return self._rows(connection, (outbox.c.subject == subject,), 100)
 
     def parked(self, connection: Connection) -> list[QueuedDelivery]:
         """Return what destinations refused for good."""
@@ -171,7 +171,7 @@ def _queued(row: Row[Any]) -> QueuedDelivery:
         id=row.id,
         destination=row.destination,
         idempotency_key=row.idempotency_key,
-        about=row.about,
+        subject=row.subject,
         patient=row.patient,
         status=row.status,
         attempts=row.attempts,

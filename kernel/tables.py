@@ -1,4 +1,4 @@
-"""Every table of the house, in one place, for one database and one commit.
+"""Every table, in one place, for one database and one commit.
 
 SQLite and PostgreSQL get the same tables. Instants are stored as whole microseconds since 1970 in UTC, so that both
 databases sort and compare them alike and no time zone is ever guessed. Columns that hold messages as they arrived are
@@ -111,9 +111,7 @@ workers = Table(
     Column("id", Text, primary_key=True),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
-    Column(
-        "born", Text, nullable=False, comment="when the process began: a number is handed out again, a birth is not"
-    ),
+    Column("process_start", Text, nullable=False, comment="a process number is used again, its start time is not"),
     Column("heartbeat_at", Instant, nullable=False),
 )
 
@@ -124,7 +122,7 @@ outbox = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("destination", Text, nullable=False),
     Column("idempotency_key", Text, nullable=False, comment="the same key is never sent as two different things"),
-    Column("about", Text, nullable=False, comment="the result this carries"),
+    Column("subject", Text, nullable=False, comment="what this carries, such as a result's id"),
     Column("patient", Text, comment="reference of the patient it discloses"),
     Column("payload", LargeBinary, nullable=False, comment="what is sent, sealed"),
     Column("status", Text, nullable=False, comment="pending | delivered | parked"),
@@ -137,7 +135,7 @@ outbox = Table(
     UniqueConstraint("destination", "idempotency_key"),
 )
 Index("outbox_pending", outbox.c.destination, outbox.c.status, outbox.c.seq)
-Index("outbox_about", outbox.c.about)
+Index("outbox_subject", outbox.c.subject)
 
 resource_versions = Table(
     "resource_versions",
@@ -202,7 +200,7 @@ results = Table(
     Column("inputs", Text, nullable=False, comment="JSON list of the versioned inputs"),
     Column("image", Text, comment="blob address of the image as the model saw it (PNG)"),
     Column("heat_map", Text, comment="blob address of the heat map over the image (PNG)"),
-    Column("at", Instant, nullable=False),
+    Column("computed_at", Instant, nullable=False),
 )
 Index("results_subject", results.c.subject, results.c.model)
 Index("results_study", results.c.study, results.c.model)
@@ -245,7 +243,7 @@ Index("audit_log_entity", audit_log.c.entity, audit_log.c.seq)
 audit_head = Table(
     "audit_head",
     metadata,
-    Column("one", Integer, primary_key=True, autoincrement=False),
+    Column("id", Integer, primary_key=True, autoincrement=False),
     Column("size", BigInteger, nullable=False),
     Column("peaks", LargeBinary, nullable=False, comment="roots of the perfect subtrees, left to right, 32 bytes each"),
     Column("seal", LargeBinary, nullable=False, comment="keyed digest of size and peaks"),
@@ -291,7 +289,7 @@ associations = Table(
     metadata,
     Column("association", Text, nullable=False),
     Column("StudyInstanceUID", Text, nullable=False),
-    Column("door", Text, nullable=False, comment="the DICOM door that holds it open"),
+    Column("listener", Text, nullable=False, comment="the DICOM listener that holds it open"),
     Column("seen_at", Instant, nullable=False),
     PrimaryKeyConstraint("association", "StudyInstanceUID"),
 )

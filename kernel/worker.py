@@ -30,7 +30,7 @@ Step = Callable[[Job], Commit]
 HEARTBEAT: Final = 5.0
 """Seconds between two signs of life; also the longest a job written by another process on SQLite goes unnoticed."""
 
-MISSED: Final = timedelta(seconds=30)
+HEARTBEAT_TIMEOUT: Final = timedelta(seconds=30)
 """After this long without a sign of life a worker on another host is taken for dead."""
 
 _log = get_logger(__name__)
@@ -42,7 +42,7 @@ class Worker:
     Parameters
     ----------
     database, jobs, clock, ids
-        The house's.
+        The application's.
     steps
         What to do for each step name.
     threads
@@ -74,9 +74,9 @@ class Worker:
         ]
         self._heart = threading.Thread(target=self._beat, name="worker-heart", daemon=True)
 
-    def enter(self) -> None:
+    def register(self) -> None:
         """Join the list of workers and take over what dead ones left; part of :meth:`start`."""
-        self._database.write(self._enter)
+        self._database.write(self._register)
 
     def beat(self) -> None:
         """Give a sign of life, durably.
@@ -91,7 +91,7 @@ class Worker:
 
     def start(self) -> None:
         """Take over what dead workers left, and begin."""
-        self.enter()
+        self.register()
         for thread in (*self._threads, self._heart):
             thread.start()
 
@@ -103,7 +103,7 @@ class Worker:
         for thread in (*self._threads, self._heart):
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
-        self._database.write(self._leave)
+        self._database.write(self._unregister)
 
     def run_one(self) -> bool:
         """Claim and run one due job; return whether there was one."""
@@ -177,21 +177,21 @@ class Worker:
             except Problem as failure:
                 _log.error("heartbeat_not_saved", failure=failure)
 
-    def _enter(self, tx: Transaction) -> None:
-        process = {"host": socket.gethostname(), "pid": os.getpid(), "born": birth_of(os.getpid())}
+    def _register(self, tx: Transaction) -> None:
+        process = {"host": socket.gethostname(), "pid": os.getpid(), "process_start": process_start(os.getpid())}
         tx.execute(insert(workers), {"id": self.name, "heartbeat_at": self._clock.now(), **process})
-        self._bury_the_dead(tx)
+        self._reclaim_dead_workers(tx)
 
-    def _leave(self, tx: Transaction) -> None:
+    def _unregister(self, tx: Transaction) -> None:
         self._jobs.release(tx, self.name)
         tx.execute(delete(workers).where(workers.c.id == self.name))
 
     def _sign_of_life(self, tx: Transaction) -> bool:
         alive = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
-        self._bury_the_dead(tx)
+        self._reclaim_dead_workers(tx)
         return alive.rowcount == 1
 
-    def _bury_the_dead(self, tx: Transaction) -> None:
+    def _reclaim_dead_workers(self, tx: Transaction) -> None:
         for row in tx.execute(select(workers).where(workers.c.id != self.name)).all():
             if self._is_dead(row):
                 released = self._jobs.release(tx, row.id)
@@ -199,12 +199,12 @@ class Worker:
                 _log.warning("worker_taken_over", worker=row.id, jobs=released)
 
     def _is_dead(self, row: Row[Any]) -> bool:
-        if row.heartbeat_at + MISSED < self._clock.now():
+        if row.heartbeat_at + HEARTBEAT_TIMEOUT < self._clock.now():
             return True
-        return bool(row.host == socket.gethostname() and birth_of(row.pid) != row.born)
+        return bool(row.host == socket.gethostname() and process_start(row.pid) != row.process_start)
 
 
-def birth_of(pid: int) -> str:
+def process_start(pid: int) -> str:
     """Return when a process of this host began, in the kernel's ticks since boot; empty when there is none.
 
     Together with its number it names a process for good: in a container every server is process 1.

@@ -32,18 +32,18 @@ ORIGIN: Final = "ausculta/audit/1"
 _HASH: Final = 32
 _ROW: Final = 1
 
-_READ_HEAD: Final = select(audit_head.c.size, audit_head.c.peaks, audit_head.c.seal).where(audit_head.c.one == _ROW)
+_READ_HEAD: Final = select(audit_head.c.size, audit_head.c.peaks, audit_head.c.seal).where(audit_head.c.id == _ROW)
 _FIRST_HEAD: Final = insert(audit_head)
 _NEXT_HEAD: Final = (
     update(audit_head)
-    .where(audit_head.c.one == _ROW)
+    .where(audit_head.c.id == _ROW)
     .values(size=bindparam("size"), peaks=bindparam("peaks"), seal=bindparam("seal"))
 )
 _ADD: Final = insert(audit_log)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
+class LogHead:
     """How far the log has come."""
 
     size: int
@@ -59,7 +59,7 @@ class Head:
         return hmac.digest(key, self.size.to_bytes(8, "big") + b"".join(self.peaks), hashlib.sha256)
 
 
-EMPTY: Final = Head(size=0, peaks=())
+EMPTY: Final = LogHead(size=0, peaks=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,25 +77,25 @@ class Checkpoint:
 
     def line(self) -> bytes:
         """Return the checkpoint as one line of JSON."""
-        told = {
+        fields = {
             "origin": ORIGIN,
             "size": self.size,
             "root": b64encode(self.root).decode(),
             "at": self.at.astimezone(UTC).isoformat(),
             "signature": b64encode(self.signature).decode(),
         }
-        return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
 
     @classmethod
     def from_line(cls, line: bytes) -> "Checkpoint":
         """Read what :meth:`line` wrote; raises ``ValueError`` when it is something else."""
         try:
-            told = orjson.loads(line)
+            fields = orjson.loads(line)
             return cls(
-                size=int(told["size"]),
-                root=b64decode(told["root"], validate=True),
-                at=datetime.fromisoformat(told["at"]),
-                signature=b64decode(told["signature"], validate=True),
+                size=int(fields["size"]),
+                root=b64decode(fields["root"], validate=True),
+                at=datetime.fromisoformat(fields["at"]),
+                signature=b64decode(fields["signature"], validate=True),
             )
         except (KeyError, TypeError) as failure:
             raise ValueError("not a checkpoint") from failure
@@ -172,7 +172,7 @@ class AuditLog:
             peaks = merkle.append(size, peaks, leaf)
             size += 1
         tx.execute(_ADD, rows if len(rows) > 1 else rows[0])
-        self._write_head(tx, Head(size=size, peaks=peaks), first=head.size == 0)
+        self._write_head(tx, LogHead(size=size, peaks=peaks), first=head.size == 0)
         return [row["id"] for row in rows]
 
     def checkpoint(self, tx: Transaction) -> Checkpoint | None:
@@ -197,15 +197,15 @@ class AuditLog:
         tx.execute(insert(audit_checkpoints), row)
         return checkpoint
 
-    def _write_head(self, tx: Transaction, head: Head, *, first: bool) -> None:
+    def _write_head(self, tx: Transaction, head: LogHead, *, first: bool) -> None:
         row = {"size": head.size, "peaks": b"".join(head.peaks), "seal": head.sealed_by(self._seal_key)}
         if first:
-            tx.execute(_FIRST_HEAD, {"one": _ROW, **row})
+            tx.execute(_FIRST_HEAD, {"id": _ROW, **row})
         else:
             tx.execute(_NEXT_HEAD, row)
 
 
-def read_head(connection: Connection, seal_key: bytes) -> Head:
+def read_head(connection: Connection, seal_key: bytes) -> LogHead:
     """Read the head and check its seal.
 
     Raises
@@ -217,7 +217,7 @@ def read_head(connection: Connection, seal_key: bytes) -> Head:
     if row is None:
         return EMPTY
     size, joined, seal = row
-    head = Head(size=size, peaks=tuple(joined[at : at + _HASH] for at in range(0, len(joined), _HASH)))
+    head = LogHead(size=size, peaks=tuple(joined[at : at + _HASH] for at in range(0, len(joined), _HASH)))
     if not hmac.compare_digest(seal, head.sealed_by(seal_key)):
         raise Problem(Category.FAULT, "the audit log's head was altered")
     return head

@@ -59,7 +59,7 @@ _QUERY: Final = {"system": _ROLE, "code": "24", "display": "Query"}
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Who is at the door, as the connection and the credentials tell."""
+    """Who is at the listener, as the connection and the credentials tell."""
 
     #: Client id, AE title, HL7 application, or the person who gave a command.
     client: str
@@ -67,7 +67,7 @@ class Access:
     client_address: str
     #: What this server calls itself.
     server: str = "Ausculta"
-    #: ``X-Request-Id``, or what stands for it at the other doors.
+    #: ``X-Request-Id``, or what stands for it at the other listeners.
     request_id: str = ""
     #: Address at which the peer reached this server.
     server_address: str = ""

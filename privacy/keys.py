@@ -182,10 +182,10 @@ def _create(path: Path) -> None:
 
 def _parse(content: bytes) -> KeyRing:
     try:
-        told = orjson.loads(content)
-        wrapping = {str(kid): b64decode(key, validate=True) for kid, key in told["wrapping"].items()}
-        root, current = b64decode(told["root"], validate=True), str(told["current"])
-        sound = told["format"] == 1 and current in wrapping
+        stored = orjson.loads(content)
+        wrapping = {str(kid): b64decode(key, validate=True) for kid, key in stored["wrapping"].items()}
+        root, current = b64decode(stored["root"], validate=True), str(stored["current"])
+        sound = stored["format"] == 1 and current in wrapping
         sound &= all(len(key) == 32 for key in (root, *wrapping.values()))
         sound &= all(len(bytes.fromhex(kid)) == _KID for kid in wrapping)
     except (ValueError, KeyError, TypeError, AttributeError):

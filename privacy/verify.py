@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 from kernel.errors import Problem
 from kernel.tables import audit_checkpoints, audit_log
 from privacy import merkle
-from privacy.audit import Checkpoint, Head, concerned, read_head
+from privacy.audit import Checkpoint, LogHead, concerned, read_head
 from privacy.keys import KeyRing
 
 _AT_A_TIME = 1000
@@ -50,7 +50,7 @@ class _Walk:
     #: Peaks that the events gave at each size that a witness speaks of.
     passed: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
 
-    def tell(self, problem: str) -> None:
+    def report(self, problem: str) -> None:
         if len(self.problems) < _MOST_PROBLEMS:
             self.problems.append(problem)
 
@@ -96,31 +96,31 @@ def export(connection: Connection) -> Iterator[bytes]:
         yield event + b"\n"
 
 
-def _head(connection: Connection, seal_key: bytes, walk: _Walk) -> Head | None:
+def _head(connection: Connection, seal_key: bytes, walk: _Walk) -> LogHead | None:
     try:
         return read_head(connection, seal_key)
     except Problem as problem:
-        walk.tell(problem.detail)
+        walk.report(problem.detail)
         return None
 
 
 def _go_through(connection: Connection, walk: _Walk, wanted: set[int]) -> None:
     columns = audit_log.c
-    told = (columns.id, columns.action, columns.patient, columns.entity)
-    query = select(columns.seq, columns.leaf, columns.event, *told).order_by(columns.seq)
+    indexed = (columns.id, columns.action, columns.patient, columns.entity)
+    query = select(columns.seq, columns.leaf, columns.event, *indexed).order_by(columns.seq)
     walk.passed[0] = ()
     expected = 0
     for seq, stored, found, *row in connection.execution_options(yield_per=_AT_A_TIME).execute(query):
         if seq != expected:
-            walk.tell(_missing(expected, seq))
+            walk.report(_missing(expected, seq))
         expected = seq + 1
         # SQLite lets whoever alters a value alter its type as well.
         content = found if isinstance(found, bytes) else str(found).encode()
         leaf = merkle.leaf_hash(content)
         if leaf != stored:
-            walk.tell(f"event {seq} was altered")
+            walk.report(f"event {seq} was altered")
         elif not _agrees(content, row):
-            walk.tell(f"event {seq}: its columns do not say what its content says")
+            walk.report(f"event {seq}: its columns do not say what its content says")
         walk.peaks = merkle.append(walk.size, walk.peaks, leaf)
         walk.size += 1
         if walk.size in wanted:
@@ -140,20 +140,20 @@ def _missing(first: int, until: int) -> str:
     return f"event {first} is missing" if until == first + 1 else f"events {first} to {until - 1} are missing"
 
 
-def _compare_with_head(walk: _Walk, before: Head, after: Head, good: int) -> None:
+def _compare_with_head(walk: _Walk, before: LogHead, after: LogHead, good: int) -> None:
     """Hold the events against the head as it was before and after they were read."""
     if walk.size < before.size:
-        walk.tell(f"the log ends too soon: it has {walk.size} events, its head says {before.size}")
+        walk.report(f"the log ends too soon: it has {walk.size} events, its head says {before.size}")
     elif walk.size > after.size:
-        walk.tell(f"the log has {walk.size} events, its head says {after.size}")
+        walk.report(f"the log has {walk.size} events, its head says {after.size}")
     computed = walk.passed.get(before.size)
     if computed is None or computed == before.peaks:
         return
     first = 0
-    for length, told, found in zip(_subtrees(before.size), before.peaks, computed, strict=True):
-        if told != found:
+    for length, peak, found in zip(_subtrees(before.size), before.peaks, computed, strict=True):
+        if peak != found:
             low, high = max(first, good), first + length - 1
-            walk.tell(f"something among events {low} to {high} was altered, moved or replaced")
+            walk.report(f"something among events {low} to {high} was altered, moved or replaced")
         first += length
 
 
@@ -179,9 +179,9 @@ def _compare_with_checkpoints(walk: _Walk, checkpoints: list[Checkpoint]) -> Non
         peaks = walk.passed.get(checkpoint.size)
         signed = f"the checkpoint of {checkpoint.at.isoformat()} was signed over {checkpoint.size} events"
         if peaks is None:
-            walk.tell(f"{signed}, and the log has {walk.size}: it was cut or rolled back")
+            walk.report(f"{signed}, and the log has {walk.size}: it was cut or rolled back")
         elif merkle.root_of_peaks(peaks) != checkpoint.root:
-            walk.tell(f"{signed}, and something among events {good} to {checkpoint.size - 1} is not what it was")
+            walk.report(f"{signed}, and something among events {good} to {checkpoint.size - 1} is not what it was")
             return
 
 
@@ -196,13 +196,13 @@ def _checkpoints(connection: Connection, key: Ed25519PublicKey, file: Path | Non
     ]
     kept = _read_file(file, walk) if file is not None and file.exists() else []
     if file is not None and stored and not kept:
-        walk.tell("the database has checkpoints and the checkpoint file has none")
+        walk.report("the database has checkpoints and the checkpoint file has none")
     good = []
     for checkpoint in dict.fromkeys((*stored, *kept)):
         try:
             key.verify(checkpoint.signature, checkpoint.text())
         except InvalidSignature:
-            walk.tell(f"a checkpoint over {checkpoint.size} events has a false signature")
+            walk.report(f"a checkpoint over {checkpoint.size} events has a false signature")
         else:
             good.append(checkpoint)
     return sorted(good, key=lambda checkpoint: checkpoint.size)
@@ -216,5 +216,5 @@ def _read_file(file: Path, walk: _Walk) -> list[Checkpoint]:
         try:
             kept.append(Checkpoint.from_line(line))
         except ValueError:
-            walk.tell(f"line {number} of the checkpoint file is not a checkpoint")
+            walk.report(f"line {number} of the checkpoint file is not a checkpoint")
     return kept

@@ -27,7 +27,7 @@ class Checkpoints:
     Parameters
     ----------
     database, audit
-        The house's.
+        The application's.
     file
         Where signed checkpoints are appended.
     """

@@ -13,7 +13,7 @@ import typer
 
 from kernel.errors import Problem
 from service.commands.audit import app as audit
-from service.commands.desk import ConfigOption, at_desk, read_settings
+from service.commands.command_context import ConfigOption, command_context, read_settings
 from service.commands.ehr import app as ehr
 from service.commands.federated import app as federated
 from service.commands.jobs import app as jobs
@@ -36,7 +36,7 @@ app.add_typer(federated, name="federated")
 
 @app.command()
 def serve(config: ConfigOption = None) -> None:
-    """Open the HTTP, MLLP and DICOM doors and work, until SIGTERM or Ctrl-C."""
+    """Open the HTTP, MLLP and DICOM listeners and work, until SIGTERM or Ctrl-C."""
     settings = read_settings(config)
     from service.serving import serve as run
 
@@ -45,32 +45,32 @@ def serve(config: ConfigOption = None) -> None:
 
 @app.command()
 def worker(config: ConfigOption = None) -> None:
-    """Work without doors: several of these share one PostgreSQL database."""
+    """Work without listeners: several of these share one PostgreSQL database."""
     settings = read_settings(config)
-    from service.wiring import build
+    from service.application import build
 
-    house = build(settings)
+    application = build(settings)
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())
-    house.start()
+    application.start()
     typer.echo("working; stop with SIGTERM or Ctrl-C", err=True)
     stopping.wait()
-    house.close()
+    application.close()
 
 
 @app.command()
 def migrate(config: ConfigOption = None) -> None:
     """Bring the database to this version's schema."""
-    with at_desk(config) as desk:
-        typer.echo(f"{desk.database.url.render_as_string(hide_password=True)} has the newest schema")
+    with command_context(config) as context:
+        typer.echo(f"{context.database.url.render_as_string(hide_password=True)} has the newest schema")
 
 
 @app.command()
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End when every result has arrived.")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
-    """Send a patient's story through every door of a server of its own, and show what came of it."""
+    """Send a patient's story through every listener of a server of its own, and show what came of it."""
     from service.demo import run
 
     raise typer.Exit(run(once=once))

@@ -1,4 +1,4 @@
-"""Delivery: what waits in the outbox leaves the house, per destination and in order.
+"""Delivery: what waits in the outbox leaves this server, per destination and in order.
 
 A destination that is away keeps everything waiting and is tried again after a growing pause. What it refuses for good
 is parked, visibly, and what comes after it goes on. Each delivery that arrived is recorded as a disclosure in the same
@@ -16,8 +16,8 @@ from kernel.outbox import QueuedDelivery
 from kernel.worker import Commit
 from privacy import balp
 from privacy.balp import Access
+from service.core import CoreServices
 from service.destinations import Destination
-from service.ground import Ground
 
 AT_A_TIME: Final = 16
 """Deliveries of one job: a server that is told to stop waits for the jobs in hand, not for a backlog."""
@@ -30,14 +30,14 @@ class DeliveryFlow:
 
     Parameters
     ----------
-    ground
+    core
         What every flow stands on.
     destinations
         Where results go, by name.
     """
 
-    def __init__(self, ground: Ground, destinations: Mapping[str, Destination]) -> None:
-        self._ground = ground
+    def __init__(self, core: CoreServices, destinations: Mapping[str, Destination]) -> None:
+        self._core = core
         self._destinations = destinations
 
     def deliver(self, job: Job) -> Commit:
@@ -52,20 +52,20 @@ class DeliveryFlow:
         destination = self._destinations.get(name)
         if destination is None:
             raise Problem(Category.UNAVAILABLE, f"destination {name} is not configured")
-        with self._ground.database.read() as connection:
-            waiting = self._ground.outbox.pending(connection, name, limit=AT_A_TIME)
+        with self._core.database.read() as connection:
+            waiting = self._core.outbox.pending(connection, name, limit=AT_A_TIME)
         for delivery in waiting:
             self._send(destination, delivery)
 
         def go_on(tx: Transaction) -> None:
-            if self._ground.outbox.pending(tx.connection, name, limit=1):
-                self._ground.outbox.drain(tx, name)
+            if self._core.outbox.pending(tx.connection, name, limit=1):
+                self._core.outbox.drain(tx, name)
 
         return go_on
 
     def _send(self, destination: Destination, delivery: QueuedDelivery) -> None:
-        with self._ground.database.read() as connection:
-            payload = self._ground.outbox.payload(connection, delivery.id)
+        with self._core.database.read() as connection:
+            payload = self._core.outbox.payload(connection, delivery.id)
         try:
             receipt = destination.send(payload)
         except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
@@ -73,20 +73,20 @@ class DeliveryFlow:
             return
 
         def note(tx: Transaction) -> None:
-            self._ground.outbox.delivered(tx, delivery, receipt)
-            self._ground.audit.record(tx, self._disclosed(destination, delivery))
+            self._core.outbox.delivered(tx, delivery, receipt)
+            self._core.audit.record(tx, self._disclosed(destination, delivery))
 
-        self._ground.database.write(note)
-        _log.info("delivered", destination=delivery.destination, result=delivery.about)
+        self._core.database.write(note)
+        _log.info("delivered", destination=delivery.destination, result=delivery.subject)
 
     def _failed(self, delivery: QueuedDelivery, problem: Problem) -> None:
         decision = JOB_DECISION[problem.category]
         broken = decision is Decision.RETRY_THEN_PARK and delivery.attempts + 1 >= FAULTS_BEFORE_PARKING
         park = decision is Decision.PARK or broken
         _log.warning(
-            "delivery_failed", destination=delivery.destination, result=delivery.about, failure=problem, parked=park
+            "delivery_failed", destination=delivery.destination, result=delivery.subject, failure=problem, parked=park
         )
-        self._ground.database.write(lambda tx: self._ground.outbox.failed(tx, delivery, problem, park=park))
+        self._core.database.write(lambda tx: self._core.outbox.failed(tx, delivery, problem, park=park))
         if not park:
             raise problem
 
@@ -96,7 +96,7 @@ class DeliveryFlow:
             access,
             destination=destination.name,
             destination_address=destination.address,
-            entity=f"urn:ausculta:result:{delivery.about}",
+            entity=f"urn:ausculta:result:{delivery.subject}",
             patient=delivery.patient,
-            at=self._ground.clock.now(),
+            at=self._core.clock.now(),
         )

@@ -9,10 +9,10 @@ from sqlalchemy import func, select
 from inference import registry
 from kernel.errors import Problem
 from kernel.tables import audit_head, results
-from service.wiring import House
+from service.application import Application
 
 
-def health_router(house: House) -> APIRouter:
+def health_router(application: Application) -> APIRouter:
     """Return the routes ``/health/live``, ``/health/ready`` and ``/metrics``."""
     router = APIRouter()
 
@@ -25,27 +25,27 @@ def health_router(house: House) -> APIRouter:
     def ready(response: Response) -> dict[str, Any]:
         """Answer 200 when the worker's sign of life could be saved durably, 503 otherwise."""
         try:
-            house.worker.beat()
+            application.worker.beat()
         except Problem as problem:
             response.status_code = 503
             return {"status": "fail", "output": problem.detail}
-        with house.database.read() as connection:
-            waiting = house.jobs.counts(connection)
+        with application.database.read() as connection:
+            waiting = application.jobs.counts(connection)
             models = {row.name: "stopped" if row.stopped else row.status for row in registry.serving(connection)}
         return {"status": "warn" if waiting.get("parked") else "pass", "jobs": waiting, "models": models}
 
     @router.get("/metrics")
     def metrics() -> Response:
         """Give counts in the Prometheus text format; labels are names of our own, never a peer's data."""
-        return Response("\n".join(_lines(house)) + "\n", media_type="text/plain; version=0.0.4")
+        return Response("\n".join(_lines(application)) + "\n", media_type="text/plain; version=0.0.4")
 
     return router
 
 
-def _lines(house: House) -> Iterable[str]:
-    with house.database.read() as connection:
-        jobs = house.jobs.counts(connection)
-        deliveries = house.outbox.counts(connection)
+def _lines(application: Application) -> Iterable[str]:
+    with application.database.read() as connection:
+        jobs = application.jobs.counts(connection)
+        deliveries = application.outbox.counts(connection)
         spoken = connection.execute(
             select(results.c.model, results.c.kind, func.count()).group_by(results.c.model, results.c.kind)
         ).all()

@@ -1,4 +1,4 @@
-"""``ausculta serve``: a whole server in one process, from the first door opened to the last one closed."""
+"""``ausculta serve``: a whole server in one process, from the first listener opened to the last one closed."""
 
 import contextlib
 import dataclasses
@@ -9,12 +9,12 @@ from typing import Final
 import typer
 
 from kernel.log import get_logger
-from service.api import application
-from service.doors.http import http_server, listening_socket
-from service.doors.opening import Doors
+from service.api import http_application
+from service.application import build
+from service.listeners.http import http_server, listening_socket
+from service.listeners.intake import IntakeListeners
 from service.packages import check_packages
 from service.settings import Settings
-from service.wiring import build
 
 SWITCH_INTERVAL_S: Final = 0.001
 """Python lets a busy thread run for 5 ms; intake would wait that long at each hop behind a conversion."""
@@ -34,27 +34,27 @@ def serve(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound:
         settings = dataclasses.replace(settings, http_port=bound.getsockname()[1])
-        house = build(settings)
-        doors = Doors(house)
-        server = http_server(application(house))
+        application = build(settings)
+        listeners = IntakeListeners(application)
+        server = http_server(http_application(application))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: setattr(server, "should_exit", True))
-        house.start()
+        application.start()
         try:
-            doors.open()
+            listeners.open()
             bound.listen(512)
-            _announce(settings, doors)
+            _announce(settings, listeners)
             server.run(sockets=[bound])
         finally:
-            doors.close()
-            house.close()
+            listeners.close()
+            application.close()
             _log.info("stopped")
 
 
-def _announce(settings: Settings, doors: Doors) -> None:
+def _announce(settings: Settings, listeners: IntakeListeners) -> None:
     web = f"http://{settings.http_host}:{settings.http_port}"
     typer.echo(f"FHIR     {web}/fhir")
     typer.echo(f"console  {web}/console")
-    typer.echo(f"HL7 v2   mllp://{settings.mllp_host}:{doors.mllp_port}")
-    typer.echo(f"DICOM    {settings.dicom_ae_title}@{settings.dicom_host}:{doors.dicom_port}")
-    _log.info("serving", http=settings.http_port, mllp=doors.mllp_port, dicom=doors.dicom_port)
+    typer.echo(f"HL7 v2   mllp://{settings.mllp_host}:{listeners.mllp_port}")
+    typer.echo(f"DICOM    {settings.dicom_ae_title}@{settings.dicom_host}:{listeners.dicom_port}")
+    _log.info("serving", http=settings.http_port, mllp=listeners.mllp_port, dicom=listeners.dicom_port)

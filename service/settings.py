@@ -13,7 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from kernel.errors import Category, Problem
-from service.doors.host_names import is_loopback
+from service.listeners.host_names import is_loopback
 
 PREFIX: Final = "AUSCULTA_"
 
@@ -113,11 +113,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         default="",
         help="sqlite:///… or postgresql+psycopg://…; sqlite:///<DATA_DIR>/ausculta.db when empty.",
     ),
-    Setting(name="HTTP_HOST", read=str, default="127.0.0.1", help="Address of the FHIR door and the console."),
+    Setting(name="HTTP_HOST", read=str, default="127.0.0.1", help="Address of the FHIR API and the console."),
     Setting(name="HTTP_PORT", read=_port, default=8080, help="Its port; 0 takes a free one."),
-    Setting(name="MLLP_HOST", read=str, default="127.0.0.1", help="Address of the HL7 v2 door."),
+    Setting(name="MLLP_HOST", read=str, default="127.0.0.1", help="Address of the HL7 v2 listener."),
     Setting(name="MLLP_PORT", read=_port, default=2575, help="Its port; 0 takes a free one."),
-    Setting(name="DICOM_HOST", read=str, default="127.0.0.1", help="Address of the DICOM door."),
+    Setting(name="DICOM_HOST", read=str, default="127.0.0.1", help="Address of the DICOM listener."),
     Setting(name="DICOM_PORT", read=_port, default=11112, help="Its port; 0 takes a free one."),
     Setting(name="DICOM_AE_TITLE", read=_ae_title, default="AUSCULTA", help="Our application entity title."),
     Setting(
@@ -139,10 +139,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         help="How others reach this server, for links in results; http://HTTP_HOST:HTTP_PORT when empty.",
     ),
     Setting(name="EHR_URL", read=str, default="", help="FHIR base URL of the EHR; results are not sent when empty."),
-    Setting(name="ENGINE", read=_host_port, default=None, help="host:port of the interface engine that takes ORU^R01."),
+    Setting(
+        name="INTERFACE_ENGINE",
+        read=_host_port,
+        default=None,
+        help="host:port of the interface engine that takes ORU^R01.",
+    ),
     Setting(name="PACS", read=_dicom_peer, default=None, help="AETITLE@host:port of the PACS that takes SR."),
     Setting(
-        name="PATIENT_AUTHORITY",
+        name="DEFAULT_ASSIGNING_AUTHORITY",
         read=str,
         default="HOSPITAL",
         help="Assigning authority of patient numbers that arrive without one (PID-3.4, IssuerOfPatientID).",
@@ -159,13 +164,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         default=None,
         help="Zone of HL7 v2 times without an offset, such as Europe/Berlin; without it they keep their date only.",
     ),
-    Setting(name="MODELS", read=_paths, default=(), help="Further model folders, separated by colons."),
+    Setting(name="MODEL_DIRS", read=_paths, default=(), help="Further model folders, separated by colons."),
     Setting(name="DEVICE", read=_choice("auto", "cpu", "cuda"), default="auto", help="Where networks run."),
     Setting(name="MODEL_DEADLINE_S", read=_seconds, default=60.0, help="A model that takes longer has failed."),
     Setting(name="WORKER_THREADS", read=_whole, default=4, help="How many jobs run at a time in one process."),
     Setting(name="LOG_LEVEL", read=_choice("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="Least severe."),
     Setting(name="LOG_FORMAT", read=_choice("json", "console"), default="json", help="For collectors or for people."),
 )
+
+
+ALIASES: Final[Mapping[str, str]] = {
+    "ENGINE": "INTERFACE_ENGINE",
+    "MODELS": "MODEL_DIRS",
+    "PATIENT_AUTHORITY": "DEFAULT_ASSIGNING_AUTHORITY",
+}
+"""Former name of a setting -> its present one; both are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,12 +198,12 @@ class Settings:
     auth: str
     public_url: str
     ehr_url: str
-    engine: HostPort | None
+    interface_engine: HostPort | None
     pacs: DicomPeer | None
-    patient_authority: str
+    default_assigning_authority: str
     identifier_systems: Mapping[str, str]
     time_zone: ZoneInfo | None
-    models: tuple[Path, ...]
+    model_dirs: tuple[Path, ...]
     device: str
     model_deadline_s: float
     worker_threads: int
@@ -231,14 +244,29 @@ def load(environment: Mapping[str, str], config: Path | None = None, **overrides
     Problem
         ``incorrect``, naming the setting that is unknown or malformed.
     """
-    written = {name.upper(): str(value) for name, value in _read_toml(config).items()}
-    written |= {name.removeprefix(PREFIX): value for name, value in environment.items() if name.startswith(PREFIX)}
+    written = _renamed({name.upper(): str(value) for name, value in _read_toml(config).items()})
+    from_environment = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    written |= _renamed({name.removeprefix(PREFIX): value for name, value in from_environment.items()})
     known = {setting.name for setting in SETTINGS}
     for name in written:
         if name not in known:
             raise Problem(Category.INCORRECT, f"there is no setting {name}")
     values = {setting.name.lower(): _value(setting, written.get(setting.name)) for setting in SETTINGS}
     return Settings(**(values | overrides))
+
+
+def _renamed(written: Mapping[str, str]) -> dict[str, str]:
+    """Give settings that are written under a former name their present one.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when a setting is written under both names.
+    """
+    for former, present in ALIASES.items():
+        if former in written and present in written:
+            raise Problem(Category.INCORRECT, f"setting {present} is also given as {former}, its former name")
+    return {ALIASES.get(name, name): value for name, value in written.items()}
 
 
 def _value(setting: Setting, written: str | None) -> Any:

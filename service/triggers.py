@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import select
 
-from fhir_adapter.resources.versions import StoredVersion
+from fhir_adapter.store.versions import StoredVersion
 from kernel.db import Transaction
 from kernel.jobs import Jobs
 from kernel.tables import results
@@ -40,31 +40,31 @@ class Triggers:
         if not concerned:
             return
         models = [model for model in self._catalogue.serving(tx.connection) if model.manifest.trigger.kind == "facts"]
-        asked: set[tuple[str, str, str]] = set()
+        enqueued: set[tuple[str, str, str]] = set()
         for change in concerned:
             resource = orjson.loads(change.content) if change.content else {}
             if change.type == "Observation":
-                self._ask(tx, models_for(models, resource), patient_of(resource), asked)
+                self._enqueue(tx, models_for(models, resource), patient_of(resource), enqueued)
             elif change.version > 1:
-                self._ask_again(tx, models, f"Patient/{change.id}", asked)
+                self._enqueue_again(tx, models, f"Patient/{change.id}", enqueued)
 
-    def _ask_again(
-        self, tx: Transaction, models: Sequence[DeclaredModel], patient: str, asked: set[tuple[str, str, str]]
+    def _enqueue_again(
+        self, tx: Transaction, models: Sequence[DeclaredModel], patient: str, enqueued: set[tuple[str, str, str]]
     ) -> None:
-        """Ask those who spoke before: a new date of birth may undo a refusal; who was never asked stays silent."""
+        """Ask those who spoke before: a new date of birth may undo a refusal; who was never enqueued stays silent."""
         spoken = tx.execute(select(results.c.model).where(results.c.subject == patient).distinct()).scalars().all()
-        self._ask(tx, [model for model in models if model.row.name in spoken], patient, asked)
+        self._enqueue(tx, [model for model in models if model.row.name in spoken], patient, enqueued)
 
-    def _ask(
-        self, tx: Transaction, models: Iterable[DeclaredModel], patient: str | None, asked: set[tuple[str, str, str]]
+    def _enqueue(
+        self, tx: Transaction, models: Iterable[DeclaredModel], patient: str | None, enqueued: set[tuple[str, str, str]]
     ) -> None:
         if patient is None:
             return
         for model in models:
             question = (model.row.name, model.row.version, patient)
-            if question in asked:
+            if question in enqueued:
                 continue
-            asked.add(question)
+            enqueued.add(question)
             key = "assess:" + ":".join(question)
             payload = {"model": model.row.name, "version": model.row.version, "patient": patient}
             self._jobs.enqueue(tx, ASSESS, payload, lock=key, queueing_lock=key)

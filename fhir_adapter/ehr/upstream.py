@@ -107,8 +107,8 @@ class Upstream:
         """
         response = self._request("GET", f"{self._base}/metadata")
         try:
-            told = orjson.loads(response.content)
-            version = str(told["fhirVersion"])
+            statement = orjson.loads(response.content)
+            version = str(statement["fhirVersion"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
             raise Problem(Category.UNSUPPORTED, "there is no FHIR API at this address") from failure
         if not version.startswith("4.0"):

@@ -124,13 +124,13 @@ class _Mismatch(Exception):
 
 def _receipt(answer: bytes, control_id: str) -> Receipt:
     try:
-        told = Message.parse(answer).first("MSA")
+        msa = Message.parse(answer).first("MSA")
     except Problem as unreadable:
         raise _Mismatch("something that is not an acknowledgement") from unreadable
-    if told is None:
+    if msa is None:
         raise _Mismatch("an acknowledgement without MSA")
-    code = told.get(1)
-    if told.get(2) != control_id:
+    code = msa.get(1)
+    if msa.get(2) != control_id:
         raise _Mismatch("the acknowledgement of another message")
     if code in ("AA", "CA"):
         return Receipt(code=code, control_id=control_id, raw=answer)

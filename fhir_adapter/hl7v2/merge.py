@@ -8,13 +8,13 @@ it, so that a short PID takes neither an address nor a middle name away.
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from fhir_adapter.hl7v2.context import Resource
+from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import dtm
 
 _STORES_OWN = ("versionId", "lastUpdated")
 
 
-def over(
+def merge_resource(
     current: Mapping[str, Any] | None, new: Resource, *, authoritative: bool, deleted: Collection[str] = ()
 ) -> Resource:
     """Return the resource to store.

@@ -1,4 +1,4 @@
-"""The MLLP door: a server that answers every frame (HL7 MLLP Release 1).
+"""The MLLP listener: a server that answers every frame (HL7 MLLP Release 1).
 
 One thread runs an event loop that only moves bytes; the handler, which commits to a database, runs in a bounded pool of
 threads. Each connection is served strictly in order, one message at a time, and is not read from meanwhile, so a sender

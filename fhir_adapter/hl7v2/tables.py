@@ -1,4 +1,4 @@
-"""Code maps of the HL7 v2-to-FHIR guide, as data, and where this house fills what the guide leaves open.
+"""Code maps of the HL7 v2-to-FHIR guide, as data, and where Ausculta fills what the guide leaves open.
 
 Each table names the guide's concept map it is taken from; an entry marked *open* has an empty target there. Code
 systems are those of table 0396.

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Row, false, or_, select, type_coerce
 
-from fhir_adapter.resources.search.find import instant_matches
-from fhir_adapter.resources.search.query import Criterion, Cursor, Query
+from fhir_adapter.store.search.find import instant_matches
+from fhir_adapter.store.search.query import Criterion, Cursor, Query
 from kernel.errors import Category, Problem
 from kernel.tables import audit_log
 

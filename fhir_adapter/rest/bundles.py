@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from fhir_adapter.resources.document import Json, instant
-from fhir_adapter.resources.versions import StoredVersion
+from fhir_adapter.store.document import Json, instant
+from fhir_adapter.store.versions import StoredVersion
 
 
 def searchset(found: Sequence[tuple[str, bytes]], *, self_link: str, next_link: str | None) -> bytes:
@@ -48,13 +48,13 @@ def response_entry(
     status: str, *, location: str | None = None, etag: str | None = None, modified: datetime | None = None
 ) -> Json:
     """Build one entry of the answer to a transaction or batch."""
-    told = {
+    fields = {
         "status": status,
         "location": location,
         "etag": etag,
         "lastModified": instant(modified) if modified else None,
     }
-    return {"response": {key: value for key, value in told.items() if value is not None}}
+    return {"response": {key: value for key, value in fields.items() if value is not None}}
 
 
 def _past(version: StoredVersion, base: str) -> Json:

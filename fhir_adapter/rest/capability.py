@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from fhir_adapter.resources.document import Json, instant
-from fhir_adapter.resources.search.parameters import EVERYWHERE, PARAMETERS, Parameter
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
+from fhir_adapter.store.document import Json, instant
+from fhir_adapter.store.search.parameters import EVERYWHERE, PARAMETERS, Parameter
 
 FHIR_VERSION: Final = "4.0.1"
 _SINCE: Final = datetime(2026, 11, 20, tzinfo=UTC)

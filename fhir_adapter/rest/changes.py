@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
-from fhir_adapter.resources.document import Document, reread
-from fhir_adapter.resources.problems import PreconditionFailed
-from fhir_adapter.resources.search.find import find
-from fhir_adapter.resources.search.query import Query
-from fhir_adapter.resources.store import Store
-from fhir_adapter.resources.versions import StoredVersion
-from fhir_adapter.resources.writing import Writing
-from fhir_adapter.rest.operations import Operation, Prepared, resolved
+from fhir_adapter.rest.operations import Operation, PreparedBundle, resolved
+from fhir_adapter.store.document import Document, reread
+from fhir_adapter.store.problems import PreconditionFailed
+from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.query import Query
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.versions import StoredVersion
+from fhir_adapter.store.writing import WriteSet
 from kernel.clock import Clock
 from kernel.db import Transaction
 from privacy import balp
@@ -73,7 +73,7 @@ class Changes:
         self._on_change = on_change
         self._clock = clock
 
-    def apply(self, tx: Transaction, prepared: Prepared, access: Access) -> dict[int, Done]:
+    def apply(self, tx: Transaction, prepared: PreparedBundle, access: Access) -> dict[int, Done]:
         """Carry out everything that a transaction changes.
 
         Parameters
@@ -83,7 +83,7 @@ class Changes:
         prepared
             What to do; a GET among it is left to the caller.
         access
-            Who asked.
+            Who conditions.
 
         Returns
         -------
@@ -110,20 +110,20 @@ class Changes:
                     done[place] = Done(version=existing[place], existed=True)
                 else:
                     done[place] = Done(version=_carry_out(writing, operation, names))
-        self._tell(tx, [done[place] for place in sorted(done)], access)
+        self._record(tx, [done[place] for place in sorted(done)], access)
         return done
 
     def _conditions(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, "StoredVersion"]:
         """Find what conditional creates need not create, holding the condition until the transaction ends."""
         existing: dict[int, StoredVersion] = {}
-        asked: set[tuple[str, str]] = set()
+        conditions: set[tuple[str, str]] = set()
         for place, operation in operations:
             query = operation.if_none_exist
             if query is None:
                 continue
-            if (query.type, query.applied) in asked:
+            if (query.type, query.applied) in conditions:
                 raise PreconditionFailed("two entries of the transaction have the same ifNoneExist")
-            asked.add((query.type, query.applied))
+            conditions.add((query.type, query.applied))
             tx.lock(f"{query.type}?{query.applied}")
             found = find(tx.connection, query).found
             if len(found) > 1:
@@ -138,7 +138,7 @@ class Changes:
             raise PreconditionFailed("a conditional reference must be met by exactly one resource")
         return _local(found[0])
 
-    def _tell(self, tx: Transaction, done: Sequence[Done], access: Access) -> None:
+    def _record(self, tx: Transaction, done: Sequence[Done], access: Access) -> None:
         at = self._clock.now()
         events = []
         for one in done:
@@ -150,7 +150,7 @@ class Changes:
             self._on_change(tx, changes, access)
 
 
-def _carry_out(writing: Writing, operation: Operation, names: Mapping[str, str]) -> StoredVersion:
+def _carry_out(writing: WriteSet, operation: Operation, names: Mapping[str, str]) -> StoredVersion:
     if operation.method == "DELETE":
         return writing.delete(operation.type, operation.id, if_match=operation.if_match)
     document = _resolved(operation, names)

@@ -20,7 +20,7 @@ from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.headers import answers_json, check_content_type, http_date, same_etag
 from fhir_adapter.rest.interactions import Call, Interactions, Reply
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
-from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, Asked, Route
+from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
 from kernel.clock import Ids
 from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
@@ -100,19 +100,19 @@ class _Endpoint:
         if segments == ("metadata",):
             if method != "GET":
                 raise _not_allowed({"GET"})
-            told = statement(self._interactions.types, base=base, version=self._settings.version)
-            return Response(orjson.dumps(told), media_type=FHIR_JSON)
+            capability = statement(self._interactions.types, base=base, version=self._settings.version)
+            return Response(orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
         body = await self._body(request, route)
-        asked = Asked(
+        interaction = InteractionRequest(
             call=Call(access=self._access(request, request_id), base=base),
             parts=parts,
             query=request.url.query,
             headers=request.headers,
             body=body,
         )
-        reply = await run_in_threadpool(route.carry_out, self._interactions, asked)
-        return _response(reply, asked.headers)
+        reply = await run_in_threadpool(route.carry_out, self._interactions, interaction)
+        return _response(reply, interaction.headers)
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Find the interaction that a request means; raises 404 and 405 as HTTP wants them told apart."""
@@ -185,22 +185,22 @@ def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str
 
 
 def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
-    told = {}
+    response_headers = {}
     if reply.etag:
-        told["ETag"] = reply.etag
+        response_headers["ETag"] = reply.etag
     if reply.last_modified:
-        told["Last-Modified"] = http_date(reply.last_modified)
+        response_headers["Last-Modified"] = http_date(reply.last_modified)
     if reply.location:
-        told["Location"] = reply.location
+        response_headers["Location"] = reply.location
     if reply.etag and not reply.location and same_etag(headers.get("if-none-match", ""), reply.etag):
-        return Response(status_code=304, headers=told)
+        return Response(status_code=304, headers=response_headers)
     body = reply.body
     prefer = headers.get("prefer", "") if reply.location else ""
     if "return=minimal" in prefer:
         body = b""
     elif "return=OperationOutcome" in prefer:
         body = orjson.dumps(success("stored"))
-    return Response(body, status_code=reply.status, headers=told, media_type=FHIR_JSON if body else None)
+    return Response(body, status_code=reply.status, headers=response_headers, media_type=FHIR_JSON if body else None)
 
 
 def _failure(problem: Problem, request_id: str) -> Response:

@@ -1,4 +1,4 @@
-"""The interactions of the FHIR R4 REST API (http.html), as plain functions of this house; HTTP itself is in ``http``.
+"""The interactions of the FHIR R4 REST API (http.html) as plain functions; HTTP itself is in ``http``.
 
 Whatever changes something is one transaction with its audit events and its consequences (:mod:`.changes`); whatever
 only reads leaves its audit event, durably, before the answer is given.
@@ -12,19 +12,19 @@ from typing import Any, Final, TypeAlias
 import orjson
 from sqlalchemy import Connection
 
-from fhir_adapter.resources import document as documents
-from fhir_adapter.resources.document import Document, Json
-from fhir_adapter.resources.search.find import find
-from fhir_adapter.resources.search.parameters import PARAMETERS
-from fhir_adapter.resources.search.query import LARGEST_COUNT, Query, parse
-from fhir_adapter.resources.store import Store
-from fhir_adapter.resources.validate import Validator
-from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest import bundles, operations
 from fhir_adapter.rest import outcome as outcomes
 from fhir_adapter.rest.audit_events import find_events, read_event
 from fhir_adapter.rest.changes import AuditSink, Changes, Done, OnChange
-from fhir_adapter.rest.operations import Operation, Prepared
+from fhir_adapter.rest.operations import Operation, PreparedBundle
+from fhir_adapter.store import document as documents
+from fhir_adapter.store.document import Document, Json
+from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.parameters import PARAMETERS
+from fhir_adapter.store.search.query import LARGEST_COUNT, Query, parse
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.validate import Validator
+from fhir_adapter.store.versions import StoredVersion
 from kernel.clock import Clock, Ids
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem, as_problem
@@ -67,7 +67,7 @@ class Interactions:
     store
         The resources.
     audit
-        Where each access is told.
+        Where each access is events.
     on_change
         What follows from a change, in the same transaction.
     clock, ids
@@ -90,7 +90,7 @@ class Interactions:
         """Import the models of the types that the flows meet, so that no first request waits for them."""
         self._validator.warm_up((*PARAMETERS, "Bundle"))
 
-    def prepare(self, bundle: bytes | Json | Document) -> Prepared:
+    def prepare(self, bundle: bytes | Json | Document) -> PreparedBundle:
         """Validate a transaction or batch Bundle, outside any transaction.
 
         Parameters
@@ -104,7 +104,7 @@ class Interactions:
             bundle = documents.of(bundle)
         return operations.prepare(bundle, self._validator, self._ids)
 
-    def apply(self, tx: Transaction, bundle: bytes | Json | Prepared, access: Access) -> Sequence[StoredVersion]:
+    def apply(self, tx: Transaction, bundle: bytes | Json | PreparedBundle, access: Access) -> Sequence[StoredVersion]:
         """Apply a transaction Bundle inside the caller's transaction.
 
         Parameters
@@ -121,7 +121,7 @@ class Interactions:
         sequence of StoredVersion
             For each entry the version that now stands, ``changed`` where this call made it.
         """
-        prepared = bundle if isinstance(bundle, Prepared) else self.prepare(bundle)
+        prepared = bundle if isinstance(bundle, PreparedBundle) else self.prepare(bundle)
         if prepared.kind != "transaction":
             raise Problem(Category.INCORRECT, "only a transaction can be part of another one")
         done = self._changes.apply(tx, prepared, access)
@@ -149,7 +149,7 @@ class Interactions:
         """Return a resource as it is, or as it was in one version (R4, http.html#read, #vread)."""
         with self._database.read() as connection:
             reply, events = self._look(connection, call, kind, resource_id, version)
-        self._tell(events)
+        self._record(events)
         return reply
 
     def history(self, call: Call, kind: str, resource_id: str, query: str = "") -> Reply:
@@ -162,7 +162,7 @@ class Interactions:
         onward = f"{link}&_before={versions[-1].version}" if len(found) > count and versions else None
         patient = next((version.patient for version in found if version.patient), None)
         entity, at = f"{kind}/{resource_id}", self._clock.now()
-        self._tell([balp.read(call.access, entity=entity, patient=patient, at=at, interaction="history-instance")])
+        self._record([balp.read(call.access, entity=entity, patient=patient, at=at, interaction="history-instance")])
         return Reply(status=200, body=bundles.history(versions, base=call.base, self_link=link, next_link=onward))
 
     def search(self, call: Call, kind: str, query: str) -> Reply:
@@ -170,7 +170,7 @@ class Interactions:
         parsed = parse(kind, query)
         with self._database.read() as connection:
             reply, events = self._find(connection, call, parsed, f"{kind}?{query}")
-        self._tell(events)
+        self._record(events)
         return reply
 
     def bundle(self, call: Call, body: bytes, *, with_content: bool = False) -> Reply:
@@ -193,11 +193,11 @@ class Interactions:
         return Reply(status=200, body=bundles.response("batch-response", entries))
 
     def _one(self, call: Call, operation: Operation) -> Reply:
-        prepared = Prepared(kind="transaction", entries=(operation,))
+        prepared = PreparedBundle(kind="transaction", entries=(operation,))
         done = self._database.write(lambda tx: self._changes.apply(tx, prepared, call.access))
         return _reply(call, done[0])
 
-    def _transaction(self, tx: Transaction, call: Call, prepared: Prepared, *, with_content: bool) -> list[Json]:
+    def _transaction(self, tx: Transaction, call: Call, prepared: PreparedBundle, *, with_content: bool) -> list[Json]:
         done = self._changes.apply(tx, prepared, call.access)
         answers: list[Json] = []
         for place, entry in enumerate(prepared.entries):
@@ -218,7 +218,7 @@ class Interactions:
                 return _changed(self._one(call, entry), with_content=with_content)
             with self._database.read() as connection:
                 reply, events = self._get(connection, call, entry)
-            self._tell(events)
+            self._record(events)
             return _fetched(reply)
         except Exception as failure:  # noqa: BLE001 - each entry of a batch is answered for itself
             return _refused(as_problem(failure))
@@ -264,10 +264,10 @@ class Interactions:
         onward = f"{address}?{query.next(cursor)}" if cursor else None
         at = self._clock.now()
         named: Sequence[str | None] = sorted(patient for patient in patients if patient) or [None]
-        told = [balp.queried(call.access, query=raw, patient=patient, at=at) for patient in named]
-        return Reply(status=200, body=bundles.searchset(matches, self_link=self_link, next_link=onward)), told
+        audit_events = [balp.queried(call.access, query=raw, patient=patient, at=at) for patient in named]
+        return Reply(status=200, body=bundles.searchset(matches, self_link=self_link, next_link=onward)), audit_events
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _record(self, events: Sequence[Event]) -> None:
         self._database.write(lambda tx: self._audit.record_all(tx, events))
 
 

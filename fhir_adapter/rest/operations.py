@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from fhir_adapter.resources.document import Document
-from fhir_adapter.resources.problems import Invalid, Issue
-from fhir_adapter.resources.search.query import Query, parse
-from fhir_adapter.resources.validate import Validator
+from fhir_adapter.store.document import Document
+from fhir_adapter.store.problems import Invalid, Issue
+from fhir_adapter.store.search.query import Query, parse
+from fhir_adapter.store.validate import Validator
 from kernel.clock import Ids
 from kernel.errors import Category, Problem
 
@@ -60,7 +60,7 @@ class Operation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class PreparedBundle:
     """A Bundle, ready to be carried out."""
 
     kind: Literal["transaction", "batch"]
@@ -93,7 +93,7 @@ def condition(kind: str, query: str) -> Query:
     return replace(parsed, count=2)
 
 
-def prepare(document: Document, validator: Validator, ids: Ids) -> Prepared:
+def prepare(document: Document, validator: Validator, ids: Ids) -> PreparedBundle:
     """Make operations of a transaction or batch Bundle.
 
     Parameters
@@ -124,11 +124,11 @@ def prepare(document: Document, validator: Validator, ids: Ids) -> Prepared:
         except Problem as problem:
             operations.append(_placed(problem, place))
     if kind == "batch":
-        return Prepared(kind="batch", entries=tuple(operations))
+        return PreparedBundle(kind="batch", entries=tuple(operations))
     return _linked([_or_raise(operation) for operation in operations])
 
 
-def _linked(operations: list[Operation]) -> Prepared:
+def _linked(operations: list[Operation]) -> PreparedBundle:
     """Check a transaction as a whole and find what its entries call each other."""
     changed = [operation.reference for operation in operations if operation.method in {"PUT", "DELETE"}]
     if len(set(changed)) != len(changed):
@@ -147,7 +147,7 @@ def _linked(operations: list[Operation]) -> Prepared:
                 raise Problem(Category.INCORRECT, "a reference names no entry of the transaction")
             conditions[reference] = condition(kind, query)
         linked.append(replace(operation, unresolved=found))
-    return Prepared(kind="transaction", entries=tuple(linked), conditions=conditions)
+    return PreparedBundle(kind="transaction", entries=tuple(linked), conditions=conditions)
 
 
 def resolved(value: Any, names: Mapping[str, str]) -> Any:

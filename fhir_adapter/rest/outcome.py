@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from fhir_adapter.resources.document import Json
-from fhir_adapter.resources.problems import Gone, Invalid, PreconditionFailed
+from fhir_adapter.store.document import Json
+from fhir_adapter.store.problems import Gone, Invalid, PreconditionFailed
 from kernel.errors import HTTP_STATUS, ISSUE_CODE, Category, Problem
 
 _REFINED: Final[Mapping[type[Problem], int]] = MappingProxyType({Invalid: 422, Gone: 410, PreconditionFailed: 412})

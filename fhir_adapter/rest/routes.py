@@ -1,4 +1,4 @@
-"""The one table of what may be asked: requests are dispatched by it and ``/metadata`` is written from it."""
+"""The one table of what may be request: requests are dispatched by it and ``/metadata`` is written from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from kernel.errors import Category, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class InteractionRequest:
     """One request, read to its end."""
 
     call: Call
@@ -35,53 +35,57 @@ class Route:
     path: tuple[str, ...]
     #: The request carries a FHIR body.
     reads_body: bool
-    carry_out: Callable[[Interactions, Asked], Reply]
+    carry_out: Callable[[Interactions, InteractionRequest], Reply]
 
 
-def _create(fhir: Interactions, asked: Asked) -> Reply:
-    return fhir.create(asked.call, asked.parts["type"], asked.body, if_none_exist=asked.headers.get("if-none-exist"))
+def _create(fhir: Interactions, request: InteractionRequest) -> Reply:
+    return fhir.create(
+        request.call, request.parts["type"], request.body, if_none_exist=request.headers.get("if-none-exist")
+    )
 
 
-def _update(fhir: Interactions, asked: Asked) -> Reply:
-    kind, resource_id = asked.parts["type"], asked.parts["id"]
-    return fhir.update(asked.call, kind, resource_id, asked.body, if_match=asked.headers.get("if-match"))
+def _update(fhir: Interactions, request: InteractionRequest) -> Reply:
+    kind, resource_id = request.parts["type"], request.parts["id"]
+    return fhir.update(request.call, kind, resource_id, request.body, if_match=request.headers.get("if-match"))
 
 
-def _delete(fhir: Interactions, asked: Asked) -> Reply:
-    return fhir.delete(asked.call, asked.parts["type"], asked.parts["id"], if_match=asked.headers.get("if-match"))
+def _delete(fhir: Interactions, request: InteractionRequest) -> Reply:
+    return fhir.delete(
+        request.call, request.parts["type"], request.parts["id"], if_match=request.headers.get("if-match")
+    )
 
 
-def _read(fhir: Interactions, asked: Asked) -> Reply:
-    return fhir.read(asked.call, asked.parts["type"], asked.parts["id"])
+def _read(fhir: Interactions, request: InteractionRequest) -> Reply:
+    return fhir.read(request.call, request.parts["type"], request.parts["id"])
 
 
-def _vread(fhir: Interactions, asked: Asked) -> Reply:
-    version = asked.parts["version"]
+def _vread(fhir: Interactions, request: InteractionRequest) -> Reply:
+    version = request.parts["version"]
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise Problem(Category.NOT_FOUND, "there is no such version")
-    return fhir.read(asked.call, asked.parts["type"], asked.parts["id"], int(version))
+    return fhir.read(request.call, request.parts["type"], request.parts["id"], int(version))
 
 
-def _history(fhir: Interactions, asked: Asked) -> Reply:
-    return fhir.history(asked.call, asked.parts["type"], asked.parts["id"], asked.query)
+def _history(fhir: Interactions, request: InteractionRequest) -> Reply:
+    return fhir.history(request.call, request.parts["type"], request.parts["id"], request.query)
 
 
-def _search(fhir: Interactions, asked: Asked) -> Reply:
-    return fhir.search(asked.call, asked.parts["type"], asked.query)
+def _search(fhir: Interactions, request: InteractionRequest) -> Reply:
+    return fhir.search(request.call, request.parts["type"], request.query)
 
 
-def _search_form(fhir: Interactions, asked: Asked) -> Reply:
+def _search_form(fhir: Interactions, request: InteractionRequest) -> Reply:
     try:
-        form = asked.body.decode()
+        form = request.body.decode()
     except UnicodeDecodeError as failure:
         raise Problem(Category.INCORRECT, "the form is not UTF-8") from failure
-    both = "&".join(part for part in (asked.query, form) if part)
-    return fhir.search(asked.call, asked.parts["type"], both)
+    both = "&".join(part for part in (request.query, form) if part)
+    return fhir.search(request.call, request.parts["type"], both)
 
 
-def _bundle(fhir: Interactions, asked: Asked) -> Reply:
-    wants = "return=representation" in asked.headers.get("prefer", "")
-    return fhir.bundle(asked.call, asked.body, with_content=wants)
+def _bundle(fhir: Interactions, request: InteractionRequest) -> Reply:
+    wants = "return=representation" in request.headers.get("prefer", "")
+    return fhir.bundle(request.call, request.body, with_content=wants)
 
 
 _TYPE: Final = ("{type}",)

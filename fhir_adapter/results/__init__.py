@@ -10,7 +10,6 @@ says why.
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results import (
     device,
     diagnostic_report,
@@ -28,6 +27,7 @@ from fhir_adapter.results.context import (
     SeriesSummary,
     StudySummary,
 )
+from fhir_adapter.store.document import Json
 from inference.contract import Outcome
 
 __all__ = [

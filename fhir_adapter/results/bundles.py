@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from fhir_adapter.resources.document import Json
+from fhir_adapter.store.document import Json
 from inference.contract import Subject
 
 _NAMESPACE: Final = uuid.UUID("6f1c2a52-6f0c-5a6e-9f4e-0a7f6f2d8a11")

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results.context import ExpectedOutput, ResultContext
+from fhir_adapter.store.document import Json
 from inference.contract import ModelIdentity, NotAvailable, Outcome, Output, Prediction, result_id
 
 RESULT_SYSTEM: Final = "urn:ausculta:result"
@@ -62,8 +62,8 @@ def labelled(outcome: Outcome, key: str = "") -> Json:
 
 def about(outcome: Outcome, context: ResultContext) -> Json:
     """Return ``subject`` and, where it is known, ``encounter``."""
-    told: Json = {"subject": {"reference": outcome.subject.reference}}
-    return told | ({"encounter": {"reference": context.encounter}} if context.encounter else {})
+    fields: Json = {"subject": {"reference": outcome.subject.reference}}
+    return fields | ({"encounter": {"reference": context.encounter}} if context.encounter else {})
 
 
 def device_reference(model: ModelIdentity) -> Json:

@@ -1,6 +1,5 @@
 """The model as a Device (profile AI-Device of HL7 AI Transparency)."""
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results.common import (
     AI_PROFILES,
     ARTIFICIAL_INTELLIGENCE,
@@ -10,6 +9,7 @@ from fhir_adapter.results.common import (
     model_key,
 )
 from fhir_adapter.results.context import ResultContext
+from fhir_adapter.store.document import Json
 from inference.contract import DEMONSTRATION, Outcome
 
 

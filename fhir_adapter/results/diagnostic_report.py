@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results.common import about, absence, device_performer, labelled, when
 from fhir_adapter.results.context import ResultContext
 from fhir_adapter.results.imaging_study import study_reference
 from fhir_adapter.results.observation import observation_ids
+from fhir_adapter.store.document import Json
 from inference.contract import NotAvailable, Outcome, result_id
 
 _RADIOLOGY: Final = {"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD", "display": "Radiology"}

@@ -3,9 +3,9 @@
 from base64 import b64encode
 from hashlib import sha1
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results.common import AI_CODES, AI_PROFILES, CARD_SYSTEM, card_id, model_key
 from fhir_adapter.results.context import ResultContext
+from fhir_adapter.store.document import Json
 from inference.contract import Outcome
 
 

@@ -7,7 +7,6 @@ R4 defines as "unavailable because the measurement was not started or not comple
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results.common import (
     about,
     absence,
@@ -25,6 +24,7 @@ from fhir_adapter.results.common import (
 )
 from fhir_adapter.results.context import ExpectedOutput, ResultContext
 from fhir_adapter.results.imaging_study import study_reference
+from fhir_adapter.store.document import Json
 from inference.contract import NotAvailable, Outcome, Output, result_id
 
 _UCUM: Final = "http://unitsofmeasure.org"

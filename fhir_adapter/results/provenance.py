@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results import diagnostic_report, observation, risk_assessment
 from fhir_adapter.results.common import (
     AI_PROFILES,
@@ -17,6 +16,7 @@ from fhir_adapter.results.common import (
     when,
 )
 from fhir_adapter.results.context import ResultContext
+from fhir_adapter.store.document import Json
 from inference.contract import Outcome, result_id
 
 _AUTHOR: Final = {

@@ -7,7 +7,6 @@ words always stand beside it. A score is no probability and gets none: the point
 from collections.abc import Mapping
 from typing import Final
 
-from fhir_adapter.resources.document import Json
 from fhir_adapter.results.common import (
     about,
     absence,
@@ -20,6 +19,7 @@ from fhir_adapter.results.common import (
     when,
 )
 from fhir_adapter.results.context import ResultContext
+from fhir_adapter.store.document import Json
 from inference.contract import NotAvailable, Outcome, Output, result_id
 
 _RISK: Final = "http://terminology.hl7.org/CodeSystem/risk-probability"

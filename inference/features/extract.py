@@ -24,7 +24,7 @@ Index: TypeAlias = Mapping[tuple[str, str], Sequence[Fact]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class FeatureValue:
     """A feature's value."""
 
     #: A number in ``unit``, or one of the feature's own words.
@@ -49,7 +49,7 @@ class Extraction:
     """All features of a model, for one patient at one instant."""
 
     #: Feature name -> reading; ``None`` where the policy leaves it unknown.
-    readings: Mapping[str, Reading | None]
+    readings: Mapping[str, FeatureValue | None]
     #: Titles of the features without which the model refuses.
     missing: tuple[str, ...]
     #: The refusal in words; empty when nothing is missing.
@@ -59,7 +59,7 @@ class Extraction:
 
 
 Extractor: TypeAlias = Callable[[TabularInput], Extraction]
-_Feature: TypeAlias = Callable[[Index, Subject, datetime], Reading | Gap]
+_Feature: TypeAlias = Callable[[Index, Subject, datetime], FeatureValue | Gap]
 
 _MISSING: Final = Gap(kind="missing")
 
@@ -98,7 +98,7 @@ def age_in_years(birth: date, on: date) -> int:
 
 def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: TabularInput) -> Extraction:
     index = index_facts(given.facts, given.at)
-    readings: dict[str, Reading | None] = {}
+    readings: dict[str, FeatureValue | None] = {}
     gaps: defaultdict[str, list[str]] = defaultdict(list)
     for spec, feature in features:
         found = feature(index, given.subject, given.at)
@@ -118,11 +118,11 @@ def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: TabularInp
     )
 
 
-def _settle(spec: FeatureSpec, found: Reading | Gap) -> Reading | None:
-    if isinstance(found, Reading):
+def _settle(spec: FeatureSpec, found: FeatureValue | Gap) -> FeatureValue | None:
+    if isinstance(found, FeatureValue):
         return found
     if spec.missing == "default" and spec.default is not None:
-        return Reading(value=spec.default, unit=None, code="", effective=None, sources=())
+        return FeatureValue(value=spec.default, unit=None, code="", effective=None, sources=())
     return None
 
 
@@ -135,7 +135,7 @@ def _compile(spec: FeatureSpec) -> _Feature:
     sources = tuple((source, (source.system, source.code), rank) for rank, source in enumerate(spec.sources))
     choose = _last if spec.take == "last" else partial(_aggregate, spec.take)
 
-    def feature(index: Index, _subject: Subject, at: datetime) -> Reading | Gap:
+    def feature(index: Index, _subject: Subject, at: datetime) -> FeatureValue | Gap:
         since = None if reach is None else at - reach
         inside = [
             (fact, source, rank)
@@ -151,7 +151,7 @@ def _compile(spec: FeatureSpec) -> _Feature:
 _Candidate: TypeAlias = tuple[Fact, Source, int]
 
 
-def _last(inside: Sequence[_Candidate]) -> Reading | Gap:
+def _last(inside: Sequence[_Candidate]) -> FeatureValue | Gap:
     def order(candidate: _Candidate) -> tuple[datetime, int, datetime, str]:
         fact, _, rank = candidate
         return fact.effective, -rank, fact.issued, fact.source
@@ -160,10 +160,12 @@ def _last(inside: Sequence[_Candidate]) -> Reading | Gap:
     value = _read(fact, source)
     if isinstance(value, Gap):
         return value
-    return Reading(value=value, unit=source.unit, code=source.code, effective=fact.effective, sources=(fact.source,))
+    return FeatureValue(
+        value=value, unit=source.unit, code=source.code, effective=fact.effective, sources=(fact.source,)
+    )
 
 
-def _aggregate(take: str, inside: Sequence[_Candidate]) -> Reading | Gap:
+def _aggregate(take: str, inside: Sequence[_Candidate]) -> FeatureValue | Gap:
     numbers: list[Decimal] = []
     for fact, source, _ in inside:
         value = _read(fact, source)
@@ -180,7 +182,7 @@ def _aggregate(take: str, inside: Sequence[_Candidate]) -> Reading | Gap:
     _, first, _ = inside[0]
     references = tuple(sorted({fact.source for fact, _, _ in inside}))
     unit = "1" if take == "count" else first.unit
-    return Reading(value=result, unit=unit, code=first.code, effective=newest, sources=references)
+    return FeatureValue(value=result, unit=unit, code=first.code, effective=newest, sources=references)
 
 
 def _read(fact: Fact, source: Source) -> Decimal | str | Gap:
@@ -197,15 +199,15 @@ def _read(fact: Fact, source: Source) -> Decimal | str | Gap:
     return value
 
 
-def _age(_index: Index, subject: Subject, at: datetime) -> Reading | Gap:
+def _age(_index: Index, subject: Subject, at: datetime) -> FeatureValue | Gap:
     if subject.birth_date is None:
         return _MISSING
     years = Decimal(age_in_years(subject.birth_date, at.date()))
-    return Reading(value=years, unit="a", code="", effective=None, sources=(subject.reference,))
+    return FeatureValue(value=years, unit="a", code="", effective=None, sources=(subject.reference,))
 
 
-def _sex(_index: Index, subject: Subject, _at: datetime) -> Reading | Gap:
+def _sex(_index: Index, subject: Subject, _at: datetime) -> FeatureValue | Gap:
     value = {"male": Decimal(1), "female": Decimal(0)}.get(subject.sex or "")
     if value is None:
         return _MISSING
-    return Reading(value=value, unit="1", code="", effective=None, sources=(subject.reference,))
+    return FeatureValue(value=value, unit="1", code="", effective=None, sources=(subject.reference,))

@@ -7,8 +7,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
 
-from inference.declared import Table, as_number
 from inference.features.units import CONVERSIONS
+from inference.yaml_mapping import YamlMapping, as_number
 from kernel.errors import Category, Problem
 
 LOINC: Final = "http://loinc.org"
@@ -73,7 +73,7 @@ def parse_features(content: object) -> tuple[FeatureSpec, ...]:
     Problem
         ``incorrect``, naming the key that is missing, unknown or wrong.
     """
-    table = Table("features.yaml", content)
+    table = YamlMapping("features.yaml", content)
     specs = tuple(_feature(feature) for feature in table.tables("features"))
     table.done()
     names = [spec.name for spec in specs]
@@ -83,7 +83,7 @@ def parse_features(content: object) -> tuple[FeatureSpec, ...]:
     return specs
 
 
-def _feature(table: Table) -> FeatureSpec:
+def _feature(table: YamlMapping) -> FeatureSpec:
     missing, default = _missing(table)
     subject = table.choice("subject", "age", "sex") if table.has("subject") else None
     take, hours = _window(table.table("window")) if subject is None else ("last", None)
@@ -106,7 +106,7 @@ def _feature(table: Table) -> FeatureSpec:
     return spec
 
 
-def _missing(table: Table) -> tuple[MissingPolicy, Decimal | None]:
+def _missing(table: YamlMapping) -> tuple[MissingPolicy, Decimal | None]:
     policy = table.take("missing", object)
     if policy == "refuse" or policy == "nan":  # noqa: PLR1714 - compared one by one, the type checker knows the word
         return policy, None
@@ -116,7 +116,7 @@ def _missing(table: Table) -> tuple[MissingPolicy, Decimal | None]:
     return "default", default
 
 
-def _window(table: Table) -> tuple[str, Decimal | None]:
+def _window(table: YamlMapping) -> tuple[str, Decimal | None]:
     take = table.choice("take", "last", "min", "max", "mean", "count")
     hours = table.number("hours") if table.has("hours") else None
     table.done()
@@ -125,7 +125,7 @@ def _window(table: Table) -> tuple[str, Decimal | None]:
     return take, hours
 
 
-def _source(table: Table) -> Source:
+def _source(table: YamlMapping) -> Source:
     source = Source(
         system=table.text("system") if table.has("system") else LOINC,
         code=table.text("code"),
@@ -141,7 +141,7 @@ def _source(table: Table) -> Source:
     return source
 
 
-def _plausible(table: Table) -> tuple[Decimal, Decimal]:
+def _plausible(table: YamlMapping) -> tuple[Decimal, Decimal]:
     place = f"{table.place}.plausible"
     bounds = table.take("plausible", list)
     if len(bounds) != 2:
@@ -152,7 +152,7 @@ def _plausible(table: Table) -> tuple[Decimal, Decimal]:
     return low, high
 
 
-def _answers(table: Table) -> Mapping[str, str]:
+def _answers(table: YamlMapping) -> Mapping[str, str]:
     answers: dict[str, str] = {}
     for word in table.all_keys():
         for spelling in table.texts(word):

@@ -1,4 +1,4 @@
-"""Models of the house: one folder each, listed here and nowhere else."""
+"""The bundled models: one folder each, listed here and nowhere else."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

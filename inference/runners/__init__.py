@@ -14,7 +14,7 @@ from kernel.errors import Category, Problem
 RUNNERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "score": ("inference.runners.score", "ScoreRunner"),
-        "torch": ("inference.runners.network", "NetworkRunner"),
+        "torch": ("inference.runners.torch_image", "ImageClassifierRunner"),
         "linear": ("inference.runners.linear", "LinearRunner"),
     }
 )

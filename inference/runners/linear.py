@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from inference.contract import ModelInput, Output
-from inference.features.extract import Extraction, Reading, compile_features
+from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.folder import WEIGHTS
 from inference.runners.base import Answer, Declined, Decoded, Runner
 from inference.runners.tabular import decode_features
@@ -92,5 +92,5 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         return np.where(np.isnan(values), self._fill, values)
 
 
-def _number(reading: Reading | None) -> float:
+def _number(reading: FeatureValue | None) -> float:
     return float("nan") if reading is None else float(reading.value)

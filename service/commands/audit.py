@@ -9,7 +9,7 @@ import typer
 from privacy.verify import export as export_events
 from privacy.verify import verify as verify_log
 from service.checkpoints import FILE
-from service.commands.desk import ConfigOption, at_desk
+from service.commands.command_context import ConfigOption, command_context
 
 app = typer.Typer(no_args_is_help=True, help="Prove that the record is whole, and hand it over.")
 
@@ -22,10 +22,10 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Find an edited, removed, reordered or truncated event; exit 1 when there is one."""
-    with at_desk(config) as desk:
-        file = checkpoints or desk.settings.data_dir / FILE
-        with desk.database.read() as connection:
-            report = verify_log(connection, desk.keys, file)
+    with command_context(config) as context:
+        file = checkpoints or context.settings.data_dir / FILE
+        with context.database.read() as connection:
+            report = verify_log(connection, context.keys, file)
     typer.echo(f"events: {report.size}\nroot:   {report.root.hex()}")
     for problem in report.problems:
         typer.echo(f"ALTERED: {problem}")
@@ -36,6 +36,6 @@ def verify(
 @app.command()
 def export(config: ConfigOption = None) -> None:
     """Write every AuditEvent as NDJSON to standard output, in order."""
-    with at_desk(config) as desk, desk.database.read() as connection:
+    with command_context(config) as context, context.database.read() as connection:
         for line in export_events(connection):
             sys.stdout.buffer.write(line)

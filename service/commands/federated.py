@@ -9,7 +9,7 @@ from rich.table import Table
 
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from service.commands.desk import ConfigOption, Desk, at_desk
+from service.commands.command_context import CommandContext, ConfigOption, command_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,51 +49,53 @@ def simulate(
         ) from failure
     from federated.ledger import Ledger
 
-    with at_desk(config) as desk:
-        run_name = desk.ids.new()
-        ledger = Ledger(desk.audit, desk.clock, _storing(desk), desk.access)
+    with command_context(config) as context:
+        run_name = context.ids.new()
+        ledger = Ledger(context.audit, context.clock, _storing(context), context.access)
 
         def note(report: "RoundReport") -> None:
-            desk.database.write(lambda tx: ledger.record(tx, run_name, report))
+            context.database.write(lambda tx: ledger.record(tx, run_name, report))
             typer.echo(f"round {report.round} ({report.kind}) is in the ledger: {report.digest[:12]}")
 
         result = run(data, rounds=rounds, seed=seed, report=note)
         Console().print(_table(result.rounds))
-        _register(desk, result, run_name)
+        _register(context, result, run_name)
 
 
-def _storing(desk: Desk) -> "Callable[[Transaction, dict[str, Any]], object]":
+def _storing(context: CommandContext) -> "Callable[[Transaction, dict[str, Any]], object]":
     """Return what stores a resource of the ledger in the FHIR store."""
-    from fhir_adapter.resources.store import Store
     from fhir_adapter.rest.interactions import Interactions
     from fhir_adapter.results import as_transaction
+    from fhir_adapter.store.store import Store
 
-    interactions = Interactions(desk.database, Store(desk.clock), desk.audit, lambda *_: None, desk.clock, desk.ids)
-    return lambda tx, resource: interactions.apply(tx, as_transaction([resource]), desk.access)
+    interactions = Interactions(
+        context.database, Store(context.clock), context.audit, lambda *_: None, context.clock, context.ids
+    )
+    return lambda tx, resource: interactions.apply(tx, as_transaction([resource]), context.access)
 
 
-def _register(desk: Desk, result: "SimulationResult", run: str) -> None:
+def _register(context: CommandContext, result: "SimulationResult", run: str) -> None:
     from federated.model_folder import write_model
     from inference import registry
     from inference.loading import load_model
 
-    folder = desk.settings.data_dir / "models" / f"federated-{run}"
+    folder = context.settings.data_dir / "models" / f"federated-{run}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    write_model(result, folder, version=_next_version(desk))
+    write_model(result, folder, version=_next_version(context))
     model = load_model(folder).model
 
     def register(tx: Transaction) -> None:
-        registry.register(tx, model, "shadow", by=desk.who, at=desk.clock.now())
-        desk.command(tx, "model-added", f"urn:ausculta:model:{model.manifest.name}:{model.manifest.version}")
+        registry.register(tx, model, "shadow", by=context.who, at=context.clock.now())
+        context.command(tx, "model-added", f"urn:ausculta:model:{model.manifest.name}:{model.manifest.version}")
 
-    desk.database.write(register)
+    context.database.write(register)
     typer.echo(f"{model.manifest.name} {model.manifest.version} is registered as shadow ({model.digest[:12]})")
 
 
-def _next_version(desk: Desk) -> str:
+def _next_version(context: CommandContext) -> str:
     from inference import registry
 
-    with desk.database.read() as connection:
+    with context.database.read() as connection:
         known = [row for row in registry.everything(connection) if row.name == MODEL]
     return f"1.0.{len(known)}"
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from service.commands.desk import ConfigOption, Desk, at_desk
+from service.commands.command_context import CommandContext, ConfigOption, command_context
 
 app = typer.Typer(no_args_is_help=True, help="What waits, and what waits for a person.")
 
@@ -16,21 +16,21 @@ app = typer.Typer(no_args_is_help=True, help="What waits, and what waits for a p
 @app.command("list")
 def list_jobs(config: ConfigOption = None) -> None:
     """Show every job."""
-    with at_desk(config) as desk:
-        _print(desk, None)
+    with command_context(config) as context:
+        _print(context, None)
 
 
 @app.command()
 def parked(config: ConfigOption = None) -> None:
     """Show the jobs and deliveries that wait for a person, each with its reason."""
-    with at_desk(config) as desk:
-        _print(desk, "parked")
-        with desk.database.read() as connection:
-            deliveries = desk.outbox.parked(connection)
+    with command_context(config) as context:
+        _print(context, "parked")
+        with context.database.read() as connection:
+            deliveries = context.outbox.parked(connection)
     table = Table("delivery", "destination", "result", "attempts", "reason", title="Parked deliveries")
     for delivery in deliveries:
         reason = delivery.problem or ""
-        table.add_row(delivery.id, delivery.destination, delivery.about[:12], str(delivery.attempts), reason)
+        table.add_row(delivery.id, delivery.destination, delivery.subject[:12], str(delivery.attempts), reason)
     Console().print(table)
 
 
@@ -39,23 +39,26 @@ def replay(
     name: Annotated[str, typer.Argument(help="Id of a parked job or delivery.")], config: ConfigOption = None
 ) -> None:
     """Try a parked job or delivery again."""
-    with at_desk(config) as desk:
+    with command_context(config) as context:
 
         def again(tx: Transaction) -> bool:
-            for command, replay_one in (("job-replayed", desk.jobs.replay), ("delivery-replayed", desk.outbox.replay)):
+            for command, replay_one in (
+                ("job-replayed", context.jobs.replay),
+                ("delivery-replayed", context.outbox.replay),
+            ):
                 if replay_one(tx, name):
-                    desk.command(tx, command, f"urn:uuid:{name}")
+                    context.command(tx, command, f"urn:uuid:{name}")
                     return True
             return False
 
-        if not desk.database.write(again):
+        if not context.database.write(again):
             raise Problem(Category.NOT_FOUND, f"nothing parked has the id {name}")
     typer.echo("it waits to be tried again")
 
 
-def _print(desk: Desk, status: str | None) -> None:
-    with desk.database.read() as connection:
-        found = desk.jobs.listing(connection, status)
+def _print(context: CommandContext, status: str | None) -> None:
+    with context.database.read() as connection:
+        found = context.jobs.listing(connection, status)
     table = Table("job", "step", "status", "attempts", "due", "reason", title="Jobs")
     for job in found:
         reason = "" if job.problem is None else f"{job.problem.category}: {job.problem.detail}"

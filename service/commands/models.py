@@ -14,7 +14,7 @@ from inference.registry import ModelRow, Status
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
-from service.commands.desk import ConfigOption, Desk, at_desk
+from service.commands.command_context import CommandContext, ConfigOption, command_context
 
 app = typer.Typer(no_args_is_help=True, help="Which models there are, and what they may do.")
 
@@ -25,9 +25,9 @@ VersionOption = Annotated[str | None, typer.Option("--version", help="Which vers
 @app.command("list")
 def list_models(config: ConfigOption = None) -> None:
     """Show every model: version, status, digest, intended use, owner, since when."""
-    with at_desk(config) as desk:
-        _register_bundled(desk.database, desk.clock)
-        with desk.database.read() as connection:
+    with command_context(config) as context:
+        _register_bundled(context.database, context.clock)
+        with context.database.read() as connection:
             rows = registry.everything(connection)
     console = Console(soft_wrap=True, highlight=False)
     for row in rows:
@@ -40,9 +40,9 @@ def list_models(config: ConfigOption = None) -> None:
 @app.command()
 def show(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
     """Show a model's card."""
-    with at_desk(config) as desk:
-        _register_bundled(desk.database, desk.clock)
-        row = _one(desk, name, version)
+    with command_context(config) as context:
+        _register_bundled(context.database, context.clock)
+        row = _one(context, name, version)
     Console().print(Markdown(open_folder(row.folder).card))
 
 
@@ -52,13 +52,13 @@ def add(folder: Annotated[Path, typer.Argument(help="A model folder.")], config:
     from inference.loading import load_model
 
     model = load_model(folder.resolve()).model
-    with at_desk(config) as desk:
+    with command_context(config) as context:
 
         def register(tx: Transaction) -> None:
-            registry.register(tx, model, "shadow", by=desk.who, at=desk.clock.now())
-            desk.command(tx, "model-added", _urn(model))
+            registry.register(tx, model, "shadow", by=context.who, at=context.clock.now())
+            context.command(tx, "model-added", _urn(model))
 
-        desk.database.write(register)
+        context.database.write(register)
     typer.echo(f"{model.manifest.name} {model.manifest.version} is registered as shadow ({model.digest[:12]})")
 
 
@@ -67,9 +67,9 @@ def verify(name: NameArgument, version: VersionOption = None, config: ConfigOpti
     """Check a model's files against their sums, and its answers against its golden cases."""
     from inference.loading import load_model
 
-    with at_desk(config) as desk:
-        _register_bundled(desk.database, desk.clock)
-        row = _one(desk, name, version)
+    with command_context(config) as context:
+        _register_bundled(context.database, context.clock)
+        row = _one(context, name, version)
     model = load_model(row.folder).model
     if model.digest != row.digest:
         raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
@@ -118,37 +118,37 @@ def stop(
     """Stop a model, or all, from the next result on; what would have been a result says so instead."""
     if (name is None) == (not every):
         raise Problem(Category.INCORRECT, "name one model, or say --all")
-    with at_desk(config) as desk:
-        _register_bundled_once(desk)
+    with command_context(config) as context:
+        _register_bundled_once(context)
 
         def switch(tx: Transaction) -> int:
-            stopped = registry.stop(tx, name, reason, by=desk.who, at=desk.clock.now())
-            desk.command(tx, "model-stopped", f"urn:ausculta:model:{name or 'all'}", reason)
+            stopped = registry.stop(tx, name, reason, by=context.who, at=context.clock.now())
+            context.command(tx, "model-stopped", f"urn:ausculta:model:{name or 'all'}", reason)
             return stopped
 
-        stopped = desk.database.write(switch)
+        stopped = context.database.write(switch)
     typer.echo(f"stopped: {stopped} model version(s)")
 
 
 def _change(config: Path | None, name: str, version: str | None, status: Status, command: str) -> None:
-    with at_desk(config) as desk:
-        _register_bundled(desk.database, desk.clock)
-        row = _one(desk, name, version)
+    with command_context(config) as context:
+        _register_bundled(context.database, context.clock)
+        row = _one(context, name, version)
         if status == "active":
             open_folder(row.folder)  # a model without a complete folder and card is not activated
 
         def change(tx: Transaction) -> None:
-            registry.set_status(tx, row.name, row.version, status, by=desk.who, at=desk.clock.now())
+            registry.set_status(tx, row.name, row.version, status, by=context.who, at=context.clock.now())
             if status == "active":
-                registry.resume(tx, row.name, by=desk.who, at=desk.clock.now())
-            desk.command(tx, command, f"urn:ausculta:model:{row.name}:{row.version}")
+                registry.resume(tx, row.name, by=context.who, at=context.clock.now())
+            context.command(tx, command, f"urn:ausculta:model:{row.name}:{row.version}")
 
-        desk.database.write(change)
+        context.database.write(change)
     typer.echo(f"{row.name} {row.version} is {status}")
 
 
-def _one(desk: Desk, name: str, version: str | None) -> ModelRow:
-    with desk.database.read() as connection:
+def _one(context: CommandContext, name: str, version: str | None) -> ModelRow:
+    with context.database.read() as connection:
         row = registry.get(connection, name, version)
     if row is None:
         raise Problem(Category.NOT_FOUND, f"there is no model {name}" + (f" {version}" if version else ""))
@@ -162,12 +162,12 @@ def _register_bundled(database: Database, clock: Clock) -> None:
         database.write(lambda tx, folder=folder: registry.register_bundled(tx, folder, by="Ausculta", at=clock.now()))  # type: ignore[misc]
 
 
-def _register_bundled_once(desk: Desk) -> None:
+def _register_bundled_once(context: CommandContext) -> None:
     """Do so only in a database without any model, for a switch must not wait."""
-    with desk.database.read() as connection:
+    with context.database.read() as connection:
         known = registry.everything(connection)
     if not known:
-        _register_bundled(desk.database, desk.clock)
+        _register_bundled(context.database, context.clock)
 
 
 def _urn(model: ModelFolder) -> str:

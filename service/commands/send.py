@@ -1,4 +1,4 @@
-"""``ausculta send``: put files through a server's doors, as a test of the way in."""
+"""``ausculta send``: put files through a server's listeners, as a test of the way in."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from kernel.errors import Category, Problem
 
-app = typer.Typer(no_args_is_help=True, help="Put files through a server's doors.")
+app = typer.Typer(no_args_is_help=True, help="Put files through a server's listeners.")
 
 PathsArgument = Annotated[list[Path], typer.Argument(help="Files or folders.", exists=True)]
 

@@ -5,7 +5,7 @@ from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.balp import Access
-from service.wiring import House
+from service.application import Application
 
 BY = "console"
 """Who changed a model's row."""
@@ -14,7 +14,7 @@ LONGEST_REASON = 500
 """Characters of a reason; it is shown in place of every result."""
 
 
-def replay_job(house: House, access: Access, job: str) -> None:
+def replay_job(application: Application, access: Access, job: str) -> None:
     """Make a parked job due again.
 
     Raises
@@ -24,25 +24,25 @@ def replay_job(house: House, access: Access, job: str) -> None:
     """
 
     def work(tx: Transaction) -> None:
-        if not house.jobs.replay(tx, job):
+        if not application.jobs.replay(tx, job):
             raise Problem(Category.NOT_FOUND, "no parked job has this id; it may have been replayed already")
-        _record(house, tx, access, "job-replayed", f"urn:uuid:{job}")
+        _record(application, tx, access, "job-replayed", f"urn:uuid:{job}")
 
-    house.database.write(work)
+    application.database.write(work)
 
 
-def replay_delivery(house: House, access: Access, delivery: str) -> None:
+def replay_delivery(application: Application, access: Access, delivery: str) -> None:
     """Queue a parked delivery again; raises as :func:`replay_job`."""
 
     def work(tx: Transaction) -> None:
-        if not house.outbox.replay(tx, delivery):
+        if not application.outbox.replay(tx, delivery):
             raise Problem(Category.NOT_FOUND, "no parked delivery has this id; it may have been replayed already")
-        _record(house, tx, access, "delivery-replayed", f"urn:uuid:{delivery}")
+        _record(application, tx, access, "delivery-replayed", f"urn:uuid:{delivery}")
 
-    house.database.write(work)
+    application.database.write(work)
 
 
-def stop_models(house: House, access: Access, name: str | None, reason: str) -> None:
+def stop_models(application: Application, access: Access, name: str | None, reason: str) -> None:
     """Stop a model, or all of them, from the next prediction on.
 
     Raises
@@ -53,26 +53,28 @@ def stop_models(house: House, access: Access, name: str | None, reason: str) -> 
     why = _reason(reason)
 
     def work(tx: Transaction) -> None:
-        registry.stop(tx, name, why, by=BY, at=house.clock.now())
-        _record(house, tx, access, "model-stopped", _urn(name), why)
+        registry.stop(tx, name, why, by=BY, at=application.clock.now())
+        _record(application, tx, access, "model-stopped", _urn(name), why)
 
-    house.database.write(work)
+    application.database.write(work)
 
 
-def resume_models(house: House, access: Access, name: str | None, reason: str) -> None:
+def resume_models(application: Application, access: Access, name: str | None, reason: str) -> None:
     """Let a model, or all of them, speak again; raises as :func:`stop_models`."""
     why = _reason(reason)
 
     def work(tx: Transaction) -> None:
-        registry.resume(tx, name, by=BY, at=house.clock.now())
-        _record(house, tx, access, "model-resumed", _urn(name), why)
+        registry.resume(tx, name, by=BY, at=application.clock.now())
+        _record(application, tx, access, "model-resumed", _urn(name), why)
 
-    house.database.write(work)
+    application.database.write(work)
 
 
-def _record(house: House, tx: Transaction, access: Access, command: str, entity: str, reason: str = "") -> None:
-    event = balp.administered(access, command=command, entity=entity, reason=reason, at=house.clock.now())
-    house.audit.record(tx, event)
+def _record(
+    application: Application, tx: Transaction, access: Access, command: str, entity: str, reason: str = ""
+) -> None:
+    event = balp.administered(access, command=command, entity=entity, reason=reason, at=application.clock.now())
+    application.audit.record(tx, event)
 
 
 def _reason(given: str) -> str:

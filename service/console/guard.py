@@ -19,7 +19,7 @@ from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
 from privacy.balp import Access
 from service.console.pages import Pages
-from service.doors.host_names import check_host
+from service.listeners.host_names import check_host
 
 LARGEST_FORM: Final = 8192
 """Bytes in a form's body."""

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import BigInteger, Connection, Row, Select, func, or_, select, type_coerce
 
-from fhir_adapter.resources.document import exact_values
+from fhir_adapter.store.document import exact_values
 from inference import registry
 from inference.manifest import OutputSpec
 from inference.registry import ModelRow
@@ -18,17 +18,18 @@ from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.outbox import STEP as DELIVER
 from kernel.tables import audit_checkpoints, audit_head, audit_log, jobs, outbox, results, workers
-from kernel.worker import MISSED
+from kernel.worker import HEARTBEAT_TIMEOUT
+from service.application import Application
 from service.console import reading
 from service.console.plots import on_scale
 from service.console.records import (
     AuditPage,
     AuditRow,
     DeliveryShown,
-    Finding,
     InputShown,
     JobShown,
     ModelShown,
+    OutputShown,
     Overview,
     QueuePage,
     ResultPage,
@@ -37,7 +38,6 @@ from service.console.records import (
     WorkerShown,
 )
 from service.console.scales import scale_of
-from service.wiring import House
 
 RESULTS_A_PAGE: Final = 50
 EVENTS_A_PAGE: Final = 100
@@ -56,7 +56,7 @@ def result_urn(result: str) -> str:
     return f"urn:ausculta:result:{result}"
 
 
-def overview(house: House, *, patient: str | None = None, before: int | None = None) -> Overview:
+def overview(application: Application, *, patient: str | None = None, before: int | None = None) -> Overview:
     """Read the newest results and the state of everything.
 
     Parameters
@@ -71,19 +71,19 @@ def overview(house: House, *, patient: str | None = None, before: int | None = N
         wanted = wanted.where(results.c.subject == patient)
     if before is not None:
         wanted = wanted.where(results.c.seq < before)
-    with house.database.read() as connection:
+    with application.database.read() as connection:
         rows = connection.execute(wanted).all()
         found = rows[:RESULTS_A_PAGE]
         about = _deliveries_about(connection, [row.id for row in found])
         return Overview(
             results=tuple(_result_row(row, about[row.id]) for row in found),
-            traffic=_traffic(house, connection),
-            models=_models(house, connection),
+            traffic=_traffic(application, connection),
+            models=_models(application, connection),
             older=found[-1].seq if len(rows) > len(found) else None,
         )
 
 
-def result(house: House, result_id: str) -> ResultPage:
+def result(application: Application, result_id: str) -> ResultPage:
     """Read everything about one result.
 
     Raises
@@ -91,16 +91,16 @@ def result(house: House, result_id: str) -> ResultPage:
     Problem
         ``not-found`` when there is none of that id.
     """
-    with house.database.read() as connection:
+    with application.database.read() as connection:
         row = _result(connection, result_id)
-        written = {reference: _resource(house, connection, reference) for reference in json.loads(row.resources)}
+        written = {reference: _resource(application, connection, reference) for reference in json.loads(row.resources)}
         return ResultPage(
             row=_result_row(row, _deliveries_about(connection, [result_id])[result_id]),
-            model=next((model for model in _models(house, connection) if _is_of(model, row)), None),
+            model=next((model for model in _models(application, connection) if _is_of(model, row)), None),
             digest=row.digest,
             study=row.study,
-            findings=_findings(house, connection, row, [content for content in written.values() if content]),
-            inputs=_inputs(house, connection, json.loads(row.inputs)),
+            findings=_findings(application, connection, row, [content for content in written.values() if content]),
+            inputs=_inputs(application, connection, json.loads(row.inputs)),
             resources=tuple(written),
             provenance=tuple(
                 reading.provenance(reference, content)
@@ -113,15 +113,15 @@ def result(house: House, result_id: str) -> ResultPage:
         )
 
 
-def one_result(house: House, result_id: str) -> Row[Any]:
+def one_result(application: Application, result_id: str) -> Row[Any]:
     """Return the row of a result; raises ``not-found``."""
-    with house.database.read() as connection:
+    with application.database.read() as connection:
         return _result(connection, result_id)
 
 
-def queue(house: House) -> QueuePage:
+def queue(application: Application) -> QueuePage:
     """Read what is under way and what is stuck."""
-    with house.database.read() as connection:
+    with application.database.read() as connection:
         due = {
             str(json.loads(payload).get("destination")): scheduled_at
             for payload, scheduled_at in connection.execute(
@@ -129,31 +129,31 @@ def queue(house: House) -> QueuePage:
             )
         }
         return QueuePage(
-            traffic=_traffic(house, connection),
-            parked=_jobs(house, connection, "parked"),
+            traffic=_traffic(application, connection),
+            parked=_jobs(application, connection, "parked"),
             parked_deliveries=_deliveries(connection, "parked", {}),
-            running=_jobs(house, connection, "running"),
-            waiting=_jobs(house, connection, "waiting"),
+            running=_jobs(application, connection, "running"),
+            waiting=_jobs(application, connection, "waiting"),
             pending_deliveries=_deliveries(connection, "pending", due),
-            workers=_workers(house, connection),
+            workers=_workers(application, connection),
         )
 
 
-def models(house: House) -> tuple[ModelShown, ...]:
+def models(application: Application) -> tuple[ModelShown, ...]:
     """Read every registered model version."""
-    with house.database.read() as connection:
-        return _models(house, connection)
+    with application.database.read() as connection:
+        return _models(application, connection)
 
 
-def model(house: House, name: str, version: str) -> ModelShown:
+def model(application: Application, name: str, version: str) -> ModelShown:
     """Read one model version; raises ``not-found``."""
-    for found in models(house):
+    for found in models(application):
         if (found.name, found.version) == (name, version):
             return found
     raise Problem(Category.NOT_FOUND, "there is no such model version")
 
 
-def audit(house: House, *, patient: str | None = None, before: int | None = None) -> AuditPage:
+def audit(application: Application, *, patient: str | None = None, before: int | None = None) -> AuditPage:
     """Read the newest events of the audit log; parameters as for :func:`overview`."""
     seq = type_coerce(audit_log.c.seq, BigInteger)
     wanted = select(audit_log).order_by(seq.desc()).limit(EVENTS_A_PAGE + 1)
@@ -161,7 +161,7 @@ def audit(house: House, *, patient: str | None = None, before: int | None = None
         wanted = wanted.where(audit_log.c.patient == patient)
     if before is not None:
         wanted = wanted.where(seq < before)
-    with house.database.read() as connection:
+    with application.database.read() as connection:
         events = _events(connection, wanted)
         size = connection.execute(select(audit_head.c.size)).scalar() or 0
         checkpoint = select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)
@@ -186,7 +186,7 @@ def _result_row(row: Row[Any], deliveries: Sequence[DeliveryShown]) -> ResultRow
     return ResultRow(
         seq=row.seq,
         id=row.id,
-        at=row.at,
+        at=row.computed_at,
         model=row.model,
         version=row.version,
         status=row.status,
@@ -198,18 +198,18 @@ def _result_row(row: Row[Any], deliveries: Sequence[DeliveryShown]) -> ResultRow
     )
 
 
-def _traffic(house: House, connection: Connection) -> Traffic:
-    deliveries: dict[str, dict[str, int]] = {name: {} for name in house.destinations}
-    for (destination, status), count in sorted(house.outbox.counts(connection).items()):
+def _traffic(application: Application, connection: Connection) -> Traffic:
+    deliveries: dict[str, dict[str, int]] = {name: {} for name in application.destinations}
+    for (destination, status), count in sorted(application.outbox.counts(connection).items()):
         deliveries.setdefault(destination, {})[status] = count
-    return Traffic(jobs=house.jobs.counts(connection), deliveries=deliveries)
+    return Traffic(jobs=application.jobs.counts(connection), deliveries=deliveries)
 
 
 def _deliveries_about(connection: Connection, about: Sequence[str]) -> Mapping[str, list[DeliveryShown]]:
     found: dict[str, list[DeliveryShown]] = defaultdict(list)
-    wanted = select(*_DELIVERY).where(outbox.c.about.in_(about)).order_by(outbox.c.destination, outbox.c.seq)
+    wanted = select(*_DELIVERY).where(outbox.c.subject.in_(about)).order_by(outbox.c.destination, outbox.c.seq)
     for row in connection.execute(wanted):
-        found[row.about].append(_delivery(row, None))
+        found[row.subject].append(_delivery(row, None))
     return found
 
 
@@ -229,13 +229,13 @@ def _delivery(row: Row[Any], next_at: datetime | None) -> DeliveryShown:
         detail=row.problem_detail,
         created_at=row.created_at,
         changed_at=row.changed_at,
-        about=row.about,
+        result=row.subject,
         next_at=next_at,
     )
 
 
-def _jobs(house: House, connection: Connection, status: str) -> tuple[JobShown, ...]:
-    return tuple(_job(job) for job in house.jobs.listing(connection, status, ROWS_OF_A_QUEUE))
+def _jobs(application: Application, connection: Connection, status: str) -> tuple[JobShown, ...]:
+    return tuple(_job(job) for job in application.jobs.listing(connection, status, ROWS_OF_A_QUEUE))
 
 
 def _job(job: Job) -> JobShown:
@@ -253,15 +253,15 @@ def _job(job: Job) -> JobShown:
     )
 
 
-def _workers(house: House, connection: Connection) -> tuple[WorkerShown, ...]:
-    oldest = house.clock.now() - MISSED
+def _workers(application: Application, connection: Connection) -> tuple[WorkerShown, ...]:
+    oldest = application.clock.now() - HEARTBEAT_TIMEOUT
     return tuple(
         WorkerShown(host=row.host, pid=row.pid, heartbeat_at=row.heartbeat_at, alive=row.heartbeat_at >= oldest)
         for row in connection.execute(select(workers).order_by(workers.c.host, workers.c.pid))
     )
 
 
-def _models(house: House, connection: Connection) -> tuple[ModelShown, ...]:
+def _models(application: Application, connection: Connection) -> tuple[ModelShown, ...]:
     spoken: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     counted = select(results.c.model, results.c.version, results.c.kind, func.count())
     for name, version, kind, count in connection.execute(
@@ -269,12 +269,12 @@ def _models(house: House, connection: Connection) -> tuple[ModelShown, ...]:
     ):
         spoken[name, version][kind] = count
     return tuple(
-        _model(house, connection, row, spoken[row.name, row.version]) for row in registry.everything(connection)
+        _model(application, connection, row, spoken[row.name, row.version]) for row in registry.everything(connection)
     )
 
 
-def _model(house: House, connection: Connection, row: ModelRow, spoken: Mapping[str, int]) -> ModelShown:
-    declared = house.catalogue.one(connection, row.name, row.version)
+def _model(application: Application, connection: Connection, row: ModelRow, spoken: Mapping[str, int]) -> ModelShown:
+    declared = application.catalogue.one(connection, row.name, row.version)
     predictions = spoken.get("prediction", 0)
     return ModelShown(
         name=row.name,
@@ -300,29 +300,31 @@ def _is_of(model: ModelShown, row: Row[Any]) -> bool:
     return (model.name, model.version) == (row.model, row.version)
 
 
-def _resource(house: House, connection: Connection, reference: str) -> Json | None:
+def _resource(application: Application, connection: Connection, reference: str) -> Json | None:
     """Return the content of a versioned reference; none when it is not one, or no longer there."""
     kind, _, rest = reference.partition("/")
     name, _, version = rest.partition("/_history/")
     if not (kind.isalpha() and name and version.isdigit()):
         return None
     try:
-        return exact_values(house.store.vread(connection, kind, name, int(version)).content)
+        return exact_values(application.store.vread(connection, kind, name, int(version)).content)
     except Problem:
         return None
 
 
-def _inputs(house: House, connection: Connection, references: Iterable[str]) -> tuple[InputShown, ...]:
+def _inputs(application: Application, connection: Connection, references: Iterable[str]) -> tuple[InputShown, ...]:
     return tuple(
         shown
         for reference in references
-        for shown in reading.inputs(reference, _resource(house, connection, reference))
+        for shown in reading.inputs(reference, _resource(application, connection, reference))
     )
 
 
-def _findings(house: House, connection: Connection, row: Row[Any], written: Sequence[Json]) -> tuple[Finding, ...]:
+def _findings(
+    application: Application, connection: Connection, row: Row[Any], written: Sequence[Json]
+) -> tuple[OutputShown, ...]:
     found = reading.findings(written)
-    declared = house.catalogue.one(connection, row.model, row.version)
+    declared = application.catalogue.one(connection, row.model, row.version)
     outputs = () if declared is None else declared.manifest.outputs
     about = {pair for content in written for pair in reading.codes(content)}
     fitting = [output for output in outputs if (output.system, output.code) in about] or list(outputs)
@@ -331,7 +333,7 @@ def _findings(house: House, connection: Connection, row: Row[Any], written: Sequ
     return tuple(_plotted(finding, output) for finding, output in zip(found, fitting, strict=True))
 
 
-def _plotted(finding: Finding, output: OutputSpec) -> Finding:
+def _plotted(finding: OutputShown, output: OutputSpec) -> OutputShown:
     scale = scale_of(output)
     try:
         value = Decimal(finding.value or "")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from inference.contract import REVIEW
-from service.console.records import AuditRow, Finding, InputShown, ProvenanceShown
+from service.console.records import AuditRow, InputShown, OutputShown, ProvenanceShown
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def value_of(holder: Json) -> tuple[str, str]:
     return "", ""
 
 
-def findings(resources: Iterable[Json]) -> tuple[Finding, ...]:
+def findings(resources: Iterable[Json]) -> tuple[OutputShown, ...]:
     """Return what a result says: its Observations, or its RiskAssessments where there is no Observation.
 
     Parameters
@@ -54,9 +54,9 @@ def findings(resources: Iterable[Json]) -> tuple[Finding, ...]:
     """
     written = list(resources)
     risks = [resource for resource in written if resource.get("resourceType") == "RiskAssessment"]
-    told = _risk_texts(risks)
+    risk_texts = _risk_texts(risks)
     found = [
-        _finding(resource, told)
+        _finding(resource, risk_texts)
         for resource in written
         if resource.get("resourceType") == "Observation" and "dataAbsentReason" not in resource
     ]
@@ -126,22 +126,22 @@ def audit_row(row: Any, event: Json) -> AuditRow:
     )
 
 
-def _finding(resource: Json, told: Sequence[str]) -> Finding:
+def _finding(resource: Json, risk_texts: Sequence[str]) -> OutputShown:
     value, unit = value_of(resource)
     bands = [words(concept) for concept in resource.get("interpretation", ())]
     texts = [str(note["text"]) for note in resource.get("note", ()) if note.get("text")]
-    return Finding(
-        title=words(resource.get("code")) or "Finding",
+    return OutputShown(
+        title=words(resource.get("code")) or "OutputShown",
         value=value or None,
         unit=unit,
         band=", ".join(band for band in bands if band),
-        texts=_sentences([*texts, *told]),
+        texts=_sentences([*texts, *risk_texts]),
     )
 
 
-def _risk(risk: Json, prediction: Json) -> Finding:
+def _risk(risk: Json, prediction: Json) -> OutputShown:
     probability = prediction.get("probabilityDecimal")
-    return Finding(
+    return OutputShown(
         title=words(prediction.get("outcome")) or words(risk.get("code")) or "Risk",
         value=None if probability is None else _plain(probability),
         unit="" if probability is None else "%",
@@ -154,7 +154,9 @@ def _risk_texts(risks: Iterable[Json]) -> list[str]:
     texts: list[str] = []
     for risk in risks:
         texts += [str(note["text"]) for note in risk.get("note", ()) if note.get("text")]
-        texts += [str(told["rationale"]) for told in risk.get("prediction", ()) if told.get("rationale")]
+        texts += [
+            str(prediction["rationale"]) for prediction in risk.get("prediction", ()) if prediction.get("rationale")
+        ]
     return texts
 
 

@@ -22,7 +22,7 @@ class DeliveryShown:
     created_at: datetime
     changed_at: datetime
     #: The result it carries.
-    about: str
+    result: str
     #: When it is tried again, where that is known.
     next_at: datetime | None = None
 
@@ -111,7 +111,7 @@ class Overview:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class OutputShown:
     """One thing that a result says, as its resources say it."""
 
     title: str
@@ -179,7 +179,7 @@ class ResultPage:
     #: The digest that spoke; the model's present one may be another.
     digest: str
     study: str | None
-    findings: tuple[Finding, ...]
+    findings: tuple[OutputShown, ...]
     inputs: tuple[InputShown, ...]
     #: Versioned references of what was written.
     resources: tuple[str, ...]

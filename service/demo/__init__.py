@@ -1,4 +1,4 @@
-"""``ausculta demo``: a whole server, a hospital of stand-ins around it, and a story told through the real doors.
+"""``ausculta demo``: a complete server, stand-ins for the hospital, and a story sent through the real listeners.
 
 Nothing leaves the machine: every port is a free one of the loopback, the data lies in a folder that is gone afterwards,
 and the inputs are synthesised.
@@ -22,8 +22,8 @@ from kernel.log import configure_logging
 from service.demo.server import Server, server, settings_for
 from service.demo.stand_ins import StandIns, stand_ins
 from service.demo.story import Step, story
+from service.demo.story_run import StepReport, StoryRunner
 from service.demo.table import line, listing, table, terminal
-from service.demo.telling import Teller, Told
 from service.settings import load
 
 LOG_LEVEL: Final = "AUSCULTA_LOG_LEVEL"
@@ -64,7 +64,7 @@ def run(*, once: bool) -> int:
     configure_logging(level=logged, json=False)
     screen, status = terminal(), None
     with suppress(KeyboardInterrupt), hospital() as opened:
-        status = tell(opened, story(datetime.now(UTC)), screen, deadline_s=DEADLINE_S)
+        status = run_story(opened, story(datetime.now(UTC)), screen, deadline_s=DEADLINE_S)
         if not once:
             screen.print(f"\nThe server stays up until Ctrl-C. Console: {opened.server.url}/console")
             threading.Event().wait()
@@ -86,7 +86,7 @@ def hospital() -> Iterator[Hospital]:
             yield Hospital(server=running, around=around)
 
 
-def tell(opened: Hospital, steps: Sequence[Step], screen: Console, *, deadline_s: float) -> int:
+def run_story(opened: Hospital, steps: Sequence[Step], screen: Console, *, deadline_s: float) -> int:
     """Send every step, wait for what must come of it, and print the table.
 
     Parameters
@@ -108,21 +108,21 @@ def tell(opened: Hospital, steps: Sequence[Step], screen: Console, *, deadline_s
     began = time.monotonic()
     url = opened.server.url
     screen.print(f"Server   {url}/fhir\nConsole  {url}/console\nEHR      {opened.around.ehr.url}\n")
-    teller = Teller(opened.server, opened.around, lambda told: screen.print(line(told)), began + deadline_s)
-    with screen.status("telling the story"):
-        told = teller.tell(steps)
+    runner = StoryRunner(opened.server, opened.around, lambda report: screen.print(line(report)), began + deadline_s)
+    with screen.status("sending the story"):
+        reports = runner.run(steps)
     screen.print()
-    screen.print(table(told, screen.width))
-    for entry in listing(told, url, screen.width):
+    screen.print(table(reports, screen.width))
+    for entry in listing(reports, url, screen.width):
         screen.print(entry, soft_wrap=True)
-    return _conclude(told, screen, time.monotonic() - began)
+    return _conclude(reports, screen, time.monotonic() - began)
 
 
-def _conclude(told: Sequence[Told], screen: Console, seconds: float) -> int:
+def _conclude(reports: Sequence[StepReport], screen: Console, seconds: float) -> int:
     """Say whether everything has arrived, and what has not; return the exit status."""
-    lacking = [one.lacks for one in told if one.lacks]
+    lacking = [one.lacks for one in reports if one.lacks]
     if not lacking:
-        expected = sum(one.step.expected is not None for one in told)
+        expected = sum(one.step.expected is not None for one in reports)
         screen.print(f"\n[green]The stand-ins have received all {expected} expected results[/] after {seconds:.1f} s.")
         return 0
     screen.print(f"\n[red]Not everything has arrived[/] after {seconds:.1f} s:")

@@ -1,4 +1,4 @@
-"""The demonstration's own server: a whole one, its doors on free ports, spoken to as the hospital's systems would."""
+"""The demonstration's own server, complete, with its listeners on free ports."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +11,13 @@ import httpx
 from dicom_node.scu import Peer, send
 from fhir_adapter.hl7v2.client import MllpClient
 from kernel.errors import Category, Problem
-from service.api import application
+from service.api import http_application
+from service.application import Application, build
 from service.demo.stand_ins import StandIns
-from service.demo.story import IDENTIFIER_SYSTEM, Door, Step
-from service.doors.http import HttpDoor, listening_socket
-from service.doors.opening import Doors
+from service.demo.story import IDENTIFIER_SYSTEM, Interface, Step
+from service.listeners.http import HttpListener, listening_socket
+from service.listeners.intake import IntakeListeners
 from service.settings import DicomPeer, HostPort, Settings, load
-from service.wiring import House, build
 
 HOST: Final = "127.0.0.1"
 STUDY_QUIET_S: Final = 2.0
@@ -27,37 +27,37 @@ _FHIR_JSON: Final = {"Content-Type": "application/fhir+json", "Accept": "applica
 
 
 class Server:
-    """A running Ausculta and the hospital's ends of its three doors.
+    """A running Ausculta and the hospital's ends of its three listeners.
 
     Parameters
     ----------
-    house
+    application
         What runs.
-    doors
-        Its HL7 and DICOM doors, open.
+    listeners
+        Its HL7 and DICOM listeners, open.
     url
-        Where its HTTP door is.
+        Where its HTTP interface is.
     """
 
-    def __init__(self, house: House, doors: Doors, url: str) -> None:
-        self.house = house
+    def __init__(self, application: Application, listeners: IntakeListeners, url: str) -> None:
+        self.application = application
         self.url = url
-        self._mllp = MllpClient(HOST, doors.mllp_port)
-        called = house.settings.dicom_ae_title
-        self._dicom = Peer(ae_title=called, host=HOST, port=doors.dicom_port, calling_ae="MODALITY")
+        self._mllp = MllpClient(HOST, listeners.mllp_port)
+        called = application.settings.dicom_ae_title
+        self._dicom = Peer(ae_title=called, host=HOST, port=listeners.dicom_port, calling_ae="MODALITY")
         self._fhir = httpx.Client(base_url=f"{url}/fhir", headers=_FHIR_JSON, timeout=30.0)
 
     def send(self, step: Step) -> str:
-        """Send a step through its door and return the id under which it can be looked up.
+        """Send a step through its interface and return the id under which it can be looked up.
 
         Raises
         ------
         Problem
-            When the door does not take it.
+            When the interface does not take it.
         """
-        if step.door is Door.HL7:
+        if step.interface is Interface.HL7:
             return self._mllp.send(step.content[0]).control_id
-        if step.door is Door.DICOM:
+        if step.interface is Interface.DICOM:
             send(step.content, self._dicom)
             return step.identifier
         created = self._asked("POST", "", step.content[0])["entry"]
@@ -77,9 +77,9 @@ class Server:
         try:
             answer = self._fhir.request(method, path, content=content)
         except httpx.HTTPError as failure:
-            raise Problem(Category.UNAVAILABLE, "the FHIR door does not answer") from failure
+            raise Problem(Category.UNAVAILABLE, "the FHIR interface does not answer") from failure
         if answer.is_error:
-            detail = f"the FHIR door answered {answer.status_code}"
+            detail = f"the FHIR interface answered {answer.status_code}"
             raise Problem(Category.FAULT, detail, diagnostics=answer.text)
         body: dict[str, Any] = answer.json()
         return body
@@ -91,16 +91,16 @@ def server(settings: Settings) -> Iterator[Server]:
     with ExitStack() as stack:
         bound = listening_socket(HOST, settings.http_port)
         stack.callback(bound.close)
-        house = build(replace(settings, http_port=bound.getsockname()[1]))
-        stack.callback(house.close)
-        house.start()
-        doors = Doors(house)
-        doors.open()
-        stack.callback(doors.close)
-        http = HttpDoor(application(house), bound)
+        application = build(replace(settings, http_port=bound.getsockname()[1]))
+        stack.callback(application.close)
+        application.start()
+        listeners = IntakeListeners(application)
+        listeners.open()
+        stack.callback(listeners.close)
+        http = HttpListener(http_application(application), bound)
         http.open()
         stack.callback(http.close)
-        running = Server(house, doors, http.url)
+        running = Server(application, listeners, http.url)
         stack.callback(running.close)
         yield running
 
@@ -115,6 +115,6 @@ def settings_for(folder: Path, around: StandIns) -> Settings:
         dicom_port=0,
         dicom_study_quiet_s=STUDY_QUIET_S,
         ehr_url=around.ehr.url,
-        engine=HostPort(host=HOST, port=around.engine.port),
+        interface_engine=HostPort(host=HOST, port=around.engine.port),
         pacs=DicomPeer(ae_title=around.pacs.peer.ae_title, host=HOST, port=around.pacs.peer.port),
     )

@@ -1,4 +1,4 @@
-"""The story that the demonstration tells, as plain data: what is sent, by which door, and what must come of it.
+"""The story of the demonstration, as plain data: what is sent, by which interface, and what must come of it.
 
 Two patients. One is admitted, worsens over some hours and gets a chest radiograph; their ward speaks HL7 v2 and DICOM.
 The other is measured on a ward that speaks FHIR, and the first set of measurements is not complete. Both are invented
@@ -35,7 +35,7 @@ PATIENTS: Final = (MARA, TOMAS)
 _GENDERS: Final = {"F": "female", "M": "male"}
 
 
-class Door(StrEnum):
+class Interface(StrEnum):
     """A way into the server."""
 
     HL7 = "HL7 v2"
@@ -66,7 +66,7 @@ class Expected:
 class Step:
     """One thing that the hospital sends."""
 
-    door: Door
+    interface: Interface
     title: str
     patient: SyntheticPatient
     #: One HL7 message, one FHIR Bundle, or DICOM files.
@@ -115,7 +115,7 @@ def _on_the_ward(now: datetime) -> Iterator[Step]:
 
     def message(title: str, content: bytes, identifier: str, expected: Expected | None = None) -> Step:
         return Step(
-            door=Door.HL7,
+            interface=Interface.HL7,
             title=title,
             patient=MARA,
             content=(content,),
@@ -172,7 +172,7 @@ def _news2(total: int, band: str) -> Expected:
 def _radiographs(at: datetime) -> Step:
     frontal, lateral = (_view(at, view, number) for number, view in enumerate(("PA", "LL"), start=1))
     return Step(
-        door=Door.DICOM,
+        interface=Interface.DICOM,
         title="chest X-ray, frontal and lateral",
         patient=MARA,
         content=(chest_x_ray(frontal), chest_x_ray(lateral)),
@@ -241,7 +241,9 @@ def _bundle(title: str, observations: Sequence[dict[str, Any]], at: datetime, ex
     }
     entries = [{"resource": about | it, "request": {"method": "POST", "url": "Observation"}} for it in observations]
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [patient, *entries]}
-    return Step(door=Door.FHIR, title=title, patient=TOMAS, content=(orjson.dumps(bundle),), expected=expected)
+    return Step(
+        interface=Interface.FHIR, title=title, patient=TOMAS, content=(orjson.dumps(bundle),), expected=expected
+    )
 
 
 def _concept(code: str, display: str) -> dict[str, Any]:

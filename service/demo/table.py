@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.demo.stand_ins import Document
-from service.demo.telling import Told
+from service.demo.story_run import StepReport
 
 WIDTH_WITHOUT_TERMINAL: Final = 156
 """A log has no width; in one so wide no id is folded."""
@@ -26,17 +26,18 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
-def line(told: Told) -> str:
+def line(report: StepReport) -> str:
     """Say in one line where a step stands."""
-    what = f"{told.number}. {told.step.door:6} {told.step.title} · {told.step.patient.given} {told.step.patient.family}"
-    if told.refusal:
-        return f"[red]{what}: not taken: {escape(told.refusal)}[/]"
-    if told.answer is None:
-        return what if told.step.expected is None else f"{what} …"
-    return f"{told.number}. → {escape(told.answer.says)}"
+    step = report.step
+    what = f"{report.number}. {step.interface:6} {step.title} · {step.patient.given} {step.patient.family}"
+    if report.refusal:
+        return f"[red]{what}: not taken: {escape(report.refusal)}[/]"
+    if report.answer is None:
+        return what if report.step.expected is None else f"{what} …"
+    return f"{report.number}. → {escape(report.answer.says)}"
 
 
-def table(story: Iterable[Told], width: int) -> Table:
+def table(story: Iterable[StepReport], width: int) -> Table:
     """Lay out what came in, what each model said and where each result was delivered.
 
     Parameters
@@ -52,12 +53,12 @@ def table(story: Iterable[Told], width: int) -> Table:
     made.add_column("Came in", width=_CAME_IN if wide else None)
     made.add_column("The model said")
     made.add_column("Delivered", width=_DELIVERED if wide else None)
-    for told in story:
-        made.add_row(str(told.number), _came_in(told, wide=wide), _said(told), _delivered(told, wide=wide))
+    for report in story:
+        made.add_row(str(report.number), _came_in(report, wide=wide), _said(report), _delivered(report, wide=wide))
     return made
 
 
-def listing(story: Iterable[Told], url: str, width: int) -> Iterator[str]:
+def listing(story: Iterable[StepReport], url: str, width: int) -> Iterator[str]:
     """Return where the console shows each result, a line each, and the ids for which the table had no room.
 
     Parameters
@@ -69,34 +70,37 @@ def listing(story: Iterable[Told], url: str, width: int) -> Iterator[str]:
     width
         As :func:`table` was given it.
     """
-    for told in story:
-        if told.answer:
-            yield f"{told.number}. {url}/console/results/{told.answer.result}"
-        if width < WIDTH_WITHOUT_TERMINAL and told.documents:
-            yield f"   {told.step.door:6} {told.identifier}"
-            yield from (f"   {_labelled(document)}" for document in told.documents)
+    for report in story:
+        if report.answer:
+            yield f"{report.number}. {url}/console/results/{report.answer.result}"
+        if width < WIDTH_WITHOUT_TERMINAL and report.documents:
+            yield f"   {report.step.interface:6} {report.identifier}"
+            yield from (f"   {_labelled(document)}" for document in report.documents)
 
 
-def _came_in(told: Told, *, wide: bool) -> str:
-    patient = told.step.patient
-    lines = [f"[bold]{told.step.door}[/] {told.step.title}", f"{patient.given} {patient.family}, {patient.mrn}"]
-    if wide or not told.documents:
-        lines.append(told.identifier or "[red]not sent[/]")
+def _came_in(report: StepReport, *, wide: bool) -> str:
+    patient = report.step.patient
+    lines = [
+        f"[bold]{report.step.interface}[/] {report.step.title}",
+        f"{patient.given} {patient.family}, {patient.mrn}",
+    ]
+    if wide or not report.documents:
+        lines.append(report.identifier or "[red]not sent[/]")
     return "\n".join(lines)
 
 
-def _said(told: Told) -> str:
-    if told.step.expected is None:
+def _said(report: StepReport) -> str:
+    if report.step.expected is None:
         return "[dim]nothing: no model reads this[/]"
-    if told.answer is None:
+    if report.answer is None:
         return "[red]no result[/]"
-    return f"[bold]{told.answer.model}[/]\n{escape(told.answer.says)}"
+    return f"[bold]{report.answer.model}[/]\n{escape(report.answer.says)}"
 
 
-def _delivered(told: Told, *, wide: bool) -> str:
-    lines = [_labelled(it) if wide else f"{it.place:6} {it.kind}" for it in told.documents]
-    if told.step.expected and told.lacks:
-        lines.append(f"[red]{escape(told.lacks)}[/]")
+def _delivered(report: StepReport, *, wide: bool) -> str:
+    lines = [_labelled(it) if wide else f"{it.place:6} {it.kind}" for it in report.documents]
+    if report.step.expected and report.lacks:
+        lines.append(f"[red]{escape(report.lacks)}[/]")
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from inference.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImagingFinding:
+class ImagingContext:
     """What an imaging result has besides the model's outcome."""
 
     study: Study
@@ -24,13 +24,13 @@ class ImagingFinding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class ModelResult:
     """A model's outcome and what it is about."""
 
     outcome: Outcome
     manifest: Manifest
     """What the model was to say."""
-    imaging: ImagingFinding | None = None
+    imaging: ImagingContext | None = None
     supersedes: tuple[str, ...] = ()
     """Ids of earlier results that this one replaces."""
 
@@ -53,14 +53,14 @@ class Destination(ABC):
     """Where it is, for the audit of disclosures."""
 
     @abstractmethod
-    def render(self, result: str, finding: Finding, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
+    def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
         """Say a result in the destination's words; nothing when it does not concern the destination.
 
         Parameters
         ----------
         result
             The result's id.
-        finding
+        model_result
             What was found.
         resources
             The FHIR resources that this server keeps of it.

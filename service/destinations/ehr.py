@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import httpx
 
 from fhir_adapter.ehr.upstream import Upstream
-from fhir_adapter.resources.document import encode
 from fhir_adapter.results import for_ehr
-from service.destinations.contract import Destination, Finding, Rendered
+from fhir_adapter.store.document import encode
+from service.destinations.contract import Destination, ModelResult, Rendered
 
 
 class EhrDestination(Destination):
@@ -32,9 +32,9 @@ class EhrDestination(Destination):
         self._upstream = Upstream(address, client)
         self._public_url = public_url
 
-    def render(self, result: str, finding: Finding, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
+    def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
         """Say the result as one transaction Bundle."""
-        bundle = for_ehr(resources, finding.outcome.subject, self._public_url)
+        bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
         return [Rendered(idempotency_key=f"{result}:fhir", payload=encode(bundle))]
 
     def send(self, payload: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient, build
 from inference.contract import Subject
-from service.destinations.contract import Destination, Finding, Rendered
+from service.destinations.contract import Destination, ModelResult, Rendered
 
 _SENDER: Final = Endpoint(application="AUSCULTA", facility="AUSCULTA")
 _RECEIVER: Final = Endpoint(application="ENGINE", facility="HOSPITAL")
@@ -36,9 +36,9 @@ class EngineDestination(Destination):
         self._client = client
         self._authorities = authorities
 
-    def render(self, result: str, finding: Finding, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
+    def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
         """Say the result as one message."""
-        outcome = finding.outcome
+        outcome = model_result.outcome
         message = OruResult(
             outcome=outcome,
             idempotency_key=result[:40],

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from dicom_node.results import RESULTS
 from dicom_node.scu import Peer, send
-from service.destinations.contract import Destination, Finding, Rendered
+from service.destinations.contract import Destination, ModelResult, Rendered
 
 
 class PacsDestination(Destination):
@@ -26,11 +26,11 @@ class PacsDestination(Destination):
         self.address = f"{peer.host}:{peer.port}"
         self._peer = peer
 
-    def render(self, result: str, finding: Finding, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
+    def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
         """Say an imaging result as DICOM objects; a result without images is none of the archive's business."""
-        if finding.imaging is None:
+        if model_result.imaging is None:
             return []
-        made = ((kind, build(finding.outcome, [finding.imaging.source])) for kind, build in RESULTS.items())
+        made = ((kind, build(model_result.outcome, [model_result.imaging.source])) for kind, build in RESULTS.items())
         return [
             Rendered(idempotency_key=f"{result}:{kind}", payload=content)
             for kind, content in made

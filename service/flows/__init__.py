@@ -1,4 +1,4 @@
 """The four paths, one file each: read rows, do pure work, return one commit.
 
-``service.wiring`` gives each step the name under which its jobs wait.
+``service.application`` gives each step the name under which its jobs wait.
 """

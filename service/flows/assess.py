@@ -9,9 +9,9 @@ from inference.contract import TabularInput
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.worker import Commit
-from service.destinations.contract import Finding
+from service.core import CoreServices, Models
+from service.destinations.contract import ModelResult
 from service.flows.publish import Publisher
-from service.ground import Ground, Models
 
 
 class AssessFlow:
@@ -19,7 +19,7 @@ class AssessFlow:
 
     Parameters
     ----------
-    ground
+    core
         What every flow stands on.
     models
         Whom to ask.
@@ -27,8 +27,8 @@ class AssessFlow:
         What becomes of the answer.
     """
 
-    def __init__(self, ground: Ground, models: Models, publisher: Publisher) -> None:
-        self._ground = ground
+    def __init__(self, core: CoreServices, models: Models, publisher: Publisher) -> None:
+        self._core = core
         self._models = models
         self._publisher = publisher
 
@@ -41,13 +41,13 @@ class AssessFlow:
             ``busy`` when too much waits for the model; ``not-found`` when the model is no longer registered.
         """
         name, version, patient = (str(job.payload[key]) for key in ("model", "version", "patient"))
-        at = self._ground.clock.now()
-        with self._ground.database.read() as connection:
+        at = self._core.clock.now()
+        with self._core.database.read() as connection:
             model = self._models.catalogue.one(connection, name, version)
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
-            subject = subject_of(connection, self._ground.store, patient)
-            facts = patient_facts(connection, self._ground.store, patient, model.codes, at - model.lookback)
+            subject = subject_of(connection, self._core.store, patient)
+            facts = patient_facts(connection, self._core.store, patient, model.codes, at - model.lookback)
         given = TabularInput(subject=subject, facts=facts, at=at)
-        outcome = self._models.ask(model, given)
-        return self._publisher.publish(Finding(outcome=outcome, manifest=model.manifest))
+        outcome = self._models.infer(model, given)
+        return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest))

@@ -7,7 +7,7 @@ convert  job -> message -> transaction Bundle => resources, assess jobs
 from typing import Final
 
 from fhir_adapter.hl7v2.ack import acknowledge
-from fhir_adapter.hl7v2.context import Context
+from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
@@ -21,9 +21,9 @@ from kernel.worker import Commit
 from privacy import balp
 from privacy.balp import Access
 from privacy.pseudonyms import Pseudonyms
+from service.core import CoreServices
 from service.flows.conventions import SiteConventions
-from service.flows.known import Reading
-from service.ground import Ground
+from service.flows.read_set import ReadSet
 
 CONVERT: Final = "convert"
 """The job step that turns a kept message into resources."""
@@ -36,7 +36,7 @@ class Hl7MessageFlow:
 
     Parameters
     ----------
-    ground
+    core
         What every flow stands on.
     pseudonyms
         Name the resources.
@@ -44,8 +44,8 @@ class Hl7MessageFlow:
         The site's.
     """
 
-    def __init__(self, ground: Ground, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
-        self._ground = ground
+    def __init__(self, core: CoreServices, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
+        self._core = core
         self._pseudonyms = pseudonyms
         self._conventions = conventions
 
@@ -73,49 +73,49 @@ class Hl7MessageFlow:
         header = read_header(raw)
         check(Message.parse(raw))
         source = f"hl7v2:{header.sender}"
-        reply = acknowledge(raw, "AA", control_id=self._ground.ids.new(), at=self._ground.clock.now())
+        reply = acknowledge(raw, "AA", control_id=self._core.ids.new(), at=self._core.clock.now())
         message = InboundMessage(source=source, key=header.control_id, raw=raw, reply=reply)
 
         def keep(tx: Transaction) -> bytes:
-            identifier, receipt = self._ground.inbox.add(tx, message)
+            identifier, receipt = self._core.inbox.add(tx, message)
             if identifier:
-                self._ground.jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source)
-            self._ground.audit.record(tx, self._received(header, peer, identifier))
+                self._core.jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source)
+            self._core.audit.record(tx, self._received(header, peer, identifier))
             return receipt
 
-        return self._ground.database.write(keep)
+        return self._core.database.write(keep)
 
     def convert(self, job: Job) -> Commit:
         """Turn a kept message into resources; the commit also asks the models that they concern."""
         identifier = str(job.payload["message"])
-        with self._ground.database.read() as connection:
-            raw = self._ground.inbox.raw(connection, identifier)
+        with self._core.database.read() as connection:
+            raw = self._core.inbox.raw(connection, identifier)
         message = Message.parse(raw)
-        reading = Reading(self._ground.database, self._ground.store)
-        conversion = convert(message, self._context(reading))
+        read_set = ReadSet(self._core.database, self._core.store)
+        conversion = convert(message, self._context(read_set))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
-        prepared = self._ground.interactions.prepare(conversion.bundle)
+        prepared = self._core.interactions.prepare(conversion.bundle)
         access = Access(client=read_header(raw).sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
-            reading.still_holds(tx)
-            self._ground.interactions.apply(tx, prepared, access)
-            self._ground.inbox.mark(tx, identifier, "done")
+            read_set.still_holds(tx)
+            self._core.interactions.apply(tx, prepared, access)
+            self._core.inbox.mark(tx, identifier, "done")
 
         return commit
 
-    def _context(self, reading: Reading) -> Context:
+    def _context(self, read_set: ReadSet) -> Context:
         return Context(
             pseudonyms=self._pseudonyms,
             default_authority=self._conventions.authority,
             zone=self._conventions.time_zone,
             systems=self._conventions.systems,
-            current=reading.current,
+            current=read_set.current,
         )
 
     def _received(self, header: Header, peer: Peer, identifier: str) -> balp.Event:
         access = Access(client=header.sender, client_address=peer.address, request_id=header.control_id)
         entity = f"urn:uuid:{identifier}" if identifier else None
         what = f"HL7 v2 {header.event}"
-        return balp.received(access, entity=entity, patient=None, at=self._ground.clock.now(), what=what)
+        return balp.received(access, entity=entity, patient=None, at=self._core.clock.now(), what=what)

@@ -12,8 +12,8 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from dicom_node.archive import Archive, StoredInstance
-from dicom_node.reception import ReceivedInstance
-from dicom_node.study import Completeness, Study, describe, is_complete, open_revision
+from dicom_node.listener.association import ReceivedInstance
+from dicom_node.study import Study, StudyState, describe, open_revision, study_state
 from dicom_node.volume import NoImage, load_image, select_image
 from inference.contract import ImageInput, NotAvailable, Outcome, Subject
 from kernel.db import Transaction
@@ -24,17 +24,17 @@ from kernel.worker import Commit
 from privacy import balp
 from privacy.balp import Access
 from service.catalogue import DeclaredModel
-from service.destinations.contract import Finding, ImagingFinding
+from service.core import CoreServices, Models
+from service.destinations.contract import ImagingContext, ModelResult
 from service.flows.patients import PatientMatching
 from service.flows.publish import INTERNAL, Publisher
-from service.ground import Ground, Models
 
 COMPLETE: Final = "complete-study"
 READ: Final = "read-study"
 """The job steps of this flow."""
 
 STALE_S: Final = 180.0
-"""An association that brought nothing for so long is taken for dead; the door itself hangs up well before."""
+"""An association that brought nothing for so long is taken for dead; the listener itself hangs up well before."""
 
 
 class ImagingStudyFlow:
@@ -42,7 +42,7 @@ class ImagingStudyFlow:
 
     Parameters
     ----------
-    ground
+    core
         What every flow stands on.
     archive
         Where instances lie.
@@ -58,7 +58,7 @@ class ImagingStudyFlow:
 
     def __init__(
         self,
-        ground: Ground,
+        core: CoreServices,
         archive: Archive,
         models: Models,
         patients: PatientMatching,
@@ -66,7 +66,7 @@ class ImagingStudyFlow:
         *,
         quiet_s: float,
     ) -> None:
-        self._ground = ground
+        self._core = core
         self._archive = archive
         self._models = models
         self._patients = patients
@@ -74,7 +74,7 @@ class ImagingStudyFlow:
         self._quiet_s = quiet_s
 
     def accept(self, received: ReceivedInstance) -> None:
-        """Keep an instance durably; the DICOM door answers 0x0000 when this returns.
+        """Keep an instance durably; the DICOM listener answers 0x0000 when this returns.
 
         Raises
         ------
@@ -82,35 +82,35 @@ class ImagingStudyFlow:
             As :meth:`dicom_node.archive.Archive.add` does.
         """
 
-        def then(tx: Transaction, stored: StoredInstance) -> None:
+        def on_commit(tx: Transaction, stored: StoredInstance) -> None:
             self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
             access = Access(client=stored.calling_ae, client_address="", request_id=received.association)
             entity = f"urn:oid:{stored.SOPInstanceUID}"
             event = balp.received(access, entity=entity, patient=None, at=stored.received_at, what="DICOM instance")
-            self._ground.audit.record(tx, event)
+            self._core.audit.record(tx, event)
 
-        self._archive.add(received, then=then)
+        self._archive.add(received, on_commit=on_commit)
 
     def association_closed(self, association: str) -> None:
         """Note that a sender has hung up: its studies may now come to rest."""
-        self._ground.database.write(lambda tx: self._archive.closed(tx, association))
+        self._core.database.write(lambda tx: self._archive.closed(tx, association))
 
-    def door_opens(self, tx: Transaction) -> None:
+    def listener_starts(self, tx: Transaction) -> None:
         """At the start no association has outlived the server; the studies they brought are looked at again."""
         for StudyInstanceUID in self._archive.forget_associations(tx):
-            self._look_again(tx, StudyInstanceUID, self._ground.clock.now())
+            self._look_again(tx, StudyInstanceUID, self._core.clock.now())
 
     def complete(self, job: Job) -> Commit:
         """Open a study's next revision once it has come to rest, and ask the models about it; else look later."""
         StudyInstanceUID = str(job.payload["study"])
-        now = self._ground.clock.now()
-        with self._ground.database.read() as connection:
-            state = is_complete(connection, StudyInstanceUID, now, quiet_s=self._quiet_s, stale_s=STALE_S)
+        now = self._core.clock.now()
+        with self._core.database.read() as connection:
+            state = study_state(connection, StudyInstanceUID, now, quiet_s=self._quiet_s, stale_s=STALE_S)
             instances = self._archive.instances(connection, StudyInstanceUID)
             models = self._readers(connection, instances)
-        if state is Completeness.RECEIVING:
+        if state is StudyState.RECEIVING:
             return lambda tx: self._look_again(tx, StudyInstanceUID, now)
-        if state is not Completeness.COMPLETE:
+        if state is not StudyState.COMPLETE:
             return lambda _tx: None
 
         def commit(tx: Transaction) -> None:
@@ -119,14 +119,14 @@ class ImagingStudyFlow:
                 self._look_again(tx, StudyInstanceUID, now)
                 return
             for model in models:
-                self._ask(tx, model, StudyInstanceUID, revision)
+                self._enqueue_read(tx, model, StudyInstanceUID, revision)
 
         return commit
 
     def read(self, job: Job) -> Commit:
         """Show the model the image it wants of the study, and return the commit that publishes its answer."""
         name, version, StudyInstanceUID = (str(job.payload[key]) for key in ("model", "version", "study"))
-        with self._ground.database.read() as connection:
+        with self._core.database.read() as connection:
             model = self._models.catalogue.one(connection, name, version)
             instances = self._archive.instances(connection, StudyInstanceUID)
             earlier = _earlier_results(connection, name, StudyInstanceUID)
@@ -136,34 +136,34 @@ class ImagingStudyFlow:
         study = describe((instance.blob, files[instance.SOPInstanceUID]) for instance in instances)
         patient = self._patients.of_study(study)
         sources = tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances)
-        outcome, imaging = self._ask_model(model, study, files, patient.subject, sources)
-        finding = Finding(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
-        publish = self._publisher.publish(finding)
+        outcome, imaging = self._infer(model, study, files, patient.subject, sources)
+        model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
+        publish = self._publisher.publish(model_result)
 
         def commit(tx: Transaction) -> None:
-            self._patients.found(tx, patient, INTERNAL)
+            self._patients.create_if_missing(tx, patient, INTERNAL)
             publish(tx)
 
         return commit
 
-    def _ask_model(
+    def _infer(
         self,
         model: DeclaredModel,
         study: Study,
         files: Mapping[str, bytes],
         subject: Subject,
         sources: tuple[str, ...],
-    ) -> tuple[Outcome, ImagingFinding]:
+    ) -> tuple[Outcome, ImagingContext]:
         chosen = select_image(study)
         if isinstance(chosen, NoImage):
             some = next(iter(files))
-            shown = ImagingFinding(study=study, source=files[some], chosen=some, image=None)
+            shown = ImagingContext(study=study, source=files[some], chosen=some, image=None)
             return self._declined(model, subject, chosen.reason, sources), shown
         source = files[chosen.SOPInstanceUID]
         try:
             picture, description = load_image(source)
         except Problem as problem:
-            shown = ImagingFinding(study=study, source=source, chosen=chosen.SOPInstanceUID, image=None)
+            shown = ImagingContext(study=study, source=source, chosen=chosen.SOPInstanceUID, image=None)
             return self._declined(model, subject, problem.detail, sources), shown
         given = ImageInput(
             subject=subject,
@@ -173,10 +173,10 @@ class ImagingStudyFlow:
             view=description.view,
             sources=sources,
             acquired_at=description.acquired_at,
-            at=self._ground.clock.now(),
+            at=self._core.clock.now(),
         )
-        outcome = self._models.ask(model, given)
-        return outcome, ImagingFinding(study=study, source=source, chosen=chosen.SOPInstanceUID, image=given)
+        outcome = self._models.infer(model, given)
+        return outcome, ImagingContext(study=study, source=source, chosen=chosen.SOPInstanceUID, image=given)
 
     def _declined(self, model: DeclaredModel, subject: Subject, reason: str, sources: tuple[str, ...]) -> NotAvailable:
         return NotAvailable(
@@ -187,7 +187,7 @@ class ImagingStudyFlow:
             missing=(),
             inputs=(),
             input_versions=sources,
-            at=self._ground.clock.now(),
+            at=self._core.clock.now(),
         )
 
     def _readers(self, connection: Connection, instances: Sequence[StoredInstance]) -> list[DeclaredModel]:
@@ -200,7 +200,7 @@ class ImagingStudyFlow:
 
     def _look_again(self, tx: Transaction, StudyInstanceUID: str, now: datetime) -> None:
         key = f"{COMPLETE}:{StudyInstanceUID}"
-        self._ground.jobs.enqueue(
+        self._core.jobs.enqueue(
             tx,
             COMPLETE,
             {"study": StudyInstanceUID},
@@ -210,7 +210,7 @@ class ImagingStudyFlow:
             postpone=True,
         )
 
-    def _ask(self, tx: Transaction, model: DeclaredModel, StudyInstanceUID: str, revision: int) -> None:
+    def _enqueue_read(self, tx: Transaction, model: DeclaredModel, StudyInstanceUID: str, revision: int) -> None:
         payload = {
             "model": model.row.name,
             "version": model.row.version,
@@ -218,7 +218,7 @@ class ImagingStudyFlow:
             "revision": revision,
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
-        self._ground.jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
+        self._core.jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
 
 
 def _earlier_results(connection: Connection, model: str, StudyInstanceUID: str) -> tuple[str, ...]:

@@ -20,9 +20,9 @@ from inference.contract import Subject
 from kernel.db import Transaction
 from privacy.balp import Access
 from privacy.pseudonyms import Pseudonyms
+from service.core import CoreServices
 from service.flows.conventions import SiteConventions
-from service.flows.known import known
-from service.ground import Ground
+from service.flows.read_set import newest_version
 
 _GENDERS: Final[Mapping[str, str]] = {"M": "male", "F": "female", "O": "other"}
 """PS3.3 C.7.1.1 PatientSex to FHIR administrative-gender."""
@@ -33,7 +33,7 @@ class StudyPatient:
     """The patient of a study."""
 
     subject: Subject
-    founding: dict[str, Any] | None
+    new_resource: dict[str, Any] | None
     """The Patient resource to write; none when there is one."""
 
 
@@ -42,7 +42,7 @@ class PatientMatching:
 
     Parameters
     ----------
-    ground
+    core
         What every flow stands on.
     pseudonyms
         Name patients.
@@ -50,8 +50,8 @@ class PatientMatching:
         The site's assigning authority where a header names none, and the identifier systems of authorities.
     """
 
-    def __init__(self, ground: Ground, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
-        self._ground = ground
+    def __init__(self, core: CoreServices, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
+        self._core = core
         self._pseudonyms = pseudonyms
         self._conventions = conventions
 
@@ -67,26 +67,26 @@ class PatientMatching:
         else:
             identifier = ("urn:dicom:uid", f"urn:oid:{study.StudyInstanceUID}")
         name = self._pseudonyms.resource_id("Patient", *identifier)
-        with self._ground.database.read() as connection:
+        with self._core.database.read() as connection:
             if self._is_known(connection, name):
                 return StudyPatient(
-                    subject=subject_of(connection, self._ground.store, f"Patient/{name}"), founding=None
+                    subject=subject_of(connection, self._core.store, f"Patient/{name}"), new_resource=None
                 )
-        return StudyPatient(subject=_subject(name, identifier, study), founding=_resource(name, identifier, study))
+        return StudyPatient(subject=_subject(name, identifier, study), new_resource=_resource(name, identifier, study))
 
-    def found(self, tx: Transaction, patient: StudyPatient, access: Access) -> None:
+    def create_if_missing(self, tx: Transaction, patient: StudyPatient, access: Access) -> None:
         """Write a patient that was not known when asked; one that has come meanwhile stays as it is."""
-        if patient.founding is None or self._is_known(tx.connection, patient.founding["id"]):
+        if patient.new_resource is None or self._is_known(tx.connection, patient.new_resource["id"]):
             return
         entry = {
-            "resource": patient.founding,
-            "request": {"method": "PUT", "url": f"Patient/{patient.founding['id']}"},
+            "resource": patient.new_resource,
+            "request": {"method": "PUT", "url": f"Patient/{patient.new_resource['id']}"},
         }
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
-        self._ground.interactions.apply(tx, orjson.dumps(bundle), access)
+        self._core.interactions.apply(tx, orjson.dumps(bundle), access)
 
     def _is_known(self, connection: Connection, name: str) -> bool:
-        return known(connection, self._ground.store, "Patient", name) is not None
+        return newest_version(connection, self._core.store, "Patient", name) is not None
 
 
 def _subject(name: str, identifier: tuple[str, str], study: Study) -> Subject:

@@ -19,10 +19,10 @@ from kernel.outbox import Delivery
 from kernel.tables import results
 from kernel.worker import Commit
 from privacy.balp import Access
-from service.destinations.contract import Destination, Finding
+from service.core import CoreServices
+from service.destinations.contract import Destination, ModelResult
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
-from service.ground import Ground
 
 INTERNAL = Access(client="Ausculta", client_address="")
 """Who writes results: this server itself."""
@@ -33,7 +33,7 @@ class Publisher:
 
     Parameters
     ----------
-    ground
+    core
         What every flow stands on.
     destinations
         Where results leave to.
@@ -41,51 +41,53 @@ class Publisher:
         What resources say of this server.
     """
 
-    def __init__(self, ground: Ground, destinations: Sequence[Destination], context: ServerContext) -> None:
-        self._ground = ground
+    def __init__(self, core: CoreServices, destinations: Sequence[Destination], context: ServerContext) -> None:
+        self._core = core
         self._destinations = destinations
         self._context = context
 
-    def publish(self, finding: Finding) -> Commit:
+    def publish(self, model_result: ModelResult) -> Commit:
         """Render a result for everybody who is to have it, and return the commit that writes it all at once.
 
         A model in ``shadow`` is stored and not delivered. Its results have no destination, not a hidden one.
         """
-        outcome = finding.outcome
+        outcome = model_result.outcome
         result = result_id(outcome)
-        resources = resources_for(outcome, self._context.about(finding))
-        prepared = self._ground.interactions.prepare(as_transaction(resources))
-        deliveries = self._deliveries(result, finding, resources) if outcome.model.status == "active" else []
-        row = self._row(result, finding)
+        resources = resources_for(outcome, self._context.about(model_result))
+        prepared = self._core.interactions.prepare(as_transaction(resources))
+        deliveries = self._deliveries(result, model_result, resources) if outcome.model.status == "active" else []
+        row = self._row(result, model_result)
 
         def commit(tx: Transaction) -> None:
             tx.lock(f"result:{result}")
             if tx.execute(select(results.c.id).where(results.c.id == result)).first() is not None:
                 return
-            written = self._ground.interactions.apply(tx, prepared, INTERNAL)
+            written = self._core.interactions.apply(tx, prepared, INTERNAL)
             references = [version.reference for version in written]
             tx.execute(insert(results), row | {"resources": json.dumps(references)})
             for delivery in deliveries:
-                self._ground.outbox.add(tx, delivery)
+                self._core.outbox.add(tx, delivery)
 
         return commit
 
-    def _deliveries(self, result: str, finding: Finding, resources: Sequence[dict[str, Any]]) -> list[Delivery]:
+    def _deliveries(
+        self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]
+    ) -> list[Delivery]:
         return [
             Delivery(
                 destination=destination.name,
                 idempotency_key=rendered.idempotency_key,
-                about=result,
-                patient=finding.outcome.subject.reference,
+                subject=result,
+                patient=model_result.outcome.subject.reference,
                 payload=rendered.payload,
             )
             for destination in self._destinations
-            for rendered in destination.render(result, finding, resources)
+            for rendered in destination.render(result, model_result, resources)
         ]
 
-    def _row(self, result: str, finding: Finding) -> dict[str, Any]:
-        outcome, imaging = finding.outcome, finding.imaging
-        picture, heat_map = self._pictures(finding)
+    def _row(self, result: str, model_result: ModelResult) -> dict[str, Any]:
+        outcome, imaging = model_result.outcome, model_result.imaging
+        picture, heat_map = self._pictures(model_result)
         return {
             "id": result,
             "model": outcome.model.name,
@@ -99,19 +101,19 @@ class Publisher:
             "inputs": json.dumps(outcome.input_versions),
             "image": picture,
             "heat_map": heat_map,
-            "at": outcome.at,
+            "computed_at": outcome.at,
         }
 
-    def _pictures(self, finding: Finding) -> tuple[str | None, str | None]:
+    def _pictures(self, model_result: ModelResult) -> tuple[str | None, str | None]:
         """Keep the image as the model saw it, and the heat map over it; return their addresses."""
-        if finding.imaging is None or finding.imaging.image is None:
+        if model_result.imaging is None or model_result.imaging.image is None:
             return None, None
-        pixels = finding.imaging.image.pixels
-        picture = self._ground.blobs.put(as_png(pixels))
-        outcome = finding.outcome
+        pixels = model_result.imaging.image.pixels
+        picture = self._core.blobs.put(as_png(pixels))
+        outcome = model_result.outcome
         if not isinstance(outcome, Prediction) or outcome.heat_map is None:
             return picture, None
-        return picture, self._ground.blobs.put(overlay_png(pixels, outcome.heat_map))
+        return picture, self._core.blobs.put(overlay_png(pixels, outcome.heat_map))
 
 
 def summary(outcome: Outcome) -> str:

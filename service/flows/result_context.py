@@ -10,7 +10,7 @@ from dicom_node.study import Study
 from fhir_adapter.results import ExpectedOutput, InstanceSummary, ResultContext, SeriesSummary, StudySummary
 from inference.manifest import Manifest
 from kernel.clock import Clock
-from service.destinations.contract import Finding
+from service.destinations.contract import ModelResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +20,15 @@ class ServerContext:
     clock: Clock
     software_version: str
 
-    def about(self, finding: Finding) -> ResultContext:
+    def about(self, model_result: ModelResult) -> ResultContext:
         """Return what the resources of one result need to know."""
-        imaging = finding.imaging
+        imaging = model_result.imaging
         return ResultContext(
             now=self.clock.now(),
             software_version=self.software_version,
             study=None if imaging is None else study_summary(imaging.study),
-            expected=expected_of(finding.manifest),
-            supersedes=finding.supersedes,
+            expected=expected_of(model_result.manifest),
+            supersedes=model_result.supersedes,
         )
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from fhir_adapter.testing import LoopbackServer
-from service.api import application
+from service.api import http_application
 
-from .furniture import Furnished
+from .examples import Examples
 
 pytestmark = pytest.mark.browser
 
@@ -36,9 +36,9 @@ Look = Callable[..., str]
 
 
 @pytest.fixture
-def served(furnished: Furnished) -> Iterator[str]:
+def served(examples: Examples) -> Iterator[str]:
     """The whole application on a free port of loopback."""
-    with LoopbackServer(application(furnished.house)) as server:
+    with LoopbackServer(http_application(examples.application)) as server:
         yield server.url
 
 
@@ -64,19 +64,19 @@ def asked_by(page: str, net_log: Path) -> set[str]:
     return {request["url"] for request in started if request.get("initiator") == page}
 
 
-def test_a_person_sees_the_results_and_one_result(served: str, look: Look, furnished: Furnished) -> None:
+def test_a_person_sees_the_results_and_one_result(served: str, look: Look, examples: Examples) -> None:
     overview = look(f"{served}/console", "--dump-dom")
     assert "total score: 8 (high)" in overview
-    assert f"/console/results/{furnished.x_ray}" in overview
-    page = look(f"{served}/console/results/{furnished.x_ray}", "--dump-dom")
+    assert f"/console/results/{examples.x_ray}" in overview
+    page = look(f"{served}/console/results/{examples.x_ray}", "--dump-dom")
     assert "AI-generated, not reviewed by a person" in page
 
 
 def test_the_style_the_x_ray_and_the_heat_map_are_drawn(
-    served: str, look: Look, furnished: Furnished, tmp_path: Path
+    served: str, look: Look, examples: Examples, tmp_path: Path
 ) -> None:
     shot = tmp_path / "shot.png"
-    look(f"{served}/console/results/{furnished.x_ray}", f"--screenshot={shot}")
+    look(f"{served}/console/results/{examples.x_ray}", f"--screenshot={shot}")
     pixels = np.asarray(Image.open(shot).convert("RGB"), dtype=np.int16)
     assert (pixels[10, 600] == (15, 63, 86)).all(), "the header has the style sheet's colour"
     is_grey = np.ptp(pixels, axis=2) < 8
@@ -85,10 +85,10 @@ def test_the_style_the_x_ray_and_the_heat_map_are_drawn(
 
 
 def test_a_page_asks_for_its_style_and_pictures_and_for_nothing_else(
-    served: str, look: Look, furnished: Furnished, tmp_path: Path
+    served: str, look: Look, examples: Examples, tmp_path: Path
 ) -> None:
     log = tmp_path / "net.json"
-    page = f"{served}/console/results/{furnished.x_ray}"
+    page = f"{served}/console/results/{examples.x_ray}"
     look(page, "--dump-dom", f"--log-net-log={log}")
     wanted = {f"{served}/console/style.css", f"{page}/image.png", f"{page}/heat-map.png"}
     asked = asked_by(served, log)

@@ -3,14 +3,14 @@
 import pytest
 
 from inference import registry
-from service.wiring import House
+from service.application import Application
 
-from .furniture import HOST, Browser, audit_events, park_delivery, park_job, status_of_delivery
+from .examples import HOST, Browser, audit_events, park_delivery, park_job, status_of_delivery
 
 ELSEWHERE = "http://evil.example"
 
 
-def commands(house: House) -> list[tuple[str, str, str]]:
+def commands(application: Application) -> list[tuple[str, str, str]]:
     """(command, entity, reason) of the commands in the audit log."""
     return [
         (
@@ -18,68 +18,70 @@ def commands(house: House) -> list[tuple[str, str, str]]:
             event["entity"][0]["what"]["identifier"]["value"],
             event.get("outcomeDesc", ""),
         )
-        for event in audit_events(house)
+        for event in audit_events(application)
         if event["subtype"][0]["system"] == "urn:ausculta:command"
     ]
 
 
-def job_states(house: House) -> dict[str, str]:
-    with house.database.read() as connection:
-        return {job.id: job.status for job in house.jobs.listing(connection)}
+def job_states(application: Application) -> dict[str, str]:
+    with application.database.read() as connection:
+        return {job.id: job.status for job in application.jobs.listing(connection)}
 
 
-def stopped(house: House) -> dict[str, str | None]:
-    with house.database.read() as connection:
+def stopped(application: Application) -> dict[str, str | None]:
+    with application.database.read() as connection:
         return {row.name: row.stop_reason for row in registry.everything(connection) if row.stopped}
 
 
-def test_a_parked_job_is_replayed_and_that_is_recorded(house: House, browser: Browser) -> None:
-    job = park_job(house)
+def test_a_parked_job_is_replayed_and_that_is_recorded(application: Application, browser: Browser) -> None:
+    job = park_job(application)
     answer = browser.post(f"/console/jobs/{job}/replay")
     assert (answer.status_code, answer.headers["location"]) == (303, "/console/queue")
-    assert job_states(house) == {job: "waiting"}
-    assert commands(house) == [("job-replayed", f"urn:uuid:{job}", "")]
+    assert job_states(application) == {job: "waiting"}
+    assert commands(application) == [("job-replayed", f"urn:uuid:{job}", "")]
 
 
-def test_a_parked_delivery_is_replayed_and_that_is_recorded(house: House, browser: Browser) -> None:
-    delivery = park_delivery(house, "r-1")
+def test_a_parked_delivery_is_replayed_and_that_is_recorded(application: Application, browser: Browser) -> None:
+    delivery = park_delivery(application, "r-1")
     assert browser.post(f"/console/deliveries/{delivery}/replay").status_code == 303
-    assert status_of_delivery(house, delivery) == "pending"
-    assert commands(house) == [("delivery-replayed", f"urn:uuid:{delivery}", "")]
+    assert status_of_delivery(application, delivery) == "pending"
+    assert commands(application) == [("delivery-replayed", f"urn:uuid:{delivery}", "")]
 
 
 @pytest.mark.parametrize("kind", ["jobs", "deliveries"])
-def test_what_is_not_parked_is_not_replayed(house: House, browser: Browser, kind: str) -> None:
+def test_what_is_not_parked_is_not_replayed(application: Application, browser: Browser, kind: str) -> None:
     assert browser.post(f"/console/{kind}/none/replay").status_code == 404
-    assert commands(house) == []
+    assert commands(application) == []
 
 
-def test_a_model_is_stopped_and_resumed_with_a_reason(house: House, browser: Browser) -> None:
+def test_a_model_is_stopped_and_resumed_with_a_reason(application: Application, browser: Browser) -> None:
     assert browser.post("/console/models/news2/stop", {"reason": "  wrong\nunits "}).status_code == 303
-    assert stopped(house) == {"news2": "wrong units"}
+    assert stopped(application) == {"news2": "wrong units"}
     assert browser.post("/console/models/news2/resume", {"reason": "mended"}).status_code == 303
-    assert stopped(house) == {}
-    assert commands(house) == [
+    assert stopped(application) == {}
+    assert commands(application) == [
         ("model-stopped", "urn:ausculta:model:news2", "wrong units"),
         ("model-resumed", "urn:ausculta:model:news2", "mended"),
     ]
 
 
-def test_all_models_are_stopped_at_once(house: House, browser: Browser) -> None:
+def test_all_models_are_stopped_at_once(application: Application, browser: Browser) -> None:
     browser.post("/console/models/stop", {"reason": "recall"})
-    assert stopped(house) == {"news2": "recall", "cxr-pneumonia": "recall"}
-    assert commands(house) == [("model-stopped", "urn:ausculta:model:all", "recall")]
+    assert stopped(application) == {"news2": "recall", "cxr-pneumonia": "recall"}
+    assert commands(application) == [("model-stopped", "urn:ausculta:model:all", "recall")]
 
 
 @pytest.mark.parametrize("form", [{}, {"reason": "  "}, {"reason": "x" * 501}, {"reason": "x" * 9000}])
-def test_without_a_fit_reason_nothing_is_stopped(house: House, browser: Browser, form: dict[str, str]) -> None:
+def test_without_a_fit_reason_nothing_is_stopped(
+    application: Application, browser: Browser, form: dict[str, str]
+) -> None:
     assert browser.post("/console/models/news2/stop", form).status_code == 400
-    assert stopped(house) == {}
+    assert stopped(application) == {}
 
 
-def test_an_unknown_model_is_not_stopped(house: House, browser: Browser) -> None:
+def test_an_unknown_model_is_not_stopped(application: Application, browser: Browser) -> None:
     assert browser.post("/console/models/none/stop", {"reason": "a test"}).status_code == 404
-    assert commands(house) == []
+    assert commands(application) == []
 
 
 @pytest.mark.parametrize(
@@ -93,16 +95,16 @@ def test_an_unknown_model_is_not_stopped(house: House, browser: Browser) -> None
         pytest.param({"accept": "*/*"}, id="no origin"),
     ],
 )
-def test_a_foreign_page_cannot_command(house: House, browser: Browser, headers: dict[str, str]) -> None:
-    job = park_job(house)
+def test_a_foreign_page_cannot_command(application: Application, browser: Browser, headers: dict[str, str]) -> None:
+    job = park_job(application)
     answer = browser.post(f"/console/jobs/{job}/replay", **headers)
     assert answer.status_code == 403
     assert "only be asked for from a page of this console" in answer.text
-    assert job_states(house) == {job: "parked"}
+    assert job_states(application) == {job: "parked"}
 
 
-def test_an_old_browser_may_command_from_our_own_page(house: House, browser: Browser) -> None:
-    job = park_job(house)
+def test_an_old_browser_may_command_from_our_own_page(application: Application, browser: Browser) -> None:
+    job = park_job(application)
     assert browser.post(f"/console/jobs/{job}/replay", origin=HOST).status_code == 303
 
 

@@ -8,16 +8,16 @@ from sqlalchemy import insert
 
 from kernel.tables import workers
 from kernel.testing import FakeClock
-from service.wiring import House
+from service.application import Application
 
-from .furniture import (
+from .examples import (
     HOST,
     Browser,
-    Furnished,
+    Examples,
     add_result,
     audit_events,
     browser_of,
-    new_house,
+    new_application,
     park_delivery,
     park_job,
     result_of,
@@ -32,17 +32,17 @@ def words(page: str) -> str:
 
 
 class TestOverview:
-    def test_names_model_version_status_patient_and_what_was_said(self, furnished: Furnished) -> None:
-        page = words(furnished.browser.get("/console").text)
+    def test_names_model_version_status_patient_and_what_was_said(self, examples: Examples) -> None:
+        page = words(examples.browser.get("/console").text)
         assert "total score: 8 (high) news2 1.0.0 active p-ill" in page
 
-    def test_shows_a_refusal_as_such_with_its_reason(self, furnished: Furnished) -> None:
-        page = words(furnished.browser.get("/console").text)
+    def test_shows_a_refusal_as_such_with_its_reason(self, examples: Examples) -> None:
+        page = words(examples.browser.get("/console").text)
         assert "AI result not available: missing oxygen saturation" in page
         assert "AI result not available: AI result not available" not in page
 
-    def test_shows_where_each_result_is_on_its_way(self, furnished: Furnished) -> None:
-        page = words(furnished.browser.get("/console").text)
+    def test_shows_where_each_result_is_on_its_way(self, examples: Examples) -> None:
+        page = words(examples.browser.get("/console").text)
         assert "ehr: waiting, 1 attempt" in page
         assert "engine: waiting, 1 attempt" in page
 
@@ -51,23 +51,23 @@ class TestOverview:
         assert "There are no results." in page
         assert 'class="banner"' not in page
 
-    def test_has_a_banner_when_something_is_parked(self, house: House, browser: Browser) -> None:
-        park_job(house)
-        park_delivery(house, "r-1")
+    def test_has_a_banner_when_something_is_parked(self, application: Application, browser: Browser) -> None:
+        park_job(application)
+        park_delivery(application, "r-1")
         assert "Waiting for a person: 1 parked job and 1 parked delivery." in words(browser.get("/console").text)
 
     def test_has_a_banner_when_a_model_is_stopped(self, browser: Browser) -> None:
         browser.post("/console/models/news2/stop", {"reason": "wrong units from ward 3"})
         assert "news2 1.0.0 is stopped: wrong units from ward 3." in words(browser.get("/console").text)
 
-    def test_can_be_held_to_one_patient(self, furnished: Furnished) -> None:
-        page = words(furnished.browser.get("/console?patient=p-ill").text)
+    def test_can_be_held_to_one_patient(self, examples: Examples) -> None:
+        page = words(examples.browser.get("/console?patient=p-ill").text)
         assert "p-ill" in page
         assert "p-unknown" not in page
 
-    def test_goes_on_with_older_results(self, house: House, browser: Browser) -> None:
+    def test_goes_on_with_older_results(self, application: Application, browser: Browser) -> None:
         for number in range(51):
-            add_result(house, id=f"{number:064x}", summary=f"summary {number}.")
+            add_result(application, id=f"{number:064x}", summary=f"summary {number}.")
         first = browser.get("/console").text
         (older,) = re.findall(r'href="(/console\?before=\d+)"', first)
         assert "summary 0." not in first
@@ -75,66 +75,67 @@ class TestOverview:
 
 
 class TestResult:
-    def test_says_first_that_no_person_has_reviewed_it(self, furnished: Furnished) -> None:
+    def test_says_first_that_no_person_has_reviewed_it(self, examples: Examples) -> None:
         assert (
-            "AI-generated, not reviewed by a person"
-            in furnished.browser.get(f"/console/results/{furnished.news2}").text
+            "AI-generated, not reviewed by a person" in examples.browser.get(f"/console/results/{examples.news2}").text
         )
 
-    def test_shows_value_band_and_the_arithmetic(self, furnished: Furnished) -> None:
-        page = furnished.browser.get(f"/console/results/{furnished.news2}").text
+    def test_shows_value_band_and_the_arithmetic(self, examples: Examples) -> None:
+        page = examples.browser.get(f"/console/results/{examples.news2}").text
         assert '<span class="figure">8</span>' in page
         assert '<span class="band">high</span>' in page
         assert "temperature 38.5 Cel = 1" in words(page)
 
-    def test_shows_every_input_as_it_was_sent_with_a_link_to_its_version(self, furnished: Furnished) -> None:
-        page = furnished.browser.get(f"/console/results/{furnished.news2}").text
+    def test_shows_every_input_as_it_was_sent_with_a_link_to_its_version(self, examples: Examples) -> None:
+        page = examples.browser.get(f"/console/results/{examples.news2}").text
         assert "Body temperature 38.50 Cel 2026-01-15 11:40:00 UTC" in words(page)
         assert len(re.findall(r'<td class="id long"><a href="/fhir/Observation/[^"]+/_history/1">', page)) == 7
 
-    def test_names_the_model_exactly_and_links_its_card(self, furnished: Furnished) -> None:
-        row = result_of(furnished.house, "Patient/p-ill")
-        page = furnished.browser.get(f"/console/results/{furnished.news2}").text
+    def test_names_the_model_exactly_and_links_its_card(self, examples: Examples) -> None:
+        row = result_of(examples.application, "Patient/p-ill")
+        page = examples.browser.get(f"/console/results/{examples.news2}").text
         assert row.digest in page
         assert 'href="/console/models/news2/1.0.0"' in page
         assert "Detecting acute illness and deterioration in adults" in page
 
-    def test_links_every_resource_that_was_written(self, furnished: Furnished) -> None:
-        page = furnished.browser.get(f"/console/results/{furnished.news2}").text
+    def test_links_every_resource_that_was_written(self, examples: Examples) -> None:
+        page = examples.browser.get(f"/console/results/{examples.news2}").text
         for kind in ("DocumentReference", "Device", "Observation", "RiskAssessment", "Provenance"):
             assert re.search(rf'<li><a class="id long" href="/fhir/{kind}/[^"]+/_history/\d+">', page), kind
 
-    def test_shows_why_a_delivery_has_not_arrived(self, furnished: Furnished) -> None:
-        page = words(furnished.browser.get(f"/console/results/{furnished.news2}").text)
+    def test_shows_why_a_delivery_has_not_arrived(self, examples: Examples) -> None:
+        page = words(examples.browser.get(f"/console/results/{examples.news2}").text)
         assert "unavailable: the FHIR server cannot be reached" in page
 
-    def test_shows_a_refusal_large_and_says_what_it_does_not_mean(self, furnished: Furnished) -> None:
-        page = furnished.browser.get(f"/console/results/{furnished.refused}").text
+    def test_shows_a_refusal_large_and_says_what_it_does_not_mean(self, examples: Examples) -> None:
+        page = examples.browser.get(f"/console/results/{examples.refused}").text
         assert '<h2 class="absent">AI result not available: missing oxygen saturation' in page
         assert "This says nothing about the patient's condition." in html.unescape(page)
         assert 'class="figure"' not in page
 
-    def test_shows_the_x_ray_beside_its_heat_map(self, furnished: Furnished) -> None:
-        page = furnished.browser.get(f"/console/results/{furnished.x_ray}").text
+    def test_shows_the_x_ray_beside_its_heat_map(self, examples: Examples) -> None:
+        page = examples.browser.get(f"/console/results/{examples.x_ray}").text
         pictures = re.findall(r'<img src="([^"]+)"', page)
         assert [picture.rsplit("/", 1)[1] for picture in pictures] == ["image.png", "heat-map.png"]
         for picture in pictures:
-            answer = furnished.browser.get(picture)
+            answer = examples.browser.get(picture)
             assert answer.headers["content-type"] == "image/png"
             assert answer.content.startswith(b"\x89PNG")
 
-    def test_warns_of_a_demonstration_model(self, furnished: Furnished) -> None:
+    def test_warns_of_a_demonstration_model(self, examples: Examples) -> None:
         assert (
             "Demonstration model, not for clinical use."
-            in furnished.browser.get(f"/console/results/{furnished.x_ray}").text
+            in examples.browser.get(f"/console/results/{examples.x_ray}").text
         )
 
-    def test_marks_a_shadow_result(self, house: House, browser: Browser) -> None:
-        name = add_result(house, status="shadow")
+    def test_marks_a_shadow_result(self, application: Application, browser: Browser) -> None:
+        name = add_result(application, status="shadow")
         assert "nothing of this leaves the server" in browser.get(f"/console/results/{name}").text
 
-    def test_survives_resources_that_are_gone(self, house: House, browser: Browser) -> None:
-        name = add_result(house, resources='["Observation/gone/_history/1"]', inputs='["Observation/gone/_history/1"]')
+    def test_survives_resources_that_are_gone(self, application: Application, browser: Browser) -> None:
+        name = add_result(
+            application, resources='["Observation/gone/_history/1"]', inputs='["Observation/gone/_history/1"]'
+        )
         assert browser.get(f"/console/results/{name}").status_code == 200
 
     def test_of_an_unknown_id_is_an_error_page(self, browser: Browser) -> None:
@@ -143,17 +144,19 @@ class TestResult:
         assert "There is no such result." in answer.text
 
     @pytest.mark.parametrize("picture", ["image.png", "heat-map.png"])
-    def test_without_a_picture_has_none(self, furnished: Furnished, picture: str) -> None:
-        assert furnished.browser.get(f"/console/results/{furnished.news2}/{picture}").status_code == 404
+    def test_without_a_picture_has_none(self, examples: Examples, picture: str) -> None:
+        assert examples.browser.get(f"/console/results/{examples.news2}/{picture}").status_code == 404
 
 
 class TestAccess:
     """Whoever opens a result leaves a trace before they see it."""
 
-    def test_opening_a_result_is_recorded_with_its_patient_and_the_peer(self, house: House, browser: Browser) -> None:
-        name = add_result(house, subject="Patient/p-1")
+    def test_opening_a_result_is_recorded_with_its_patient_and_the_peer(
+        self, application: Application, browser: Browser
+    ) -> None:
+        name = add_result(application, subject="Patient/p-1")
         browser.get(f"/console/results/{name}")
-        event = audit_events(house)[-1]
+        event = audit_events(application)[-1]
         assert event["subtype"][0]["code"] == "read"
         assert [entity["what"] for entity in event["entity"]] == [
             {"identifier": {"system": "urn:ietf:rfc:3986", "value": f"urn:ausculta:result:{name}"}},
@@ -162,43 +165,47 @@ class TestAccess:
         assert event["agent"][0]["who"]["identifier"]["value"] == "console"
         assert event["agent"][0]["network"]["address"] == "127.0.0.1"
 
-    def test_opening_a_picture_is_recorded(self, furnished: Furnished) -> None:
-        furnished.browser.get(f"/console/results/{furnished.x_ray}/heat-map.png")
-        entities = [entity["what"] for entity in audit_events(furnished.house)[-1]["entity"]]
-        assert entities[0]["identifier"]["value"].endswith(f"{furnished.x_ray}#heat-map")
+    def test_opening_a_picture_is_recorded(self, examples: Examples) -> None:
+        examples.browser.get(f"/console/results/{examples.x_ray}/heat-map.png")
+        entities = [entity["what"] for entity in audit_events(examples.application)[-1]["entity"]]
+        assert entities[0]["identifier"]["value"].endswith(f"{examples.x_ray}#heat-map")
 
-    def test_a_result_is_not_shown_when_the_access_cannot_be_recorded(self, house: House, browser: Browser) -> None:
-        name = add_result(house, summary="secret summary")
-        house.database.close()
+    def test_a_result_is_not_shown_when_the_access_cannot_be_recorded(
+        self, application: Application, browser: Browser
+    ) -> None:
+        name = add_result(application, summary="secret summary")
+        application.database.close()
         answer = browser.get(f"/console/results/{name}")
         assert answer.status_code == 503
         assert "secret summary" not in answer.text
 
 
 class TestQueue:
-    def test_shows_what_is_parked_why_and_how_often_it_was_tried(self, house: House, browser: Browser) -> None:
-        job = park_job(house, "the message has no patient")
+    def test_shows_what_is_parked_why_and_how_often_it_was_tried(
+        self, application: Application, browser: Browser
+    ) -> None:
+        job = park_job(application, "the message has no patient")
         page = browser.get("/console/queue").text
         assert "incorrect: the message has no patient 1" in words(page)
         assert f'action="/console/jobs/{job}/replay"' in page
         assert "Mrs PHI" not in page
 
-    def test_shows_a_parked_delivery_with_its_replay(self, house: House, browser: Browser) -> None:
-        delivery = park_delivery(house, "r-1")
+    def test_shows_a_parked_delivery_with_its_replay(self, application: Application, browser: Browser) -> None:
+        delivery = park_delivery(application, "r-1")
         page = browser.get("/console/queue").text
         assert "conflict: the EHR knows another patient" in words(page)
         assert f'action="/console/deliveries/{delivery}/replay"' in page
 
-    def test_shows_when_a_waiting_delivery_is_tried_again(self, furnished: Furnished) -> None:
-        page = words(furnished.browser.get("/console/queue").text)
+    def test_shows_when_a_waiting_delivery_is_tried_again(self, examples: Examples) -> None:
+        page = words(examples.browser.get("/console/queue").text)
         assert (
             "unavailable: the FHIR server cannot be reached 1 2026-01-15 12:00:31 UTC 2026-01-15 12:00:32 UTC" in page
         )
 
-    def test_says_when_nobody_works_and_who_does_otherwise(self, house: House, browser: Browser) -> None:
+    def test_says_when_nobody_works_and_who_does_otherwise(self, application: Application, browser: Browser) -> None:
         assert "No worker is running" in browser.get("/console/queue").text
-        row = {"id": "w", "host": "app-1", "pid": 7, "born": "", "heartbeat_at": house.clock.now()}
-        house.database.write(lambda tx: tx.execute(insert(workers), row))
+        row = {"id": "w", "host": "app-1", "pid": 7, "process_start": "", "heartbeat_at": application.clock.now()}
+        application.database.write(lambda tx: tx.execute(insert(workers), row))
         page = words(browser.get("/console/queue").text)
         assert "No worker is running" not in page
         assert "Worker 7 on app-1, last sign of life 2026-01-15 12:00:00 UTC" in page
@@ -221,30 +228,30 @@ class TestModels:
 
 
 class TestAudit:
-    def test_shows_the_newest_events_and_the_size_of_the_log(self, furnished: Furnished) -> None:
-        size = len(audit_events(furnished.house))
-        page = words(furnished.browser.get("/console/audit").text)
+    def test_shows_the_newest_events_and_the_size_of_the_log(self, examples: Examples) -> None:
+        size = len(audit_events(examples.application))
+        page = words(examples.browser.get("/console/audit").text)
         assert f"{size} events are in the log" in page
         assert "Verify with: ausculta audit verify" in page
         assert "create Patient/p-ill/_history/1 p-ill" in page
 
-    def test_can_be_held_to_one_patient(self, furnished: Furnished) -> None:
-        page = words(furnished.browser.get("/console/audit?patient=Patient/p-unknown").text)
+    def test_can_be_held_to_one_patient(self, examples: Examples) -> None:
+        page = words(examples.browser.get("/console/audit?patient=Patient/p-unknown").text)
         assert "Events about Patient/p-unknown" in page
         assert "Patient/p-ill" not in page
 
-    def test_says_how_far_the_log_is_signed(self, house: House, browser: Browser) -> None:
-        browser.get(f"/console/results/{add_result(house)}")
-        house.checkpoints.sign()
+    def test_says_how_far_the_log_is_signed(self, application: Application, browser: Browser) -> None:
+        browser.get(f"/console/results/{add_result(application)}")
+        application.checkpoints.sign()
         assert "the first 1 were signed 2026-01-15 12:00:00 UTC" in words(browser.get("/console/audit").text)
 
     def test_refuses_a_place_that_is_no_number(self, browser: Browser) -> None:
         assert browser.get("/console/audit?before=x").status_code == 400
 
 
-def test_a_hostile_summary_stays_text(house: House, browser: Browser) -> None:
+def test_a_hostile_summary_stays_text(application: Application, browser: Browser) -> None:
     hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
-    name = add_result(house, summary=hostile, model="<b>m</b>", subject="Patient/'\"><svg>")
+    name = add_result(application, summary=hostile, model="<b>m</b>", subject="Patient/'\"><svg>")
     for path in ("/console", f"/console/results/{name}"):
         page = browser.get(path).text
         assert "<script" not in page
@@ -257,19 +264,19 @@ def test_a_hostile_summary_stays_text(house: House, browser: Browser) -> None:
 def test_times_are_shown_in_the_zone_of_the_site(tmp_path, clock: FakeClock) -> None:
     from zoneinfo import ZoneInfo
 
-    house = new_house(tmp_path / "data", clock, time_zone=ZoneInfo("Europe/Berlin"))
-    page = browser_of(house).get("/console/models").text
-    shut(house)
+    application = new_application(tmp_path / "data", clock, time_zone=ZoneInfo("Europe/Berlin"))
+    page = browser_of(application).get("/console/models").text
+    shut(application)
     assert '<time datetime="2026-01-15T12:00:00+00:00">2026-01-15 13:00:00 CET</time>' in page
 
 
-def test_links_hold_under_the_path_where_the_console_is_mounted(house: House) -> None:
+def test_links_hold_under_the_path_where_the_console_is_mounted(application: Application) -> None:
     from fastapi import FastAPI
 
     from service.console import console_router
 
     inner, outer = FastAPI(openapi_url=None), FastAPI(openapi_url=None)
-    inner.include_router(console_router(house))
+    inner.include_router(console_router(application))
     outer.mount("/ausculta", inner)
     browser = Browser(outer)
     page = browser.get("/ausculta/console/models").text
@@ -294,5 +301,5 @@ def test_every_answer_forbids_scripts_and_foreign_content(browser: Browser, path
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_pages_about_patients_are_not_kept_by_the_browser(furnished: Furnished) -> None:
-    assert furnished.browser.get(f"{HOST}/console/results/{furnished.news2}").headers["cache-control"] == "no-store"
+def test_pages_about_patients_are_not_kept_by_the_browser(examples: Examples) -> None:
+    assert examples.browser.get(f"{HOST}/console/results/{examples.news2}").headers["cache-control"] == "no-store"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fhir_adapter.resources.document import exact_values
+from fhir_adapter.store.document import exact_values
 from service.console import reading
 
 

@@ -1,14 +1,14 @@
-"""Nothing lost, nothing twice: the real server, fed through three doors, killed again and again."""
+"""Nothing lost, nothing twice: the real server, fed through three listeners, killed again and again."""
 
 from pathlib import Path
 
 import pytest
 
 from benchmarks.crash import Plan, report, run
-from benchmarks.items import Door
+from benchmarks.items import Interface
 
 KILLS = 20
-FEWEST = {Door.HL7: 60, Door.FHIR: 60, Door.DICOM: 15}
+FEWEST = {Interface.HL7: 60, Interface.FHIR: 60, Interface.DICOM: 15}
 """Receipts below which the run has shown too little."""
 
 
@@ -22,4 +22,4 @@ def test_every_receipt_ends_in_one_result_at_each_stand_in(tmp_path: Path) -> No
     assert outcome.verdict.duplicated == ()
     assert outcome.verdict.faults == ()
     assert outcome.refused == ()
-    assert {door: count for door, count in outcome.acknowledged.items() if count < FEWEST[door]} == {}
+    assert {interface: count for interface, count in outcome.acknowledged.items() if count < FEWEST[interface]} == {}

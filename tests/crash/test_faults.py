@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from benchmarks.faults import FaultyDisk
-from benchmarks.items import MAKERS, Door, Item
+from benchmarks.items import MAKERS, Interface, Item
 from benchmarks.processes import ServerProcess
 from benchmarks.senders import dicom_transport, mllp_transport
 from kernel.errors import Problem
@@ -26,7 +26,7 @@ def broken(request: pytest.FixtureRequest, disk: FaultyDisk) -> Iterator[str]:
     disk.mend()
 
 
-@pytest.fixture(params=list(Door), ids=str)
+@pytest.fixture(params=list(Interface), ids=str)
 def item(request: pytest.FixtureRequest) -> Item:
     return MAKERS[request.param]("Z", next(NUMBERS))
 
@@ -34,7 +34,7 @@ def item(request: pytest.FixtureRequest) -> Item:
 @pytest.fixture(scope="module")
 def answer(server: ServerProcess) -> Iterator[Callable[[Item], str]]:
     """Send an item once and return what the server answered, in the words of its protocol."""
-    transports = {Door.HL7: mllp_transport(server.ports), Door.DICOM: dicom_transport(server.ports)}
+    transports = {Interface.HL7: mllp_transport(server.ports), Interface.DICOM: dicom_transport(server.ports)}
 
     def fhir(payload: bytes) -> str:
         headers = {"Content-Type": "application/fhir+json"}
@@ -42,10 +42,10 @@ def answer(server: ServerProcess) -> Iterator[Callable[[Item], str]]:
         return f"{answered.status_code} {answered.json()['resourceType']}"
 
     def send(item: Item) -> str:
-        if item.door is Door.FHIR:
+        if item.interface is Interface.FHIR:
             return fhir(item.payload)
         try:
-            transports[item.door].send(item.payload)
+            transports[item.interface].send(item.payload)
         except Problem as refused:
             return refused.detail
         return "kept"
@@ -67,11 +67,11 @@ def stored(server: ServerProcess, item: Item) -> int:
 
 
 REFUSALS = {
-    Door.HL7: "the HL7 receiver rejected the message for now (AR)",
-    Door.FHIR: "503 OperationOutcome",
-    Door.DICOM: "the peer is out of resources (0xA700)",
+    Interface.HL7: "the HL7 receiver rejected the message for now (AR)",
+    Interface.FHIR: "503 OperationOutcome",
+    Interface.DICOM: "the peer is out of resources (0xA700)",
 }
-RECEIPTS = {Door.HL7: "kept", Door.FHIR: "200 Bundle", Door.DICOM: "kept"}
+RECEIPTS = {Interface.HL7: "kept", Interface.FHIR: "200 Bundle", Interface.DICOM: "kept"}
 
 
 def test_what_cannot_be_saved_is_refused_and_leaves_nothing_behind(
@@ -79,7 +79,7 @@ def test_what_cannot_be_saved_is_refused_and_leaves_nothing_behind(
 ) -> None:
     disk.fail(broken)
 
-    assert answer(item) == REFUSALS[item.door]
+    assert answer(item) == REFUSALS[item.interface]
 
     disk.mend()
     assert stored(server, item) == 0
@@ -93,7 +93,7 @@ def test_once_mended_the_same_process_takes_the_same_item(
     answer(item)
     disk.mend()
 
-    assert answer(item) == RECEIPTS[item.door]
+    assert answer(item) == RECEIPTS[item.interface]
     assert stored(server, item) == 1
     assert (server.alive, server.pid) == (True, before)
 
@@ -102,12 +102,12 @@ def test_an_instance_whose_folders_were_never_synced_is_refused_at_every_try(
     disk: FaultyDisk, answer: Callable[[Item], str]
 ) -> None:
     """Folder and file of an earlier try are there by then; nobody knows whether their names outlive a power cut."""
-    item = MAKERS[Door.DICOM]("Y", 1)
+    item = MAKERS[Interface.DICOM]("Y", 1)
     disk.fail("folder")
     answers = [answer(item) for _ in range(4)]
     disk.mend()
 
-    assert answers == [REFUSALS[Door.DICOM]] * 4
+    assert answers == [REFUSALS[Interface.DICOM]] * 4
 
 
 def test_a_server_that_cannot_save_says_that_it_is_not_ready(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.items import MAKERS, Door
+from benchmarks.items import MAKERS, Interface
 from benchmarks.processes import ServerProcess
 from benchmarks.senders import TRANSPORTS
 
@@ -19,10 +19,10 @@ def busy(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server with work in hand."""
     with ServerProcess(tmp_path) as process:
         process.wait_ready()
-        for door in Door:
-            transport = TRANSPORTS[door](process.ports)
+        for interface in Interface:
+            transport = TRANSPORTS[interface](process.ports)
             for number in range(1, 6):
-                transport.send(MAKERS[door]("S", number).payload)
+                transport.send(MAKERS[interface]("S", number).payload)
             transport.close()
         yield process
 

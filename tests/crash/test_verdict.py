@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.items import Door, Item
+from benchmarks.items import Interface, Item
 from benchmarks.verdict import Evidence, Verdict, check
 
-VITALS = Item(door=Door.HL7, mrn="H1", key="M1", payload=b"", parts=7)
-STUDY = Item(door=Door.DICOM, mrn="D1", key="2.25.1", payload=b"", parts=1)
+VITALS = Item(interface=Interface.HL7, mrn="H1", key="M1", payload=b"", parts=7)
+STUDY = Item(interface=Interface.DICOM, mrn="D1", key="2.25.1", payload=b"", parts=1)
 ITEMS = (VITALS, STUDY)
 KEPT = Evidence(
     stored={"H1": 7, "D1": 1},

@@ -1,4 +1,4 @@
-"""The DICOM door with a real archive behind it, and peers that speak to it through real sockets."""
+"""The DICOM listener with a real archive behind it, and peers that speak to it through real sockets."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotific
 from pynetdicom.sop_class import Verification
 
 from dicom_node.archive import Archive, StoredInstance
-from dicom_node.limits import DicomLimits
-from dicom_node.reception import ReceivedInstance
-from dicom_node.scp import DicomServer
+from dicom_node.listener.association import ReceivedInstance
+from dicom_node.listener.limits import DicomLimits
+from dicom_node.listener.server import DicomServer
 from dicom_node.scu import Peer, Timeouts, _Sender
 from kernel.blobs import Blobs
 from kernel.db import Database, Transaction
@@ -30,7 +30,7 @@ QUICK = DicomLimits(artim_s=1.0, pdu_s=1.0, idle_s=5.0, send_s=5.0, associations
 
 @dataclass
 class Ward:
-    """A running door, its archive, and what they told the service."""
+    """A running listener, its archive, and what they told the service."""
 
     database: Database
     archive: Archive
@@ -43,7 +43,7 @@ class Ward:
     def on_store(self, received: ReceivedInstance) -> None:
         if self.raising:
             raise self.raising
-        self.archive.add(received, then=self.then)
+        self.archive.add(received, on_commit=self.then)
 
     def then(self, tx: Transaction, stored: StoredInstance) -> None:
         self.stored.append(stored)

@@ -7,8 +7,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.archive import Archive
 from dicom_node.encoding import part10
-from dicom_node.reception import ReceivedInstance
-from dicom_node.study import Completeness, describe, is_complete, open_revision
+from dicom_node.listener.association import ReceivedInstance
+from dicom_node.study import StudyState, describe, open_revision, study_state
 from dicom_node.synthesise import ChestXRay, chest_x_ray, study_uid
 from kernel.blobs import Blobs
 from kernel.db import Database
@@ -43,14 +43,14 @@ class Room:
         self.archive = Archive(database, Blobs(folder, PlainCipher()), clock)
 
     def add(self, number: int = 1, association: str = "a") -> None:
-        self.archive.add(received(number, association), then=lambda _tx, _stored: None)
+        self.archive.add(received(number, association), on_commit=lambda _tx, _stored: None)
 
     def close(self, association: str) -> None:
         self.database.write(lambda tx: self.archive.closed(tx, association))
 
-    def state(self) -> Completeness:
+    def state(self) -> StudyState:
         with self.database.read() as connection:
-            return is_complete(connection, STUDY, self.clock.now(), quiet_s=QUIET, stale_s=STALE)
+            return study_state(connection, STUDY, self.clock.now(), quiet_s=QUIET, stale_s=STALE)
 
     def open(self, instances: int) -> int | None:
         return self.database.write(lambda tx: open_revision(tx, STUDY, instances=instances, now=self.clock.now()))
@@ -62,27 +62,27 @@ def room(database: Database, tmp_path: Path, clock: FakeClock) -> Room:
 
 
 def test_a_study_of_which_nothing_came_is_unknown(room: Room) -> None:
-    assert room.state() is Completeness.UNKNOWN
+    assert room.state() is StudyState.UNKNOWN
 
 
 def test_it_is_incomplete_while_instances_keep_coming(room: Room) -> None:
     room.add()
     room.close("a")
     room.clock.advance(QUIET - 1)
-    assert room.state() is Completeness.RECEIVING
+    assert room.state() is StudyState.RECEIVING
 
 
 def test_it_is_incomplete_while_an_association_is_open(room: Room) -> None:
     room.add()
     room.clock.advance(QUIET + 1)
-    assert room.state() is Completeness.RECEIVING
+    assert room.state() is StudyState.RECEIVING
 
 
 def test_it_is_complete_when_quiet_and_closed(room: Room) -> None:
     room.add()
     room.close("a")
     room.clock.advance(QUIET)
-    assert room.state() is Completeness.COMPLETE
+    assert room.state() is StudyState.COMPLETE
 
 
 def test_another_open_association_of_the_study_holds_it_back(room: Room) -> None:
@@ -90,32 +90,32 @@ def test_another_open_association_of_the_study_holds_it_back(room: Room) -> None
     room.add(2, "b")
     room.close("a")
     room.clock.advance(QUIET)
-    assert room.state() is Completeness.RECEIVING
+    assert room.state() is StudyState.RECEIVING
 
 
 def test_an_association_of_a_dead_server_does_not_hold_it_back_for_ever(room: Room) -> None:
     room.add()
     room.clock.advance(STALE + 1)
-    assert room.state() is Completeness.COMPLETE
+    assert room.state() is StudyState.COMPLETE
 
 
 def test_a_restarted_door_clears_its_own_associations(room: Room) -> None:
     room.add()
     assert room.database.write(room.archive.forget_associations) == [STUDY]
     room.clock.advance(QUIET)
-    assert room.state() is Completeness.COMPLETE
+    assert room.state() is StudyState.COMPLETE
 
 
 def test_a_late_instance_opens_the_next_revision(room: Room) -> None:
     room.add(1)
     room.close("a")
     assert room.open(1) == 1
-    assert room.state() is Completeness.DONE
+    assert room.state() is StudyState.DONE
     room.add(2, "late")
-    assert room.state() is Completeness.RECEIVING
+    assert room.state() is StudyState.RECEIVING
     room.close("late")
     room.clock.advance(QUIET)
-    assert room.state() is Completeness.COMPLETE
+    assert room.state() is StudyState.COMPLETE
     assert room.open(2) == 2
 
 
@@ -123,7 +123,7 @@ def test_an_instance_that_came_again_opens_no_revision(room: Room) -> None:
     room.add(1)
     assert room.open(1) == 1
     room.add(1, "again")
-    assert room.state() is Completeness.DONE
+    assert room.state() is StudyState.DONE
 
 
 def test_a_revision_is_not_opened_over_an_unseen_instance(room: Room) -> None:
@@ -142,13 +142,13 @@ def test_when_the_callers_part_fails_nothing_is_kept(room: Room) -> None:
         raise Problem(Category.BUSY, "no")
 
     with pytest.raises(Problem):
-        room.archive.add(received(), then=fail)
-    assert room.state() is Completeness.UNKNOWN
+        room.archive.add(received(), on_commit=fail)
+    assert room.state() is StudyState.UNKNOWN
 
 
 def test_uids_that_contradict_the_request_are_refused(room: Room) -> None:
     with pytest.raises(Problem, match="not those of the request"):
-        room.archive.add(received(SOPInstanceUID="1.2.3"), then=lambda _tx, _stored: None)
+        room.archive.add(received(SOPInstanceUID="1.2.3"), on_commit=lambda _tx, _stored: None)
 
 
 def test_a_study_is_described_from_its_files(room: Room) -> None:

@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_node import encoding
-from dicom_node.encoding import open_file, part10, read_head
-from dicom_node.scp import DicomServer
+from dicom_node.encoding import open_file, part10, read_index_attributes
+from dicom_node.listener.server import DicomServer
 from kernel.errors import Category, Problem
 
 Make = Callable[..., Dataset]
@@ -170,7 +170,7 @@ def test_a_deflate_bomb_is_not_inflated(
     head = written(instance(payload=b""))
     plain = head[head.index(b"\x08\x00\x16\x00UI") :] + bytes(64 * 1024 * 1024)
     bomb = deflated(plain)
-    assert read_head(bomb, DeflatedExplicitVRLittleEndian).StudyInstanceUID == "2.25.1"
+    assert read_index_attributes(bomb, DeflatedExplicitVRLittleEndian).StudyInstanceUID == "2.25.1"
     syntax = DeflatedExplicitVRLittleEndian
     with pytest.raises(Problem, match="larger than this server reads"):
         open_file(part10(bomb, SOPClassUID=CTImageStorage, SOPInstanceUID="1.2", TransferSyntaxUID=syntax))
@@ -179,14 +179,14 @@ def test_a_deflate_bomb_is_not_inflated(
 def test_deep_nesting_is_refused() -> None:
     nest = b"\x08\x00\x15\x11SQ\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
     with pytest.raises(Problem) as refusal:
-        read_head(nest * 100_000, ExplicitVRLittleEndian)
+        read_index_attributes(nest * 100_000, ExplicitVRLittleEndian)
     assert refusal.value.category is Category.INCORRECT
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_random_dataset_is_refused(seed: int) -> None:
     with pytest.raises(Problem) as refusal:
-        read_head(random.Random(seed).randbytes(500), ExplicitVRLittleEndian)
+        read_index_attributes(random.Random(seed).randbytes(500), ExplicitVRLittleEndian)
     assert refusal.value.category is Category.INCORRECT
 
 

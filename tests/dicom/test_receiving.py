@@ -34,7 +34,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
 from dicom_node.encoding import open_file
-from dicom_node.scp import DicomServer
+from dicom_node.listener.server import DicomServer
 from dicom_node.synthesise import ChestXRay, chest_x_ray
 from kernel.errors import Category, Problem
 from kernel.tables import associations

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from federated import task
 from federated.client_app import client_app
 from federated.grid import flower_here
-from federated.mods import only
+from federated.mods import allow_only
 from kernel.errors import Category, Problem
 
 from .hospitals import WIDTH, federate, made_up
@@ -145,7 +145,7 @@ def leaks_a_text(message: Any) -> RecordDict:
 
 @pytest.mark.parametrize("leak", [leaks_patients, leaks_a_number, leaks_a_list, leaks_a_text])
 def test_the_last_hand_on_a_reply_stops_what_may_not_leave(leak: Callable[[Any], RecordDict]) -> None:
-    guard = only(arrays={"of_values": (WIDTH,)}, metrics=frozenset({"num-examples"}))
+    guard = allow_only(arrays={"of_values": (WIDTH,)}, metrics=frozenset({"num-examples"}))
     with flower_here():
         asked = Message(RecordDict(), dst_node_id=2, message_type="query.sums")
         with pytest.raises(PermissionError, match="may not leave this site"):

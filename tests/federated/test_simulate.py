@@ -24,7 +24,7 @@ from inference import registry
 from inference.contract import Fact, Subject, TabularInput
 from inference.digest import digest_of
 from inference.folder import open_folder
-from inference.golden import ask
+from inference.golden import infer
 from inference.loading import load_model
 from kernel.db import Database, Transaction
 from kernel.tables import audit_log, federated_rounds
@@ -213,7 +213,7 @@ def test_the_folder_holds_the_weights_of_the_last_round(tmp_path: Path, result: 
 
 def test_the_model_answers_as_the_federation_would(tmp_path: Path, result: SimulationResult) -> None:
     write_model(result, tmp_path / "model")
-    answer = ask(load_model(tmp_path / "model"), patient())
+    answer = infer(load_model(tmp_path / "model"), patient())
     row = np.array([[60, 1, 150, 250, 0, 130, 1, 1.5, 0, 0, 1, 0, 1]])
     logit = result.scaling.apply(row) @ result.parameters["weight"] + result.parameters["bias"]
     assert answer.outputs[0].value == pytest.approx(1 / (1 + np.exp(-logit[0])), abs=1e-9)

@@ -1,4 +1,4 @@
-"""A FHIR server of our own on loopback, its database in a file, and a client at its door."""
+"""A FHIR server of our own on loopback, its database in a file, and a client at its listener."""
 
 import shutil
 from collections.abc import Iterator

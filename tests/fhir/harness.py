@@ -1,4 +1,4 @@
-"""What a test holds in its hands: a server, a client at its door, and a look behind it."""
+"""What a test holds in its hands: a server, a client at its listener, and a look behind it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ import orjson
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from fhir_adapter.resources.store import Store
-from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest.http import HttpSettings, fhir_router
 from fhir_adapter.rest.interactions import Interactions
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.testing import LoopbackServer
 from kernel.db import Database
 from kernel.tables import audit_log, resource_versions

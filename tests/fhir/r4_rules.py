@@ -1,4 +1,4 @@
-"""How ``fhir_adapter/resources/r4_rules.json`` is derived from HL7's R4 4.0.1 definitions.
+"""How ``fhir_adapter/store/r4_rules.json`` is derived from HL7's R4 4.0.1 definitions.
 
 Run as a program to write the file again: ``python tests/fhir/r4_rules.py <folder of the definitions> <file>``.
 """

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fhir_adapter.resources import document
-from fhir_adapter.resources.validate import Validator
 from fhir_adapter.rest.routes import ROUTES
+from fhir_adapter.store import document
+from fhir_adapter.store.validate import Validator
 from kernel.tables import audit_log
 
 from .examples import entry, observation, patient

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_adapter.resources import document
+from fhir_adapter.store import document
 from kernel.errors import Category, Problem
 
 AT = datetime(2026, 1, 15, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The official R4 examples through the door: what is served is what was sent."""
+"""The official R4 examples through the listener: what is served is what was sent."""
 
 import json
 from pathlib import Path

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fhir_adapter.facts import Dates, observation_facts, patient_facts, subject
-from fhir_adapter.resources.document import encode, exact_values
+from fhir_adapter.store.document import encode, exact_values
 from inference.contract import Fact
 
 from .examples import observation, patient

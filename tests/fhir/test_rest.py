@@ -1,4 +1,4 @@
-"""The FHIR API through its door: create, read, update, delete, history, conditions and transactions."""
+"""The FHIR API through its listener: create, read, update, delete, history, conditions and transactions."""
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor

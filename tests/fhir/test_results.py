@@ -8,9 +8,9 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 import fhir_adapter.results as package
-from fhir_adapter.resources import document
-from fhir_adapter.resources.validate import Validator
 from fhir_adapter.results import BUILDERS, ResultContext, as_transaction, for_ehr, resources_for
+from fhir_adapter.store import document
+from fhir_adapter.store.validate import Validator
 from inference.contract import Outcome, result_id
 
 from .outcomes import CASES, FINDING, IMAGING, NO_READING, NO_RISK, PLAIN, READING, RISK, SCORE

@@ -9,13 +9,13 @@ import orjson
 import pytest
 
 from fhir_adapter.facts import patient_facts
-from fhir_adapter.resources.document import of
-from fhir_adapter.resources.problems import Gone, PreconditionFailed
-from fhir_adapter.resources.search.find import find
-from fhir_adapter.resources.search.query import parse
-from fhir_adapter.resources.store import Store
-from fhir_adapter.resources.versions import StoredVersion
 from fhir_adapter.rest.interactions import Call, Interactions
+from fhir_adapter.store.document import of
+from fhir_adapter.store.problems import Gone, PreconditionFailed
+from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.query import parse
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.versions import StoredVersion
 from kernel.clock import RandomIds
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem

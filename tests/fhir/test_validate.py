@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fhir_adapter.resources import document
-from fhir_adapter.resources.problems import Invalid
-from fhir_adapter.resources.validate import Validator
+from fhir_adapter.store import document
+from fhir_adapter.store.problems import Invalid
+from fhir_adapter.store.validate import Validator
 
 from .examples import observation, patient
 from .r4_rules import rendered, rules
@@ -141,5 +141,5 @@ def test_a_fault_never_repeats_what_was_sent(validator: Validator) -> None:
 
 
 def test_the_table_of_rules_is_what_hl7s_definitions_say(shared: Path) -> None:
-    written = Path(__file__).parents[2] / "fhir_adapter" / "resources" / "r4_rules.json"
+    written = Path(__file__).parents[2] / "fhir_adapter" / "store" / "r4_rules.json"
     assert written.read_text(encoding="utf-8") == rendered(rules(shared / "standards" / "fhir-r4"))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from fhir_adapter.hl7v2.ack import acknowledge
-from fhir_adapter.hl7v2.context import Context
+from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.framing import Deframer
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer

@@ -11,12 +11,12 @@ from fhir.resources.R4B.bundle import Bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fhir_adapter.hl7v2.context import Context, Conversion
+from fhir_adapter.hl7v2.conversion import Context, Conversion
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import MESSAGES, convert
 from fhir_adapter.hl7v2.wire import dumps
-from fhir_adapter.resources.document import parse
-from fhir_adapter.resources.validate import Validator
+from fhir_adapter.store.document import parse
+from fhir_adapter.store.validate import Validator
 from kernel.errors import Category, Problem
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fhir_adapter.hl7v2.context import Context
+from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import MESSAGES, convert
 from fhir_adapter.hl7v2.wire import dumps
-from fhir_adapter.resources.document import parse
-from fhir_adapter.resources.validate import Validator
+from fhir_adapter.store.document import parse
+from fhir_adapter.store.validate import Validator
 from kernel.errors import Category, Problem
 
 FLOOR = 290

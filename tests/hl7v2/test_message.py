@@ -1,4 +1,4 @@
-"""Reading: positions, escapes, characters, and what the field does to the grammar."""
+"""ConversionState: positions, escapes, characters, and what the field does to the grammar."""
 
 import time
 

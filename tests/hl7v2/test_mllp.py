@@ -1,4 +1,4 @@
-"""The MLLP door: whatever arrives, each frame is answered once, in order, and nobody else notices."""
+"""The MLLP listener: whatever arrives, each frame is answered once, in order, and nobody else notices."""
 
 import threading
 import time

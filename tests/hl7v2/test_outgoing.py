@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import hl7
 import pytest
 
-from fhir_adapter.hl7v2.context import Context
+from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import convert
 from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient, build

@@ -1,4 +1,4 @@
-"""One real server, honest senders on its three doors the whole time, and attacks beside them."""
+"""One real server, honest senders on its three listeners the whole time, and attacks beside them."""
 
 import socket
 import statistics
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from benchmarks.items import MAKERS, Door
+from benchmarks.items import MAKERS, Interface
 from benchmarks.processes import ServerProcess
 from benchmarks.senders import TRANSPORTS
 
@@ -24,16 +24,16 @@ MOST_MEMORY = 384 * 2**20
 
 @dataclass
 class Neighbours:
-    """Honest senders, one a door, without a pause worth speaking of."""
+    """Honest senders, one a interface, without a pause worth speaking of."""
 
     server: ServerProcess
-    waits: dict[Door, list[float]] = field(default_factory=lambda: defaultdict(list))
+    waits: dict[Interface, list[float]] = field(default_factory=lambda: defaultdict(list))
     failures: list[str] = field(default_factory=list)
     most_memory: int = 0
 
     def start(self) -> None:
         self.stopping = threading.Event()
-        self.threads = [threading.Thread(target=self._send, args=(door,), daemon=True) for door in Door]
+        self.threads = [threading.Thread(target=self._send, args=(interface,), daemon=True) for interface in Interface]
         self.threads.append(threading.Thread(target=self._watch, daemon=True))
         for thread in self.threads:
             thread.start()
@@ -43,25 +43,25 @@ class Neighbours:
         for thread in self.threads:
             thread.join(30)
 
-    def _send(self, door: Door) -> None:
-        transport, number = TRANSPORTS[door](self.server.ports), 0
+    def _send(self, interface: Interface) -> None:
+        transport, number = TRANSPORTS[interface](self.server.ports), 0
         while not self.stopping.wait(0.2):
             number += 1
-            item = MAKERS[door]("N", number)
+            item = MAKERS[interface]("N", number)
             begun = time.monotonic()
             try:
                 transport.send(item.payload)
             except Exception as failure:  # noqa: BLE001 - whatever it is, a neighbour was disturbed
-                self.failures.append(f"{door} {number}: {failure}")
-            self.waits[door].append(time.monotonic() - begun)
+                self.failures.append(f"{interface} {number}: {failure}")
+            self.waits[interface].append(time.monotonic() - begun)
         transport.close()
 
     def _watch(self) -> None:
         while not self.stopping.wait(0.05):
             self.most_memory = max(self.most_memory, self.server.memory())
 
-    def seen(self) -> dict[Door, int]:
-        return {door: len(self.waits[door]) for door in Door}
+    def seen(self) -> dict[Interface, int]:
+        return {interface: len(self.waits[interface]) for interface in Interface}
 
 
 @pytest.fixture(scope="session")
@@ -92,23 +92,30 @@ def undisturbed(server: ServerProcess, neighbours: Neighbours) -> Iterator[None]
     neighbours.most_memory = memory
     yield
     until = time.monotonic() + 2 * LONGEST_S
-    while any(neighbours.seen()[door] < before[door] + 3 for door in Door) and time.monotonic() < until:
+    while (
+        any(neighbours.seen()[interface] < before[interface] + 3 for interface in Interface)
+        and time.monotonic() < until
+    ):
         time.sleep(0.05)
-    waited = {door: neighbours.waits[door][before[door] :] for door in Door}
+    waited = {interface: neighbours.waits[interface][before[interface] :] for interface in Interface}
     assert neighbours.failures == []
-    assert {door: wait for door in Door if (wait := max(waited[door], default=LONGEST_S)) >= LONGEST_S} == {}
-    assert {door: wait for door in Door if (wait := statistics.median(waited[door])) >= USUAL_S} == {}
+    assert {
+        interface: wait for interface in Interface if (wait := max(waited[interface], default=LONGEST_S)) >= LONGEST_S
+    } == {}
+    assert {
+        interface: wait for interface in Interface if (wait := statistics.median(waited[interface])) >= USUAL_S
+    } == {}
     assert neighbours.most_memory - memory < MOST_MEMORY
 
 
 @pytest.fixture
 def connect(server: ServerProcess) -> Iterator[object]:
-    """Open a bare connection to a door; all are closed with the test."""
+    """Open a bare connection to a interface; all are closed with the test."""
     opened: list[socket.socket] = []
-    ports = {Door.HL7: server.ports.mllp, Door.FHIR: server.ports.http, Door.DICOM: server.ports.dicom}
+    ports = {Interface.HL7: server.ports.mllp, Interface.FHIR: server.ports.http, Interface.DICOM: server.ports.dicom}
 
-    def to(door: Door, timeout: float = 15.0) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", ports[door]), timeout=timeout)
+    def to(interface: Interface, timeout: float = 15.0) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", ports[interface]), timeout=timeout)
         opened.append(connection)
         return connection
 

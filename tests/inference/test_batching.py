@@ -11,7 +11,7 @@ from kernel.errors import Category, Problem
 
 
 class Model:
-    """Doubles numbers, keeps the batches it saw, and can be held at the door."""
+    """Doubles numbers, keeps the batches it saw, and can be held at the listener."""
 
     def __init__(self) -> None:
         self.seen: list[list[int]] = []

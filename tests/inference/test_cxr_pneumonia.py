@@ -9,7 +9,7 @@ import torch
 
 from inference.explain import enlarge, grad_cam
 from inference.folder import bundled_folder
-from inference.golden import ask
+from inference.golden import infer
 from inference.loading import AnyRunner, load_model
 from inference.measure import auroc, bootstrap, brier, calibration_error, youden_threshold
 from inference.models.cxr_pneumonia import train
@@ -55,7 +55,7 @@ def test_the_parts_of_the_split_have_no_image_in_common(split: train.Split) -> N
 
 @pytest.mark.parametrize(("rows", "columns"), [(28, 28), (120, 100), (61, 200), (513, 512)])
 def test_the_heat_map_has_the_image_s_shape_and_stays_in_range(network: AnyRunner, rows: int, columns: int) -> None:
-    answer = ask(network, radiograph(rows, columns))
+    answer = infer(network, radiograph(rows, columns))
     heat = answer.heat_map
     assert heat is not None
     assert heat.shape == (rows, columns)
@@ -64,7 +64,7 @@ def test_the_heat_map_has_the_image_s_shape_and_stays_in_range(network: AnyRunne
 
 
 def test_the_heat_map_shows_nothing_outside_what_the_network_saw(network: AnyRunner) -> None:
-    heat = ask(network, radiograph(60, 120)).heat_map
+    heat = infer(network, radiograph(60, 120)).heat_map
     assert heat is not None
     assert not heat[:, :30].any()
     assert not heat[:, 90:].any()
@@ -86,7 +86,7 @@ def test_a_batch_says_what_each_image_alone_says(network: AnyRunner) -> None:
 
 
 def test_the_output_is_a_finding_present_now(network: AnyRunner) -> None:
-    (output,) = ask(network, radiograph()).outputs
+    (output,) = infer(network, radiograph()).outputs
     assert (output.system, output.code, output.future) == ("http://snomed.info/sct", "233604007", False)
     assert output.band in {"positive", "negative"}
     assert "28 x 28" in output.text
@@ -108,12 +108,12 @@ def test_the_output_is_a_finding_present_now(network: AnyRunner) -> None:
 )
 def test_anything_out_of_scope_is_declined(network: AnyRunner, changes: dict[str, object], reason: str) -> None:
     with pytest.raises(Declined) as declined:
-        ask(network, radiograph(**changes))
+        infer(network, radiograph(**changes))
     assert declined.value.reason.startswith(reason)
 
 
 def test_an_image_that_does_not_state_its_view_or_body_part_is_read(network: AnyRunner) -> None:
-    assert ask(network, radiograph(view="", body_part="")).outputs
+    assert infer(network, radiograph(view="", body_part="")).outputs
 
 
 def test_the_card_says_what_it_is(network: AnyRunner) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from inference.contract import Fact, TabularInput
-from inference.features.extract import Extraction, Reading, compile_features
+from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.features.spec import parse_features
 from inference.features.units import CONVERSIONS, convert
 from inference.testing import ADULT, NOW, fact
@@ -42,7 +42,7 @@ def value(declared: dict[str, Any], *facts: Fact, **changes: Any) -> Decimal | s
 def test_the_newest_value_is_read_with_its_source_and_time() -> None:
     newest = fact("8310-5", "38.2", "Cel", hours_ago=1)
     found = extract(TEMPERATURE, fact("8310-5", "36.0", "Cel", hours_ago=2), newest)
-    assert found.readings["temperature"] == Reading(
+    assert found.readings["temperature"] == FeatureValue(
         value=Decimal("38.2"), unit="Cel", code="8310-5", effective=newest.effective, sources=(newest.source,)
     )
     assert [used.source for used in found.inputs] == [newest.source]

@@ -9,7 +9,7 @@ import pytest
 
 from inference.contract import Fact, Output, TabularInput
 from inference.folder import bundled_folder
-from inference.golden import ask
+from inference.golden import infer
 from inference.loading import AnyRunner, load_model
 from inference.models.news2.model import risk_band
 from inference.runners.base import Declined
@@ -22,13 +22,13 @@ def news2() -> AnyRunner:
 
 
 def total(news2: AnyRunner, given: TabularInput) -> Output:
-    (output,) = ask(news2, given).outputs
+    (output,) = infer(news2, given).outputs
     return output
 
 
 def refusal(news2: AnyRunner, given: TabularInput) -> Declined:
     with pytest.raises(Declined) as declined:
-        ask(news2, given)
+        infer(news2, given)
     return declined.value
 
 

@@ -12,11 +12,11 @@ from safetensors.numpy import save_file
 
 from inference import registry
 from inference.digest import seal, verify
+from inference.finalize import finalize_folder
 from inference.folder import ModelFolder, bundled_folder
-from inference.golden import ask
+from inference.golden import infer
 from inference.loading import load_model
 from inference.models import MODELS
-from inference.publish import publish
 from inference.registry import ModelRow
 from inference.testing import NOW, toy_folder, vitals
 from kernel.db import Database
@@ -67,7 +67,7 @@ def linear(tmp_path: Path) -> Path:
     (folder / "golden" / "ninety.json").write_text(json.dumps(CASE))
     weights = {"weight": np.array([0.5]), "bias": np.array(0.25), "mean": np.array([80.0]), "scale": np.array([10.0])}
     save_file(weights, folder / "weights.safetensors")
-    publish(folder, {"Evidence": "None: a test."})
+    finalize_folder(folder, {"Evidence": "None: a test."})
     return folder
 
 
@@ -89,7 +89,7 @@ def test_every_folder_of_the_room_is_listed() -> None:
 
 
 def test_a_folder_from_elsewhere_is_served(linear: Path) -> None:
-    (output,) = ask(load_model(linear), vitals(_8867_4=("90", "/min"))).outputs
+    (output,) = infer(load_model(linear), vitals(_8867_4=("90", "/min"))).outputs
     assert output.value == pytest.approx(1 / (1 + np.exp(-0.75)))
     assert output.band == "high"
     assert output.text.startswith("AI-generated, not reviewed by a person. Demonstration model, not for clinical use.")

@@ -1,4 +1,4 @@
-"""The only door to a model: whatever the model does, the caller gets an outcome that can be shown."""
+"""The only listener to a model: whatever the model does, the caller gets an outcome that can be shown."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +19,11 @@ from kernel.db import Database
 from kernel.errors import Category, Problem
 
 Think = Callable[[Sequence[float]], Sequence[float]]
-Asked = Callable[..., Runtime]
+RuntimeFactory = Callable[..., Runtime]
 
 
 @pytest.fixture
-def runtime_of(sqlite: Database) -> Iterator[Asked]:
+def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
     """Make a runtime whose one model, ``toy``, thinks as given."""
     made: list[Runtime] = []
     folder = toy_folder()
@@ -40,7 +40,7 @@ def runtime_of(sqlite: Database) -> Iterator[Asked]:
 
 
 @pytest.fixture
-def house(sqlite: Database) -> Iterator[Runtime]:
+def application(sqlite: Database) -> Iterator[Runtime]:
     """The bundled models as they are shipped."""
     for name in MODELS:
         folder = open_folder(bundled_folder(name))
@@ -62,7 +62,7 @@ def raising(failure: BaseException) -> Think:
     return think
 
 
-def test_an_answer_names_model_inputs_and_time(runtime_of: Asked) -> None:
+def test_an_answer_names_model_inputs_and_time(runtime_of: RuntimeFactory) -> None:
     given = vitals()
     outcome = runtime_of(list).predict("toy", given)
     assert isinstance(outcome, Prediction)
@@ -80,35 +80,37 @@ def test_an_answer_names_model_inputs_and_time(runtime_of: Asked) -> None:
         (TimeoutError(), "the model did not answer in time"),
     ],
 )
-def test_a_model_that_breaks_is_a_visible_failure(runtime_of: Asked, failure: BaseException, reason: str) -> None:
+def test_a_model_that_breaks_is_a_visible_failure(
+    runtime_of: RuntimeFactory, failure: BaseException, reason: str
+) -> None:
     outcome = refused(runtime_of(raising(failure)).predict("toy", vitals()))
     assert (outcome.kind, outcome.reason) == ("failed", reason)
     assert [used.name for used in outcome.inputs] == ["pulse"]
 
 
-def test_an_answer_that_is_no_number_is_a_failure(runtime_of: Asked) -> None:
+def test_an_answer_that_is_no_number_is_a_failure(runtime_of: RuntimeFactory) -> None:
     outcome = refused(runtime_of(lambda items: [float("nan") for _ in items]).predict("toy", vitals()))
     assert (outcome.kind, outcome.reason) == ("failed", "the model gave no number")
 
 
-def test_an_answer_that_is_missing_is_a_failure(runtime_of: Asked) -> None:
+def test_an_answer_that_is_missing_is_a_failure(runtime_of: RuntimeFactory) -> None:
     outcome = refused(runtime_of(lambda _items: []).predict("toy", vitals()))
     assert outcome.reason == "the model did not answer once per input"
 
 
-def test_a_model_may_decline(runtime_of: Asked) -> None:
+def test_a_model_may_decline(runtime_of: RuntimeFactory) -> None:
     outcome = refused(runtime_of(list).predict("toy", vitals(_8867_4=None)))
     assert (outcome.kind, outcome.reason, outcome.missing) == ("declined", "missing pulse", ("pulse",))
     assert len(outcome.input_versions) == 6
 
 
-def test_inputs_that_cannot_be_read_are_a_failure(runtime_of: Asked) -> None:
+def test_inputs_that_cannot_be_read_are_a_failure(runtime_of: RuntimeFactory) -> None:
     outcome = refused(runtime_of(list).predict("toy", vitals(_8867_4=("fast", "/min"))))
     assert (outcome.kind, outcome.reason) == ("failed", "the model broke while reading its inputs")
 
 
 def test_a_model_that_hangs_is_a_failure_for_each_who_waited_and_stops_nobody_else(
-    runtime_of: Asked, sqlite: Database
+    runtime_of: RuntimeFactory, sqlite: Database
 ) -> None:
     go = threading.Event()
 
@@ -123,7 +125,7 @@ def test_a_model_that_hangs_is_a_failure_for_each_who_waited_and_stops_nobody_el
     go.set()
 
 
-def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: Asked) -> None:
+def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: RuntimeFactory) -> None:
     now, go = [0.0], threading.Event()
     hang = iter([True])
 
@@ -139,7 +141,7 @@ def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: Asked) 
     go.set()
 
 
-def test_a_version_can_be_asked_by_name(runtime_of: Asked, sqlite: Database) -> None:
+def test_a_version_can_be_asked_by_name(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     runtime = runtime_of(list)
     folder = toy_folder(version="1.1.0")
     sqlite.write(lambda tx: registry.register(tx, folder, "shadow", by="ada", at=NOW))
@@ -149,7 +151,7 @@ def test_a_version_can_be_asked_by_name(runtime_of: Asked, sqlite: Database) -> 
         runtime.predict("toy", vitals(), version="9.9.9")
 
 
-def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: Asked, sqlite: Database) -> None:
+def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     runtime = runtime_of(list)
     assert isinstance(runtime.predict("toy", vitals()), Prediction)
     sqlite.write(lambda tx: registry.stop(tx, None, "recall of batch 7", by="ada", at=NOW))
@@ -159,12 +161,12 @@ def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: Asked, sqlite:
     assert isinstance(runtime.predict("toy", vitals()), Prediction)
 
 
-def test_a_retired_model_does_not_speak(runtime_of: Asked, sqlite: Database) -> None:
+def test_a_retired_model_does_not_speak(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     sqlite.write(lambda tx: registry.set_status(tx, "toy", "1.0.0", "retired", by="ada", at=NOW))
     assert refused(runtime_of(list).predict("toy", vitals())).reason == "the model is retired"
 
 
-def test_a_model_that_does_not_exist_is_the_caller_s_problem(runtime_of: Asked) -> None:
+def test_a_model_that_does_not_exist_is_the_caller_s_problem(runtime_of: RuntimeFactory) -> None:
     with pytest.raises(Problem) as problem:
         runtime_of(list).predict("none", vitals())
     assert problem.value.category is Category.NOT_FOUND
@@ -187,7 +189,7 @@ def test_a_model_that_cannot_be_loaded_is_a_visible_failure(sqlite: Database, fa
     assert outcome.reason == expected
 
 
-def test_too_many_are_refused_before_they_wait(runtime_of: Asked) -> None:
+def test_too_many_are_refused_before_they_wait(runtime_of: RuntimeFactory) -> None:
     entered, go = threading.Event(), threading.Event()
 
     def think(items: Sequence[float]) -> Sequence[float]:
@@ -211,7 +213,7 @@ def test_too_many_are_refused_before_they_wait(runtime_of: Asked) -> None:
     assert busy == 3
 
 
-def test_closing_tells_those_who_wait_to_come_again(runtime_of: Asked) -> None:
+def test_closing_tells_those_who_wait_to_come_again(runtime_of: RuntimeFactory) -> None:
     entered, go = threading.Event(), threading.Event()
 
     def think(items: Sequence[float]) -> Sequence[float]:
@@ -236,7 +238,7 @@ def test_closing_tells_those_who_wait_to_come_again(runtime_of: Asked) -> None:
         runtime.predict("toy", vitals())
 
 
-def test_many_at_once_each_get_their_own_answer(runtime_of: Asked) -> None:
+def test_many_at_once_each_get_their_own_answer(runtime_of: RuntimeFactory) -> None:
     runtime = runtime_of(list)
     with ThreadPoolExecutor(16) as pool:
         given = [vitals(_8867_4=(str(pulse), "/min")) for pulse in range(40, 240)]
@@ -245,9 +247,9 @@ def test_many_at_once_each_get_their_own_answer(runtime_of: Asked) -> None:
     assert values == [float(pulse) for pulse in range(40, 240)]
 
 
-def test_the_shipped_models_answer(house: Runtime) -> None:
-    house.warm_up()
-    score, image = house.predict("news2", vitals()), house.predict("cxr-pneumonia", radiograph())
+def test_the_shipped_models_answer(application: Runtime) -> None:
+    application.warm_up()
+    score, image = application.predict("news2", vitals()), application.predict("cxr-pneumonia", radiograph())
     assert isinstance(score, Prediction)
     assert isinstance(image, Prediction)
     assert (score.outputs[0].value, score.outputs[0].band) == (0, "low")
@@ -255,12 +257,12 @@ def test_the_shipped_models_answer(house: Runtime) -> None:
     assert "Demonstration model, not for clinical use." in image.outputs[0].text
 
 
-def test_an_input_of_the_wrong_kind_is_declined(house: Runtime) -> None:
-    assert refused(house.predict("news2", radiograph())).reason == "the model reads facts, not an image"
-    assert refused(house.predict("cxr-pneumonia", vitals())).reason == "the model reads an image, not facts"
+def test_an_input_of_the_wrong_kind_is_declined(application: Runtime) -> None:
+    assert refused(application.predict("news2", radiograph())).reason == "the model reads facts, not an image"
+    assert refused(application.predict("cxr-pneumonia", vitals())).reason == "the model reads an image, not facts"
 
 
-def test_the_same_inputs_give_the_same_result_at_any_time(house: Runtime) -> None:
-    now = house.predict("news2", vitals())
-    later = house.predict("news2", replace(vitals(), at=NOW.replace(minute=1)))
+def test_the_same_inputs_give_the_same_result_at_any_time(application: Runtime) -> None:
+    now = application.predict("news2", vitals())
+    later = application.predict("news2", replace(vitals(), at=NOW.replace(minute=1)))
     assert result_id(now) == result_id(later)

@@ -25,7 +25,9 @@ def outbox(clock: FakeClock, ids: SequenceIds) -> Outbox:
 
 
 def delivery(key: str, payload: bytes = b"x", destination: str = "ehr") -> Delivery:
-    return Delivery(destination=destination, idempotency_key=key, about="result", patient="Patient/1", payload=payload)
+    return Delivery(
+        destination=destination, idempotency_key=key, subject="result", patient="Patient/1", payload=payload
+    )
 
 
 def test_a_repeated_message_gets_its_first_receipt_and_no_second_row(database: Database, inbox: Inbox) -> None:
@@ -88,5 +90,5 @@ def test_a_delivered_row_keeps_its_receipt(database: Database, outbox: Outbox) -
     database.write(lambda tx: outbox.delivered(tx, row, "200 OK"))
     with database.read() as connection:
         assert outbox.pending(connection, "ehr") == []
-        assert [(d.status, d.receipt) for d in outbox.about(connection, "result")] == [("delivered", "200 OK")]
+        assert [(d.status, d.receipt) for d in outbox.of_subject(connection, "result")] == [("delivered", "200 OK")]
         assert outbox.counts(connection) == {("ehr", "delivered"): 1}

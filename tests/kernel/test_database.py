@@ -21,7 +21,7 @@ NOON = FakeClock().now()
 
 
 def add(tx: Transaction, name: str) -> None:
-    tx.execute(insert(workers), {"id": name, "host": "h", "pid": 1, "born": "", "heartbeat_at": NOON})
+    tx.execute(insert(workers), {"id": name, "host": "h", "pid": 1, "process_start": "", "heartbeat_at": NOON})
 
 
 def count(database: Database) -> int:
@@ -89,7 +89,9 @@ def test_the_commit_waits_for_fsync(sqlite: Database) -> None:
 
 def test_a_reader_cannot_write(sqlite: Database) -> None:
     with sqlite.read() as connection, pytest.raises(Exception, match="readonly"):
-        connection.execute(insert(workers), {"id": "x", "host": "h", "pid": 1, "born": "", "heartbeat_at": NOON})
+        connection.execute(
+            insert(workers), {"id": "x", "host": "h", "pid": 1, "process_start": "", "heartbeat_at": NOON}
+        )
 
 
 def test_a_full_disk_is_a_refusal_and_the_database_recovers(sqlite: Database) -> None:
@@ -139,7 +141,7 @@ def test_a_commit_wakes_other_processes_on_postgresql(new_postgres_url) -> None:
         there.close()
 
 
-def test_migrations_make_exactly_the_tables_of_the_house(database: Database) -> None:
+def test_migrations_make_exactly_the_tables_that_are_declared(database: Database) -> None:
     database.migrate()  # a second time changes nothing
     with database._engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)

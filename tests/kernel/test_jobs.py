@@ -211,12 +211,12 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    row = {"id": "dead", "host": socket.gethostname(), "pid": child, "born": "1", "heartbeat_at": clock.now()}
+    row = {"id": "dead", "host": socket.gethostname(), "pid": child, "process_start": "1", "heartbeat_at": clock.now()}
     database.write(lambda tx: tx.execute(insert(workers), row))
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     assert jobs.claim(database, "dead") is not None
     worker = worker_for(step=lambda job: nothing)
-    worker.enter()
+    worker.register()
     assert worker.run_one()
     assert waiting(database) == 0
 
@@ -238,25 +238,31 @@ def test_another_process_with_the_dead_one_s_number_is_not_taken_for_it(
     """In a container the server is process 1, before its kill and after."""
     import socket
 
-    row = {"id": "dead", "host": socket.gethostname(), "pid": os.getpid(), "born": "1", "heartbeat_at": clock.now()}
+    row = {
+        "id": "dead",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "process_start": "1",
+        "heartbeat_at": clock.now(),
+    }
     database.write(lambda tx: tx.execute(insert(workers), row))
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     assert jobs.claim(database, "dead") is not None
     worker = worker_for(step=lambda job: nothing)
-    worker.enter()
+    worker.register()
     assert worker.run_one()
 
 
 def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbeat(
     database: Database, jobs: Jobs, clock: FakeClock, worker_for
 ) -> None:
-    row = {"id": "far", "host": "another-host", "pid": 1, "born": "", "heartbeat_at": clock.now()}
+    row = {"id": "far", "host": "another-host", "pid": 1, "process_start": "", "heartbeat_at": clock.now()}
     database.write(lambda tx: tx.execute(insert(workers), row))
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     slow = jobs.claim(database, "far")
     assert slow is not None
     worker = worker_for(step=lambda job: nothing)
-    worker.enter()
+    worker.register()
     assert not worker.run_one()
     clock.advance(31)
     worker.beat()

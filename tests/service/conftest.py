@@ -10,10 +10,10 @@ from dicom_node.testing import StandInPacs
 from fhir_adapter.hl7v2.testing import StandInEngine
 from fhir_adapter.testing import LoopbackServer, StandInEhr
 from kernel.testing import FakeClock
-from service.api import application
-from service.doors.opening import Doors
+from service.api import http_application
+from service.application import build
+from service.listeners.intake import IntakeListeners
 from service.settings import DicomPeer, HostPort, Settings, load
-from service.wiring import build
 
 from .hospital import QUIET_S, Hospital
 
@@ -35,26 +35,28 @@ def open_hospital(tmp_path: Path) -> Iterator[Callable[..., Hospital]]:
                 "dicom_port": 0,
                 "dicom_study_quiet_s": QUIET_S,
                 "ehr_url": ehr.url,
-                "engine": HostPort(host="127.0.0.1", port=engine.port),
+                "interface_engine": HostPort(host="127.0.0.1", port=engine.port),
                 "pacs": DicomPeer(ae_title="PACS", host="127.0.0.1", port=pacs.peer.port),
                 "device": "cpu",
                 **changes,
             },
         )
-        house = build(settings, clock=clock)
-        house.worker.enter()
-        doors = Doors(house)
-        doors.open()
-        web = LoopbackServer(application(house))
-        hospital = Hospital(house=house, doors=doors, web=web, ehr=ehr, engine=engine, pacs=pacs, clock=clock)
+        application = build(settings, clock=clock)
+        application.worker.register()
+        listeners = IntakeListeners(application)
+        listeners.open()
+        web = LoopbackServer(http_application(application))
+        hospital = Hospital(
+            application=application, listeners=listeners, web=web, ehr=ehr, engine=engine, pacs=pacs, clock=clock
+        )
         opened.append(hospital)
         return hospital
 
     yield open_one
     for hospital in opened:
         hospital.web.close()
-        hospital.doors.close()
-        hospital.house.close()
+        hospital.listeners.close()
+        hospital.application.close()
         for around in (hospital.ehr, hospital.engine, hospital.pacs):
             around.close()
 

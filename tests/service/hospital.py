@@ -1,4 +1,4 @@
-"""A whole hospital on loopback: our server with its three real doors, and the three systems around it.
+"""A whole hospital on loopback: our server with its three real listeners, and the three systems around it.
 
 Time stands still until a test moves it, and no worker thread runs: ``work()`` does what is due, on the spot. What a
 test sees is therefore the same every time, although every message goes through a real socket.
@@ -21,8 +21,8 @@ from fhir_adapter.hl7v2.testing import StandInEngine
 from fhir_adapter.testing import LoopbackServer, StandInEhr
 from inference import registry
 from kernel.testing import FakeClock
-from service.doors.opening import Doors
-from service.wiring import House
+from service.application import Application
+from service.listeners.intake import IntakeListeners
 
 AUTHORITY = "urn:ausculta:authority:HOSPITAL"
 QUIET_S = 30.0
@@ -49,8 +49,8 @@ CHILD = replace(ADULT, mrn="0815", birth_date=date(2015, 6, 1))
 class Hospital:
     """Our server and those around it."""
 
-    house: House
-    doors: Doors
+    application: Application
+    listeners: IntakeListeners
     web: LoopbackServer
     ehr: StandInEhr
     engine: StandInEngine
@@ -64,7 +64,7 @@ class Hospital:
 
     def hl7(self, message: bytes) -> str:
         """Send a message and return MSA-1, refusals included."""
-        client = MllpClient("127.0.0.1", self.doors.mllp_port)
+        client = MllpClient("127.0.0.1", self.listeners.mllp_port)
         try:
             return client.send(message).code
         finally:
@@ -89,18 +89,18 @@ class Hospital:
 
     @property
     def peer(self) -> Peer:
-        return Peer(ae_title="AUSCULTA", host="127.0.0.1", port=self.doors.dicom_port)
+        return Peer(ae_title="AUSCULTA", host="127.0.0.1", port=self.listeners.dicom_port)
 
     def work(self) -> None:
         """Do everything that is due now."""
-        while self.house.worker.run_one():
+        while self.application.worker.run_one():
             pass
 
     def rest(self) -> None:
         """Let studies come to rest, once their senders have hung up, and read them."""
         hung_up = threading.Event()
         for _ in range(200):
-            if not self.doors._dicom.associations:
+            if not self.listeners._dicom.associations:
                 break
             hung_up.wait(0.02)
         self.clock.advance(QUIET_S)
@@ -122,18 +122,18 @@ class Hospital:
 
         from kernel.tables import results
 
-        with self.house.database.read() as connection:
+        with self.application.database.read() as connection:
             return list(connection.execute(select(results).order_by(results.c.seq)))
 
     def set_model(self, name: str, status: str) -> None:
-        with self.house.database.read() as connection:
+        with self.application.database.read() as connection:
             row = registry.get(connection, name)
         assert row is not None
-        self.house.database.write(
+        self.application.database.write(
             lambda tx: registry.set_status(tx, name, row.version, status, by="test", at=self.clock.now())  # type: ignore[arg-type]
         )
 
     def parked(self) -> list[str]:
-        with self.house.database.read() as connection:
-            jobs = [job.problem.detail for job in self.house.jobs.listing(connection, "parked") if job.problem]
-            return jobs + [delivery.problem or "" for delivery in self.house.outbox.parked(connection)]
+        with self.application.database.read() as connection:
+            jobs = [job.problem.detail for job in self.application.jobs.listing(connection, "parked") if job.problem]
+            return jobs + [delivery.problem or "" for delivery in self.application.outbox.parked(connection)]

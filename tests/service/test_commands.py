@@ -91,19 +91,19 @@ def test_parked_work_is_listed_with_its_reason_and_replayed(ausculta: Command, h
     hospital.work()
     listed = ausculta("jobs", "parked").stdout
     assert "the FHIR server answered 412" in listed
-    with hospital.house.database.read() as connection:
-        (delivery,) = hospital.house.outbox.parked(connection)
+    with hospital.application.database.read() as connection:
+        (delivery,) = hospital.application.outbox.parked(connection)
     assert ausculta("jobs", "replay", delivery.id).returncode == 0
     assert "no results" not in ausculta("jobs", "list").stdout
-    with hospital.house.database.read() as connection:
-        assert hospital.house.outbox.parked(connection) == []
+    with hospital.application.database.read() as connection:
+        assert hospital.application.outbox.parked(connection) == []
     events = hospital.all("AuditEvent?_count=200")
     assert "delivery-replayed" in {event["subtype"][0]["code"] for event in events}
 
 
 def test_the_audit_verifies_is_exported_and_an_alteration_is_found(ausculta: Command, hospital: Hospital) -> None:
     hospital.admit()
-    hospital.house.checkpoints.sign()
+    hospital.application.checkpoints.sign()
     whole = ausculta("audit", "verify")
     assert (whole.returncode, "the record is whole" in whole.stdout) == (0, True), whole.stdout
     exported = [json.loads(line) for line in ausculta("audit", "export").stdout.splitlines()]
@@ -111,7 +111,7 @@ def test_the_audit_verifies_is_exported_and_an_alteration_is_found(ausculta: Com
 
     from sqlalchemy import text
 
-    hospital.house.database.write(
+    hospital.application.database.write(
         lambda tx: tx.execute(text("UPDATE audit_log SET event = replace(event, 'WARDSYS', 'NOBODY') WHERE seq = 0"))
     )
     altered = ausculta("audit", "verify")
@@ -125,9 +125,9 @@ def test_files_are_sent_through_every_door(ausculta: Command, hospital: Hospital
     (files / "oru.hl7").write_bytes(hospital.vitals().replace(b"\r", b"\n"))
     (files / "chest.dcm").write_bytes(chest_x_ray(CHEST))
     (files / "patient.json").write_text('{"resourceType": "Patient"}')
-    run = ausculta("send", "hl7", str(files / "oru.hl7"), "--port", str(hospital.doors.mllp_port))
+    run = ausculta("send", "hl7", str(files / "oru.hl7"), "--port", str(hospital.listeners.mllp_port))
     assert "AA" in run.stdout, run.stderr
-    run = ausculta("send", "dicom", str(files / "chest.dcm"), "--port", str(hospital.doors.dicom_port))
+    run = ausculta("send", "dicom", str(files / "chest.dcm"), "--port", str(hospital.listeners.dicom_port))
     assert "0x0000" in run.stdout, run.stderr
     run = ausculta("send", "fhir", str(files / "patient.json"), "--url", hospital.url)
     assert "201" in run.stdout, run.stderr

@@ -17,7 +17,7 @@ from .test_dicom_path import CHEST
 
 def test_an_ehr_that_is_away_delays_only_its_own_results_and_gets_them_in_order(hospital: Hospital) -> None:
     hospital.admit()
-    destination = hospital.house.destinations["ehr"]
+    destination = hospital.application.destinations["ehr"]
     away = Problem(Category.UNAVAILABLE, "the FHIR server cannot be reached")
     sent: list[bytes] = []
     whole = destination.send
@@ -50,9 +50,9 @@ def test_what_the_ehr_refuses_for_good_is_parked_and_can_be_sent_once_mended(hos
     (reason,) = hospital.parked()
     assert "412" in reason
     hospital.ehr.put({"resourceType": "Patient", "id": "e1", "identifier": [{"system": AUTHORITY, "value": ADULT.mrn}]})
-    with hospital.house.database.read() as connection:
-        (delivery,) = hospital.house.outbox.parked(connection)
-    hospital.house.database.write(lambda tx: hospital.house.outbox.replay(tx, delivery.id))
+    with hospital.application.database.read() as connection:
+        (delivery,) = hospital.application.outbox.parked(connection)
+    hospital.application.database.write(lambda tx: hospital.application.outbox.replay(tx, delivery.id))
     hospital.work()
     assert len(hospital.ehr.received("RiskAssessment")) == 1
     assert hospital.parked() == []
@@ -72,7 +72,7 @@ def test_a_pacs_out_of_resources_is_tried_again(hospital: Hospital) -> None:
 
 def test_a_delivery_whose_receipt_was_lost_is_sent_again_and_converges(hospital: Hospital) -> None:
     hospital.admit()
-    destination = hospital.house.destinations["ehr"]
+    destination = hospital.application.destinations["ehr"]
     whole, lost = destination.send, threading.Event()
 
     def send(payload: bytes) -> str:
@@ -93,7 +93,7 @@ def test_a_delivery_whose_receipt_was_lost_is_sent_again_and_converges(hospital:
 
 
 def test_a_hospital_without_destinations_keeps_its_results(open_hospital: Callable[..., Hospital]) -> None:
-    hospital = open_hospital(ehr_url="", engine=None, pacs=None)
+    hospital = open_hospital(ehr_url="", interface_engine=None, pacs=None)
     hospital.hl7(hospital.vitals())
     hospital.work()
     assert len(hospital.results()) == 1
@@ -106,7 +106,7 @@ def test_a_closed_port_is_away_and_not_a_refusal(
 ) -> None:
     settings = {
         "ehr": {"ehr_url": f"http://127.0.0.1:{unused_port}/fhir"},
-        "engine": {"engine": HostPort(host="127.0.0.1", port=unused_port)},
+        "engine": {"interface_engine": HostPort(host="127.0.0.1", port=unused_port)},
         "pacs": {"pacs": DicomPeer(ae_title="PACS", host="127.0.0.1", port=unused_port)},
     }[closed]
     hospital = open_hospital(**settings)
@@ -114,9 +114,9 @@ def test_a_closed_port_is_away_and_not_a_refusal(
     hospital.dicom(CHEST)
     hospital.rest()
     assert hospital.parked() == []
-    with hospital.house.database.read() as connection:
-        waiting = hospital.house.outbox.pending(connection, closed)
-        (job,) = hospital.house.jobs.listing(connection, "waiting")
+    with hospital.application.database.read() as connection:
+        waiting = hospital.application.outbox.pending(connection, closed)
+        (job,) = hospital.application.jobs.listing(connection, "waiting")
     assert waiting
     assert waiting[0].attempts >= 1
     assert job.payload == {"destination": closed}
@@ -132,17 +132,17 @@ def unused_port() -> int:
 
 def test_a_backlog_is_sent_in_order_by_short_jobs(hospital: Hospital) -> None:
     """A server that is told to stop waits for the jobs in hand: none of them may be a whole backlog long."""
-    outbox, database = hospital.house.outbox, hospital.house.database
+    outbox, database = hospital.application.outbox, hospital.application.database
     sent: list[bytes] = []
-    hospital.house.destinations["engine"].send = lambda payload: sent.append(payload) or "AA"  # type: ignore[method-assign, func-returns-value]
+    hospital.application.destinations["engine"].send = lambda payload: sent.append(payload) or "AA"  # type: ignore[method-assign, func-returns-value]
     payloads = [str(number).encode() for number in range(3 * AT_A_TIME + 1)]
     for payload in payloads:
         delivery = Delivery(
-            destination="engine", idempotency_key=payload.decode(), about="r", patient=None, payload=payload
+            destination="engine", idempotency_key=payload.decode(), subject="r", patient=None, payload=payload
         )
         database.write(lambda tx, delivery=delivery: outbox.add(tx, delivery))
     jobs = 0
-    while hospital.house.worker.run_one():
+    while hospital.application.worker.run_one():
         jobs += 1
     assert sent == payloads
     assert jobs == 4

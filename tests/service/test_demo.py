@@ -1,4 +1,4 @@
-"""``ausculta demo``: the main job, from a command line, through every door, to three stand-ins."""
+"""``ausculta demo``: the main job, from a command line, through every interface, to three stand-ins."""
 
 import os
 import re
@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from fhir_adapter.hl7v2.synthesise import adt_a01
-from service.demo import Hospital, hospital, tell
+from service.demo import Hospital, hospital, run_story
 from service.demo.story import MARA, Step, story
-from service.demo.telling import Answer, Told
+from service.demo.story_run import Answer, StepReport
 
 pytestmark = pytest.mark.xdist_group("demo")  # told once, read by many
 
@@ -134,7 +134,7 @@ def test_without_once_it_stays_up_with_its_console_until_it_is_told_to_stop(tmp_
 def perform(opened: Hospital, steps: Sequence[Step], *, width: int = 156, deadline_s: float = 30) -> tuple[int, str]:
     """Tell a part of the story; return the exit status and what was printed."""
     screen = Console(file=StringIO(), width=width)
-    status = tell(opened, steps, screen, deadline_s=deadline_s)
+    status = run_story(opened, steps, screen, deadline_s=deadline_s)
     assert isinstance(screen.file, StringIO)
     return status, screen.file.getvalue()
 
@@ -182,5 +182,5 @@ def test_a_step_that_its_door_refuses_makes_it_fail_and_name_the_step(
 
 def test_another_score_than_the_story_calls_for_is_a_failure(steps: tuple[Step, ...]) -> None:
     answer = Answer(result="r", model="news2 1.0.0", says="total score: 2 (low)")
-    wrong = Told(number=2, step=steps[1], identifier="DEMO-0002", answer=answer)
+    wrong = StepReport(number=2, step=steps[1], identifier="DEMO-0002", answer=answer)
     assert "news2 said “total score: 2 (low)” instead of “total score: 1 (low)”" in wrong.lacks

@@ -42,9 +42,11 @@ def test_the_images_as_the_model_saw_them_are_kept_for_the_console(hospital: Hos
     hospital.rest()
     (row,) = hospital.results()
     for address in (row.image, row.heat_map):
-        assert hospital.house.blobs.get(address).startswith(b"\x89PNG")
+        assert hospital.application.blobs.get(address).startswith(b"\x89PNG")
         assert b"PNG" not in b"".join(
-            path.read_bytes()[:8] for path in (hospital.house.settings.data_dir / "blobs").rglob("*") if path.is_file()
+            path.read_bytes()[:8]
+            for path in (hospital.application.settings.data_dir / "blobs").rglob("*")
+            if path.is_file()
         )
 
 

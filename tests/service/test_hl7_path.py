@@ -161,11 +161,11 @@ def test_a_message_whose_conversion_fails_is_kept_parked_and_replayed_by_a_perso
         assert hospital.hl7(hospital.vitals(pulse="99")) == "AA"
         hospital.work()
     assert hospital.parked() == ["OBX-5 cannot be expressed"] * 2
-    with hospital.house.database.read() as connection:
-        parked = hospital.house.jobs.listing(connection, "parked")
-        assert b"OBX|1|NM" in hospital.house.inbox.raw(connection, str(parked[0].payload["message"]))
+    with hospital.application.database.read() as connection:
+        parked = hospital.application.jobs.listing(connection, "parked")
+        assert b"OBX|1|NM" in hospital.application.inbox.raw(connection, str(parked[0].payload["message"]))
     for job in parked:
-        hospital.house.database.write(lambda tx, name=job.id: hospital.house.jobs.replay(tx, name))
+        hospital.application.database.write(lambda tx, name=job.id: hospital.application.jobs.replay(tx, name))
     hospital.work()
     assert len(hospital.results()) == 1
     assert hospital.parked() == []
@@ -183,9 +183,9 @@ def test_every_access_and_disclosure_is_in_a_log_that_verifies(hospital: Hospita
     assert {"disclose", "create", "read", "search-type"} <= told
     disclosed = [event for event in events if event["type"]["code"] == "110106"]
     assert {agent["who"]["identifier"]["value"] for event in disclosed for agent in event["agent"]} >= {"ehr", "engine"}
-    hospital.house.checkpoints.sign()
-    with hospital.house.database.read() as connection:
-        report = verify(connection, hospital.house.keys, hospital.house.checkpoints.file)
+    hospital.application.checkpoints.sign()
+    with hospital.application.database.read() as connection:
+        report = verify(connection, hospital.application.keys, hospital.application.checkpoints.file)
     assert report.problems == ()
 
 

@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.testing import LoopbackServer
 from service.api import create_app
+from service.application import build
 from service.settings import load
-from service.wiring import build
 
 from .hospital import Hospital
 from .test_fhir_path import put_patient
@@ -48,7 +48,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 
 def announced(process: "subprocess.Popen[str]") -> dict[str, str]:
-    """Read where the doors are: the four lines that serve prints once it listens."""
+    """Read where the listeners are: the four lines that serve prints once it listens."""
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(4)]
     return {line[:9].strip(): line[9:].strip() for line in lines}
@@ -56,10 +56,10 @@ def announced(process: "subprocess.Popen[str]") -> dict[str, str]:
 
 def test_serve_announces_its_doors_answers_and_stops_cleanly_on_sigterm(start, tmp_path: Path) -> None:
     process = start("serve")
-    doors = announced(process)
-    assert httpx.get(f"{doors['FHIR']}/metadata").json()["fhirVersion"] == "4.0.1"
-    assert httpx.get(doors["console"]).status_code == 200
-    assert doors["DICOM"].startswith("AUSCULTA@127.0.0.1:")
+    listeners = announced(process)
+    assert httpx.get(f"{listeners['FHIR']}/metadata").json()["fhirVersion"] == "4.0.1"
+    assert httpx.get(listeners["console"]).status_code == 200
+    assert listeners["DICOM"].startswith("AUSCULTA@127.0.0.1:")
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert "stopped" in (tmp_path / "log-0").read_text()
@@ -69,8 +69,8 @@ def test_serve_announces_its_doors_answers_and_stops_cleanly_on_sigterm(start, t
 def test_what_was_accepted_before_a_stop_is_done_after_the_next_start(start, hospital: Hospital) -> None:
     """SIGTERM right after the receipt: the job is in the database, and the next process does it."""
     process = start("serve", AUSCULTA_EHR_URL=hospital.ehr.url)
-    doors = announced(process)
-    client = MllpClient("127.0.0.1", int(doors["HL7 v2"].rpartition(":")[2]))
+    listeners = announced(process)
+    client = MllpClient("127.0.0.1", int(listeners["HL7 v2"].rpartition(":")[2]))
     hospital.ehr.put(
         {
             "resourceType": "Patient",
@@ -112,21 +112,21 @@ def test_an_open_server_beyond_loopback_does_not_start(start, tmp_path: Path) ->
 @pytest.mark.postgres
 def test_workers_in_other_processes_share_one_postgresql_database(start, new_postgres_url, tmp_path: Path) -> None:
     url = new_postgres_url()
-    house = build(load({}, None, data_dir=tmp_path / "data", database_url=url))
+    application = build(load({}, None, data_dir=tmp_path / "data", database_url=url))
     start("worker", AUSCULTA_DATABASE_URL=url)
     try:
-        house.database.write(lambda tx: house.jobs.enqueue(tx, "deliver", {"destination": "nowhere"}))
+        application.database.write(lambda tx: application.jobs.enqueue(tx, "deliver", {"destination": "nowhere"}))
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            with house.database.read() as connection:
-                (job,) = house.jobs.listing(connection)
+            with application.database.read() as connection:
+                (job,) = application.jobs.listing(connection)
             if job.problem is not None:
                 break
             time.sleep(0.05)
         assert job.problem is not None
         assert job.problem.detail == "destination nowhere is not configured"
     finally:
-        house.close()
+        application.close()
 
 
 def test_ausculta_can_be_mounted_in_an_existing_application(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_page_of_another_name_cannot_read_this_server(hospital: Hospital) -> N
 
 def test_the_log_of_a_server_at_work_holds_no_phi(start, tmp_path: Path) -> None:
     process = start("serve", AUSCULTA_LOG_LEVEL="DEBUG")
-    doors = announced(process)
+    listeners = announced(process)
     secret = {
         "resourceType": "Patient",
         "id": "p1",
@@ -158,10 +158,10 @@ def test_the_log_of_a_server_at_work_holds_no_phi(start, tmp_path: Path) -> None
         "identifier": [{"system": "urn:x", "value": "CANARYMRN"}],
         "birthDate": "1911-11-11",
     }
-    assert httpx.put(f"{doors['FHIR']}/Patient/p1", json=secret).status_code == 201
-    assert httpx.post(f"{doors['FHIR']}/Patient", json=secret | {"gender": "CANARYSEX"}).status_code == 422
-    assert httpx.get(f"{doors['FHIR']}/Patient?identifier=CANARYMRN").status_code == 200
-    assert httpx.get(f"{doors['FHIR']}/Patient?nonsense=CANARYMRN").status_code == 400
+    assert httpx.put(f"{listeners['FHIR']}/Patient/p1", json=secret).status_code == 201
+    assert httpx.post(f"{listeners['FHIR']}/Patient", json=secret | {"gender": "CANARYSEX"}).status_code == 422
+    assert httpx.get(f"{listeners['FHIR']}/Patient?identifier=CANARYMRN").status_code == 200
+    assert httpx.get(f"{listeners['FHIR']}/Patient?nonsense=CANARYMRN").status_code == 400
     process.send_signal(signal.SIGTERM)
     process.wait(30)
     told = (tmp_path / "log-0").read_text() + os.linesep.join(path.name for path in (tmp_path / "data").rglob("*"))

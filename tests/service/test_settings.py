@@ -36,10 +36,10 @@ def test_peers_zones_and_systems_are_read() -> None:
             "AUSCULTA_MODELS": "/a:/b",
         }
     )
-    assert settings.engine == HostPort(host="::1", port=2576)
+    assert settings.interface_engine == HostPort(host="::1", port=2576)
     assert settings.time_zone == ZoneInfo("Europe/Berlin")
     assert settings.identifier_systems == {"HOSP": "https://hosp.example/mrn", "LAB": "urn:oid:1.2.3"}
-    assert settings.models == (Path("/a"), Path("/b"))
+    assert settings.model_dirs == (Path("/a"), Path("/b"))
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,17 @@ def test_smart_is_refused_as_long_as_it_is_not_there() -> None:
     with pytest.raises(Problem) as refused:
         load({"AUSCULTA_AUTH": "smart"})
     assert refused.value.category is Category.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("former", "present", "written"),
+    [
+        ("ENGINE", "INTERFACE_ENGINE", "engine.city.example:6661"),
+        ("MODELS", "MODEL_DIRS", "/srv/a:/srv/b"),
+        ("PATIENT_AUTHORITY", "DEFAULT_ASSIGNING_AUTHORITY", "CITY"),
+    ],
+)
+def test_a_setting_is_still_read_under_its_former_name(former: str, present: str, written: str) -> None:
+    assert load({f"AUSCULTA_{former}": written}) == load({f"AUSCULTA_{present}": written})
+    with pytest.raises(Problem, match=f"setting {present} is also given as {former}"):
+        load({f"AUSCULTA_{former}": written, f"AUSCULTA_{present}": written})

@@ -23,7 +23,7 @@ def told(hospital: Hospital) -> str:
 
 def test_a_stopped_model_says_so_from_the_next_result_on(hospital: Hospital) -> None:
     hospital.admit()
-    hospital.house.database.write(
+    hospital.application.database.write(
         lambda tx: registry.stop(tx, "news2", "wrong units at ward 7", by="test", at=hospital.clock.now())
     )
     hospital.hl7(hospital.vitals())
@@ -35,7 +35,7 @@ def test_a_stopped_model_says_so_from_the_next_result_on(hospital: Hospital) -> 
 
 def test_the_stop_command_takes_less_than_five_seconds_and_is_recorded(hospital: Hospital) -> None:
     hospital.admit()
-    environment = {"AUSCULTA_DATA_DIR": str(hospital.house.settings.data_dir), "PATH": "/usr/bin:/bin"}
+    environment = {"AUSCULTA_DATA_DIR": str(hospital.application.settings.data_dir), "PATH": "/usr/bin:/bin"}
     began = time.monotonic()
     run = subprocess.run(
         [AUSCULTA, "models", "stop", "--all", "--reason", "maintenance"],
@@ -93,7 +93,7 @@ def with_a_copy_of_news2(
 
             tx.execute(update(models).where(models.c.name == "news2").values(folder=str(folder)))
 
-        hospital.house.database.write(point_there)
+        hospital.application.database.write(point_there)
         assert declared.digest
         spoil(folder)
         return hospital
@@ -144,7 +144,9 @@ def test_a_stopped_model_keeps_its_card_and_its_name(hospital: Hospital) -> None
     hospital.hl7(hospital.vitals())
     hospital.work()
     before = hospital.all("DocumentReference"), hospital.all("Device")
-    hospital.house.database.write(lambda tx: registry.stop(tx, "news2", "drill", by="test", at=hospital.clock.now()))
+    hospital.application.database.write(
+        lambda tx: registry.stop(tx, "news2", "drill", by="test", at=hospital.clock.now())
+    )
     hospital.hl7(hospital.vitals(pulse="90"))
     hospital.work()
     assert [row.kind for row in hospital.results()] == ["prediction", "stopped"]

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from fhir_adapter.hl7v2.context import Resource
+from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import hd, st
 from fhir_adapter.hl7v2.message import Element
 from fhir_adapter.hl7v2.tables import CODE_SYSTEMS, TERMINOLOGY, UCUM

@@ -1,6 +1,6 @@
 """CX: an identifier with its assigning authority (section 2A.3.14; guide: CX[Identifier])."""
 
-from fhir_adapter.hl7v2.context import Context, Resource
+from fhir_adapter.hl7v2.conversion import Context, Resource
 from fhir_adapter.hl7v2.datatypes import dtm, hd, st
 from fhir_adapter.hl7v2.message import Element
 from fhir_adapter.hl7v2.tables import TERMINOLOGY

@@ -1,6 +1,6 @@
 """EI: an entity identifier, such as an order number (section 2A.3.28; guide: EI[Identifier-Extension])."""
 
-from fhir_adapter.hl7v2.context import Context, Resource
+from fhir_adapter.hl7v2.conversion import Context, Resource
 from fhir_adapter.hl7v2.datatypes import hd, st
 from fhir_adapter.hl7v2.message import Element
 

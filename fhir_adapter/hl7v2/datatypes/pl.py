@@ -1,6 +1,6 @@
 """PL: where a patient is (section 2A.3.53), as a reference that a person can read; no Location is written."""
 
-from fhir_adapter.hl7v2.context import Resource
+from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import st
 from fhir_adapter.hl7v2.message import Element
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-from fhir_adapter.hl7v2.context import Resource
+from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import nm, st
 from fhir_adapter.hl7v2.message import Element
 

@@ -1,6 +1,6 @@
 """XAD: an address (section 2A.3.85; guide: XAD[Address])."""
 
-from fhir_adapter.hl7v2.context import Resource
+from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import st
 from fhir_adapter.hl7v2.message import Element
 from fhir_adapter.hl7v2.tables import ADDRESS_TYPE, ADDRESS_USE

@@ -4,7 +4,7 @@ The guide makes resources of them. Whoever attends is not what this server is fo
 identifier and the name, and no Practitioner or Organization is written.
 """
 
-from fhir_adapter.hl7v2.context import Context, Resource
+from fhir_adapter.hl7v2.conversion import Context, Resource
 from fhir_adapter.hl7v2.datatypes import hd, st
 from fhir_adapter.hl7v2.message import Element
 

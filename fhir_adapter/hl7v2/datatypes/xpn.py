@@ -1,6 +1,6 @@
 """XPN: a person's name (section 2A.3.88; guide: XPN[HumanName])."""
 
-from fhir_adapter.hl7v2.context import Resource
+from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import st
 from fhir_adapter.hl7v2.message import Element
 from fhir_adapter.hl7v2.tables import NAME_USE

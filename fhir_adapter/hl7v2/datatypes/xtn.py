@@ -1,6 +1,6 @@
 """XTN: a telephone number or electronic address (section 2A.3.89; guide: XTN[ContactPoint])."""
 
-from fhir_adapter.hl7v2.context import Resource
+from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import st
 from fhir_adapter.hl7v2.message import Element
 from fhir_adapter.hl7v2.tables import TELECOM_SYSTEM, TELECOM_USE

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from fhir_adapter.hl7v2.context import Context, Conversion, Reading, Resource, read
+from fhir_adapter.hl7v2.conversion import Context, Conversion, ConversionState, Resource, read
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import adt, oru_r01
 from fhir_adapter.hl7v2.segments import pid
 from kernel.errors import Category, Problem
 
-MESSAGES: Final[Mapping[str, Callable[[Reading], list[Resource]]]] = MappingProxyType(
+MESSAGES: Final[Mapping[str, Callable[[ConversionState], list[Resource]]]] = MappingProxyType(
     {
         "ADT^A01": adt.resources,
         "ADT^A03": adt.resources,
@@ -45,7 +45,7 @@ def check(message: Message) -> None:
         raise Problem(Category.INCORRECT, "MSH-18 names a charset whose bytes MLLP cannot frame; send UTF-8")
     if len(message.segments) > MOST_SEGMENTS:
         raise Problem(Category.INCORRECT, f"the message has more than {MOST_SEGMENTS} segments")
-    pid.only(message)
+    pid.single_pid(message)
     if kind.startswith("ORU") and message.first("OBR") is None:
         raise Problem(Category.INCORRECT, "OBR is missing")
 
@@ -72,11 +72,11 @@ def convert(message: Message, context: Context) -> Conversion:
     convert_to = MESSAGES.get(f"{header.get(9, 1)}^{header.get(9, 2)}")
     if convert_to is None:
         raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
-    reading = read(message, context)
-    resources = convert_to(reading)
+    state = read(message, context)
+    resources = convert_to(state)
     return Conversion(
         bundle={"resourceType": "Bundle", "type": "transaction", "entry": [_put(resource) for resource in resources]},
-        unmapped=tuple(reading.notes),
+        unmapped=tuple(state.notes),
         patient=resources[0]["id"],
     )
 

@@ -6,14 +6,14 @@ some senders add, such as height and weight.
 
 from typing import Final
 
-from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.messages.observations import Observations, comment
 from fhir_adapter.hl7v2.segments import pid, pv1
 
 _MAPPED: Final = frozenset({"MSH", "EVN", "PID", "PV1", "OBX", "NTE"})
 
 
-def resources(reading: Reading) -> list[Resource]:
+def resources(state: ConversionState) -> list[Resource]:
     """Return the resources of the message, Patient first.
 
     Raises
@@ -21,14 +21,14 @@ def resources(reading: Reading) -> list[Resource]:
     Problem
         ``incorrect`` when PID is missing or identifies nobody.
     """
-    patient = pid.patient(reading)
-    encounter = pv1.encounter(reading, patient)
-    observations = Observations(reading, patient, encounter)
+    patient = pid.patient(state)
+    encounter = pv1.encounter(state, patient)
+    observations = Observations(state, patient, encounter)
     # An update repeats the observations of the admission, so they are named by the stay rather than by the message.
-    order = (encounter["id"],) if encounter else (reading.message.header.get(10),)
+    order = (encounter["id"],) if encounter else (state.message.header.get(10),)
     found = [patient, *([encounter] if encounter else [])]
     last: Resource | None = None
-    for segment in reading.message.segments:
+    for segment in state.message.segments:
         if segment.name == "OBX":
             last = observations.add(segment, order)
             found.append(last)
@@ -38,5 +38,5 @@ def resources(reading: Reading) -> list[Resource]:
         else:
             last = None
             if segment.name not in _MAPPED or segment.name == "NTE":
-                reading.note(f"{segment.name}: segment not mapped")
+                state.note(f"{segment.name}: segment not mapped")
     return found

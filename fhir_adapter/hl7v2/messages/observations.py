@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import st
 from fhir_adapter.hl7v2.message import Segment
 from fhir_adapter.hl7v2.segments import obx
@@ -15,14 +15,14 @@ class Observations:
 
     Parameters
     ----------
-    reading
+    state
         The conversion under way.
     patient, encounter
         Whom and which stay they belong to.
     """
 
-    def __init__(self, reading: Reading, patient: Resource, encounter: Resource | None) -> None:
-        self._reading = reading
+    def __init__(self, state: ConversionState, patient: Resource, encounter: Resource | None) -> None:
+        self._reading = state
         self._patient = patient["id"]
         self._links: Resource = {"subject": {"reference": f"Patient/{patient['id']}"}}
         if encounter:

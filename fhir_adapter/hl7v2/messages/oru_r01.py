@@ -10,7 +10,7 @@ stands, because one that a stricter reader drops is a result that nobody sees.
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.message import Segment
 from fhir_adapter.hl7v2.messages.observations import Observations, comment
 from fhir_adapter.hl7v2.segments import obr, pid, pv1
@@ -28,7 +28,7 @@ class _Order:
     results: list[tuple[Segment, list[Segment]]] = field(default_factory=list)
 
 
-def resources(reading: Reading) -> list[Resource]:
+def resources(state: ConversionState) -> list[Resource]:
     """Return the resources of the message, Patient first.
 
     Raises
@@ -36,23 +36,23 @@ def resources(reading: Reading) -> list[Resource]:
     Problem
         ``incorrect`` when PID is missing or identifies nobody, or there is neither an order nor an observation.
     """
-    patient = pid.patient(reading)
-    encounter = pv1.encounter(reading, patient)
-    orders = _orders(reading)
+    patient = pid.patient(state)
+    encounter = pv1.encounter(state, patient)
+    orders = _orders(state)
     if not orders:
         raise Problem(Category.INCORRECT, "OBR is missing")
-    observations = Observations(reading, patient, encounter)
+    observations = Observations(state, patient, encounter)
     found = [patient, *([encounter] if encounter else [])]
     for order in orders:
-        found += _resources(reading, observations, order)
+        found += _resources(state, observations, order)
     return found
 
 
-def _orders(reading: Reading) -> list[_Order]:
+def _orders(state: ConversionState) -> list[_Order]:
     orders: list[_Order] = []
     orc: Segment | None = None
     notes: list[Segment] | None = None
-    for segment in reading.message.segments:
+    for segment in state.message.segments:
         if segment.name == "OBR":
             orders.append(_Order(segment, orc))
             orc = None
@@ -68,14 +68,14 @@ def _orders(reading: Reading) -> list[_Order]:
         elif segment.name == "ORC":
             orc = segment
         elif segment.name not in _MAPPED:
-            reading.note(f"{segment.name}: segment not mapped")
+            state.note(f"{segment.name}: segment not mapped")
         notes = None
     return orders
 
 
-def _resources(reading: Reading, observations: Observations, order: _Order) -> list[Resource]:
+def _resources(state: ConversionState, observations: Observations, order: _Order) -> list[Resource]:
     """Return the DiagnosticReport of an order and its Observations."""
-    named = _name(reading, order)
+    named = _name(state, order)
     found: list[Resource] = []
     for segment, notes in order.results:
         observation = observations.add(segment, named)
@@ -83,9 +83,9 @@ def _resources(reading: Reading, observations: Observations, order: _Order) -> l
             observation["note"] = texts
         found.append(observation)
     if order.obr is None:
-        reading.note("OBX: observations without OBR belong to no report")
+        state.note("OBX: observations without OBR belong to no report")
         return found
-    report = obr.report(reading, order.obr, order.orc, observations.resource_id("DiagnosticReport", *named))
+    report = obr.report(state, order.obr, order.orc, observations.resource_id("DiagnosticReport", *named))
     for observation in found:
         _inherit(observation, report)
     linked = observations.linked(report)
@@ -94,12 +94,12 @@ def _resources(reading: Reading, observations: Observations, order: _Order) -> l
     return [linked, *found]
 
 
-def _name(reading: Reading, order: _Order) -> tuple[str, ...]:
+def _name(state: ConversionState, order: _Order) -> tuple[str, ...]:
     """Return what the sender names the order by: the filler's number, else the message, its time, and OBR-1."""
     for segment in (order.obr, order.orc):
         if segment and (filler := segment.raw(3)):
             return filler, order.obr.get(1) if order.obr else ""
-    control_id = reading.message.header.get(10)
+    control_id = state.message.header.get(10)
     return (control_id, order.obr.get(1), order.obr.get(7)) if order.obr else (control_id,)
 
 

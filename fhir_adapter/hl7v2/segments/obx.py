@@ -6,7 +6,7 @@ stated as absent, and noted.
 
 from typing import Final
 
-from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import cwe, ei, st, xcn
 from fhir_adapter.hl7v2.message import Segment
 from fhir_adapter.hl7v2.segments import obx_value
@@ -15,12 +15,12 @@ from fhir_adapter.hl7v2.tables import INTERPRETATIONS, OBSERVATION_STATUS, TERMI
 _HANDLED: Final = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 16, 17, 18, 20, 21, 23})
 
 
-def observation(reading: Reading, obx: Segment, resource_id: str, ordinal: int) -> Resource:
+def observation(state: ConversionState, obx: Segment, resource_id: str, ordinal: int) -> Resource:
     """Return the Observation of one OBX, without what its order and patient add.
 
     Parameters
     ----------
-    reading
+    state
         The conversion under way.
     obx
         The segment.
@@ -31,51 +31,51 @@ def observation(reading: Reading, obx: Segment, resource_id: str, ordinal: int) 
     """
     where = f"OBX[{ordinal}]"
     resource: Resource = {"resourceType": "Observation", "id": resource_id}
-    identifiers = [found for element in obx.repetitions(21) if (found := ei.identifier(element, reading.context))]
+    identifiers = [found for element in obx.repetitions(21) if (found := ei.identifier(element, state.context))]
     if identifiers:
         resource["identifier"] = identifiers
-    resource["status"] = _status(reading, obx, where)
-    resource["code"] = cwe.concept(obx.field(3)) or _unnamed(reading, where)
-    if effective := reading.moment(obx, 14):
+    resource["status"] = _status(state, obx, where)
+    resource["code"] = cwe.concept(obx.field(3)) or _unnamed(state, where)
+    if effective := state.moment(obx, 14):
         resource["effectiveDateTime"] = effective
-    performers = [xcn.person(element, reading.context) for element in obx.repetitions(16)]
-    performers.append(xcn.organization(obx.field(23), reading.context))
+    performers = [xcn.person(element, state.context) for element in obx.repetitions(16)]
+    performers.append(xcn.organization(obx.field(23), state.context))
     if named := [performer for performer in performers if performer]:
         resource["performer"] = named
-    resource |= _value(reading, obx, where, resource)
-    _circumstances(reading, obx, resource)
-    reading.rest(obx, _HANDLED)
+    resource |= _value(state, obx, where, resource)
+    _circumstances(state, obx, resource)
+    state.rest(obx, _HANDLED)
     return resource
 
 
-def _status(reading: Reading, obx: Segment, where: str) -> str:
+def _status(state: ConversionState, obx: Segment, where: str) -> str:
     code = obx.get(11)
     if code not in OBSERVATION_STATUS:
-        reading.note(f"{where}-11: no result status of table 0085; kept as unknown")
+        state.note(f"{where}-11: no result status of table 0085; kept as unknown")
     return OBSERVATION_STATUS.get(code, "unknown")
 
 
-def _unnamed(reading: Reading, where: str) -> Resource:
-    reading.note(f"{where}-3: no observation identifier")
+def _unnamed(state: ConversionState, where: str) -> Resource:
+    state.note(f"{where}-3: no observation identifier")
     return {"coding": [{"system": f"{TERMINOLOGY}v3-NullFlavor", "code": "UNK", "display": "unknown"}]}
 
 
-def _value(reading: Reading, obx: Segment, where: str, resource: Resource) -> Resource:
-    values = obx_value.values(reading, obx, where)
+def _value(state: ConversionState, obx: Segment, where: str, resource: Resource) -> Resource:
+    values = obx_value.values(state, obx, where)
     if len(values) == 1:
         return values[0]
     if values:
         return {"component": [{"code": resource["code"]} | value for value in values]}
     if obx.get(11) == "U":
         # "Status change to final without retransmitting results": the value is the one that is stored.
-        stored = reading.context.current("Observation", resource["id"]) or {}
+        stored = state.context.current("Observation", resource["id"]) or {}
         if kept := {key: content for key, content in stored.items() if key.startswith(("value", "component"))}:
             return kept
     reason = "not-asked" if obx.get(11) == "N" else "unsupported" if obx.raw(5) else "unknown"
     return {"dataAbsentReason": {"coding": [{"system": f"{TERMINOLOGY}data-absent-reason", "code": reason}]}}
 
 
-def _circumstances(reading: Reading, obx: Segment, resource: Resource) -> None:
+def _circumstances(state: ConversionState, obx: Segment, resource: Resource) -> None:
     flags = [flag for element in obx.repetitions(8) if (flag := cwe.concept(element))]
     for flag in flags:
         for coding in flag.get("coding", [])[:1]:
@@ -87,7 +87,7 @@ def _circumstances(reading: Reading, obx: Segment, resource: Resource) -> None:
         resource["referenceRange"] = [{"text": limits}]
     if method := cwe.concept(obx.field(17)):
         resource["method"] = method
-    if device := ei.identifier(obx.field(18), reading.context):
+    if device := ei.identifier(obx.field(18), state.context):
         resource["device"] = {"identifier": device}
     if site := cwe.concept(obx.field(20)):
         resource["bodySite"] = site

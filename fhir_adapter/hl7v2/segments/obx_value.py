@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import cwe, dtm, nm, sn, st
 from fhir_adapter.hl7v2.message import Element, Segment
 
@@ -16,24 +16,24 @@ class _Cell:
 
     element: Element
     unit: Resource
-    reading: Reading
+    state: ConversionState
     where: str
 
     def as_text(self, why: str) -> Resource:
         """Keep the value as text, and note why."""
-        self.reading.note(f"{self.where}-5: {why}; kept as text")
+        self.state.note(f"{self.where}-5: {why}; kept as text")
         return _string(self)
 
 
 _Reader: TypeAlias = Callable[[_Cell], Resource]
 
 
-def values(reading: Reading, obx: Segment, where: str) -> list[Resource]:
+def values(state: ConversionState, obx: Segment, where: str) -> list[Resource]:
     """Return one ``value[x]`` for each repetition of OBX-5; the lines of a text are one value.
 
     Parameters
     ----------
-    reading
+    state
         The conversion under way.
     obx
         The segment.
@@ -45,13 +45,13 @@ def values(reading: Reading, obx: Segment, where: str) -> list[Resource]:
     if not elements:
         return []
     if kind in _NOT_CARRIED:
-        reading.note(f"{where}-5: {kind} is not mapped; the message itself keeps it")
+        state.note(f"{where}-5: {kind} is not mapped; the message itself keeps it")
         return []
     if kind in _TEXTS:
         text = "\n".join(line for element in elements if (line := st.string(element.text)))
         return [{"valueString": text}] if text else []
     unit = cwe.unit(obx.field(6))
-    cells = [_Cell(element=element, unit=unit, reading=reading, where=where) for element in elements]
+    cells = [_Cell(element=element, unit=unit, state=state, where=where) for element in elements]
     read = READERS.get(kind, _other)
     return [value for cell in cells if (value := read(cell))]
 
@@ -80,11 +80,11 @@ def _coded(cell: _Cell) -> Resource:
 
 def _moment(cell: _Cell) -> Resource:
     text = cell.element.component(1)
-    found = dtm.date_time(text, cell.reading.zone)
+    found = dtm.date_time(text, cell.state.zone)
     if found is None:
         return cell.as_text("not a date or time of HL7 v2")
     if dtm.lost_time(text, found):
-        cell.reading.note(f"{cell.where}-5: kept as a date; no time zone is known for this sender")
+        cell.state.note(f"{cell.where}-5: kept as a date; no time zone is known for this sender")
     return {"valueDateTime": found}
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import cwe, cx, dtm, nm, xad, xpn, xtn
-from fhir_adapter.hl7v2.merge import over
+from fhir_adapter.hl7v2.merge import merge_resource
 from fhir_adapter.hl7v2.message import Element, Message, Segment
 from fhir_adapter.hl7v2.tables import GENDER, TERMINOLOGY
 from kernel.errors import Category, Problem
@@ -15,7 +15,7 @@ _MEMBERS: Final = {5: "name", 7: "birthDate", 8: "gender", 11: "address", 13: "t
 """What ``""`` in a field deletes."""
 
 
-def patient(reading: Reading) -> Resource:
+def patient(state: ConversionState) -> Resource:
     """Return the Patient of the message, laid over the one that is stored.
 
     Its id comes from the medical record number among the identifiers of PID-3, else from the first of them.
@@ -25,21 +25,21 @@ def patient(reading: Reading) -> Resource:
     Problem
         ``incorrect`` when PID is missing, occurs for more than one patient, or identifies nobody.
     """
-    pid = only(reading.message)
-    identifiers = _identifiers(reading, pid)
+    pid = single_pid(state.message)
+    identifiers = _identifiers(state, pid)
     key = _key(identifiers)
-    resource_id = reading.context.pseudonyms.resource_id("Patient", key["system"], key["value"])
+    resource_id = state.context.pseudonyms.resource_id("Patient", key["system"], key["value"])
     resource: Resource = {"resourceType": "Patient", "id": resource_id, "identifier": identifiers}
-    _person(reading, pid, resource)
+    _person(state, pid, resource)
     _circumstances(pid, resource)
-    reading.rest(pid, _HANDLED)
+    state.rest(pid, _HANDLED)
     deleted = [member for number, member in _MEMBERS.items() if pid.is_null(number)]
-    return over(
-        reading.context.current("Patient", resource_id), resource, authoritative=reading.authoritative, deleted=deleted
+    return merge_resource(
+        state.context.current("Patient", resource_id), resource, authoritative=state.authoritative, deleted=deleted
     )
 
 
-def only(message: Message) -> Segment:
+def single_pid(message: Message) -> Segment:
     """Return the one PID of a message; raises as :func:`patient` does."""
     found = list(message.all("PID"))
     if not found:
@@ -51,9 +51,9 @@ def only(message: Message) -> Segment:
     return found[0]
 
 
-def _identifiers(reading: Reading, pid: Segment) -> list[Resource]:
+def _identifiers(state: ConversionState, pid: Segment) -> list[Resource]:
     elements = [element for number in (3, 2, 4) for element in pid.repetitions(number)]
-    found = _distinct(cx.identifier(element, reading.context) for element in elements)
+    found = _distinct(cx.identifier(element, state.context) for element in elements)
     if not found:
         raise Problem(Category.INCORRECT, "PID-3 identifies no patient")
     return found
@@ -66,19 +66,19 @@ def _key(identifiers: list[Resource]) -> Resource:
     return identifiers[0]
 
 
-def _person(reading: Reading, pid: Segment, resource: Resource) -> None:
+def _person(state: ConversionState, pid: Segment, resource: Resource) -> None:
     _put(resource, "name", _all(pid, (5, 9), xpn.human_name))
     if sex := pid.get(8):
         resource["gender"] = GENDER.get(sex.upper(), "unknown")
         if sex.upper() not in GENDER:
-            reading.note("PID-8: not a code of table 0001; kept as unknown")
+            state.note("PID-8: not a code of table 0001; kept as unknown")
     if born := pid.get(7):
         if day := dtm.date(born):
             resource["birthDate"] = day
         else:
-            reading.note("PID-7: not a date of HL7 v2")
+            state.note("PID-7: not a date of HL7 v2")
     if pid.get(29):
-        _put(resource, "deceasedDateTime", reading.moment(pid, 29))
+        _put(resource, "deceasedDateTime", state.moment(pid, 29))
     elif pid.get(30) in ("Y", "N"):
         resource["deceasedBoolean"] = pid.get(30) == "Y"
     order = nm.number(pid.get(25))

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fhir_adapter.hl7v2.context import Reading, Resource
+from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import cwe, cx, dtm, pl, st, xcn
-from fhir_adapter.hl7v2.merge import over
+from fhir_adapter.hl7v2.merge import merge_resource
 from fhir_adapter.hl7v2.message import Segment
 from fhir_adapter.hl7v2.tables import ENCOUNTER_CLASS, ENCOUNTER_STATUS, TERMINOLOGY
 
@@ -19,42 +19,42 @@ _ROLES: Final = (
 _ADMITS: Final = frozenset({"A01", "A04"})
 
 
-def encounter(reading: Reading, patient: Resource) -> Resource | None:
+def encounter(state: ConversionState, patient: Resource) -> Resource | None:
     """Return the Encounter of the message, laid over the one that is stored.
 
     Its id comes from the visit number, PV1-19, else from the patient and the time of admission, PV1-44, so that the
     discharge changes the encounter that the admission began. Nothing when there is no PV1 or neither is valued.
     """
-    pv1 = reading.message.first("PV1")
+    pv1 = state.message.first("PV1")
     if pv1 is None:
         return None
-    visit = cx.identifier(pv1.field(19), reading.context)
+    visit = cx.identifier(pv1.field(19), state.context)
     if visit:
         system, value = visit["system"], visit["value"]
     elif admitted := pv1.get(44):
         system, value = "urn:ausculta:admission", f"{patient['id']}\x1f{admitted}"
     else:
-        reading.note("PV1: neither PV1-19 nor PV1-44 identifies the encounter; not mapped")
+        state.note("PV1: neither PV1-19 nor PV1-44 identifies the encounter; not mapped")
         return None
-    resource_id = reading.context.pseudonyms.resource_id("Encounter", system, value)
-    current = reading.context.current("Encounter", resource_id)
+    resource_id = state.context.pseudonyms.resource_id("Encounter", system, value)
+    current = state.context.current("Encounter", resource_id)
     resource: Resource = {"resourceType": "Encounter", "id": resource_id}
     if visit:
         kind = {"coding": [{"system": f"{TERMINOLOGY}v2-0203", "code": "VN"}], "text": "visit number"}
-        alternates = [cx.identifier(element, reading.context) for element in pv1.repetitions(50)]
+        alternates = [cx.identifier(element, state.context) for element in pv1.repetitions(50)]
         resource["identifier"] = [visit | {"type": kind}, *filter(None, alternates)]
-    resource["status"] = _status(reading, pv1, current)
+    resource["status"] = _status(state, pv1, current)
     if pv1.get(2) or current is None:
         resource["class"] = _class(st.line(pv1.get(2)))
     resource["subject"] = {"reference": f"Patient/{patient['id']}"}
-    _visit(reading, pv1, resource)
-    reading.rest(pv1, _HANDLED)
-    return over(current, resource, authoritative=reading.authoritative)
+    _visit(state, pv1, resource)
+    state.rest(pv1, _HANDLED)
+    return merge_resource(current, resource, authoritative=state.authoritative)
 
 
-def _status(reading: Reading, pv1: Segment, current: Mapping[str, Any] | None) -> str:
+def _status(state: ConversionState, pv1: Segment, current: Mapping[str, Any] | None) -> str:
     """Discharge finishes an encounter; admission sets it going; other messages leave a known status alone."""
-    trigger = reading.message.header.get(9, 2)
+    trigger = state.message.header.get(9, 2)
     if trigger == "A03" or pv1.get(45):
         return "finished"
     if current is not None and trigger not in _ADMITS:
@@ -70,18 +70,18 @@ def _class(code: str) -> Resource:
     return {"system": f"{TERMINOLOGY}v3-NullFlavor", "code": "UNK", "display": "unknown"}
 
 
-def _visit(reading: Reading, pv1: Segment, resource: Resource) -> None:
+def _visit(state: ConversionState, pv1: Segment, resource: Resource) -> None:
     if kind := cwe.concept(pv1.field(4), system=f"{TERMINOLOGY}v2-0007"):
         resource["type"] = [kind]
     if service := cwe.concept(pv1.field(10), system=f"{TERMINOLOGY}v2-0069"):
         resource["serviceType"] = service
-    if participants := _participants(reading, pv1):
+    if participants := _participants(state, pv1):
         resource["participant"] = participants
-    admitted, discharged = reading.moment(pv1, 44), reading.moment(pv1, 45)
+    admitted, discharged = state.moment(pv1, 44), state.moment(pv1, 45)
     if period := dtm.period(admitted, discharged):
         resource["period"] = period
     if discharged and "end" not in period:
-        reading.note("PV1-45: before PV1-44; not mapped")
+        state.note("PV1-45: before PV1-44; not mapped")
     stay = {
         "admitSource": cwe.concept(pv1.field(14), system=f"{TERMINOLOGY}v2-0023"),
         "dischargeDisposition": cwe.concept(pv1.field(36), system=f"{TERMINOLOGY}v2-0112"),
@@ -94,10 +94,10 @@ def _visit(reading: Reading, pv1: Segment, resource: Resource) -> None:
         resource["location"] = locations
 
 
-def _participants(reading: Reading, pv1: Segment) -> list[Resource]:
+def _participants(state: ConversionState, pv1: Segment) -> list[Resource]:
     found: list[Resource] = []
     for number, code, text in _ROLES:
         role = {"coding": [{"system": f"{TERMINOLOGY}v3-ParticipationType", "code": code}], "text": text}
-        people = (xcn.person(element, reading.context) for element in pv1.repetitions(number))
+        people = (xcn.person(element, state.context) for element in pv1.repetitions(number))
         found += [{"type": [role], "individual": person} for person in people if person]
     return found

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inference.card import BinaryEvaluation, evaluation_sections
+from inference.finalize import finalize_folder
 from inference.folder import MANIFEST, WEIGHTS
 from inference.measure import (
     Labels,
@@ -32,7 +33,6 @@ from inference.measure import (
     youden_threshold,
 )
 from inference.models.cxr_pneumonia.model import PneumoniaNetwork, network, standardise
-from inference.publish import publish
 
 PACKAGE = "inference.models.cxr_pneumonia"
 EPOCHS = 80
@@ -131,7 +131,7 @@ def _write(out: Path, fitted: PneumoniaNetwork, found: BinaryEvaluation) -> None
     (out / WEIGHTS).write_bytes(save(fitted.state_dict()))
     declared = (out / MANIFEST).read_text(encoding="utf-8")
     (out / MANIFEST).write_text(_THRESHOLD.sub(rf"\g<1>{found.threshold}", declared), encoding="utf-8")
-    publish(out, evaluation_sections(found), package=PACKAGE)
+    finalize_folder(out, evaluation_sections(found), package=PACKAGE)
 
 
 def _probabilities(logits: Values) -> Values:

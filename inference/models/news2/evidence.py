@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from inference.publish import publish
+from inference.finalize import finalize_folder
 
 PACKAGE: Final = "inference.models.news2"
 
@@ -24,4 +24,4 @@ EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
 
 def finish(out: Path) -> str:
     """Write the card, the golden answers and the checksums of the folder; return the model's digest."""
-    return publish(out, EVIDENCE, package=PACKAGE)
+    return finalize_folder(out, EVIDENCE, package=PACKAGE)

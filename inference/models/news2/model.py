@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from typing import Final
 
-from inference.features.extract import Reading
+from inference.features.extract import FeatureValue
 from inference.runners.score import Score
 
 Bands = tuple[tuple[Decimal | None, int], ...]
@@ -48,7 +48,7 @@ RESPONSE: Final[Mapping[str, str]] = {
 }
 
 
-def score(readings: Mapping[str, Reading | None]) -> tuple[Score, ...]:
+def score(readings: Mapping[str, FeatureValue | None]) -> tuple[Score, ...]:
     """Score one patient.
 
     Parameters
@@ -94,19 +94,19 @@ def points_of(value: Decimal, bands: Bands, step: Decimal) -> int:
     return next(points for greatest, points in bands if greatest is None or rounded <= greatest)
 
 
-def _measured(title: str, reading: Reading, bands: Bands, step: Decimal) -> tuple[str, int]:
+def _measured(title: str, reading: FeatureValue, bands: Bands, step: Decimal) -> tuple[str, int]:
     value = Decimal(reading.value)
     shown = value.quantize(step, rounding=ROUND_HALF_UP)
     return f"{title} {shown} {reading.unit}", points_of(value, bands, step)
 
 
-def _oxygen(reading: Reading) -> tuple[str, int]:
+def _oxygen(reading: FeatureValue) -> tuple[str, int]:
     amount = Decimal(reading.value)
     on_air = amount <= AIR_PERCENT if reading.unit == "%" else amount == 0
     return ("room air", 0) if on_air else (f"supplemental oxygen {amount} {reading.unit}", OXYGEN_POINTS)
 
 
-def _consciousness(reading: Reading) -> tuple[str, int]:
+def _consciousness(reading: FeatureValue) -> tuple[str, int]:
     if isinstance(reading.value, str):
         return f"consciousness {reading.value}", 0 if reading.value == "alert" else CVPU_POINTS
     return f"consciousness by Glasgow total {reading.value}", 0 if reading.value >= GLASGOW_ALERT else CVPU_POINTS

@@ -1,0 +1,224 @@
+"""One association as a storage provider: it negotiates, receives, and answers every request (PS3.7, PS3.4 Annex B).
+
+Negotiation is pynetdicom's; what is accepted is what the peer offers: any storage SOP class, known or private, in any
+transfer syntax that is known. Nothing here is set for the whole process.
+"""
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from pynetdicom import ALL_TRANSFER_SYNTAXES, evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import ServiceClass, StorageServiceClass
+from pynetdicom.sop_class import Verification, uid_to_service_class
+from pynetdicom.transport import AddressInformation
+
+from dicom_node.encoding import UID_SYNTAX
+from dicom_node.listener.limits import DicomLimits
+from dicom_node.listener.upper_layer import BoundedMessages, Transport, UpperLayer
+from kernel.errors import DIMSE_STATUS, Category, Problem, as_problem
+from kernel.log import get_logger
+
+SUCCESS: Final = 0x0000
+
+LOCAL_LIMIT_EXCEEDED: Final = (0x02, 0x03, 0x02)
+"""Rejected transient, by the provider's presentation function: result, source, reason (PS3.8 Table 9-21)."""
+
+_MEDIA_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_STANDARD_STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedInstance:
+    """One C-STORE request, nothing decoded."""
+
+    #: The association that it came by.
+    association: str
+    calling_ae: str
+    called_ae: str
+    SOPClassUID: str
+    SOPInstanceUID: str
+    TransferSyntaxUID: str
+    #: The encoded dataset, byte for byte as received; no preamble, no file meta information.
+    encoded: bytes = field(repr=False)
+
+
+class StorageServer(Protocol):
+    """What an association needs of the server that accepted it."""
+
+    limits: DicomLimits
+
+    def admit(self, association: str) -> bool:
+        """Count one more association; False when there are too many."""
+        ...
+
+    def store(self, received: ReceivedInstance) -> None:
+        """Keep an instance durably, or raise."""
+        ...
+
+
+def is_storage(SOPClassUID: str) -> bool:
+    """Tell whether an abstract syntax is of the Storage Service Class, as far as one can know.
+
+    A private or future class is taken for one: nothing but storage is offered here.
+    """
+    service = uid_to_service_class(SOPClassUID)
+    if service is StorageServiceClass:
+        return True
+    unknown = service is ServiceClass and SOPClassUID != _MEDIA_DIRECTORY
+    return unknown and (SOPClassUID.startswith(_STANDARD_STORAGE) or not SOPClassUID.startswith("1.2.840.10008."))
+
+
+def acceptable(offered: Iterable[PresentationContext]) -> list[PresentationContext]:
+    """Return the contexts to support in answer to what a peer offers, in the peer's order of preference."""
+    wanted: dict[str, list[str]] = {}
+    for context in offered:
+        if context.abstract_syntax == Verification or is_storage(str(context.abstract_syntax)):
+            syntaxes = wanted.setdefault(str(context.abstract_syntax), [])
+            syntaxes += [uid for uid in context.transfer_syntax if uid in ALL_TRANSFER_SYNTAXES and uid not in syntaxes]
+    supported = []
+    for abstract_syntax, syntaxes in wanted.items():
+        if syntaxes:
+            context = PresentationContext()
+            context.abstract_syntax = abstract_syntax
+            context.transfer_syntax = syntaxes
+            supported.append(context)
+    return supported
+
+
+class StorageAssociation(Association):  # type: ignore[misc]
+    """An association served from its first byte to its last in the calling thread.
+
+    Parameters
+    ----------
+    entity
+        The local application entity.
+    server
+        The server that accepted the connection.
+    connection
+        The accepted socket.
+    identifier
+        Name of the association in this server.
+    """
+
+    def __init__(
+        self, entity: ApplicationEntity, server: StorageServer, connection: socket.socket, identifier: str
+    ) -> None:
+        super().__init__(entity, "acceptor")
+        self._server = server
+        self._identifier = identifier
+        self.dul = UpperLayer(self, server.limits)
+        self.dimse = BoundedMessages(self, server.limits.instance_bytes)
+        self.set_socket(Transport(self, connection, server.limits))
+        local, peer = connection.getsockname(), connection.getpeername()
+        self.acceptor.maximum_length = server.limits.maximum_length
+        self.acceptor.ae_title = entity.ae_title
+        self.acceptor.address_info = AddressInformation.from_tuple(local)
+        self.acceptor.implementation_class_uid = entity.implementation_class_uid
+        self.acceptor.implementation_version_name = entity.implementation_version_name
+        self.requestor.address_info = AddressInformation.from_tuple(peer)
+        self._answers: dict[type, Callable[[Any, PresentationContext], Any]] = {
+            C_ECHO: self._echo,
+            C_STORE: self._store,
+        }
+
+    def serve(self) -> None:
+        """Serve until the association has ended, however it ends."""
+        try:
+            self._negotiate()
+            while self.is_established:
+                self.dul.step()
+                self._answer_messages()
+                self._notice_the_end()
+            while not self.dul.ended:
+                self.dul.step()
+        finally:
+            self.dul.socket.close()
+
+    def _bind_defaults(self) -> None:
+        """Bind what negotiation asks for; leave out the handlers that would log whole messages."""
+        for event in evt._INTERVENTION_EVENTS:  # noqa: SLF001 - pynetdicom has no public list of them
+            self.bind(event, evt.get_default_handler(event))
+
+    def _negotiate(self) -> None:
+        self.dul.step()
+        request = self.dul.receive_pdu()
+        if not isinstance(request, A_ASSOCIATE):
+            return
+        self.requestor.primitive = request
+        if not self._server.admit(self._identifier):
+            self.acse.send_reject(*LOCAL_LIMIT_EXCEEDED)
+            return
+        self.acceptor.supported_contexts = acceptable(request.presentation_context_definition_list)
+        self.acse.negotiate_association()
+
+    def _answer_messages(self) -> None:
+        while not self.dimse.msg_queue.empty():
+            context_id, request = self.dimse.msg_queue.get_nowait()
+            if request is None:  # the state machine's word for "the association is gone"
+                return
+            answer = self._answers.get(type(request))
+            context = self._accepted_cx.get(context_id)
+            if answer is None or context is None or request.MessageID is None:
+                _log.warning("dicom_request_refused", association=self._identifier, request=type(request).__name__)
+                self.acse.send_abort(0x00)
+                return
+            self.dimse.send_msg(answer(request, context), context_id)
+
+    def _notice_the_end(self) -> None:
+        if self.acse.is_release_requested():
+            self.acse.send_release(is_response=True)
+            self.is_established = False
+        elif self.acse.is_aborted() or self.dul.ended:
+            self.is_established = False
+
+    def _echo(self, request: C_ECHO, _context: PresentationContext) -> C_ECHO:
+        response = C_ECHO()
+        response.MessageIDBeingRespondedTo = request.MessageID
+        response.AffectedSOPClassUID = Verification
+        response.Status = SUCCESS
+        return response
+
+    def _store(self, request: C_STORE, context: PresentationContext) -> C_STORE:
+        response = C_STORE()
+        response.MessageIDBeingRespondedTo = request.MessageID
+        response.AffectedSOPClassUID = request.AffectedSOPClassUID
+        response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+        try:
+            self._server.store(self._received(request, context))
+        except Exception as failure:  # noqa: BLE001 - the peer is always answered
+            problem = as_problem(failure)
+            _log.warning("instance_refused", association=self._identifier, failure=problem, detail=problem.detail)
+            response.Status = DIMSE_STATUS[problem.category]
+            response.ErrorComment = problem.detail[:64]
+        else:
+            response.Status = SUCCESS
+        return response
+
+    def _received(self, request: C_STORE, context: PresentationContext) -> ReceivedInstance:
+        if self.dimse.too_large:
+            raise Problem(Category.INCORRECT, "the instance is larger than this server takes")
+        uids = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+        if not all(UID_SYNTAX.fullmatch(str(uid or "")) for uid in uids):
+            raise Problem(Category.INCORRECT, "a UID of the request is malformed")
+        if str(context.abstract_syntax) != str(request.AffectedSOPClassUID):
+            raise Problem(Category.INCORRECT, "the SOP class is not that of the presentation context")
+        if request.DataSet is None or not request.DataSet.getbuffer():
+            raise Problem(Category.INCORRECT, "the request holds no dataset")
+        return ReceivedInstance(
+            association=self._identifier,
+            calling_ae=str(self.requestor.ae_title).strip(),
+            called_ae=str(self.requestor.primitive.called_ae_title).strip(),
+            SOPClassUID=str(request.AffectedSOPClassUID),
+            SOPInstanceUID=str(request.AffectedSOPInstanceUID),
+            TransferSyntaxUID=str(context.transfer_syntax[0]),
+            encoded=request.DataSet.getvalue(),
+        )

@@ -1,0 +1,262 @@
+"""The DICOM upper layer of a server's association, in the association's own thread (PS3.8 section 9).
+
+pynetdicom brings the state machine, the PDUs and the negotiation. Its own loop is a second thread that sleeps a
+millisecond at a time between a queue and a socket, and that a peer can stall for ever by sending half a PDU. Here
+the same state machine is driven by whoever waits for a message: reading waits on the socket, every read has a
+deadline, and a PDU is refused by its announced length before it is buffered.
+"""
+
+import queue
+import socket
+import ssl
+import struct
+import time
+from typing import Any, Final
+
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dul import _PDU_TYPES, DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
+
+from dicom_node.listener.limits import DicomLimits
+from kernel.log import get_logger
+
+DATA_RECEIVED: Final = "Evt10"
+CONNECTION_CLOSED: Final = "Evt17"
+ARTIM_EXPIRED: Final = "Evt18"
+INVALID_PDU: Final = "Evt19"
+"""Events of the upper layer's state machine (PS3.8 Table 9-8)."""
+
+AWAITING_REQUEST: Final = "Sta2"
+AWAITING_CLOSE: Final = "Sta13"
+"""States of it (PS3.8 Tables 9-1 to 9-5)."""
+
+P_DATA_TF: Final = 0x04
+"""Type of the PDU that carries messages (PS3.8 Table 9-22)."""
+
+_HEADER: Final = struct.Struct(">BxL")
+_VALUE: Final = struct.Struct(">LB")
+
+_log = get_logger(__name__)
+
+
+class Transport(AssociationSocket):  # type: ignore[misc]
+    """One accepted connection, read and written under deadlines."""
+
+    def __init__(self, association: Any, connection: socket.socket, limits: DicomLimits) -> None:
+        super().__init__(association, client_socket=connection)
+        self._limits = limits
+
+    def read(self, size: int, *, deadline: float) -> bytearray:
+        """Read exactly ``size`` bytes.
+
+        Parameters
+        ----------
+        size
+            How many.
+        deadline
+            When to give up, on the monotonic clock.
+
+        Raises
+        ------
+        TimeoutError
+            The deadline passed.
+        ConnectionError
+            The peer hung up.
+        """
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        while view:
+            view = view[self._read_some(view, deadline) :]
+        return buffer
+
+    def _read_some(self, view: memoryview, deadline: float) -> int:
+        connection = self.socket
+        if connection is None:
+            raise ConnectionResetError
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        connection.settimeout(remaining)
+        taken: int = connection.recv_into(view)
+        if not taken:
+            raise ConnectionResetError
+        acknowledge_at_once(connection)
+        return taken
+
+    def send(self, bytestream: bytes) -> None:
+        """Send all of ``bytestream``, or queue Evt17."""
+        connection = self.socket
+        try:
+            if connection is None:
+                raise ConnectionResetError
+            connection.settimeout(self._limits.send_s)
+            connection.sendall(bytestream)
+        except OSError:
+            self.event_queue.put(CONNECTION_CLOSED)
+
+
+def acknowledge_at_once(connection: socket.socket) -> None:
+    """Ask the kernel not to delay its next TCP acknowledgements; it forgets, so ask after every read.
+
+    A peer that keeps Nagle's algorithm (DCMTK's default) waits some 40 ms an instance for a delayed one.
+    """
+    if hasattr(socket, "TCP_QUICKACK"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
+class UpperLayer(DULServiceProvider):  # type: ignore[misc]
+    """pynetdicom's upper layer without its thread: :meth:`step` waits for one PDU and acts on it.
+
+    Parameters
+    ----------
+    association
+        Whom it serves.
+    limits
+        What the peer may do.
+    """
+
+    def __init__(self, association: Any, limits: DicomLimits) -> None:
+        super().__init__(association)
+        self._limits = limits
+        self._timeout_at = time.monotonic() + limits.artim_s
+
+    @property
+    def state(self) -> str:
+        """The state machine's state."""
+        state: str = self.state_machine.current_state
+        return state
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is over, and the state machine with it."""
+        return bool(self._kill_thread)
+
+    def step(self) -> None:
+        """Wait for one PDU, or for the end of patience, and let the state machine act on it."""
+        self.act()
+        if self.ended:
+            return
+        event = self._next_event()
+        if event is not None:
+            self.event_queue.put(event)
+        else:
+            self.assoc.acse.send_ap_abort(0x00)
+        self.act()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Send what ``primitive`` says, before returning."""
+        super().send_pdu(primitive)
+        self.act()
+
+    def act(self) -> None:
+        """Let the state machine do everything that waits to be done."""
+        while not self.ended:
+            if self.event_queue.empty():
+                self._process_recv_primitive()
+            try:
+                event = self.event_queue.get_nowait()
+            except queue.Empty:
+                return
+            before = self.state
+            self.state_machine.do_action(event)
+            if self.state == AWAITING_CLOSE != before:
+                self._timeout_at = time.monotonic() + self._limits.artim_s
+
+    def _next_event(self) -> str | None:
+        """Read one PDU; None when the peer of an established association has been silent for too long."""
+        under_artim = self.state in {AWAITING_REQUEST, AWAITING_CLOSE}
+        try:
+            deadline = self._timeout_at if under_artim else time.monotonic() + self._limits.idle_s
+            header = self.socket.read(1, deadline=deadline)
+            if not under_artim:
+                deadline = time.monotonic() + self._limits.pdu_s
+            header += self.socket.read(_HEADER.size - 1, deadline=deadline)
+            kind, length = _HEADER.unpack(header)
+            if bytes([kind]) not in _PDU_TYPES or length > self._limits.pdu_bytes:
+                _log.warning("pdu_refused", kind=kind, length=length)
+                return INVALID_PDU
+            body = self.socket.read(length, deadline=deadline)
+        except TimeoutError:
+            return ARTIM_EXPIRED if under_artim else None
+        except (OSError, ssl.SSLError):
+            return CONNECTION_CLOSED
+        try:
+            if kind == P_DATA_TF:
+                decoded, event = DataTransfer(body), DATA_RECEIVED
+            else:
+                decoded, event = self._decode_pdu(header + body)
+        except Exception as failure:  # noqa: BLE001 - whatever a malformed PDU breaks, it is the peer's to hear
+            _log.warning("pdu_undecodable", kind=kind, length=length, failure=failure)
+            return INVALID_PDU
+        self._recv_pdu.put(decoded)
+        return str(event)
+
+
+class DataTransfer:
+    """A P-DATA-TF PDU (PS3.8 section 9.3.5) whose values are views of what was read, where pynetdicom's are copies.
+
+    Parameters
+    ----------
+    body
+        What follows the PDU's header.
+
+    Raises
+    ------
+    struct.error
+        A value is cut short.
+    """
+
+    def __init__(self, body: bytearray) -> None:
+        self._values: list[tuple[int, memoryview]] = []
+        whole, at = memoryview(body), 0
+        while at < len(whole):
+            length, context_id = _VALUE.unpack_from(whole, at)
+            end = at + 4 + length
+            if length < 2 or end > len(whole):
+                raise struct.error("a presentation data value is not of the length that it says")
+            self._values.append((context_id, whole[at + _VALUE.size : end]))
+            at = end
+
+    def to_primitive(self) -> P_DATA:
+        """Return the service primitive that the state machine hands on."""
+        primitive = P_DATA()
+        primitive.presentation_data_value_list.extend(self._values)
+        return primitive
+
+
+class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
+    """Puts DIMSE messages together, and stops keeping the bytes of one that grows too large (PS3.8 Annex E).
+
+    Parameters
+    ----------
+    association
+        Whom it serves.
+    largest
+        Bytes of command set and dataset together.
+    """
+
+    def __init__(self, association: Any, largest: int) -> None:
+        super().__init__(association)
+        self.message: DIMSEMessage | None = None
+        self._largest = largest
+        self._received = 0
+
+    @property
+    def too_large(self) -> bool:
+        """Whether the newest message passed the limit, so that its dataset is not whole."""
+        return self._received > self._largest
+
+    def receive_primitive(self, primitive: Any) -> None:
+        """Take the fragments of one P-DATA; a finished message goes to ``msg_queue``."""
+        if self.message is None:
+            self.message = DIMSEMessage()
+            self._received = 0
+        values = primitive.presentation_data_value_list
+        self._received += sum(len(data) - 1 for _, data in values)
+        if self.too_large:
+            values[:] = [(context, data[:1]) for context, data in values]
+        if self.message.decode_msg(primitive, self.assoc):
+            message, self.message = self.message, None
+            self.msg_queue.put((message.context_id, message.message_to_primitive()))

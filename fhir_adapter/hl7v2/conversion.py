@@ -1,0 +1,105 @@
+"""What a conversion is given, what it carries along, and what it returns."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+from fhir_adapter.hl7v2.datatypes import dtm
+from fhir_adapter.hl7v2.message import Message, Segment
+
+Resource: TypeAlias = dict[str, Any]
+"""A FHIR resource or a part of one; decimals are :class:`decimal.Decimal`."""
+
+Current: TypeAlias = Callable[[str, str], Mapping[str, Any] | None]
+"""(resource type, id) to the resource as it is stored now, its numbers as :class:`decimal.Decimal`."""
+
+
+class Pseudonyms(Protocol):
+    """Makes resource ids that cannot be traced back to the identifiers they come from."""
+
+    def resource_id(self, resource_type: str, system: str, value: str) -> str:
+        """Return the FHIR id for a business identifier; the same one every time."""
+        ...
+
+
+def nothing_stored(_resource_type: str, _resource_id: str) -> None:
+    """Know of no resource: what a store that is still empty says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a message alone does not say."""
+
+    #: Makes the ids of all resources.
+    pseudonyms: Pseudonyms
+    #: Namespace of identifiers that are sent without an assigning authority.
+    default_authority: str
+    #: Zone of times that carry no offset, where neither MSH-7 has one; without it such times are kept as dates.
+    zone: tzinfo | None = None
+    #: Assigning authority, by namespace or universal id, to the system of its identifiers.
+    systems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    #: Reads what is stored now: a field that a message leaves empty keeps its content (section 2.5.3).
+    current: Current = nothing_stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A message as FHIR."""
+
+    #: A transaction of PUT entries.
+    bundle: Resource
+    #: What the message said that the bundle does not, and why; never a value from the message.
+    unmapped: tuple[str, ...]
+    #: Id of the patient.
+    patient: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionState:
+    """One conversion under way: the message, its context, and what could not be said in FHIR so far."""
+
+    message: Message
+    context: Context
+    #: Application and facility of the sender, MSH-3 and MSH-4.
+    sender: str
+    #: Offset of MSH-7, which holds for the whole message (section 2.14.9.7), else the context's zone.
+    zone: tzinfo | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def authoritative(self) -> bool:
+        """Whether the sender keeps patients and encounters (ADT), rather than quoting them."""
+        return self.message.header.get(9) == "ADT"
+
+    def note(self, what: str) -> None:
+        """Record something that is not mapped, once."""
+        if what not in self.notes:
+            self.notes.append(what)
+
+    def moment(self, segment: Segment, number: int) -> str:
+        """Return a field as a FHIR dateTime, empty when it has none."""
+        text = segment.get(number)
+        if not text:
+            return ""
+        found = dtm.date_time(text, self.zone)
+        if found is None:
+            self.note(f"{segment.name}-{number}: not a date or time of HL7 v2")
+            return ""
+        if dtm.lost_time(text, found):
+            self.note("times without an offset are kept as dates: no time zone is known for this sender")
+        return found
+
+    def rest(self, segment: Segment, handled: frozenset[int]) -> None:
+        """Note the fields of ``segment`` that have content and are not in ``handled``."""
+        for number, raw in enumerate(segment.fields):
+            if raw and number not in handled:
+                self.note(f"{segment.name}-{number}: not mapped")
+
+
+def read(message: Message, context: Context) -> ConversionState:
+    """Begin the conversion of a message."""
+    msh = message.header
+    sender = f"{msh.get(3)}|{msh.get(4)}"
+    return ConversionState(message=message, context=context, sender=sender, zone=dtm.offset(msh.get(7)) or context.zone)

@@ -1,0 +1,52 @@
+"""Problems that FHIR tells apart more finely than the nine categories of ``kernel.errors`` (FHIR R4, http.html).
+
+Problem
+  Invalid (incorrect)             it is JSON, but no valid R4 resource: one issue for each fault
+  Gone (not-found)                it was here and has been deleted
+  PreconditionFailed (conflict)   If-Match, or a condition that several resources meet
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kernel.errors import Category, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issue:
+    """One fault of a resource, told without repeating what it holds."""
+
+    #: ``OperationOutcome.issue.code`` (value set issue-type).
+    code: str
+    #: What is wrong; names rules and elements, never values.
+    text: str
+    #: FHIRPath of the element, such as ``Observation.component[0].code``.
+    expression: str
+
+
+class Invalid(Problem):
+    """What was sent is no valid R4 resource.
+
+    Parameters
+    ----------
+    issues
+        The faults, at least one.
+    """
+
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        super().__init__(Category.INCORRECT, f"not a valid FHIR R4 resource: {issues[0].text} ({issues[0].expression})")
+        self.issues = tuple(issues)
+
+
+class Gone(Problem):
+    """The resource has been deleted."""
+
+    def __init__(self) -> None:
+        super().__init__(Category.NOT_FOUND, "the resource has been deleted")
+
+
+class PreconditionFailed(Problem):
+    """A condition of the request does not hold."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Category.CONFLICT, detail)

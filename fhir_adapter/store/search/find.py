@@ -1,0 +1,151 @@
+"""A query as one statement over the index, and a page of what it finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.sql.expression import ScalarSelect
+
+from fhir_adapter.store.search.index import fold, seconds
+from fhir_adapter.store.search.parameters import ID, LAST_UPDATED
+from fhir_adapter.store.search.query import Criterion, Cursor, Query, TimeRange
+from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
+from kernel.tables import resource_heads, resource_index
+
+_HEADS = resource_heads.c
+_NO_DATE = -1e18
+"""Where a resource stands that has no value for the date it is sorted by: before all others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """One page of matches."""
+
+    found: Sequence[StoredVersion]
+    #: Where the next page starts; None on the last one.
+    cursor: Cursor | None
+
+
+def find(connection: Connection, query: Query) -> Page:
+    """Return one page of what a query finds, in its order."""
+    key = _sort_key(query)
+    statement = matching(query).add_columns(key.label("sort_key"))
+    if query.after is not None:
+        bound = literal(query.after.key)
+        beyond = key < bound if query.descending else key > bound
+        statement = statement.where(or_(beyond, and_(key == bound, _HEADS.id > query.after.id)))
+    order = key.desc() if query.descending else key.asc()
+    found = connection.execute(statement.order_by(order, _HEADS.id).limit(query.count + 1)).all()
+    rows = found[: query.count]
+    more = len(found) > query.count and rows
+    cursor = Cursor(key=rows[-1].sort_key, id=rows[-1].id) if more else None
+    return Page(found=[stored(row) for row in rows], cursor=cursor)
+
+
+def matching(query: Query) -> Select[Any]:
+    """Return the statement for all current versions that a query matches."""
+    statement = CURRENT.where(_HEADS.type == query.type, _HEADS.deleted.is_(False))
+    criteria = sorted(query.criteria, key=_breadth)
+    for place, criterion in enumerate(criteria):
+        statement = statement.where(_condition(query.type, criterion, drives=place == 0))
+    return statement
+
+
+def _breadth(criterion: Criterion) -> int:
+    """Guess how many resources a criterion leaves; the narrowest one drives the search, the others filter."""
+    if criterion.parameter.name in {ID, "identifier"}:
+        return 0
+    return {"reference": 1, "token": 2, "string": 2, "date": 3}[criterion.parameter.kind]
+
+
+def _condition(kind: str, criterion: Criterion, *, drives: bool) -> ColumnElement[bool]:
+    parameter = criterion.parameter
+    if parameter.name == ID:
+        return _HEADS.id.in_([code for _, code in criterion.values])
+    if parameter.name == LAST_UPDATED:
+        return or_(*(instant_matches(_HEADS.last_updated, span) for span in criterion.ranges))
+    index = resource_index.alias()
+    if drives and parameter.kind != "date":
+        match = and_(index.c.type == kind, index.c.param == parameter.name, _any(index, criterion))
+        return _HEADS.id.in_(select(index.c.id).where(match))
+    return exists().where(filtered(index, kind, parameter.name), _any(index, criterion))
+
+
+def filtered(index: FromClause, kind: str, name: str) -> ColumnElement[bool]:
+    """Return the condition for the rows that one resource has for a parameter.
+
+    The name is compared through ``coalesce`` so that no index on it is usable. SQLite would otherwise look up every
+    resource of the hospital with this value, once for each candidate, instead of the candidate's own few rows.
+    """
+    return and_(index.c.type == kind, index.c.id == _HEADS.id, func.coalesce(index.c.param, "") == name)
+
+
+def _any(index: FromClause, criterion: Criterion) -> ColumnElement[bool]:
+    values = [_value(index, criterion.parameter.kind, system, code) for system, code in criterion.values]
+    return or_(*values, *(_within(index, span) for span in criterion.ranges))
+
+
+def _value(index: FromClause, kind: str, system: str | None, code: str | None) -> ColumnElement[bool]:
+    if kind == "string":
+        return index.c.value.startswith(fold(code or ""), autoescape=True)
+    conditions: list[ColumnElement[bool]] = []
+    if code is not None:
+        conditions.append(index.c.value == code)
+    if system is not None:
+        conditions.append(index.c.system == system if system else index.c.system.is_(None))
+    return and_(*conditions)
+
+
+def _within(index: FromClause, span: TimeRange) -> ColumnElement[bool]:
+    low, high = seconds(span.low), seconds(span.high)
+    contained = and_(index.c.low >= low, index.c.high <= high)
+    return {
+        "eq": contained,
+        "ne": not_(contained),
+        "gt": index.c.high > high,
+        "lt": index.c.low < low,
+        "ge": index.c.high > low,
+        "le": index.c.low < high,
+        "sa": index.c.low >= high,
+        "eb": index.c.high <= low,
+    }[span.prefix]
+
+
+def instant_matches(column: ColumnElement[Any], span: TimeRange) -> ColumnElement[bool]:
+    """Return the comparison of an instant with a prefixed date."""
+    within = and_(column >= span.low, column < span.high)
+    return {
+        "eq": within,
+        "ne": not_(within),
+        "gt": column >= span.high,
+        "lt": column < span.low,
+        "ge": column >= span.low,
+        "le": column < span.high,
+        "sa": column >= span.high,
+        "eb": column < span.low,
+    }[span.prefix]
+
+
+def _sort_key(query: Query) -> ColumnElement[Any]:
+    if query.sort == LAST_UPDATED:
+        return type_coerce(_HEADS.last_updated, BigInteger)  # the microseconds it is stored as
+    index = resource_index.alias()
+    newest: ScalarSelect[Any] = (
+        select(func.max(index.c.low)).where(filtered(index, query.type, query.sort)).scalar_subquery()
+    )
+    return func.coalesce(newest, _NO_DATE)

@@ -1,0 +1,65 @@
+"""One version of one resource: the record, and the statement that finds the newest ones."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Row, and_, select
+
+from fhir_adapter.store.search.index import patient_of
+from kernel.tables import resource_heads, resource_versions
+
+_HEADS: Final = resource_heads.c
+_VERSIONS: Final = resource_versions.c
+
+CURRENT: Final = select(resource_versions).join(
+    resource_heads,
+    and_(_VERSIONS.type == _HEADS.type, _VERSIONS.id == _HEADS.id, _VERSIONS.version == _HEADS.version),
+)
+"""Newest versions; whoever uses it says which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVersion:
+    """One version of one resource, as it lies in the store."""
+
+    type: str
+    id: str
+    #: From 1.
+    version: int
+    last_updated: datetime
+    #: The JSON as it is served; empty for a deletion.
+    content: bytes
+    #: Reference of the patient it concerns, if any.
+    patient: str | None
+    #: This write brought the resource into being.
+    created: bool = False
+    #: This write made a version; false for what was read, and for an update that said nothing new.
+    changed: bool = False
+    #: This version is the deletion.
+    deleted: bool = False
+
+    @property
+    def reference(self) -> str:
+        """Versioned reference, such as ``Observation/x/_history/2``."""
+        return f"{self.type}/{self.id}/_history/{self.version}"
+
+    @property
+    def etag(self) -> str:
+        """``ETag`` of the version (R4, http.html#versions)."""
+        return f'W/"{self.version}"'
+
+
+def stored(row: Row[Any]) -> StoredVersion:
+    """Make a record of a row of ``resource_versions``."""
+    content = row.content
+    return StoredVersion(
+        type=row.type,
+        id=row.id,
+        version=row.version,
+        last_updated=row.last_updated,
+        content=content or b"",
+        patient=patient_of(orjson.loads(content)) if content else None,
+        deleted=content is None,
+    )

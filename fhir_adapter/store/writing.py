@@ -1,0 +1,195 @@
+"""Writing to the store: what one transaction changes, gathered, and written with one statement a table.
+
+A message of thirty results is thirty resources; the database is asked once for what is there and told once, per table,
+what comes. Rows are gathered in memory and written by :meth:`WriteSet.flush`, which the transaction must end with.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, delete, insert, update
+
+from fhir_adapter.store.document import Document, Json, same_content, stamp
+from fhir_adapter.store.problems import PreconditionFailed
+from fhir_adapter.store.search.index import patient_of, rows
+from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
+from kernel.clock import Clock
+from kernel.db import Transaction
+from kernel.errors import Category, Problem
+from kernel.tables import resource_heads, resource_index, resource_versions
+
+_HEADS: Final = resource_heads.c
+_INDEX: Final = resource_index.c
+
+_KNOWN_ONE: Final = CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+_KNOWN: Final = CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id.in_(bindparam("of_ids", expanding=True)))
+_ADD_VERSIONS: Final = insert(resource_versions)
+_ADD_HEADS: Final = insert(resource_heads)
+_MOVE_HEADS: Final = update(resource_heads).where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+_ADD_INDEX: Final = insert(resource_index)
+_DROP_INDEX: Final = delete(resource_index).where(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
+
+_AT_A_TIME: Final = 500
+"""Ids in one question to the database."""
+
+Key = tuple[str, str]
+"""Resource type and id."""
+
+
+class WriteSet:
+    """The changes of one transaction.
+
+    Parameters
+    ----------
+    tx
+        The transaction they become part of.
+    clock
+        Gives ``meta.lastUpdated``.
+    touched
+        Every resource that will be updated or deleted. Each may be written once.
+    """
+
+    def __init__(self, tx: Transaction, clock: Clock, touched: Iterable[Key]) -> None:
+        self._tx = tx
+        self._clock = clock
+        self._versions: list[Json] = []
+        self._new_heads: list[Json] = []
+        self._moved_heads: list[Json] = []
+        self._dropped: list[Json] = []
+        self._index: list[Json] = []
+        keys = sorted(set(touched))
+        for kind, resource_id in keys:  # in one order everywhere, so that two transactions never wait for each other
+            tx.lock(f"{kind}/{resource_id}")
+        self._known = self._read(keys)
+
+    def create(self, document: Document, resource_id: str) -> StoredVersion:
+        """Store the first version of a new resource; its id was never used before."""
+        return self._add(document, resource_id, version=1, is_known=False)
+
+    def update(self, document: Document, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
+        """Store a new version, or the first one (R4, http.html#upsert), or none when it says nothing new.
+
+        Raises
+        ------
+        PreconditionFailed
+            When another version than ``if_match`` is the current one.
+        """
+        head = self._known.get((document.type, resource_id))
+        _check_match(head, if_match)
+        if head is None:
+            return self.create(document, resource_id)
+        if head.content is not None:
+            stamped = stamp(document, resource_id=resource_id, version=head.version, last_updated=head.last_updated)
+            if same_content(stamped, head.content):
+                return stored(head)
+        return self._add(
+            document, resource_id, version=head.version + 1, is_known=True, was_deleted=head.content is None
+        )
+
+    def delete(self, kind: str, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
+        """Mark a resource as deleted; its versions stay. Deleting again changes nothing.
+
+        Raises
+        ------
+        Problem
+            ``not-found`` when it was never there.
+        PreconditionFailed
+            When ``if_match`` is not the current version.
+        """
+        head = self._known.get((kind, resource_id))
+        _check_match(head, if_match)
+        if head is None:
+            raise Problem(Category.NOT_FOUND, "there is no such resource")
+        before = stored(head)
+        if before.deleted:
+            return before
+        made = StoredVersion(
+            type=kind,
+            id=resource_id,
+            version=head.version + 1,
+            last_updated=self._clock.now(),
+            content=b"",
+            patient=before.patient,
+            changed=True,
+            deleted=True,
+        )
+        self._versions.append(_version_row(made, "DELETE"))
+        self._move(made)
+        return made
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        for statement, gathered in (
+            (_ADD_VERSIONS, self._versions),
+            (_ADD_HEADS, self._new_heads),
+            (_MOVE_HEADS, self._moved_heads),
+            (_DROP_INDEX, self._dropped),
+            (_ADD_INDEX, self._index),
+        ):
+            if gathered:
+                self._tx.execute(statement, gathered if len(gathered) > 1 else gathered[0])
+                gathered.clear()
+
+    def _add(
+        self, document: Document, resource_id: str, *, version: int, is_known: bool, was_deleted: bool = False
+    ) -> StoredVersion:
+        at = self._clock.now()
+        kind = document.type
+        made = StoredVersion(
+            type=kind,
+            id=resource_id,
+            version=version,
+            last_updated=at,
+            content=stamp(document, resource_id=resource_id, version=version, last_updated=at),
+            patient=f"Patient/{resource_id}" if kind == "Patient" else patient_of(document.plain),
+            created=not is_known or was_deleted,
+            changed=True,
+        )
+        self._versions.append(_version_row(made, "POST" if version == 1 else "PUT"))
+        if is_known:
+            self._move(made)
+        else:
+            head = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
+            self._new_heads.append(head)
+        self._index += ({"type": kind, "id": resource_id} | found for found in rows(document.plain))
+        return made
+
+    def _move(self, made: StoredVersion) -> None:
+        which = {"of_type": made.type, "of_id": made.id}
+        state = {"version": made.version, "deleted": made.deleted, "last_updated": made.last_updated}
+        self._moved_heads.append(which | state)
+        self._dropped.append(which)
+
+    def _read(self, keys: Sequence[Key]) -> Mapping[Key, Row[Any]]:
+        by_type: dict[str, list[str]] = {}
+        for kind, resource_id in keys:
+            by_type.setdefault(kind, []).append(resource_id)
+        found: dict[Key, Row[Any]] = {}
+        for kind, ids in by_type.items():
+            if len(ids) == 1:
+                rows_found = self._tx.execute(_KNOWN_ONE, {"of_type": kind, "of_id": ids[0]}).all()
+            else:
+                asked = ({"of_type": kind, "of_ids": some} for some in _chunks(ids))
+                rows_found = [row for one in asked for row in self._tx.execute(_KNOWN, one)]
+            found |= {(row.type, row.id): row for row in rows_found}
+        return found
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _AT_A_TIME] for start in range(0, len(ids), _AT_A_TIME))
+
+
+def _version_row(made: StoredVersion, method: str) -> Json:
+    return {
+        "type": made.type,
+        "id": made.id,
+        "version": made.version,
+        "last_updated": made.last_updated,
+        "method": method,
+        "content": made.content or None,
+    }
+
+
+def _check_match(head: Row[Any] | None, if_match: int | None) -> None:
+    if if_match is not None and (head is None or head.version != if_match):
+        raise PreconditionFailed("If-Match does not name the current version")

@@ -1,0 +1,49 @@
+"""Finish a model folder: card, golden answers, checksums; for those who train models, never for those who run them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from inference.card import render_card
+from inference.digest import seal
+from inference.features.spec import parse_features
+from inference.folder import CARD, ModelFolder, read_declaration
+from inference.golden import FOLDER, record_golden
+from inference.manifest import parse_manifest
+from inference.runners import runner_class
+
+
+def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | None = None) -> str:
+    """Write the card, record what the model says to its golden inputs, and seal the folder.
+
+    Parameters
+    ----------
+    path
+        A folder with ``model.yaml``, ``features.yaml`` and weights as its runner needs them, and golden inputs.
+    evidence
+        Sections of the card, heading -> Markdown: what was measured, on which data.
+    package
+        The package that the model's ``model.py`` is part of, when it has one.
+
+    Returns
+    -------
+    str
+        The model's digest.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when a declaration or the weights are wrong.
+    """
+    declared = read_declaration(path)
+    manifest = parse_manifest(declared["model"])
+    features = parse_features(declared["features"]) if declared["features"] is not None else ()
+    card = render_card(manifest, evidence)
+    (path / CARD).write_text(card, encoding="utf-8")
+    unsealed = ModelFolder(
+        path=path, digest="", manifest=manifest, features=features, card=card, declaration="", package=package
+    )
+    runner = runner_class(manifest.runner)(unsealed)
+    runner.setup("cpu")
+    for case in sorted((path / FOLDER).glob("*.json")):
+        record_golden(runner, case)
+    return seal(path)

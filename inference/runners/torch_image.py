@@ -1,0 +1,119 @@
+"""Image networks in PyTorch: weights from safetensors, the network itself from the folder's ``model.py``.
+
+``model.py`` defines ``network()`` (with ``features(images)`` and ``head(evidence) -> logits (n,)``),
+``prepare(pixels)`` (image -> the network's input) and ``crop(rows, columns)`` (the part that the network sees).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from inference.contract import ImageInput, InputUsed, ModelInput, Output, Pixels
+from inference.explain import enlarge, grad_cam
+from inference.folder import WEIGHTS
+from inference.runners.base import Answer, Decoded, Runner
+from kernel.errors import Category, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedImage:
+    """An image as the network takes it."""
+
+    #: (channels, height, width).
+    image: Tensor
+    #: (rows, columns) of the image it was made from.
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageEvidence:
+    """What the network said about one image."""
+
+    #: In [0, 1].
+    probability: float
+    #: (h, w) of the network's last map, in [0, 1].
+    evidence: Pixels
+
+
+class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
+    """Runs a network that finds one thing on an image; the same code on ``cpu`` and ``cuda``."""
+
+    def setup(self, device: str) -> None:
+        """Build the network and load its weights onto the device."""
+        if self.model.code is None:
+            raise Problem(Category.INCORRECT, f"the model folder {self.model.path.name} has no model.py")
+        self._device = torch.device(device)
+        if device == "cuda":
+            # Models are approved in full single precision; TF32 would round their inputs to ten bits.
+            torch.backends.cudnn.allow_tf32 = False
+        self._network = self.model.code.network()
+        self._network.load_state_dict(load_file(self.model.path / WEIGHTS), strict=True)
+        self._network.eval().requires_grad_(requires_grad=False).to(self._device)
+        self._prepare, self._crop = self.model.code.prepare, self.model.code.crop
+
+    def decode(self, given: ModelInput) -> Decoded[PreparedImage]:
+        """Bring the image to the network's shape."""
+        if not isinstance(given, ImageInput):
+            raise Problem(Category.FAULT, "an image model was given facts")
+        rows, columns = given.pixels.shape
+        image = self._prepare(np.ascontiguousarray(given.pixels, dtype=np.float32))
+        inputs = tuple(
+            InputUsed(name="image", value=None, unit=None, effective=given.acquired_at, source=source)
+            for source in given.sources
+        )
+        return Decoded(item=PreparedImage(image=image, size=(rows, columns)), inputs=inputs, shape=tuple(image.shape))
+
+    def batch(self, items: Sequence[PreparedImage]) -> Tensor:
+        """Stack images to (n, channels, height, width) on the device."""
+        return torch.stack([item.image for item in items]).to(self._device, non_blocking=True)
+
+    def predict(self, batch: Tensor) -> Sequence[ImageEvidence]:
+        """Run the network once, forwards, and its last step backwards, which Grad-CAM needs."""
+        with torch.no_grad():
+            evidence = self._network.features(batch)
+        evidence.requires_grad_(requires_grad=True)
+        with torch.enable_grad():
+            logits = self._network.head(evidence)
+            (gradients,) = torch.autograd.grad(logits.sum(), evidence)
+        with torch.no_grad():
+            probabilities = torch.sigmoid(logits).double().cpu().tolist()
+            maps = grad_cam(evidence, gradients).float().cpu().numpy()
+        return [
+            ImageEvidence(probability=probability, evidence=evidence)
+            for probability, evidence in zip(probabilities, maps, strict=True)
+        ]
+
+    def encode(self, item: PreparedImage, raw: ImageEvidence) -> Answer:
+        """Say it in the manifest's codes, and lay the evidence over the image.
+
+        The heat map is scaled by the probability: where little speaks for the finding, little is shown.
+        """
+        (spec,) = self.model.manifest.outputs
+        band = spec.band(raw.probability)
+        heat_map = np.zeros(item.size, dtype=np.float32)
+        seen = heat_map[self._crop(*item.size)]
+        seen[:] = enlarge(raw.evidence, *seen.shape) * np.float32(raw.probability)
+        threshold = spec.bands[-1].at_least
+        said = f"probability {raw.probability:.2f}, {band} (threshold {threshold:.2f})"
+        output = Output(
+            name=spec.name,
+            system=spec.system,
+            code=spec.code,
+            display=spec.display,
+            kind=spec.kind,
+            value=raw.probability,
+            unit=spec.unit,
+            band=band,
+            text=" ".join((self.opening(), f"{spec.display}: {said}.", *self.model.manifest.warnings)),
+            future=spec.future,
+        )
+        return Answer(outputs=(output,), heat_map=heat_map)
+
+    def out_of_memory(self, failure: BaseException) -> bool:
+        """Tell whether a smaller batch could have worked, on either device."""
+        is_cpu = isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)
+        return is_cpu or isinstance(failure, torch.OutOfMemoryError) or super().out_of_memory(failure)

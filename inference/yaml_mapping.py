@@ -1,0 +1,117 @@
+"""FeatureValue YAML that people write: every key is expected, every complaint names its place.
+
+A :class:`YamlMapping` hands out the values of one mapping and remembers which keys were asked for, so that a key nobody
+reads (a spelling mistake, usually) is refused rather than ignored.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from kernel.errors import Category, Problem
+
+T = TypeVar("T")
+
+
+class YamlMapping:
+    """One mapping of a YAML file.
+
+    Parameters
+    ----------
+    place
+        Where it stands, for complaints, such as ``model.yaml: outputs[0]``.
+    content
+        What YAML made of it.
+    """
+
+    def __init__(self, place: str, content: object) -> None:
+        self.place = place
+        if not isinstance(content, Mapping):
+            raise Problem(Category.INCORRECT, f"{place} must be a mapping")
+        self._content: Mapping[Any, Any] = content
+        self._asked: set[str] = set()
+
+    def has(self, key: str) -> bool:
+        """Tell whether ``key`` is given."""
+        return key in self._content
+
+    def take(self, key: str, kind: type[T]) -> T:
+        """Return the value of ``key``, which must be given and of ``kind``."""
+        self._asked.add(key)
+        if key not in self._content:
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} is missing")
+        value = self._content[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be of type {kind.__name__}")
+        return value
+
+    def text(self, key: str) -> str:
+        """Return a text that is not empty."""
+        value = " ".join(self.take(key, str).split())
+        if not value:
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must not be empty")
+        return value
+
+    def choice(self, key: str, *choices: str) -> str:
+        """Return a text that is one of ``choices``."""
+        value = self.text(key)
+        if value not in choices:
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be one of: {', '.join(choices)}")
+        return value
+
+    def number(self, key: str) -> Decimal:
+        """Return an integer or decimal number."""
+        return as_number(f"{self.place}.{key}", self.take(key, object))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts, empty when ``key`` is not given."""
+        if not self.has(key):
+            return ()
+        values = self.take(key, list)
+        if not all(isinstance(value, str) for value in values):
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be a list of texts")
+        return tuple(values)
+
+    def tables(self, key: str) -> tuple["YamlMapping", ...]:
+        """Return a list of mappings."""
+        place = f"{self.place}.{key}"
+        return tuple(YamlMapping(f"{place}[{number}]", value) for number, value in enumerate(self.take(key, list)))
+
+    def table(self, key: str) -> "YamlMapping":
+        """Return a mapping inside this one."""
+        return YamlMapping(f"{self.place}.{key}", self.take(key, object))
+
+    def all_keys(self) -> tuple[str, ...]:
+        """Return all keys, which counts as asking for each."""
+        self._asked.update(self._content)
+        return tuple(str(key) for key in self._content)
+
+    def done(self) -> None:
+        """Refuse keys that nobody asked for."""
+        unknown = sorted(str(key) for key in self._content if key not in self._asked)
+        if unknown:
+            raise Problem(Category.INCORRECT, f"{self.place}.{unknown[0]} is not known")
+
+
+def as_number(place: str, value: object) -> Decimal:
+    """Return a YAML number exactly as it was written in decimal."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Problem(Category.INCORRECT, f"{place} must be a number")
+    return Decimal(str(value))
+
+
+def read_yaml(path: Path) -> object:
+    """Read a YAML file of plain values.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when it is absent or not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
+        raise Problem(Category.INCORRECT, f"{path.name} cannot be read", diagnostics=str(failure)) from failure

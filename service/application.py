@@ -1,0 +1,237 @@
+"""The system is a list: everything is built here, in order, from one settings object, and nowhere else.
+
+:func:`build` hands each component what it needs by argument; :meth:`Application.close` stops them in reverse.
+"""
+
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+
+import httpx
+
+from dicom_node.archive import Archive
+from dicom_node.scu import Peer
+from fhir_adapter.hl7v2.client import MllpClient
+from fhir_adapter.rest.interactions import Interactions
+from fhir_adapter.store.store import Store
+from inference import registry
+from inference.folder import ModelFolder, bundled_folder, open_folder
+from inference.models import MODELS
+from inference.runtime import Runtime
+from kernel.blobs import Blobs
+from kernel.clock import Clock, Ids, RandomIds, SystemClock
+from kernel.db import Database, Transaction
+from kernel.errors import Problem
+from kernel.inbox import Inbox
+from kernel.jobs import Job, Jobs
+from kernel.log import get_logger
+from kernel.outbox import STEP as DELIVER
+from kernel.outbox import Outbox
+from kernel.worker import Step, Worker
+from privacy.audit import AuditLog
+from privacy.keys import KeyRing
+from privacy.pseudonyms import Pseudonyms
+from service.catalogue import Catalogue
+from service.checkpoints import FILE as CHECKPOINT_FILE
+from service.checkpoints import Checkpoints
+from service.core import CoreServices, Models
+from service.delivery import DeliveryFlow
+from service.destinations import Destination, EhrDestination, EngineDestination, PacsDestination
+from service.flows import hl7_message, imaging_study
+from service.flows.assess import AssessFlow
+from service.flows.conventions import SiteConventions
+from service.flows.hl7_message import Hl7MessageFlow
+from service.flows.imaging_study import ImagingStudyFlow
+from service.flows.patients import PatientMatching
+from service.flows.publish import Publisher
+from service.flows.result_context import ServerContext
+from service.settings import Settings
+from service.triggers import ASSESS, Triggers
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application(CoreServices):
+    """Every component of a running Ausculta, but for its listeners (``service.listeners``)."""
+
+    settings: Settings
+    keys: KeyRing
+    pseudonyms: Pseudonyms
+    checkpoints: Checkpoints
+    archive: Archive
+    catalogue: Catalogue
+    runtime: Runtime
+    destinations: Mapping[str, Destination]
+    hl7_messages: Hl7MessageFlow
+    imaging_studies: ImagingStudyFlow
+    worker: Worker
+
+    def start(self) -> None:
+        """Begin to work."""
+        self.database.write(self.imaging_studies.listener_starts)
+        self.checkpoints.start()
+        self.worker.start()
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+
+    def _warm_up(self) -> None:
+        """Load what the first message and the first patient would otherwise wait for."""
+        self.interactions.warm_up()
+        self.runtime.warm_up()
+
+    def close(self) -> None:
+        """Finish what is in hand and let go of everything, last built first."""
+        self.worker.stop()
+        self.runtime.close()
+        for destination in self.destinations.values():
+            destination.close()
+        self.checkpoints.stop()
+        self.database.close()
+
+
+def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None) -> Application:
+    """Build the application.
+
+    Parameters
+    ----------
+    settings
+        Checked settings.
+    clock, ids
+        For tests; the system's otherwise.
+
+    Returns
+    -------
+    Application
+        Built, its schema migrated and its models registered; :meth:`Application.start` makes it work.
+
+    Raises
+    ------
+    Problem
+        When the data folder, the key file or the database cannot be used.
+    """
+    clock, ids = clock or SystemClock(), ids or RandomIds()
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = KeyRing.open_or_create(settings.data_dir / "keys.json")
+    pseudonyms = Pseudonyms(keys.derive("pseudonyms"))
+    database = Database.open(settings.database)
+    database.migrate()
+    register_models(database, settings.model_dirs, clock)
+
+    catalogue = Catalogue()
+    core = build_core_services(settings, keys, database, catalogue, clock, ids)
+    archive = Archive(database, core.blobs, clock, listener=f"{socket.gethostname()}:{settings.dicom_port}")
+    runtime = Runtime(database, device=settings.device)
+    models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
+
+    destinations = build_destinations(settings)
+    context = ServerContext(clock=clock, software_version=version("ausculta"))
+    publisher = Publisher(core, list(destinations.values()), context)
+    conventions = SiteConventions(
+        authority=settings.default_assigning_authority,
+        systems=settings.identifier_systems,
+        time_zone=settings.time_zone,
+    )
+    patients = PatientMatching(core, pseudonyms, conventions)
+    hl7_messages = Hl7MessageFlow(core, pseudonyms, conventions)
+    imaging_studies = ImagingStudyFlow(core, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s)
+    steps: dict[str, Step] = {
+        hl7_message.CONVERT: hl7_messages.convert,
+        imaging_study.COMPLETE: imaging_studies.complete,
+        imaging_study.READ: imaging_studies.read,
+        ASSESS: AssessFlow(core, models, publisher).assess,
+        DELIVER: DeliveryFlow(core, destinations).deliver,
+    }
+
+    def parked(tx: Transaction, job: Job, _problem: Problem) -> None:
+        if job.step == hl7_message.CONVERT:
+            core.inbox.mark(tx, str(job.payload["message"]), "parked")
+
+    return Application(
+        **vars(core),
+        settings=settings,
+        keys=keys,
+        pseudonyms=pseudonyms,
+        checkpoints=Checkpoints(database, core.audit, settings.data_dir / CHECKPOINT_FILE),
+        archive=archive,
+        catalogue=catalogue,
+        runtime=runtime,
+        destinations=destinations,
+        hl7_messages=hl7_messages,
+        imaging_studies=imaging_studies,
+        worker=Worker(database, core.jobs, steps, clock, ids, threads=settings.worker_threads, on_parked=parked),
+    )
+
+
+def build_core_services(
+    settings: Settings, keys: KeyRing, database: Database, catalogue: Catalogue, clock: Clock, ids: Ids
+) -> CoreServices:
+    """Build what every flow stands on."""
+    cipher = keys.cipher()
+    jobs, audit, store = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids), Store(clock)
+    return CoreServices(
+        clock=clock,
+        ids=ids,
+        database=database,
+        blobs=Blobs(settings.data_dir / "blobs", cipher),
+        jobs=jobs,
+        inbox=Inbox(clock, ids, cipher),
+        outbox=Outbox(clock, ids, cipher, jobs),
+        audit=audit,
+        store=store,
+        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs).on_change, clock, ids),
+    )
+
+
+def build_destinations(settings: Settings) -> Mapping[str, Destination]:
+    """Build the destinations that the settings name; a hospital may have any of them."""
+    found: list[Destination] = []
+    if settings.ehr_url:
+        found.append(
+            EhrDestination(httpx.Client(trust_env=False), address=settings.ehr_url, public_url=fhir_url(settings))
+        )
+    if settings.interface_engine is not None:
+        client = MllpClient(settings.interface_engine.host, settings.interface_engine.port)
+        authorities = {system: namespace for namespace, system in settings.identifier_systems.items()}
+        address = f"{settings.interface_engine.host}:{settings.interface_engine.port}"
+        found.append(EngineDestination(client, address=address, authorities=authorities))
+    if settings.pacs is not None:
+        pacs = settings.pacs
+        peer = Peer(ae_title=pacs.ae_title, host=pacs.host, port=pacs.port, calling_ae=settings.dicom_ae_title)
+        found.append(PacsDestination(peer))
+    return MappingProxyType({destination.name: destination for destination in found})
+
+
+def register_models(database: Database, folders: Sequence[Path], clock: Clock) -> None:
+    """Register the models that came with the software as active, and those in ``folders`` as shadow.
+
+    A folder that cannot be opened costs its own model alone: it is logged and left out.
+    """
+    for path in (*(bundled_folder(name) for name in MODELS), *folders):
+        try:
+            folder = open_folder(path)
+        except Problem as problem:
+            _log.error("model_folder_unreadable", model=path.name, failure=problem)
+            continue
+        at, bundled = clock.now(), path not in folders
+
+        def register(tx: Transaction, folder: ModelFolder = folder, at: datetime = at, *, ours: bool = bundled) -> None:
+            if ours:
+                registry.register_bundled(tx, folder, by="Ausculta", at=at)
+            else:
+                registry.register(tx, folder, "shadow", by="settings", at=at)
+
+        try:
+            database.write(register)
+        except Problem as problem:
+            _log.error("model_not_registered", model=path.name, failure=problem)
+
+
+def fhir_url(settings: Settings) -> str:
+    """Return the base URL under which others reach this server's FHIR API."""
+    root = settings.public_url or f"http://{settings.http_host}:{settings.http_port}"
+    return f"{root.rstrip('/')}/fhir"

@@ -1,0 +1,47 @@
+"""What every flow stands on: time, identity, the database and its boxes, the audit, the FHIR store."""
+
+from dataclasses import dataclass
+
+from fhir_adapter.rest.interactions import Interactions
+from fhir_adapter.store.store import Store
+from inference.contract import ModelInput, Outcome
+from inference.runtime import Runtime
+from kernel.blobs import Blobs
+from kernel.clock import Clock, Ids
+from kernel.db import Database
+from kernel.inbox import Inbox
+from kernel.jobs import Jobs
+from kernel.outbox import Outbox
+from privacy.audit import AuditLog
+from service.catalogue import Catalogue, DeclaredModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreServices:
+    """The components that more than one flow needs."""
+
+    clock: Clock
+    ids: Ids
+    database: Database
+    blobs: Blobs
+    jobs: Jobs
+    inbox: Inbox
+    outbox: Outbox
+    audit: AuditLog
+    store: Store
+    interactions: Interactions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The models that run, and the one way to ask them."""
+
+    catalogue: Catalogue
+    runtime: Runtime
+    deadline_s: float
+    """How long a model may take."""
+
+    def infer(self, model: DeclaredModel, given: ModelInput) -> Outcome:
+        """Ask one version of a model; raises as :meth:`inference.runtime.Runtime.predict` does."""
+        row = model.row
+        return self.runtime.predict(row.name, given, version=row.version, deadline_s=self.deadline_s)

@@ -1,0 +1,58 @@
+"""What is stored of a resource now, or nothing: the question that both ways in ask before they write."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from fhir_adapter.store.document import exact_values
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.versions import StoredVersion
+from kernel.db import Database, Transaction
+from kernel.errors import Category, Problem
+
+
+def newest_version(connection: Connection, store: Store, kind: str, resource_id: str) -> StoredVersion | None:
+    """Return the newest version of a resource; None when it is not there or has been deleted."""
+    try:
+        return store.read(connection, kind, resource_id)
+    except Problem as problem:
+        if problem.category is Category.NOT_FOUND:
+            return None
+        raise
+
+
+class ReadSet:
+    """What a step has read before its commit, so that the commit can tell whether it still holds.
+
+    Parameters
+    ----------
+    database, store
+        Where resources are.
+    """
+
+    def __init__(self, database: Database, store: Store) -> None:
+        self._database = database
+        self._store = store
+        self._versions: dict[tuple[str, str], int] = {}
+
+    def current(self, kind: str, resource_id: str) -> Mapping[str, Any] | None:
+        """Return a resource as it is stored, its decimals exact; None when it is not there."""
+        with self._database.read() as connection:
+            found = newest_version(connection, self._store, kind, resource_id)
+        self._versions[kind, resource_id] = 0 if found is None else found.version
+        return None if found is None else exact_values(found.content)
+
+    def still_holds(self, tx: Transaction) -> None:
+        """Return when nothing of it was changed meanwhile.
+
+        Raises
+        ------
+        Problem
+            ``busy``: the step is to be done again, on what is there now.
+        """
+        for (kind, resource_id), version in self._versions.items():
+            tx.lock(f"{kind}/{resource_id}")
+            found = newest_version(tx.connection, self._store, kind, resource_id)
+            if version != (0 if found is None else found.version):
+                raise Problem(Category.BUSY, f"the {kind} was changed by somebody else meanwhile")

@@ -1,0 +1,1 @@
+"""The three listeners of an application, opened after it works and closed before it stops."""
