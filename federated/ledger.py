@@ -17,6 +17,7 @@ from kernel.db import Transaction
 from kernel.tables import federated_rounds
 from privacy import balp
 from privacy.audit import AuditLog
+from privacy.principal import Principal
 
 Resource: TypeAlias = dict[str, Any]
 
@@ -40,7 +41,7 @@ class Ledger:
         When a round was recorded.
     store_resource
         Stores a FHIR resource in the transaction.
-    access
+    principal
         Who runs the federation.
     """
 
@@ -49,12 +50,12 @@ class Ledger:
         audit: AuditLog,
         clock: Clock,
         store_resource: Callable[[Transaction, Resource], object],
-        access: balp.Access,
+        principal: Principal,
     ) -> None:
         self._audit = audit
         self._clock = clock
         self._store_resource = store_resource
-        self._access = access
+        self._principal = principal
 
     def record(self, tx: Transaction, run: str, report: RoundReport) -> None:
         """Write one round.
@@ -71,9 +72,9 @@ class Ledger:
         at = self._clock.now()
         row = {"run": run, "round": report.round, "recorded_at": at, "record": json.dumps(as_json(report))}
         tx.execute(insert(federated_rounds), row)
-        self._store_resource(tx, provenance(run, report, server=self._access.server, at=at))
+        self._store_resource(tx, provenance(run, report, server=self._principal.server, at=at))
         entity = f"urn:ausculta:federated:{run}:{report.round}"
-        event = balp.administered(self._access, command="federated-round-recorded", entity=entity, at=at)
+        event = balp.administered(self._principal, command="federated-round-recorded", entity=entity, at=at)
         self._audit.record(tx, event)
 
 

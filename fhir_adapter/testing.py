@@ -25,10 +25,10 @@ from fhir_adapter.store.versions import StoredVersion
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database, Transaction
 from privacy.audit import AuditLog
-from privacy.balp import Access
 from privacy.keys import KeyRing
+from privacy.principal import Principal
 
-_OWN_ACCESS = Access(
+_OWN_ACCESS = Principal(
     client="Stand-in EHR", client_address="127.0.0.1", server="Stand-in EHR", server_address="127.0.0.1"
 )
 
@@ -146,5 +146,5 @@ class StandInEhr:
         return count
 
 
-def _nothing_follows(tx: Transaction, changes: Sequence[StoredVersion], access: Access) -> None:
+def _nothing_follows(tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:
     """Set off nothing: an EHR's own affairs are not ours."""

@@ -1,6 +1,6 @@
 """Audit events in the shape of IHE Basic Audit Log Patterns (BALP 1.1), as FHIR R4 AuditEvent dicts.
 
-One pure function an act: it takes who asked (:class:`Access`), what was touched and when, and returns a plain dict for
+One pure function an act: it takes who acts (:class:`Principal`), what was touched and when, and returns a dict for
 :meth:`privacy.audit.AuditLog.record`. Entities are versioned references or URNs, never names, and no free text comes
 from a patient's record. An event claims a BALP profile only when everything which that profile requires is known: the
 network addresses of both sides always, the patient where the profile is a patient's. The profiles describe success
@@ -10,11 +10,11 @@ IHE ITI BALP: https://profiles.ihe.net/ITI/BALP. FHIR R4: https://hl7.org/fhir/R
 """
 
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from kernel.errors import Category, Problem
+from privacy.principal import Principal
 
 Event: TypeAlias = dict[str, Any]
 """An AuditEvent as JSON; parts of it are shared between events, so it is to be copied, not altered in place."""
@@ -57,28 +57,12 @@ _DOMAIN_RESOURCE: Final = {"system": _ROLE, "code": "4", "display": "Domain Reso
 _QUERY: Final = {"system": _ROLE, "code": "24", "display": "Query"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Access:
-    """Who is at the listener, as the connection and the credentials tell."""
-
-    #: Client id, AE title, HL7 application, or the person who gave a command.
-    client: str
-    #: Address of the peer; empty when there is no connection.
-    client_address: str
-    #: What this server calls itself.
-    server: str = "Ausculta"
-    #: ``X-Request-Id``, or what stands for it at the other listeners.
-    request_id: str = ""
-    #: Address at which the peer reached this server.
-    server_address: str = ""
-
-
-def created(access: Access, *, entity: str | None, patient: str | None, at: datetime) -> Event:
+def created(principal: Principal, *, entity: str | None, patient: str | None, at: datetime) -> Event:
     """Tell that a resource was created (BALP Create, PatientCreate).
 
     Parameters
     ----------
-    access
+    principal
         Who did it.
     entity
         Versioned reference (``Observation/1/_history/1``), or a URN for what is not a FHIR resource; None when a
@@ -94,11 +78,11 @@ def created(access: Access, *, entity: str | None, patient: str | None, at: date
         An AuditEvent without ``id``, which the log assigns.
     """
     event = _rest(_interaction("create"), "C", at)
-    return _finish(event, access, _written(access), _data(entity, patient), _name("Create", entity, patient))
+    return _finish(event, principal, _written(principal), _data(entity, patient), _name("Create", entity, patient))
 
 
 def updated(
-    access: Access,
+    principal: Principal,
     *,
     entity: str | None,
     patient: str | None,
@@ -107,18 +91,18 @@ def updated(
 ) -> Event:
     """Tell that a resource was changed (BALP Update, PatientUpdate); parameters as for :func:`created`."""
     event = _rest(_interaction(interaction), "U", at)
-    return _finish(event, access, _written(access), _data(entity, patient), _name("Update", entity, patient))
+    return _finish(event, principal, _written(principal), _data(entity, patient), _name("Update", entity, patient))
 
 
-def deleted(access: Access, *, entity: str | None, patient: str | None, at: datetime) -> Event:
+def deleted(principal: Principal, *, entity: str | None, patient: str | None, at: datetime) -> Event:
     """Tell that a resource was deleted (BALP Delete, PatientDelete); parameters as for :func:`created`."""
-    agents = [_client(access, _APPLICATION), _server(access, _CUSTODIAN)]
+    agents = [_client(principal, _APPLICATION), _server(principal, _CUSTODIAN)]
     event = _rest(_interaction("delete"), "D", at)
-    return _finish(event, access, agents, _data(entity, patient), _name("Delete", entity, patient))
+    return _finish(event, principal, agents, _data(entity, patient), _name("Delete", entity, patient))
 
 
 def read(
-    access: Access,
+    principal: Principal,
     *,
     entity: str | None,
     patient: str | None,
@@ -129,17 +113,17 @@ def read(
 
     The data flow from the server to the client, so here the server is the source.
     """
-    agents = [_client(access, _DESTINATION), _server(access, _SOURCE)]
+    agents = [_client(principal, _DESTINATION), _server(principal, _SOURCE)]
     event = _rest(_interaction(interaction), "R", at)
-    return _finish(event, access, agents, _data(entity, patient), _name("Read", entity, patient))
+    return _finish(event, principal, agents, _data(entity, patient), _name("Read", entity, patient))
 
 
-def queried(access: Access, *, query: str, patient: str | None, at: datetime) -> Event:
+def queried(principal: Principal, *, query: str, patient: str | None, at: datetime) -> Event:
     """Tell that a search was made (BALP Query, PatientQuery): one event for each patient among the results.
 
     Parameters
     ----------
-    access
+    principal
         Who asked.
     query
         The request as it came, raw; it is kept in base64 so that even an attack is preserved as it was sent.
@@ -150,15 +134,17 @@ def queried(access: Access, *, query: str, patient: str | None, at: datetime) ->
     """
     asked = {"type": _OBJECT, "role": _QUERY, "query": b64encode(query.encode("utf-8", "surrogateescape")).decode()}
     event = _rest(_interaction("search-type"), "E", at)
-    return _finish(event, access, _written(access), _with_patient([asked], patient), _name("Query", query, patient))
+    return _finish(
+        event, principal, _written(principal), _with_patient([asked], patient), _name("Query", query, patient)
+    )
 
 
-def received(access: Access, *, entity: str | None, patient: str | None, at: datetime, what: str) -> Event:
+def received(principal: Principal, *, entity: str | None, patient: str | None, at: datetime, what: str) -> Event:
     """Tell that a message or a study came in (BALP PrivacyDisclosure.Recipient).
 
     Parameters
     ----------
-    access
+    principal
         Who sent it.
     entity
         URN of the message or study (``urn:uuid:…``, ``urn:oid:…``), or a versioned reference.
@@ -172,17 +158,23 @@ def received(access: Access, *, entity: str | None, patient: str | None, at: dat
     event = _event(_IMPORT, _DISCLOSE, "C", at)
     entities = _data(entity, patient, role=_REPORT, description=what)
     profile = "PrivacyDisclosure.Recipient" if entity and patient else ""
-    return _finish(event, access, _written(access), entities, profile)
+    return _finish(event, principal, _written(principal), entities, profile)
 
 
 def disclosed(
-    access: Access, *, destination: str, destination_address: str, entity: str | None, patient: str | None, at: datetime
+    principal: Principal,
+    *,
+    destination: str,
+    destination_address: str,
+    entity: str | None,
+    patient: str | None,
+    at: datetime,
 ) -> Event:
     """Tell that a result left for another system (BALP PrivacyDisclosure.Source).
 
     Parameters
     ----------
-    access
+    principal
         This server's own side; ``client`` is what asked for the delivery and may be the server itself.
     destination
         Name of the system that received it.
@@ -196,22 +188,22 @@ def disclosed(
         When; aware.
     """
     recipient = _agent(destination, destination_address, _DESTINATION, requestor=False)
-    agents = [_server(access, _SOURCE), recipient]
-    if access.client and access.client != access.server:
-        agents.append(_client(access, _APPLICATION))
+    agents = [_server(principal, _SOURCE), recipient]
+    if principal.client and principal.client != principal.server:
+        agents.append(_client(principal, _APPLICATION))
     event = _event(_EXPORT, _DISCLOSE, "R", at)
     known = entity and patient and destination_address
     return _finish(
-        event, access, agents, _data(entity, patient, role=_REPORT), "PrivacyDisclosure.Source" if known else ""
+        event, principal, agents, _data(entity, patient, role=_REPORT), "PrivacyDisclosure.Source" if known else ""
     )
 
 
-def administered(access: Access, *, command: str, entity: str | None, at: datetime, reason: str = "") -> Event:
+def administered(principal: Principal, *, command: str, entity: str | None, at: datetime, reason: str = "") -> Event:
     """Tell that somebody commanded this server: a model stopped, a job replayed, a round recorded.
 
     Parameters
     ----------
-    access
+    principal
         The person or program that gave the command.
     command
         A constant code, such as ``model-stopped``.
@@ -225,8 +217,8 @@ def administered(access: Access, *, command: str, entity: str | None, at: dateti
     event = _event(_ACTIVITY, {"system": COMMAND, "code": command}, "E", at)
     if reason:
         event["outcomeDesc"] = reason
-    agents = [_client(access, _APPLICATION), _server(access, _CUSTODIAN)]
-    return _finish(event, access, agents, _data(entity, None), "")
+    agents = [_client(principal, _APPLICATION), _server(principal, _CUSTODIAN)]
+    return _finish(event, principal, agents, _data(entity, None), "")
 
 
 def failed(event: Event, problem: Problem) -> Event:
@@ -270,14 +262,14 @@ def _event(kind: dict[str, str], subtype: dict[str, str], action: str, at: datet
 
 
 def _finish(
-    event: Event, access: Access, agents: list[dict[str, Any]], entities: list[dict[str, Any]], profile: str
+    event: Event, principal: Principal, agents: list[dict[str, Any]], entities: list[dict[str, Any]], profile: str
 ) -> Event:
     if profile and all("network" in agent for agent in agents):
         event["meta"] = {"profile": [_PROFILES + profile]}
     event["agent"] = agents
-    event["source"] = {"observer": _who(access.server)}
-    if access.request_id:
-        entities.append({"what": {"identifier": {"value": access.request_id}}, "type": _REQUEST})
+    event["source"] = {"observer": _who(principal.server)}
+    if principal.request_id:
+        entities.append({"what": {"identifier": {"value": principal.request_id}}, "type": _REQUEST})
     if entities:
         event["entity"] = entities
     return event
@@ -290,17 +282,17 @@ def _name(base: str, entity: str | None, patient: str | None) -> str:
     return f"Patient{base}" if patient else base
 
 
-def _written(access: Access) -> list[dict[str, Any]]:
+def _written(principal: Principal) -> list[dict[str, Any]]:
     """Name the two sides of an act in which what matters flows from the client to the server."""
-    return [_client(access, _SOURCE), _server(access, _DESTINATION)]
+    return [_client(principal, _SOURCE), _server(principal, _DESTINATION)]
 
 
-def _client(access: Access, role: dict[str, Any]) -> dict[str, Any]:
-    return _agent(access.client, access.client_address, role, requestor=True)
+def _client(principal: Principal, role: dict[str, Any]) -> dict[str, Any]:
+    return _agent(principal.client, principal.client_address, role, requestor=True)
 
 
-def _server(access: Access, role: dict[str, Any]) -> dict[str, Any]:
-    return _agent(access.server, access.server_address, role, requestor=False)
+def _server(principal: Principal, role: dict[str, Any]) -> dict[str, Any]:
+    return _agent(principal.server, principal.server_address, role, requestor=False)
 
 
 def _agent(name: str, address: str, role: dict[str, Any], *, requestor: bool) -> dict[str, Any]:

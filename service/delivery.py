@@ -15,7 +15,7 @@ from kernel.log import get_logger
 from kernel.outbox import QueuedDelivery
 from kernel.worker import Commit
 from privacy import balp
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.core import CoreServices
 from service.destinations import Destination
 
@@ -91,9 +91,9 @@ class DeliveryFlow:
             raise problem
 
     def _disclosed(self, destination: Destination, delivery: QueuedDelivery) -> balp.Event:
-        access = Access(client="Ausculta", client_address="", request_id=delivery.id)
+        principal = Principal(client="Ausculta", client_address="", request_id=delivery.id)
         return balp.disclosed(
-            access,
+            principal,
             destination=destination.name,
             destination_address=destination.address,
             entity=f"urn:ausculta:result:{delivery.subject}",

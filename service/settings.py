@@ -13,7 +13,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from kernel.errors import Category, Problem
-from service.listeners.host_names import is_loopback
+from privacy.principal import is_loopback
 
 PREFIX: Final = "AUSCULTA_"
 

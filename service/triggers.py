@@ -10,7 +10,7 @@ from fhir_adapter.store.versions import StoredVersion
 from kernel.db import Transaction
 from kernel.jobs import Jobs
 from kernel.tables import results
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.catalogue import Catalogue, DeclaredModel
 
 ASSESS: Final = "assess"
@@ -34,7 +34,7 @@ class Triggers:
         self._catalogue = catalogue
         self._jobs = jobs
 
-    def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], access: Access) -> None:  # noqa: ARG002 - the hook's signature
+    def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:  # noqa: ARG002 - the hook's signature
         """Enqueue one question for each model and patient that the changes concern."""
         concerned = [change for change in changes if change.type in {"Observation", "Patient"} and change.changed]
         if not concerned:

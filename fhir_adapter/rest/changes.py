@@ -19,12 +19,12 @@ from fhir_adapter.store.writing import WriteSet
 from kernel.clock import Clock
 from kernel.db import Transaction
 from privacy import balp
-from privacy.balp import Access
+from privacy.principal import Principal
 
 _TOUCHING: Final = frozenset({"PUT", "DELETE"})
 """Methods that change what may be there already."""
 
-OnChange: TypeAlias = Callable[[Transaction, Sequence[StoredVersion], Access], None]
+OnChange: TypeAlias = Callable[[Transaction, Sequence[StoredVersion], Principal], None]
 """What follows from changes: called once a transaction, in it, with the versions that it made."""
 
 
@@ -73,7 +73,7 @@ class Changes:
         self._on_change = on_change
         self._clock = clock
 
-    def apply(self, tx: Transaction, prepared: PreparedBundle, access: Access) -> dict[int, Done]:
+    def apply(self, tx: Transaction, prepared: PreparedBundle, principal: Principal) -> dict[int, Done]:
         """Carry out everything that a transaction changes.
 
         Parameters
@@ -82,7 +82,7 @@ class Changes:
             The caller's transaction.
         prepared
             What to do; a GET among it is left to the caller.
-        access
+        principal
             Who conditions.
 
         Returns
@@ -110,7 +110,7 @@ class Changes:
                     done[place] = Done(version=existing[place], existed=True)
                 else:
                     done[place] = Done(version=_carry_out(writing, operation, names))
-        self._record(tx, [done[place] for place in sorted(done)], access)
+        self._record(tx, [done[place] for place in sorted(done)], principal)
         return done
 
     def _conditions(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, "StoredVersion"]:
@@ -138,16 +138,16 @@ class Changes:
             raise PreconditionFailed("a conditional reference must be met by exactly one resource")
         return _local(found[0])
 
-    def _record(self, tx: Transaction, done: Sequence[Done], access: Access) -> None:
+    def _record(self, tx: Transaction, done: Sequence[Done], principal: Principal) -> None:
         at = self._clock.now()
         events = []
         for one in done:
             how = balp.read if one.existed else _builder(one.version)
-            events.append(how(access, entity=one.version.reference, patient=one.version.patient, at=at))
+            events.append(how(principal, entity=one.version.reference, patient=one.version.patient, at=at))
         self._audit.record_all(tx, events)
         changes = [one.version for one in done if one.version.changed]
         if changes:
-            self._on_change(tx, changes, access)
+            self._on_change(tx, changes, principal)
 
 
 def _carry_out(writing: WriteSet, operation: Operation, names: Mapping[str, str]) -> StoredVersion:

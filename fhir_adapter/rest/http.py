@@ -24,7 +24,7 @@ from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequ
 from kernel.clock import Ids
 from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
-from privacy.balp import Access
+from privacy.principal import Principal
 
 FHIR_JSON: Final = "application/fhir+json"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
@@ -105,7 +105,7 @@ class _Endpoint:
         route, parts = self._route(method, segments)
         body = await self._body(request, route)
         interaction = InteractionRequest(
-            call=Call(access=self._access(request, request_id), base=base),
+            call=Call(principal=self._principal(request, request_id), base=base),
             parts=parts,
             query=request.url.query,
             headers=request.headers,
@@ -157,10 +157,10 @@ class _Endpoint:
         path = request.path_params.get("path", "")
         return str(request.url.replace(query="")).removesuffix(path).rstrip("/")
 
-    def _access(self, request: Request, request_id: str) -> Access:
+    def _principal(self, request: Request, request_id: str) -> Principal:
         identify = self._settings.identify
         server = request.scope.get("server") or ("", None)
-        return Access(
+        return Principal(
             client=identify(request) if identify else "anonymous",
             client_address=request.client.host if request.client else "",
             server_address=str(server[0] or ""),

@@ -29,7 +29,7 @@ from kernel.clock import Clock, Ids
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem, as_problem
 from privacy import balp
-from privacy.balp import Access
+from privacy.principal import Principal
 
 Event: TypeAlias = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ _AUDIT: Final = "AuditEvent"
 class Call:
     """Who asks, and where this API lies for them."""
 
-    access: Access
+    principal: Principal
     #: Base URL without a final slash; references and links are made with it.
     base: str
 
@@ -104,7 +104,9 @@ class Interactions:
             bundle = documents.of(bundle)
         return operations.prepare(bundle, self._validator, self._ids)
 
-    def apply(self, tx: Transaction, bundle: bytes | Json | PreparedBundle, access: Access) -> Sequence[StoredVersion]:
+    def apply(
+        self, tx: Transaction, bundle: bytes | Json | PreparedBundle, principal: Principal
+    ) -> Sequence[StoredVersion]:
         """Apply a transaction Bundle inside the caller's transaction.
 
         Parameters
@@ -113,7 +115,7 @@ class Interactions:
             The caller's transaction. It is to be given up when this raises.
         bundle
             From :meth:`prepare` where the caller can, so that the transaction stays short.
-        access
+        principal
             Who brought it.
 
         Returns
@@ -124,7 +126,7 @@ class Interactions:
         prepared = bundle if isinstance(bundle, PreparedBundle) else self.prepare(bundle)
         if prepared.kind != "transaction":
             raise Problem(Category.INCORRECT, "only a transaction can be part of another one")
-        done = self._changes.apply(tx, prepared, access)
+        done = self._changes.apply(tx, prepared, principal)
         return [done[place].version for place in sorted(done)]
 
     def create(self, call: Call, kind: str, body: bytes, *, if_none_exist: str | None = None) -> Reply:
@@ -162,7 +164,7 @@ class Interactions:
         onward = f"{link}&_before={versions[-1].version}" if len(found) > count and versions else None
         patient = next((version.patient for version in found if version.patient), None)
         entity, at = f"{kind}/{resource_id}", self._clock.now()
-        self._record([balp.read(call.access, entity=entity, patient=patient, at=at, interaction="history-instance")])
+        self._record([balp.read(call.principal, entity=entity, patient=patient, at=at, interaction="history-instance")])
         return Reply(status=200, body=bundles.history(versions, base=call.base, self_link=link, next_link=onward))
 
     def search(self, call: Call, kind: str, query: str) -> Reply:
@@ -194,11 +196,11 @@ class Interactions:
 
     def _one(self, call: Call, operation: Operation) -> Reply:
         prepared = PreparedBundle(kind="transaction", entries=(operation,))
-        done = self._database.write(lambda tx: self._changes.apply(tx, prepared, call.access))
+        done = self._database.write(lambda tx: self._changes.apply(tx, prepared, call.principal))
         return _reply(call, done[0])
 
     def _transaction(self, tx: Transaction, call: Call, prepared: PreparedBundle, *, with_content: bool) -> list[Json]:
-        done = self._changes.apply(tx, prepared, call.access)
+        done = self._changes.apply(tx, prepared, call.principal)
         answers: list[Json] = []
         for place, entry in enumerate(prepared.entries):
             assert isinstance(entry, Operation)
@@ -237,14 +239,14 @@ class Interactions:
             if version not in {None, 1}:
                 raise Problem(Category.NOT_FOUND, "there is no such version")
             entity = f"{_AUDIT}/{resource_id}"
-            event = balp.read(call.access, entity=entity, patient=row.patient, at=at)
+            event = balp.read(call.principal, entity=entity, patient=row.patient, at=at)
             return Reply(status=200, body=row.event, etag='W/"1"', last_modified=row.recorded), [event]
         if version is None:
             found = self._store.read(connection, kind, resource_id)
         else:
             found = self._store.vread(connection, kind, resource_id, version)
         how: Any = "read" if version is None else "vread"
-        event = balp.read(call.access, entity=found.reference, patient=found.patient, at=at, interaction=how)
+        event = balp.read(call.principal, entity=found.reference, patient=found.patient, at=at, interaction=how)
         reply = Reply(status=200, body=found.content, etag=found.etag, last_modified=found.last_updated)
         return reply, [event]
 
@@ -264,7 +266,7 @@ class Interactions:
         onward = f"{address}?{query.next(cursor)}" if cursor else None
         at = self._clock.now()
         named: Sequence[str | None] = sorted(patient for patient in patients if patient) or [None]
-        audit_events = [balp.queried(call.access, query=raw, patient=patient, at=at) for patient in named]
+        audit_events = [balp.queried(call.principal, query=raw, patient=patient, at=at) for patient in named]
         return Reply(status=200, body=bundles.searchset(matches, self_link=self_link, next_link=onward)), audit_events
 
     def _record(self, events: Sequence[Event]) -> None:

@@ -17,8 +17,8 @@ from kernel.log import configure_logging
 from kernel.outbox import Outbox
 from privacy import balp
 from privacy.audit import AuditLog
-from privacy.balp import Access
 from privacy.keys import KeyRing
+from privacy.principal import Principal
 from service.settings import Settings, load
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)]
@@ -39,13 +39,13 @@ class CommandContext:
     who: str
 
     @property
-    def access(self) -> Access:
+    def principal(self) -> Principal:
         """Who acts, for the audit."""
-        return Access(client=self.who, client_address="")
+        return Principal(client=self.who, client_address="")
 
     def command(self, tx: Transaction, command: str, entity: str, reason: str = "") -> None:
         """Record, in the transaction that does it, that a person commanded something."""
-        event = balp.administered(self.access, command=command, entity=entity, reason=reason, at=self.clock.now())
+        event = balp.administered(self.principal, command=command, entity=entity, reason=reason, at=self.clock.now())
         self.audit.record(tx, event)
 
 

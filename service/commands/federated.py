@@ -51,7 +51,7 @@ def simulate(
 
     with command_context(config) as context:
         run_name = context.ids.new()
-        ledger = Ledger(context.audit, context.clock, _storing(context), context.access)
+        ledger = Ledger(context.audit, context.clock, _storing(context), context.principal)
 
         def note(report: "RoundReport") -> None:
             context.database.write(lambda tx: ledger.record(tx, run_name, report))
@@ -71,7 +71,7 @@ def _storing(context: CommandContext) -> "Callable[[Transaction, dict[str, Any]]
     interactions = Interactions(
         context.database, Store(context.clock), context.audit, lambda *_: None, context.clock, context.ids
     )
-    return lambda tx, resource: interactions.apply(tx, as_transaction([resource]), context.access)
+    return lambda tx, resource: interactions.apply(tx, as_transaction([resource]), context.principal)
 
 
 def _register(context: CommandContext, result: "SimulationResult", run: str) -> None:

@@ -4,7 +4,7 @@ from inference import registry
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from privacy import balp
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.application import Application
 
 BY = "console"
@@ -14,7 +14,7 @@ LONGEST_REASON = 500
 """Characters of a reason; it is shown in place of every result."""
 
 
-def replay_job(application: Application, access: Access, job: str) -> None:
+def replay_job(application: Application, principal: Principal, job: str) -> None:
     """Make a parked job due again.
 
     Raises
@@ -26,23 +26,23 @@ def replay_job(application: Application, access: Access, job: str) -> None:
     def work(tx: Transaction) -> None:
         if not application.jobs.replay(tx, job):
             raise Problem(Category.NOT_FOUND, "no parked job has this id; it may have been replayed already")
-        _record(application, tx, access, "job-replayed", f"urn:uuid:{job}")
+        _record(application, tx, principal, "job-replayed", f"urn:uuid:{job}")
 
     application.database.write(work)
 
 
-def replay_delivery(application: Application, access: Access, delivery: str) -> None:
+def replay_delivery(application: Application, principal: Principal, delivery: str) -> None:
     """Queue a parked delivery again; raises as :func:`replay_job`."""
 
     def work(tx: Transaction) -> None:
         if not application.outbox.replay(tx, delivery):
             raise Problem(Category.NOT_FOUND, "no parked delivery has this id; it may have been replayed already")
-        _record(application, tx, access, "delivery-replayed", f"urn:uuid:{delivery}")
+        _record(application, tx, principal, "delivery-replayed", f"urn:uuid:{delivery}")
 
     application.database.write(work)
 
 
-def stop_models(application: Application, access: Access, name: str | None, reason: str) -> None:
+def stop_models(application: Application, principal: Principal, name: str | None, reason: str) -> None:
     """Stop a model, or all of them, from the next prediction on.
 
     Raises
@@ -54,26 +54,26 @@ def stop_models(application: Application, access: Access, name: str | None, reas
 
     def work(tx: Transaction) -> None:
         registry.stop(tx, name, why, by=BY, at=application.clock.now())
-        _record(application, tx, access, "model-stopped", _urn(name), why)
+        _record(application, tx, principal, "model-stopped", _urn(name), why)
 
     application.database.write(work)
 
 
-def resume_models(application: Application, access: Access, name: str | None, reason: str) -> None:
+def resume_models(application: Application, principal: Principal, name: str | None, reason: str) -> None:
     """Let a model, or all of them, speak again; raises as :func:`stop_models`."""
     why = _reason(reason)
 
     def work(tx: Transaction) -> None:
         registry.resume(tx, name, by=BY, at=application.clock.now())
-        _record(application, tx, access, "model-resumed", _urn(name), why)
+        _record(application, tx, principal, "model-resumed", _urn(name), why)
 
     application.database.write(work)
 
 
 def _record(
-    application: Application, tx: Transaction, access: Access, command: str, entity: str, reason: str = ""
+    application: Application, tx: Transaction, principal: Principal, command: str, entity: str, reason: str = ""
 ) -> None:
-    event = balp.administered(access, command=command, entity=entity, reason=reason, at=application.clock.now())
+    event = balp.administered(principal, command=command, entity=entity, reason=reason, at=application.clock.now())
     application.audit.record(tx, event)
 
 

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.console.pages import Pages
 from service.listeners.host_names import check_host
 
@@ -108,10 +108,10 @@ async def form(request: Request) -> Mapping[str, str]:
         raise Problem(Category.INCORRECT, "the form is not UTF-8") from failure
 
 
-def access(request: Request) -> Access:
+def principal(request: Request) -> Principal:
     """Tell the audit who asks; with ``AUTH=open`` the console knows an address and no name."""
     server = request.scope.get("server") or ("", None)
-    return Access(
+    return Principal(
         client="console",
         client_address=request.client.host if request.client else "",
         server_address=str(server[0] or ""),

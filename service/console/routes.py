@@ -12,13 +12,13 @@ from fastapi.responses import Response
 
 from kernel.errors import Category, Problem
 from privacy import balp
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.application import Application
 from service.console import commands, queries
-from service.console.guard import access, form, guarded
+from service.console.guard import form, guarded, principal
 from service.console.pages import Pages, back_to, picture
 
-Asker: TypeAlias = Annotated[Access, Depends(access)]
+Asker: TypeAlias = Annotated[Principal, Depends(principal)]
 Form: TypeAlias = Annotated[Mapping[str, str], Depends(form)]
 
 
@@ -133,7 +133,7 @@ def _filters(request: Request) -> tuple[str | None, int | None]:
     return patient or None, int(before) if before else None
 
 
-def _picture(application: Application, asker: Access, result: str, which: Literal["image", "heat_map"]) -> Response:
+def _picture(application: Application, asker: Principal, result: str, which: Literal["image", "heat_map"]) -> Response:
     row = queries.one_result(application, result)
     address: str | None = getattr(row, which)
     if address is None:
@@ -143,6 +143,6 @@ def _picture(application: Application, asker: Access, result: str, which: Litera
     return picture(png)
 
 
-def _record_read(application: Application, asker: Access, row: Any, part: str = "") -> None:
+def _record_read(application: Application, asker: Principal, row: Any, part: str = "") -> None:
     event = balp.read(asker, entity=queries.result_urn(row.id) + part, patient=row.subject, at=application.clock.now())
     application.database.write(lambda tx: application.audit.record(tx, event))

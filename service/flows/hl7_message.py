@@ -19,7 +19,7 @@ from kernel.jobs import Job
 from kernel.log import get_logger
 from kernel.worker import Commit
 from privacy import balp
-from privacy.balp import Access
+from privacy.principal import Principal
 from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices
 from service.flows.conventions import SiteConventions
@@ -96,11 +96,11 @@ class Hl7MessageFlow:
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
         prepared = self._core.interactions.prepare(conversion.bundle)
-        access = Access(client=read_header(raw).sender, client_address="", request_id=identifier)
+        principal = Principal(client=read_header(raw).sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
             read_set.still_holds(tx)
-            self._core.interactions.apply(tx, prepared, access)
+            self._core.interactions.apply(tx, prepared, principal)
             self._core.inbox.mark(tx, identifier, "done")
 
         return commit
@@ -115,7 +115,7 @@ class Hl7MessageFlow:
         )
 
     def _received(self, header: Header, peer: Peer, identifier: str) -> balp.Event:
-        access = Access(client=header.sender, client_address=peer.address, request_id=header.control_id)
+        principal = Principal(client=header.sender, client_address=peer.address, request_id=header.control_id)
         entity = f"urn:uuid:{identifier}" if identifier else None
         what = f"HL7 v2 {header.event}"
-        return balp.received(access, entity=entity, patient=None, at=self._core.clock.now(), what=what)
+        return balp.received(principal, entity=entity, patient=None, at=self._core.clock.now(), what=what)

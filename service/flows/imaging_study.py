@@ -22,7 +22,7 @@ from kernel.jobs import Job
 from kernel.tables import results
 from kernel.worker import Commit
 from privacy import balp
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.catalogue import DeclaredModel
 from service.core import CoreServices, Models
 from service.destinations.contract import ImagingContext, ModelResult
@@ -84,9 +84,9 @@ class ImagingStudyFlow:
 
         def on_commit(tx: Transaction, stored: StoredInstance) -> None:
             self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
-            access = Access(client=stored.calling_ae, client_address="", request_id=received.association)
+            principal = Principal(client=stored.calling_ae, client_address="", request_id=received.association)
             entity = f"urn:oid:{stored.SOPInstanceUID}"
-            event = balp.received(access, entity=entity, patient=None, at=stored.received_at, what="DICOM instance")
+            event = balp.received(principal, entity=entity, patient=None, at=stored.received_at, what="DICOM instance")
             self._core.audit.record(tx, event)
 
         self._archive.add(received, on_commit=on_commit)

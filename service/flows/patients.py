@@ -18,7 +18,7 @@ from fhir_adapter.facts import subject as subject_of
 from fhir_adapter.hl7v2.datatypes import hd
 from inference.contract import Subject
 from kernel.db import Transaction
-from privacy.balp import Access
+from privacy.principal import Principal
 from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices
 from service.flows.conventions import SiteConventions
@@ -74,7 +74,7 @@ class PatientMatching:
                 )
         return StudyPatient(subject=_subject(name, identifier, study), new_resource=_resource(name, identifier, study))
 
-    def create_if_missing(self, tx: Transaction, patient: StudyPatient, access: Access) -> None:
+    def create_if_missing(self, tx: Transaction, patient: StudyPatient, principal: Principal) -> None:
         """Write a patient that was not known when asked; one that has come meanwhile stays as it is."""
         if patient.new_resource is None or self._is_known(tx.connection, patient.new_resource["id"]):
             return
@@ -83,7 +83,7 @@ class PatientMatching:
             "request": {"method": "PUT", "url": f"Patient/{patient.new_resource['id']}"},
         }
         bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
-        self._core.interactions.apply(tx, orjson.dumps(bundle), access)
+        self._core.interactions.apply(tx, orjson.dumps(bundle), principal)
 
     def _is_known(self, connection: Connection, name: str) -> bool:
         return newest_version(connection, self._core.store, "Patient", name) is not None

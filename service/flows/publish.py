@@ -18,13 +18,13 @@ from kernel.db import Transaction
 from kernel.outbox import Delivery
 from kernel.tables import results
 from kernel.worker import Commit
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 
-INTERNAL = Access(client="Ausculta", client_address="")
+INTERNAL = Principal(client="Ausculta", client_address="")
 """Who writes results: this server itself."""
 
 

@@ -4,12 +4,12 @@ A foreign name can be made to resolve to a loopback address (DNS rebinding), so 
 only this machine should. Such a request carries the foreign name in its ``Host`` header, and is refused.
 """
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
 from kernel.errors import Category, Problem
+from privacy.principal import is_loopback
 
 
 def check_host(request: Request, public_url: str) -> None:
@@ -32,13 +32,3 @@ def check_host(request: Request, public_url: str) -> None:
         raise Problem(
             Category.FORBIDDEN, "this server does not answer under this name; the setting PUBLIC_URL gives it one"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a name or address is the machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

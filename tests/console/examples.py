@@ -20,14 +20,14 @@ from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
 from kernel.tables import audit_log, outbox, results
 from kernel.testing import FakeClock, SequenceIds
-from privacy.balp import Access
+from privacy.principal import Principal
 from service.application import Application, build
 from service.console import console_router
 from service.settings import load
 
 HOST = "http://127.0.0.1:8080"
 SAME_ORIGIN = {"origin": HOST, "sec-fetch-site": "same-origin"}
-SEEDER = Call(access=Access(client="test", client_address="127.0.0.1"), base=f"{HOST}/fhir")
+SEEDER = Call(principal=Principal(client="test", client_address="127.0.0.1"), base=f"{HOST}/fhir")
 
 VITALS = (
     ("9279-1", "Respiratory rate", "22", "/min"),

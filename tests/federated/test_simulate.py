@@ -30,8 +30,8 @@ from kernel.db import Database, Transaction
 from kernel.tables import audit_log, federated_rounds
 from kernel.testing import FakeClock, SequenceIds
 from privacy.audit import AuditLog
-from privacy.balp import Access
 from privacy.keys import KeyRing
+from privacy.principal import Principal
 from privacy.verify import verify
 
 with warnings.catch_warnings():
@@ -119,8 +119,8 @@ def test_flower_says_nothing_on_the_terminal(data: Path, capfd: pytest.CaptureFi
 def ledger(tmp_path: Path, stored: list[dict[str, Any]]) -> Ledger:
     keys = KeyRing.open_or_create(tmp_path / "keys.json")
     audit = AuditLog(keys, CLOCK, SequenceIds())
-    access = Access(client="ausculta federated simulate", client_address="")
-    return Ledger(audit, CLOCK, lambda _tx, resource: stored.append(resource), access)
+    principal = Principal(client="ausculta federated simulate", client_address="")
+    return Ledger(audit, CLOCK, lambda _tx, resource: stored.append(resource), principal)
 
 
 def record_all(sqlite: Database, book: Ledger, result: SimulationResult) -> None:
@@ -173,8 +173,8 @@ def test_a_round_whose_provenance_cannot_be_stored_leaves_no_row(
         raise ValueError("no")
 
     keys = KeyRing.open_or_create(tmp_path / "keys.json")
-    access = Access(client="x", client_address="")
-    book = Ledger(AuditLog(keys, CLOCK, SequenceIds()), CLOCK, refuse, access)
+    principal = Principal(client="x", client_address="")
+    book = Ledger(AuditLog(keys, CLOCK, SequenceIds()), CLOCK, refuse, principal)
     with pytest.raises(ValueError, match="no"):
         sqlite.write(lambda tx: book.record(tx, "run-1", result.last))
     with sqlite.read() as connection:

@@ -20,21 +20,21 @@ from kernel.db import Database
 from kernel.tables import audit_log, resource_versions
 from kernel.testing import FakeClock, SequenceIds
 from privacy.audit import AuditLog
-from privacy.balp import Access
 from privacy.keys import KeyRing
+from privacy.principal import Principal
 
 
 @dataclass
 class Changed:
     """Remembers what followed from changes, and fails when told to."""
 
-    calls: list[tuple[list[str], Access]] = field(default_factory=list)
+    calls: list[tuple[list[str], Principal]] = field(default_factory=list)
     fails: bool = False
 
-    def __call__(self, tx: Any, changes: list[StoredVersion], access: Access) -> None:
+    def __call__(self, tx: Any, changes: list[StoredVersion], principal: Principal) -> None:
         if self.fails:
             raise RuntimeError("canary-secret")
-        self.calls.append(([change.reference for change in changes], access))
+        self.calls.append(([change.reference for change in changes], principal))
 
 
 @dataclass

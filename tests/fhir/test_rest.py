@@ -197,9 +197,9 @@ def test_what_follows_is_told_once_of_all_that_changed(server: Server) -> None:
         entry("PUT", "Patient/new", patient("new")),
         entry("PUT", "Observation/o", observation(id="o")),
     )
-    ((references, access),) = server.changed.calls
+    ((references, principal),) = server.changed.calls
     assert references == ["Patient/new/_history/1", "Observation/o/_history/1"]
-    assert access.client_address == "127.0.0.1"
+    assert principal.client_address == "127.0.0.1"
 
 
 def test_each_entry_of_a_batch_stands_alone(server: Server) -> None:
@@ -225,20 +225,22 @@ def test_a_transaction_reads_what_it_wrote(server: Server) -> None:
 
 
 def test_a_bundle_applied_by_the_house_is_part_of_its_own_transaction(server: Server) -> None:
-    from privacy.balp import Access
+    from privacy.principal import Principal
 
-    access = Access(client="engine", client_address="10.0.0.1")
+    principal = Principal(client="engine", client_address="10.0.0.1")
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry("PUT", "Patient/p1", patient())]}
 
     def fails(tx: Any) -> None:
-        server.interactions.apply(tx, bundle, access)
+        server.interactions.apply(tx, bundle, principal)
         raise KeyError
 
     with pytest.raises(KeyError):
         server.database.write(fails)
     assert server.count() == 0
-    made = server.database.write(lambda tx: server.interactions.apply(tx, server.interactions.prepare(bundle), access))
-    again = server.database.write(lambda tx: server.interactions.apply(tx, bundle, access))
+    made = server.database.write(
+        lambda tx: server.interactions.apply(tx, server.interactions.prepare(bundle), principal)
+    )
+    again = server.database.write(lambda tx: server.interactions.apply(tx, bundle, principal))
     assert [(it.reference, it.created, it.changed) for it in made] == [("Patient/p1/_history/1", True, True)]
     assert [(it.reference, it.created, it.changed) for it in again] == [("Patient/p1/_history/1", False, False)]
 

@@ -21,12 +21,12 @@ from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock
 from privacy.audit import AuditLog
-from privacy.balp import Access
 from privacy.keys import KeyRing
+from privacy.principal import Principal
 
 from .examples import entry, observation, patient
 
-CALL = Call(access=Access(client="test", client_address="10.0.0.1"), base="http://us.example.org/fhir")
+CALL = Call(principal=Principal(client="test", client_address="10.0.0.1"), base="http://us.example.org/fhir")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def interactions(database: Database, store: Store, clock: FakeClock, tmp_path: P
     return Interactions(database, store, audit, nothing, clock, ids)
 
 
-def nothing(tx: Transaction, changes: Sequence[StoredVersion], access: Access) -> None:
+def nothing(tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:
     """Let nothing follow."""
 
 
@@ -136,5 +136,5 @@ def test_a_transaction_that_fails_late_leaves_nothing(interactions: Interactions
     entries = [entry("PUT", "Patient/p1", patient()), entry("PUT", "Patient/p2", patient("p2"), ifMatch='W/"3"')]
     prepared = interactions.prepare({"resourceType": "Bundle", "type": "transaction", "entry": entries})
     with pytest.raises(PreconditionFailed):
-        database.write(lambda tx: interactions.apply(tx, prepared, CALL.access))
+        database.write(lambda tx: interactions.apply(tx, prepared, CALL.principal))
     assert found(database, "Patient", "") == []

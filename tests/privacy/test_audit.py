@@ -18,10 +18,11 @@ from kernel.testing import FakeClock, SequenceIds
 from privacy import balp, merkle
 from privacy.audit import AuditLog, Checkpoint, append_checkpoint
 from privacy.keys import KeyRing
+from privacy.principal import Principal
 from privacy.verify import Report, export, verify
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
-ACCESS = balp.Access(client="epic", client_address="10.0.0.7", server_address="10.0.0.1")
+ACCESS = Principal(client="epic", client_address="10.0.0.7", server_address="10.0.0.1")
 
 
 def event(number: int) -> balp.Event:

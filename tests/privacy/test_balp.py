@@ -10,39 +10,40 @@ import pytest
 
 from kernel.errors import Category, Problem
 from privacy import balp
+from privacy.principal import Principal
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the library's own deprecations are not ours to fix
     from fhir.resources.R4B.auditevent import AuditEvent
 
 AT = datetime(2026, 3, 1, 8, 30, 15, 250000, tzinfo=UTC)
-KNOWN = balp.Access(client="epic", client_address="10.0.0.7", server_address="10.0.0.1", request_id="req-1")
-UNKNOWN = balp.Access(client="epic", client_address="")
+KNOWN = Principal(client="epic", client_address="10.0.0.7", server_address="10.0.0.1", request_id="req-1")
+UNKNOWN = Principal(client="epic", client_address="")
 ENTITY = "Observation/1/_history/2"
 PATIENT = "Patient/abc"
 
 
-def every_event(access: balp.Access) -> dict[str, balp.Event]:
+def every_event(principal: Principal) -> dict[str, balp.Event]:
     return {
-        "PatientCreate": balp.created(access, entity=ENTITY, patient=PATIENT, at=AT),
-        "Create": balp.created(access, entity="Device/d/_history/1", patient=None, at=AT),
-        "PatientUpdate": balp.updated(access, entity=ENTITY, patient=PATIENT, at=AT, interaction="patch"),
-        "PatientDelete": balp.deleted(access, entity=ENTITY, patient=PATIENT, at=AT),
-        "PatientRead": balp.read(access, entity=ENTITY, patient=PATIENT, at=AT, interaction="vread"),
-        "PatientQuery": balp.queried(access, query="GET Observation?subject=x", patient=PATIENT, at=AT),
-        "Query": balp.queried(access, query="GET Device", patient=None, at=AT),
+        "PatientCreate": balp.created(principal, entity=ENTITY, patient=PATIENT, at=AT),
+        "Create": balp.created(principal, entity="Device/d/_history/1", patient=None, at=AT),
+        "PatientUpdate": balp.updated(principal, entity=ENTITY, patient=PATIENT, at=AT, interaction="patch"),
+        "PatientDelete": balp.deleted(principal, entity=ENTITY, patient=PATIENT, at=AT),
+        "PatientRead": balp.read(principal, entity=ENTITY, patient=PATIENT, at=AT, interaction="vread"),
+        "PatientQuery": balp.queried(principal, query="GET Observation?subject=x", patient=PATIENT, at=AT),
+        "Query": balp.queried(principal, query="GET Device", patient=None, at=AT),
         "PrivacyDisclosure.Recipient": balp.received(
-            access, entity="urn:uuid:0b1", patient=PATIENT, at=AT, what="HL7 v2 message"
+            principal, entity="urn:uuid:0b1", patient=PATIENT, at=AT, what="HL7 v2 message"
         ),
         "PrivacyDisclosure.Source": balp.disclosed(
-            access,
+            principal,
             destination="EHR",
             destination_address="http://ehr/fhir",
             entity=ENTITY,
             patient=PATIENT,
             at=AT,
         ),
-        "": balp.administered(access, command="model-stopped", entity="urn:ausculta:model:news2:1", at=AT),
+        "": balp.administered(principal, command="model-stopped", entity="urn:ausculta:model:news2:1", at=AT),
     }
 
 
@@ -54,9 +55,9 @@ def codes(event: balp.Event, path: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("access", [KNOWN, UNKNOWN], ids=["addresses known", "addresses unknown"])
-def test_is_valid_fhir(name: str, access: balp.Access) -> None:
-    AuditEvent.model_validate_json(orjson.dumps(every_event(access)[name]))
+@pytest.mark.parametrize("principal", [KNOWN, UNKNOWN], ids=["addresses known", "addresses unknown"])
+def test_is_valid_fhir(name: str, principal: Principal) -> None:
+    AuditEvent.model_validate_json(orjson.dumps(every_event(principal)[name]))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name])
@@ -140,6 +141,6 @@ def test_a_failure_has_an_outcome_and_no_profile(category: Category, outcome: st
     ],
 )
 def test_network_type_tells_addresses_apart(address: str, kind: str) -> None:
-    access = balp.Access(client="x", client_address=address)
-    agent: dict[str, Any] = balp.created(access, entity=ENTITY, patient=None, at=AT)["agent"][0]
+    principal = Principal(client="x", client_address=address)
+    agent: dict[str, Any] = balp.created(principal, entity=ENTITY, patient=None, at=AT)["agent"][0]
     assert agent["network"] == {"address": address, "type": kind}

@@ -1,0 +1,60 @@
+"""Who acts: made by each listener from the connection and the credentials, before it reads a body.
+
+A principal names its caller truthfully. What nobody has proven (an AE title, the sending application of an HL7 v2
+message, a name typed at a terminal) is the client's own claim; only ``AUTH=smart`` proves more.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Who is connected, as the connection and the credentials say."""
+
+    #: Client id, AE title, HL7 application, or the person who gave a command.
+    client: str
+    #: Address of the peer; empty when the act comes from this process.
+    client_address: str
+    #: What this server calls itself.
+    server: str = "Ausculta"
+    #: ``X-Request-Id``, or what stands for it in other protocols (MSH-10, the association, a job).
+    request_id: str = ""
+    #: Address at which the peer reached this server.
+    server_address: str = ""
+    #: The person for whom the client acts; empty when there is none or nobody has said.
+    user: str = ""
+    #: Roles of that person.
+    roles: frozenset[str] = frozenset()
+    #: SMART scopes that were granted, such as ``patient/Observation.rs``.
+    scopes: frozenset[str] = frozenset()
+    #: Code of HL7 v3 PurposeOfUse, such as ``TREAT``; empty when not stated.
+    purpose_of_use: str = ""
+    #: The tenant whose data the act concerns.
+    tenant: str = "default"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the act comes from this process or from this machine."""
+        return not self.client_address or is_loopback(self.client_address)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or an address is this machine's own.
+
+    Parameters
+    ----------
+    host
+        Without a port; an IPv6 address without brackets.
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+SERVER: Final = Principal(client="Ausculta", client_address="")
+"""This server itself: what writes results, and what delivers them."""
