@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import func, insert, select
+from sqlalchemy import event, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from kernel.db import Database, Transaction
@@ -146,6 +146,31 @@ def test_migrations_make_exactly_the_tables_that_are_declared(database: Database
     with database._engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     assert differences == []
+
+
+@pytest.mark.parametrize("statements", [1, 7, 30])
+def test_a_process_killed_during_a_migration_leaves_nothing_of_it(tmp_path: Path, statements: int) -> None:
+    """The next start finds the schema as it was and brings it to the newest revision."""
+    url = f"sqlite:///{tmp_path}/m.db"
+    child = os.fork()
+    if child == 0:
+        database = Database.open(url)
+        executed = []
+
+        def count_changes(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            executed.extend([statement] if statement.lstrip().startswith(("CREATE", "ALTER")) else [])
+            if len(executed) > statements:
+                os.kill(os.getpid(), 9)
+
+        event.listen(database._engine, "before_cursor_execute", count_changes)
+        database.migrate()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+    again = Database.open(url)
+    again.migrate()
+    again.write(lambda tx: add(tx, "after"))
+    assert count(again) == 1
+    again.close()
 
 
 def test_a_stopped_server_refuses_to_write(tmp_path: Path) -> None:
