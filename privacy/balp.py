@@ -44,6 +44,9 @@ _SOURCE: Final = {"coding": [{"system": _DCM, "code": "110153", "display": "Sour
 _DESTINATION: Final = {"coding": [{"system": _DCM, "code": "110152", "display": "Destination Role ID"}]}
 _APPLICATION: Final = {"coding": [{"system": _DCM, "code": "110150", "display": "Application"}]}
 _CUSTODIAN: Final = {"coding": [{"system": _PARTICIPANT, "code": "custodian", "display": "Custodian"}]}
+_PARTICIPATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
+_AUTHOR: Final = {"coding": [{"system": _PARTICIPATION, "code": "AUT", "display": "author (originator)"}]}
+_RECIPIENT: Final = {"coding": [{"system": _PARTICIPATION, "code": "IRCP", "display": "information recipient"}]}
 
 _PERSON: Final = {"system": _ENTITY_TYPE, "code": "1", "display": "Person"}
 _OBJECT: Final = {"system": _ENTITY_TYPE, "code": "2", "display": "System Object"}
@@ -266,6 +269,9 @@ def _finish(
 ) -> Event:
     if profile and all("network" in agent for agent in agents):
         event["meta"] = {"profile": [_PROFILES + profile]}
+    if principal.user:
+        role = _RECIPIENT if event["action"] == "R" else _AUTHOR
+        agents = [*agents, {"type": role, "who": _who(principal.user), "requestor": True}]
     event["agent"] = agents
     event["source"] = {"observer": _who(principal.server)}
     if principal.request_id:

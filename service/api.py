@@ -11,8 +11,8 @@ from fastapi.responses import RedirectResponse, Response
 
 from fhir_adapter.rest.http import HttpSettings, fhir_router
 from service.application import Application, build, fhir_url
-from service.console import console_router
-from service.health import health_router
+from service.console import ConsoleData, ConsoleServices, console_router
+from service.health import HealthServices, health_router
 from service.listeners.host_names import check_host
 from service.listeners.intake import IntakeListeners
 from service.settings import Settings
@@ -40,14 +40,44 @@ def http_application(application: Application) -> FastAPI:
 
     fhir = HttpSettings(version=version("ausculta"), public_base=fhir_url(settings), identify=identify)
     app.include_router(fhir_router(application.interactions, application.ids, fhir))
-    app.include_router(health_router(application))
-    app.include_router(console_router(application))
+    app.include_router(health_router(health_services(application)))
+    app.include_router(console_router(console_services(application)))
 
     @app.get("/", include_in_schema=False)
     def root(request: Request) -> Response:
         return RedirectResponse(f"{request.scope.get('root_path', '')}/console")
 
     return app
+
+
+def console_services(application: Application) -> ConsoleServices:
+    """Return what the console needs of an application."""
+    data = ConsoleData(
+        clock=application.clock,
+        database=application.database,
+        jobs=application.jobs,
+        outbox=application.outbox,
+        store=application.store,
+        catalogue=application.catalogue,
+        destinations=tuple(application.destinations),
+    )
+    return ConsoleServices(
+        data=data,
+        blobs=application.blobs,
+        operations=application.operations,
+        time_zone=application.settings.time_zone,
+        public_url=application.settings.public_url,
+    )
+
+
+def health_services(application: Application) -> HealthServices:
+    """Return what health and metrics need of an application."""
+    return HealthServices(
+        database=application.database,
+        jobs=application.jobs,
+        outbox=application.outbox,
+        beat=application.worker.beat,
+    )
 
 
 def create_app(settings: Settings) -> FastAPI:

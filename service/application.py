@@ -20,6 +20,7 @@ from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from inference import registry
+from inference.catalogue import Catalogue
 from inference.folder import ModelFolder, bundled_folder, open_folder
 from inference.models import MODELS
 from inference.runtime import Runtime
@@ -34,11 +35,11 @@ from kernel.outbox import STEP as DELIVER
 from kernel.outbox import Outbox
 from kernel.worker import Step, Worker
 from privacy.audit import AuditLog
+from privacy.authorize import Authorizer, LoopbackAuthorizer
+from privacy.checkpoints import FILE as CHECKPOINT_FILE
+from privacy.checkpoints import Checkpoints
 from privacy.keys import KeyRing
 from privacy.pseudonyms import Pseudonyms
-from service.catalogue import Catalogue
-from service.checkpoints import FILE as CHECKPOINT_FILE
-from service.checkpoints import Checkpoints
 from service.core import CoreServices, Models
 from service.delivery import DeliveryFlow
 from service.destinations import Destination, EhrDestination, EngineDestination, PacsDestination
@@ -50,6 +51,7 @@ from service.flows.imaging_study import ImagingStudyFlow
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 from service.flows.result_context import ServerContext
+from service.operations import OperationContext
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
 
@@ -71,10 +73,14 @@ class Application(CoreServices):
     hl7_messages: Hl7MessageFlow
     imaging_studies: ImagingStudyFlow
     worker: Worker
+    authorizer: Authorizer
+    operations: OperationContext
 
     def start(self) -> None:
-        """Begin to work."""
-        self.database.write(self.imaging_studies.listener_starts)
+        """Start the worker, the signing of the audit log and the loading of models.
+
+        The state of a listener is left alone: it belongs to the process that opens the listener.
+        """
         self.checkpoints.start()
         self.worker.start()
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
@@ -94,7 +100,9 @@ class Application(CoreServices):
         self.database.close()
 
 
-def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None) -> Application:
+def build(
+    settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None, authorizer: Authorizer | None = None
+) -> Application:
     """Build the application.
 
     Parameters
@@ -103,6 +111,8 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
         Checked settings.
     clock, ids
         For tests; the system's otherwise.
+    authorizer
+        Decides who may do what; the policy of the setting ``AUTH`` otherwise.
 
     Returns
     -------
@@ -114,7 +124,7 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
     Problem
         When the data folder, the key file or the database cannot be used.
     """
-    clock, ids = clock or SystemClock(), ids or RandomIds()
+    clock, ids, authorizer = clock or SystemClock(), ids or RandomIds(), authorizer or LoopbackAuthorizer()
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = KeyRing.open_or_create(settings.data_dir / "keys.json")
     pseudonyms = Pseudonyms(keys.derive("pseudonyms"))
@@ -124,7 +134,7 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
 
     catalogue = Catalogue()
     core = build_core_services(settings, keys, database, catalogue, clock, ids)
-    archive = Archive(database, core.blobs, clock, listener=f"{socket.gethostname()}:{settings.dicom_port}")
+    archive = Archive(database, core.blobs, clock, listener=dicom_listener(settings))
     runtime = Runtime(database, device=settings.device)
     models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
 
@@ -164,6 +174,15 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
         hl7_messages=hl7_messages,
         imaging_studies=imaging_studies,
         worker=Worker(database, core.jobs, steps, clock, ids, threads=settings.worker_threads, on_parked=parked),
+        authorizer=authorizer,
+        operations=OperationContext(
+            clock=clock,
+            database=database,
+            audit=core.audit,
+            jobs=core.jobs,
+            outbox=core.outbox,
+            authorizer=authorizer,
+        ),
     )
 
 
@@ -229,6 +248,11 @@ def register_models(database: Database, folders: Sequence[Path], clock: Clock) -
             database.write(register)
         except Problem as problem:
             _log.error("model_not_registered", model=path.name, failure=problem)
+
+
+def dicom_listener(settings: Settings) -> str:
+    """Return the name of the DICOM listener among all that share the database: machine, host and port."""
+    return f"{socket.gethostname()}/{settings.dicom_host}:{settings.dicom_port}"
 
 
 def fhir_url(settings: Settings) -> str:

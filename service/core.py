@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
+from inference.catalogue import Catalogue, DeclaredModel
 from inference.contract import ModelInput, Outcome
 from inference.runtime import Runtime
 from kernel.blobs import Blobs
@@ -13,7 +14,6 @@ from kernel.inbox import Inbox
 from kernel.jobs import Jobs
 from kernel.outbox import Outbox
 from privacy.audit import AuditLog
-from service.catalogue import Catalogue, DeclaredModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,39 @@
 """Is the server alive, is it ready, and how much waits: for load balancers, and for Prometheus."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Response
 from sqlalchemy import func, select
 
 from inference import registry
+from kernel.db import Database
 from kernel.errors import Problem
+from kernel.jobs import Jobs
+from kernel.outbox import Outbox
 from kernel.tables import audit_head, results
-from service.application import Application
 
 
-def health_router(application: Application) -> APIRouter:
-    """Return the routes ``/health/live``, ``/health/ready`` and ``/metrics``."""
+@dataclass(frozen=True, kw_only=True)
+class HealthServices:
+    """What health and metrics are read from."""
+
+    database: Database
+    jobs: Jobs
+    outbox: Outbox
+    beat: Callable[[], object]
+    """Saves the worker's heartbeat, or raises a Problem."""
+
+
+def health_router(services: HealthServices) -> APIRouter:
+    """Return the routes ``/health/live``, ``/health/ready`` and ``/metrics``.
+
+    Parameters
+    ----------
+    services
+        What they read.
+    """
     router = APIRouter()
 
     @router.get("/health/live")
@@ -23,29 +43,29 @@ def health_router(application: Application) -> APIRouter:
 
     @router.get("/health/ready")
     def ready(response: Response) -> dict[str, Any]:
-        """Answer 200 when the worker's sign of life could be saved durably, 503 otherwise."""
+        """Answer 200 when the worker's heartbeat was saved durably, 503 otherwise."""
         try:
-            application.worker.beat()
+            services.beat()
         except Problem as problem:
             response.status_code = 503
             return {"status": "fail", "output": problem.detail}
-        with application.database.read() as connection:
-            waiting = application.jobs.counts(connection)
+        with services.database.read() as connection:
+            waiting = services.jobs.counts(connection)
             models = {row.name: "stopped" if row.stopped else row.status for row in registry.serving(connection)}
         return {"status": "warn" if waiting.get("parked") else "pass", "jobs": waiting, "models": models}
 
     @router.get("/metrics")
     def metrics() -> Response:
         """Give counts in the Prometheus text format; labels are names of our own, never a peer's data."""
-        return Response("\n".join(_lines(application)) + "\n", media_type="text/plain; version=0.0.4")
+        return Response("\n".join(_lines(services)) + "\n", media_type="text/plain; version=0.0.4")
 
     return router
 
 
-def _lines(application: Application) -> Iterable[str]:
-    with application.database.read() as connection:
-        jobs = application.jobs.counts(connection)
-        deliveries = application.outbox.counts(connection)
+def _lines(services: HealthServices) -> Iterable[str]:
+    with services.database.read() as connection:
+        jobs = services.jobs.counts(connection)
+        deliveries = services.outbox.counts(connection)
         spoken = connection.execute(
             select(results.c.model, results.c.kind, func.count()).group_by(results.c.model, results.c.kind)
         ).all()

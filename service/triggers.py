@@ -7,11 +7,11 @@ import orjson
 from sqlalchemy import select
 
 from fhir_adapter.store.versions import StoredVersion
+from inference.catalogue import Catalogue, DeclaredModel
 from kernel.db import Transaction
 from kernel.jobs import Jobs
 from kernel.tables import results
 from privacy.principal import Principal
-from service.catalogue import Catalogue, DeclaredModel
 
 ASSESS: Final = "assess"
 """The job step that asks a model about a patient's facts (``service.flows.assess``)."""

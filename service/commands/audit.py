@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from privacy.checkpoints import FILE
 from privacy.verify import export as export_events
 from privacy.verify import verify as verify_log
-from service.checkpoints import FILE
 from service.commands.command_context import ConfigOption, command_context
 
 app = typer.Typer(no_args_is_help=True, help="Prove that the record is whole, and hand it over.")

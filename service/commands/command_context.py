@@ -6,22 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import click
 import typer
 
 from kernel.clock import RandomIds, SystemClock
-from kernel.db import Database, Transaction
+from kernel.db import Database
 from kernel.jobs import Jobs
 from kernel.log import configure_logging
 from kernel.outbox import Outbox
-from privacy import balp
 from privacy.audit import AuditLog
+from privacy.authorize import Authorizer, Interaction, LoopbackAuthorizer, Request
 from privacy.keys import KeyRing
 from privacy.principal import Principal
+from service.operations import OperationContext
 from service.settings import Settings, load
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.", dir_okay=False)]
+
+
+CLIENT: Final = "command line"
+"""What the audit calls the program by which a command was given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,17 +42,9 @@ class CommandContext:
     audit: AuditLog
     jobs: Jobs
     outbox: Outbox
-    who: str
-
-    @property
-    def principal(self) -> Principal:
-        """Who acts, for the audit."""
-        return Principal(client=self.who, client_address="")
-
-    def command(self, tx: Transaction, command: str, entity: str, reason: str = "") -> None:
-        """Record, in the transaction that does it, that a person commanded something."""
-        event = balp.administered(self.principal, command=command, entity=entity, reason=reason, at=self.clock.now())
-        self.audit.record(tx, event)
+    principal: Principal
+    """The person at the terminal, as the operating system names them."""
+    operations: OperationContext
 
 
 def read_settings(config: Path | None, **overrides: Any) -> Settings:
@@ -58,14 +56,29 @@ def read_settings(config: Path | None, **overrides: Any) -> Settings:
 
 @contextmanager
 def command_context(config: Path | None) -> Iterator[CommandContext]:
-    """Open the database that the settings name, for one command."""
+    """Open the database that the settings name, for one command.
+
+    Parameters
+    ----------
+    config
+        File with settings.
+
+    Raises
+    ------
+    Problem
+        ``forbidden``, before anything is opened; otherwise when the data folder or the database cannot be used.
+    """
     settings = read_settings(config)
+    authorizer = build_authorizer()
+    principal = Principal(client=CLIENT, client_address="", user=getpass.getuser())
+    authorizer.require(principal, Request(interaction=Interaction.VIEW, target=_command()))
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock, ids = SystemClock(), RandomIds()
     keys = KeyRing.open_or_create(settings.data_dir / "keys.json")
     cipher = keys.cipher()
     jobs = Jobs(clock, ids, cipher)
     database = Database.open(settings.database)
+    audit, outbox = AuditLog(keys, clock, ids), Outbox(clock, ids, cipher, jobs)
     try:
         database.migrate()
         yield CommandContext(
@@ -74,10 +87,24 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
             ids=ids,
             database=database,
             keys=keys,
-            audit=AuditLog(keys, clock, ids),
+            audit=audit,
             jobs=jobs,
-            outbox=Outbox(clock, ids, cipher, jobs),
-            who=f"{getpass.getuser()} (command line)",
+            outbox=outbox,
+            principal=principal,
+            operations=OperationContext(
+                clock=clock, database=database, audit=audit, jobs=jobs, outbox=outbox, authorizer=authorizer
+            ),
         )
     finally:
         database.close()
+
+
+def build_authorizer() -> Authorizer:
+    """Return the policy of ``AUTH=open``, the one there is: whoever runs a command is on this machine."""
+    return LoopbackAuthorizer()
+
+
+def _command() -> str:
+    """Name the command that runs, such as ``models stop``."""
+    running = click.get_current_context(silent=True)
+    return "" if running is None else running.command_path.partition(" ")[2]

@@ -10,6 +10,7 @@ from rich.table import Table
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.operations.models import register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,19 +77,11 @@ def _storing(context: CommandContext) -> "Callable[[Transaction, dict[str, Any]]
 
 def _register(context: CommandContext, result: "SimulationResult", run: str) -> None:
     from federated.model_folder import write_model
-    from inference import registry
-    from inference.loading import load_model
 
     folder = context.settings.data_dir / "models" / f"federated-{run}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_model(result, folder, version=_next_version(context))
-    model = load_model(folder).model
-
-    def register(tx: Transaction) -> None:
-        registry.register(tx, model, "shadow", by=context.who, at=context.clock.now())
-        context.command(tx, "model-added", f"urn:ausculta:model:{model.manifest.name}:{model.manifest.version}")
-
-    context.database.write(register)
+    model = register(context.operations, context.principal, folder)
     typer.echo(f"{model.manifest.name} {model.manifest.version} is registered as shadow ({model.digest[:12]})")
 
 

@@ -1,14 +1,19 @@
 """``ausculta jobs``: what waits, what waits for a person, and trying it again."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from privacy.principal import Principal
 from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.operations import OperationContext
+from service.operations.jobs import replay_delivery, replay_job
+
+Operation: TypeAlias = Callable[[OperationContext, Principal, str], None]
 
 app = typer.Typer(no_args_is_help=True, help="What waits, and what waits for a person.")
 
@@ -40,20 +45,19 @@ def replay(
 ) -> None:
     """Try a parked job or delivery again."""
     with command_context(config) as context:
-
-        def again(tx: Transaction) -> bool:
-            for command, replay_one in (
-                ("job-replayed", context.jobs.replay),
-                ("delivery-replayed", context.outbox.replay),
-            ):
-                if replay_one(tx, name):
-                    context.command(tx, command, f"urn:uuid:{name}")
-                    return True
-            return False
-
-        if not context.database.write(again):
+        if not any(_replay(context, operation, name) for operation in (replay_job, replay_delivery)):
             raise Problem(Category.NOT_FOUND, f"nothing parked has the id {name}")
     typer.echo("it waits to be tried again")
+
+
+def _replay(context: CommandContext, operation: Operation, name: str) -> bool:
+    try:
+        operation(context.operations, context.principal, name)
+    except Problem as problem:
+        if problem.category is not Category.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def _print(context: CommandContext, status: str | None) -> None:

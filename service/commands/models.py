@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from inference import registry
-from inference.folder import ModelFolder, bundled_folder, open_folder
+from inference.folder import bundled_folder, open_folder
 from inference.models import MODELS
-from inference.registry import ModelRow, Status
 from kernel.clock import Clock
-from kernel.db import Database, Transaction
+from kernel.db import Database
 from kernel.errors import Category, Problem
 from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.operations import models as operations
 
 app = typer.Typer(no_args_is_help=True, help="Which models there are, and what they may do.")
 
@@ -42,37 +42,24 @@ def show(name: NameArgument, version: VersionOption = None, config: ConfigOption
     """Show a model's card."""
     with command_context(config) as context:
         _register_bundled(context.database, context.clock)
-        row = _one(context, name, version)
+        row = operations.find(context.operations, name, version)
     Console().print(Markdown(open_folder(row.folder).card))
 
 
 @app.command()
 def add(folder: Annotated[Path, typer.Argument(help="A model folder.")], config: ConfigOption = None) -> None:
     """Register a model folder as shadow, after its sums and golden cases were checked."""
-    from inference.loading import load_model
-
-    model = load_model(folder.resolve()).model
     with command_context(config) as context:
-
-        def register(tx: Transaction) -> None:
-            registry.register(tx, model, "shadow", by=context.who, at=context.clock.now())
-            context.command(tx, "model-added", _urn(model))
-
-        context.database.write(register)
+        model = operations.register(context.operations, context.principal, folder.resolve())
     typer.echo(f"{model.manifest.name} {model.manifest.version} is registered as shadow ({model.digest[:12]})")
 
 
 @app.command()
 def verify(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
     """Check a model's files against their sums, and its answers against its golden cases."""
-    from inference.loading import load_model
-
     with command_context(config) as context:
         _register_bundled(context.database, context.clock)
-        row = _one(context, name, version)
-    model = load_model(row.folder).model
-    if model.digest != row.digest:
-        raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
+        row = operations.verify(context.operations, context.principal, name, version)
     typer.echo(f"{row.name} {row.version}: files and golden cases are as registered ({row.digest})")
 
 
@@ -99,13 +86,27 @@ def train(
 @app.command()
 def activate(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
     """Let a model's results be delivered, from now on; also takes back a stop."""
-    _change(config, name, version, "active", "model-activated")
+    with command_context(config) as context:
+        _register_bundled(context.database, context.clock)
+        row = operations.activate(context.operations, context.principal, name, version)
+    typer.echo(f"{row.name} {row.version} is active")
 
 
 @app.command()
 def retire(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
     """Take a model out of service for good."""
-    _change(config, name, version, "retired", "model-retired")
+    with command_context(config) as context:
+        _register_bundled(context.database, context.clock)
+        row = operations.retire(context.operations, context.principal, name, version)
+    typer.echo(f"{row.name} {row.version} is retired")
+
+
+@app.command()
+def rollback(name: NameArgument, config: ConfigOption = None) -> None:
+    """Activate the version before the active one again; the active one is retired."""
+    with command_context(config) as context:
+        row = operations.rollback(context.operations, context.principal, name)
+    typer.echo(f"{row.name} {row.version} is active")
 
 
 @app.command()
@@ -120,39 +121,8 @@ def stop(
         raise Problem(Category.INCORRECT, "name one model, or say --all")
     with command_context(config) as context:
         _register_bundled_once(context)
-
-        def switch(tx: Transaction) -> int:
-            stopped = registry.stop(tx, name, reason, by=context.who, at=context.clock.now())
-            context.command(tx, "model-stopped", f"urn:ausculta:model:{name or 'all'}", reason)
-            return stopped
-
-        stopped = context.database.write(switch)
+        stopped = operations.stop(context.operations, context.principal, name, reason)
     typer.echo(f"stopped: {stopped} model version(s)")
-
-
-def _change(config: Path | None, name: str, version: str | None, status: Status, command: str) -> None:
-    with command_context(config) as context:
-        _register_bundled(context.database, context.clock)
-        row = _one(context, name, version)
-        if status == "active":
-            open_folder(row.folder)  # a model without a complete folder and card is not activated
-
-        def change(tx: Transaction) -> None:
-            registry.set_status(tx, row.name, row.version, status, by=context.who, at=context.clock.now())
-            if status == "active":
-                registry.resume(tx, row.name, by=context.who, at=context.clock.now())
-            context.command(tx, command, f"urn:ausculta:model:{row.name}:{row.version}")
-
-        context.database.write(change)
-    typer.echo(f"{row.name} {row.version} is {status}")
-
-
-def _one(context: CommandContext, name: str, version: str | None) -> ModelRow:
-    with context.database.read() as connection:
-        row = registry.get(connection, name, version)
-    if row is None:
-        raise Problem(Category.NOT_FOUND, f"there is no model {name}" + (f" {version}" if version else ""))
-    return row
 
 
 def _register_bundled(database: Database, clock: Clock) -> None:
@@ -168,7 +138,3 @@ def _register_bundled_once(context: CommandContext) -> None:
         known = registry.everything(connection)
     if not known:
         _register_bundled(context.database, context.clock)
-
-
-def _urn(model: ModelFolder) -> str:
-    return f"urn:ausculta:model:{model.manifest.name}:{model.manifest.version}"

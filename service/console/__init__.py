@@ -5,5 +5,6 @@ what. Everything is rendered here: no script runs in the browser and nothing is 
 """
 
 from service.console.routes import console_router
+from service.console.services import ConsoleData, ConsoleServices
 
-__all__ = ["console_router"]
+__all__ = ["ConsoleData", "ConsoleServices", "console_router"]

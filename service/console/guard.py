@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect
 
 from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
+from privacy import authorize
+from privacy.authorize import Authorizer, Interaction
 from privacy.principal import Principal
 from service.console.pages import Pages
 from service.listeners.host_names import check_host
@@ -32,15 +34,17 @@ _log = get_logger(__name__)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-def guarded(pages: Pages, public_url: str) -> type[APIRoute]:
+def guarded(pages: Pages, authorizer: Authorizer, public_url: str) -> type[APIRoute]:
     """Return the kind of route that the console is made of.
 
     Parameters
     ----------
     pages
         Renders the errors.
+    authorizer
+        Decides who may see a page; a form is decided by the operation that it requests.
     public_url
-        By whose name the console may be asked for, besides this host's own.
+        By whose host the console may be requested, besides the loopback names.
     """
 
     class GuardedRoute(APIRoute):
@@ -54,6 +58,8 @@ def guarded(pages: Pages, public_url: str) -> type[APIRoute]:
                     check_host(request, public_url)
                     if request.method == "POST":
                         check_same_origin(request)
+                    else:
+                        authorizer.require(principal(request), _page(self.name, request))
                     return await handle(request)
                 except ClientDisconnect:
                     return Response(status_code=400)  # nobody is there to read it
@@ -66,6 +72,12 @@ def guarded(pages: Pages, public_url: str) -> type[APIRoute]:
             return answer
 
     return GuardedRoute
+
+
+def _page(name: str, request: Request) -> authorize.Request:
+    """Name a page by the function that answers, and what it shows by the path."""
+    shown = "/".join(str(value) for value in request.path_params.values())
+    return authorize.Request(interaction=Interaction.VIEW, target=name, target_id=shown)
 
 
 def check_same_origin(request: Request) -> None:
@@ -109,7 +121,7 @@ async def form(request: Request) -> Mapping[str, str]:
 
 
 def principal(request: Request) -> Principal:
-    """Tell the audit who asks; with ``AUTH=open`` the console knows an address and no name."""
+    """Return who is connected; with ``AUTH=open`` the console knows an address and no name."""
     server = request.scope.get("server") or ("", None)
     return Principal(
         client="console",

@@ -19,7 +19,6 @@ from kernel.jobs import Job
 from kernel.outbox import STEP as DELIVER
 from kernel.tables import audit_checkpoints, audit_head, audit_log, jobs, outbox, results, workers
 from kernel.worker import HEARTBEAT_TIMEOUT
-from service.application import Application
 from service.console import reading
 from service.console.plots import on_scale
 from service.console.records import (
@@ -38,6 +37,7 @@ from service.console.records import (
     WorkerShown,
 )
 from service.console.scales import scale_of
+from service.console.services import ConsoleData
 
 RESULTS_A_PAGE: Final = 50
 EVENTS_A_PAGE: Final = 100
@@ -56,7 +56,7 @@ def result_urn(result: str) -> str:
     return f"urn:ausculta:result:{result}"
 
 
-def overview(application: Application, *, patient: str | None = None, before: int | None = None) -> Overview:
+def overview(data: ConsoleData, *, patient: str | None = None, before: int | None = None) -> Overview:
     """Read the newest results and the state of everything.
 
     Parameters
@@ -71,19 +71,19 @@ def overview(application: Application, *, patient: str | None = None, before: in
         wanted = wanted.where(results.c.subject == patient)
     if before is not None:
         wanted = wanted.where(results.c.seq < before)
-    with application.database.read() as connection:
+    with data.database.read() as connection:
         rows = connection.execute(wanted).all()
         found = rows[:RESULTS_A_PAGE]
         about = _deliveries_about(connection, [row.id for row in found])
         return Overview(
             results=tuple(_result_row(row, about[row.id]) for row in found),
-            traffic=_traffic(application, connection),
-            models=_models(application, connection),
+            traffic=_traffic(data, connection),
+            models=_models(data, connection),
             older=found[-1].seq if len(rows) > len(found) else None,
         )
 
 
-def result(application: Application, result_id: str) -> ResultPage:
+def result(data: ConsoleData, result_id: str) -> ResultPage:
     """Read everything about one result.
 
     Raises
@@ -91,16 +91,16 @@ def result(application: Application, result_id: str) -> ResultPage:
     Problem
         ``not-found`` when there is none of that id.
     """
-    with application.database.read() as connection:
+    with data.database.read() as connection:
         row = _result(connection, result_id)
-        written = {reference: _resource(application, connection, reference) for reference in json.loads(row.resources)}
+        written = {reference: _resource(data, connection, reference) for reference in json.loads(row.resources)}
         return ResultPage(
             row=_result_row(row, _deliveries_about(connection, [result_id])[result_id]),
-            model=next((model for model in _models(application, connection) if _is_of(model, row)), None),
+            model=next((model for model in _models(data, connection) if _is_of(model, row)), None),
             digest=row.digest,
             study=row.study,
-            findings=_findings(application, connection, row, [content for content in written.values() if content]),
-            inputs=_inputs(application, connection, json.loads(row.inputs)),
+            findings=_findings(data, connection, row, [content for content in written.values() if content]),
+            inputs=_inputs(data, connection, json.loads(row.inputs)),
             resources=tuple(written),
             provenance=tuple(
                 reading.provenance(reference, content)
@@ -113,15 +113,15 @@ def result(application: Application, result_id: str) -> ResultPage:
         )
 
 
-def one_result(application: Application, result_id: str) -> Row[Any]:
+def one_result(data: ConsoleData, result_id: str) -> Row[Any]:
     """Return the row of a result; raises ``not-found``."""
-    with application.database.read() as connection:
+    with data.database.read() as connection:
         return _result(connection, result_id)
 
 
-def queue(application: Application) -> QueuePage:
+def queue(data: ConsoleData) -> QueuePage:
     """Read what is under way and what is stuck."""
-    with application.database.read() as connection:
+    with data.database.read() as connection:
         due = {
             str(json.loads(payload).get("destination")): scheduled_at
             for payload, scheduled_at in connection.execute(
@@ -129,31 +129,31 @@ def queue(application: Application) -> QueuePage:
             )
         }
         return QueuePage(
-            traffic=_traffic(application, connection),
-            parked=_jobs(application, connection, "parked"),
+            traffic=_traffic(data, connection),
+            parked=_jobs(data, connection, "parked"),
             parked_deliveries=_deliveries(connection, "parked", {}),
-            running=_jobs(application, connection, "running"),
-            waiting=_jobs(application, connection, "waiting"),
+            running=_jobs(data, connection, "running"),
+            waiting=_jobs(data, connection, "waiting"),
             pending_deliveries=_deliveries(connection, "pending", due),
-            workers=_workers(application, connection),
+            workers=_workers(data, connection),
         )
 
 
-def models(application: Application) -> tuple[ModelShown, ...]:
+def models(data: ConsoleData) -> tuple[ModelShown, ...]:
     """Read every registered model version."""
-    with application.database.read() as connection:
-        return _models(application, connection)
+    with data.database.read() as connection:
+        return _models(data, connection)
 
 
-def model(application: Application, name: str, version: str) -> ModelShown:
+def model(data: ConsoleData, name: str, version: str) -> ModelShown:
     """Read one model version; raises ``not-found``."""
-    for found in models(application):
+    for found in models(data):
         if (found.name, found.version) == (name, version):
             return found
     raise Problem(Category.NOT_FOUND, "there is no such model version")
 
 
-def audit(application: Application, *, patient: str | None = None, before: int | None = None) -> AuditPage:
+def audit(data: ConsoleData, *, patient: str | None = None, before: int | None = None) -> AuditPage:
     """Read the newest events of the audit log; parameters as for :func:`overview`."""
     seq = type_coerce(audit_log.c.seq, BigInteger)
     wanted = select(audit_log).order_by(seq.desc()).limit(EVENTS_A_PAGE + 1)
@@ -161,7 +161,7 @@ def audit(application: Application, *, patient: str | None = None, before: int |
         wanted = wanted.where(audit_log.c.patient == patient)
     if before is not None:
         wanted = wanted.where(seq < before)
-    with application.database.read() as connection:
+    with data.database.read() as connection:
         events = _events(connection, wanted)
         size = connection.execute(select(audit_head.c.size)).scalar() or 0
         checkpoint = select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)
@@ -198,11 +198,11 @@ def _result_row(row: Row[Any], deliveries: Sequence[DeliveryShown]) -> ResultRow
     )
 
 
-def _traffic(application: Application, connection: Connection) -> Traffic:
-    deliveries: dict[str, dict[str, int]] = {name: {} for name in application.destinations}
-    for (destination, status), count in sorted(application.outbox.counts(connection).items()):
+def _traffic(data: ConsoleData, connection: Connection) -> Traffic:
+    deliveries: dict[str, dict[str, int]] = {name: {} for name in data.destinations}
+    for (destination, status), count in sorted(data.outbox.counts(connection).items()):
         deliveries.setdefault(destination, {})[status] = count
-    return Traffic(jobs=application.jobs.counts(connection), deliveries=deliveries)
+    return Traffic(jobs=data.jobs.counts(connection), deliveries=deliveries)
 
 
 def _deliveries_about(connection: Connection, about: Sequence[str]) -> Mapping[str, list[DeliveryShown]]:
@@ -234,8 +234,8 @@ def _delivery(row: Row[Any], next_at: datetime | None) -> DeliveryShown:
     )
 
 
-def _jobs(application: Application, connection: Connection, status: str) -> tuple[JobShown, ...]:
-    return tuple(_job(job) for job in application.jobs.listing(connection, status, ROWS_OF_A_QUEUE))
+def _jobs(data: ConsoleData, connection: Connection, status: str) -> tuple[JobShown, ...]:
+    return tuple(_job(job) for job in data.jobs.listing(connection, status, ROWS_OF_A_QUEUE))
 
 
 def _job(job: Job) -> JobShown:
@@ -253,15 +253,15 @@ def _job(job: Job) -> JobShown:
     )
 
 
-def _workers(application: Application, connection: Connection) -> tuple[WorkerShown, ...]:
-    oldest = application.clock.now() - HEARTBEAT_TIMEOUT
+def _workers(data: ConsoleData, connection: Connection) -> tuple[WorkerShown, ...]:
+    oldest = data.clock.now() - HEARTBEAT_TIMEOUT
     return tuple(
         WorkerShown(host=row.host, pid=row.pid, heartbeat_at=row.heartbeat_at, alive=row.heartbeat_at >= oldest)
         for row in connection.execute(select(workers).order_by(workers.c.host, workers.c.pid))
     )
 
 
-def _models(application: Application, connection: Connection) -> tuple[ModelShown, ...]:
+def _models(data: ConsoleData, connection: Connection) -> tuple[ModelShown, ...]:
     spoken: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     counted = select(results.c.model, results.c.version, results.c.kind, func.count())
     for name, version, kind, count in connection.execute(
@@ -269,12 +269,12 @@ def _models(application: Application, connection: Connection) -> tuple[ModelShow
     ):
         spoken[name, version][kind] = count
     return tuple(
-        _model(application, connection, row, spoken[row.name, row.version]) for row in registry.everything(connection)
+        _model(data, connection, row, spoken[row.name, row.version]) for row in registry.everything(connection)
     )
 
 
-def _model(application: Application, connection: Connection, row: ModelRow, spoken: Mapping[str, int]) -> ModelShown:
-    declared = application.catalogue.one(connection, row.name, row.version)
+def _model(data: ConsoleData, connection: Connection, row: ModelRow, spoken: Mapping[str, int]) -> ModelShown:
+    declared = data.catalogue.one(connection, row.name, row.version)
     predictions = spoken.get("prediction", 0)
     return ModelShown(
         name=row.name,
@@ -300,31 +300,29 @@ def _is_of(model: ModelShown, row: Row[Any]) -> bool:
     return (model.name, model.version) == (row.model, row.version)
 
 
-def _resource(application: Application, connection: Connection, reference: str) -> Json | None:
+def _resource(data: ConsoleData, connection: Connection, reference: str) -> Json | None:
     """Return the content of a versioned reference; none when it is not one, or no longer there."""
     kind, _, rest = reference.partition("/")
     name, _, version = rest.partition("/_history/")
     if not (kind.isalpha() and name and version.isdigit()):
         return None
     try:
-        return exact_values(application.store.vread(connection, kind, name, int(version)).content)
+        return exact_values(data.store.vread(connection, kind, name, int(version)).content)
     except Problem:
         return None
 
 
-def _inputs(application: Application, connection: Connection, references: Iterable[str]) -> tuple[InputShown, ...]:
+def _inputs(data: ConsoleData, connection: Connection, references: Iterable[str]) -> tuple[InputShown, ...]:
     return tuple(
-        shown
-        for reference in references
-        for shown in reading.inputs(reference, _resource(application, connection, reference))
+        shown for reference in references for shown in reading.inputs(reference, _resource(data, connection, reference))
     )
 
 
 def _findings(
-    application: Application, connection: Connection, row: Row[Any], written: Sequence[Json]
+    data: ConsoleData, connection: Connection, row: Row[Any], written: Sequence[Json]
 ) -> tuple[OutputShown, ...]:
     found = reading.findings(written)
-    declared = application.catalogue.one(connection, row.model, row.version)
+    declared = data.catalogue.one(connection, row.model, row.version)
     outputs = () if declared is None else declared.manifest.outputs
     about = {pair for content in written for pair in reading.codes(content)}
     fitting = [output for output in outputs if (output.system, output.code) in about] or list(outputs)

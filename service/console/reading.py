@@ -110,13 +110,14 @@ def provenance(reference: str, resource: Json) -> ProvenanceShown:
 def audit_row(row: Any, event: Json) -> AuditRow:
     """Make a line of an event; ``row`` is of the table ``audit_log``."""
     agents: Sequence[Json] = event.get("agent", ())
-    asker = next((agent for agent in agents if agent.get("requestor")), agents[0] if agents else {})
+    requestors = [agent for agent in agents if agent.get("requestor")] or list(agents[:1])
+    asker = requestors[0] if requestors else {}
     subtype: Json = next(iter(event.get("subtype", ())), {})
     return AuditRow(
         seq=row.seq,
         id=row.id,
         recorded=row.recorded,
-        who=_named(asker.get("who", {})),
+        who=", ".join(_named(agent.get("who", {})) for agent in requestors),
         address=str(asker.get("network", {}).get("address", "")),
         act=str(subtype.get("code") or row.action),
         outcome=str(event.get("outcome", "")),

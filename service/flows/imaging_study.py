@@ -15,6 +15,7 @@ from dicom_node.archive import Archive, StoredInstance
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.study import Study, StudyState, describe, open_revision, study_state
 from dicom_node.volume import NoImage, load_image, select_image
+from inference.catalogue import DeclaredModel
 from inference.contract import ImageInput, NotAvailable, Outcome, Subject
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -23,7 +24,6 @@ from kernel.tables import results
 from kernel.worker import Commit
 from privacy import balp
 from privacy.principal import Principal
-from service.catalogue import DeclaredModel
 from service.core import CoreServices, Models
 from service.destinations.contract import ImagingContext, ModelResult
 from service.flows.patients import PatientMatching

@@ -21,6 +21,7 @@ from kernel.outbox import Delivery
 from kernel.tables import audit_log, outbox, results
 from kernel.testing import FakeClock, SequenceIds
 from privacy.principal import Principal
+from service.api import console_services
 from service.application import Application, build
 from service.console import console_router
 from service.settings import load
@@ -147,7 +148,7 @@ class Browser:
 
 def browser_of(application: Application) -> Browser:
     app = FastAPI(openapi_url=None)
-    app.include_router(console_router(application))
+    app.include_router(console_router(console_services(application)))
     return Browser(app)
 
 

@@ -273,10 +273,11 @@ def test_times_are_shown_in_the_zone_of_the_site(tmp_path, clock: FakeClock) -> 
 def test_links_hold_under_the_path_where_the_console_is_mounted(application: Application) -> None:
     from fastapi import FastAPI
 
+    from service.api import console_services
     from service.console import console_router
 
     inner, outer = FastAPI(openapi_url=None), FastAPI(openapi_url=None)
-    inner.include_router(console_router(application))
+    inner.include_router(console_router(console_services(application)))
     outer.mount("/ausculta", inner)
     browser = Browser(outer)
     page = browser.get("/ausculta/console/models").text

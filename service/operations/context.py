@@ -1,0 +1,55 @@
+"""What every operation needs: the database, the audit log, and the one who decides."""
+
+from dataclasses import dataclass
+
+from kernel.clock import Clock
+from kernel.db import Database, Transaction
+from kernel.jobs import Jobs
+from kernel.outbox import Outbox
+from privacy import balp
+from privacy.audit import AuditLog
+from privacy.authorize import Authorizer, Interaction, Request
+from privacy.principal import Principal
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationContext:
+    """The components that operations use."""
+
+    clock: Clock
+    database: Database
+    audit: AuditLog
+    jobs: Jobs
+    outbox: Outbox
+    authorizer: Authorizer
+
+    def authorize(self, principal: Principal, operation: str, target_id: str = "") -> None:
+        """Return when the principal may carry out an operation.
+
+        Parameters
+        ----------
+        principal
+            Who acts.
+        operation
+            Its name, such as ``model-stop``.
+        target_id
+            The model, job or delivery; empty for all.
+
+        Raises
+        ------
+        Problem
+            ``forbidden``.
+        """
+        self.authorizer.require(
+            principal, Request(interaction=Interaction.OPERATE, target=operation, target_id=target_id)
+        )
+
+    def record(self, tx: Transaction, principal: Principal, command: str, entity: str, reason: str = "") -> None:
+        """Record an operation in the transaction that carries it out; parameters as for ``balp.administered``."""
+        at = self.clock.now()
+        self.audit.record(tx, balp.administered(principal, command=command, entity=entity, reason=reason, at=at))
+
+
+def performer(principal: Principal) -> str:
+    """Return how a changed row names the principal: the person where known, and the client."""
+    return f"{principal.user} ({principal.client})" if principal.user else principal.client
