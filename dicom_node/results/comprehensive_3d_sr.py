@@ -34,9 +34,10 @@ from dicom_node.results.provenance import (
     evidence,
     finish,
     inherit,
-    unavailable,
 )
+from inference.bands import codes_of
 from inference.contract import NotAvailable, Outcome, Output, notice, opened
+from inference.wording import refusal
 
 _PRIVATE: Final = "99AUSCULTA"
 _SCHEMES: Final = {
@@ -55,11 +56,6 @@ _SCORE: Final = CodedConcept("SCORE", _PRIVATE, "Score")
 _NO_UNIT: Final = CodedConcept("1", "UCUM", "no units")
 _AI_RESULT: Final = CodedConcept("AI_RESULT", _PRIVATE, "AI result")
 _NOT_AVAILABLE: Final = CodedConcept("NOT_AVAILABLE", _PRIVATE, "Not available")
-_BANDS: Final = {
-    "positive": CodedConcept("52101004", "SCT", "Present"),
-    "negative": CodedConcept("2667000", "SCT", "Absent"),
-    "indeterminate": CodedConcept("82334004", "SCT", "Indeterminate"),
-}
 _LONGEST_MEANING: Final = 64
 
 
@@ -125,7 +121,6 @@ def _report(outcome: Outcome, images: Sequence[Dataset]) -> MeasurementReport:
 
 def _finding(outcome: Outcome, output: Output, images: Sequence[Dataset]) -> MeasurementsAndQualitativeEvaluations:
     finding = _concept(output)
-    band = _BANDS.get(output.band) or CodedConcept(output.band.upper()[:16], _PRIVATE, output.band[:_LONGEST_MEANING])
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             uid=derived_uid(outcome, f"sr/{output.name}"), identifier=output.display
@@ -133,10 +128,17 @@ def _finding(outcome: Outcome, output: Output, images: Sequence[Dataset]) -> Mea
         finding_type=finding,
         algorithm_id=_algorithm(outcome),
         measurements=[_measurement(output)] if output.value is not None else None,
-        qualitative_evaluations=[QualitativeEvaluation(name=finding, value=band)],
+        qualitative_evaluations=[QualitativeEvaluation(name=finding, value=_band(output.band))],
         source_images=[SourceImageForMeasurementGroup.from_source_image(image) for image in images],
     )
     return _with_comment(group, opened(output.text, demonstration=outcome.model.demonstration))
+
+
+def _band(band: str) -> CodedConcept:
+    qualifier = codes_of(band).qualifier
+    if qualifier is None:
+        return CodedConcept(band.upper()[:16], _PRIVATE, band[:_LONGEST_MEANING])
+    return CodedConcept(qualifier[0], "SCT", qualifier[1])
 
 
 def _absence(outcome: NotAvailable) -> MeasurementsAndQualitativeEvaluations:
@@ -145,7 +147,7 @@ def _absence(outcome: NotAvailable) -> MeasurementsAndQualitativeEvaluations:
         algorithm_id=_algorithm(outcome),
         qualitative_evaluations=[QualitativeEvaluation(name=_AI_RESULT, value=_NOT_AVAILABLE)],
     )
-    return _with_comment(group, f"{unavailable(outcome)}. {notice(demonstration=outcome.model.demonstration)}")
+    return _with_comment(group, f"{refusal(outcome.reason)}. {notice(demonstration=outcome.model.demonstration)}")
 
 
 def _measurement(output: Output) -> Measurement:

@@ -1,26 +1,20 @@
 """Where a model saw its evidence, as a Secondary Capture picture (PS3.3 A.8.1): colour over the grey image."""
 
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from highdicom.sc import SCImage
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.encoding import open_file
-from dicom_node.pixels import Picture, picture
+from dicom_node.pixels import picture
 from dicom_node.results.provenance import MANUFACTURER, SERIES_NUMBER, derived_uid, evidence, finish, inherit
+from inference.colour import RGB, overlay
 from inference.contract import NotAvailable, Outcome, notice
 from kernel.errors import Category, Problem
-
-RGB: TypeAlias = NDArray[np.uint8]
-"""(rows, columns, 3)."""
-
-STRONGEST_COLOUR: Final = 0.6
-"""Share of colour where the evidence is strongest: the image stays readable under it."""
 
 _BANNER_SHARE: Final = 0.03
 """Height of the banner's letters, as a share of the picture's."""
@@ -81,26 +75,6 @@ def _reference(source: Dataset) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
     return item
-
-
-def overlay(image: Picture, heat: Picture) -> RGB:
-    """Lay a heat map over a grey image: transparent where it is 0, through red to yellow where it is 1.
-
-    Parameters
-    ----------
-    image, heat
-        Both (rows, columns) in [0, 1].
-
-    Returns
-    -------
-    RGB
-        (rows, columns, 3), 8 bits.
-    """
-    warmth = np.clip(heat, 0.0, 1.0)[..., None]
-    colour = np.concatenate([np.ones_like(warmth), np.clip(2 * warmth - 1, 0, 1), np.zeros_like(warmth)], axis=-1)
-    share = STRONGEST_COLOUR * warmth
-    blended = image[..., None] * (1 - share) + colour * share
-    return np.asarray(np.round(blended * 255), dtype=np.uint8)
 
 
 def _with_banner(shown: RGB, words: str) -> RGB:

@@ -10,7 +10,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
 from dicom_node.encoding import open_file
-from inference.contract import ModelIdentity, NotAvailable, Outcome, result_id
+from inference.contract import ModelIdentity, Outcome, result_id
 from kernel.errors import Category, Problem
 
 MANUFACTURER: Final = "Ausculta"
@@ -44,11 +44,6 @@ def device_uid(model: ModelIdentity) -> str:
     """Return the UID of a model's exact version, as an observer."""
     digest = hashlib.sha256(f"{model.name}/{model.version}/{model.digest}".encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16])}"
-
-
-def unavailable(outcome: NotAvailable) -> str:
-    """Return the sentence that stands where a result would."""
-    return f"AI result not available: {outcome.reason}"
 
 
 def evidence(sources: Sequence[bytes]) -> list[Dataset]:

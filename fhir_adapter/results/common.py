@@ -8,6 +8,7 @@ from typing import Final
 from fhir_adapter.results.context import ExpectedOutput, ResultContext
 from fhir_adapter.store.document import Json
 from inference.contract import ModelIdentity, NotAvailable, Outcome, Output, Prediction, result_id
+from inference.wording import refusal
 
 RESULT_SYSTEM: Final = "urn:ausculta:result"
 MODEL_SYSTEM: Final = "urn:ausculta:model"
@@ -110,15 +111,10 @@ def concept(output: Output | ExpectedOutput) -> Json:
     return {"coding": [coding], "text": output.display}
 
 
-def absence(outcome: NotAvailable) -> str:
-    """Say that there is no result, and why."""
-    return f"AI result not available: {outcome.reason}"
-
-
 def absent_reason(outcome: NotAvailable) -> Json:
     """Return ``dataAbsentReason`` (R4 value set data-absent-reason) with the reason in words."""
     code, display = _ABSENT_CODES[outcome.kind]
-    return {"coding": [{"system": _ABSENT, "code": code, "display": display}], "text": absence(outcome)}
+    return {"coding": [{"system": _ABSENT, "code": code, "display": display}], "text": refusal(outcome.reason)}
 
 
 def number(value: float) -> int | float:

@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from fhir_adapter.results.common import about, absence, device_performer, labelled, when
+from fhir_adapter.results.common import about, device_performer, labelled, when
 from fhir_adapter.results.context import ResultContext
 from fhir_adapter.results.imaging_study import study_reference
 from fhir_adapter.results.observation import observation_ids
 from fhir_adapter.store.document import Json
 from inference.contract import NotAvailable, Outcome, result_id
+from inference.wording import refusal
 
 _RADIOLOGY: Final = {"system": "http://terminology.hl7.org/CodeSystem/v2-0074", "code": "RAD", "display": "Radiology"}
 _IMAGING: Final = {"system": "http://loinc.org", "code": "18748-4", "display": "Diagnostic imaging study"}
@@ -23,7 +24,7 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
     if study is None:
         return ()
     if isinstance(outcome, NotAvailable):
-        conclusion = absence(outcome)
+        conclusion = refusal(outcome.reason)
     else:
         conclusion = " ".join(output.text for output in outcome.outputs)
     report = {

@@ -4,12 +4,10 @@ The status is ``preliminary``, because nobody has looked at it. An outcome that 
 R4 defines as "unavailable because the measurement was not started or not completed", with a ``dataAbsentReason``.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from fhir_adapter.results.common import (
     about,
-    absence,
     absent_reason,
     concept,
     derived_id,
@@ -25,15 +23,12 @@ from fhir_adapter.results.common import (
 from fhir_adapter.results.context import ExpectedOutput, ResultContext
 from fhir_adapter.results.imaging_study import study_reference
 from fhir_adapter.store.document import Json
+from inference.bands import codes_of
 from inference.contract import NotAvailable, Outcome, Output, result_id
+from inference.wording import refusal
 
 _UCUM: Final = "http://unitsofmeasure.org"
 _INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
-_INTERPRETATIONS: Final[Mapping[str, tuple[str, str]]] = {
-    "positive": ("POS", "Positive"),
-    "negative": ("NEG", "Negative"),
-    "indeterminate": ("IND", "Indeterminate"),
-}
 _CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 
 
@@ -85,7 +80,7 @@ def _observation(outcome: Outcome, context: ResultContext, output: Output | Expe
 
 def _said(outcome: Outcome, output: Output | ExpectedOutput | None) -> Json:
     if isinstance(outcome, NotAvailable):
-        return {"dataAbsentReason": absent_reason(outcome), "note": [{"text": absence(outcome)}]}
+        return {"dataAbsentReason": absent_reason(outcome), "note": [{"text": refusal(outcome.reason)}]}
     assert isinstance(output, Output)
     return _value(output) | {"interpretation": [_interpretation(output)], "note": [{"text": output.text}]}
 
@@ -101,7 +96,7 @@ def _value(output: Output) -> Json:
 
 
 def _interpretation(output: Output) -> Json:
-    known = _INTERPRETATIONS.get(output.band)
+    known = codes_of(output.band).interpretation
     if known is None:
         return {"text": output.band}
     return {"coding": [{"system": _INTERPRETATION, "code": known[0], "display": known[1]}], "text": output.band}

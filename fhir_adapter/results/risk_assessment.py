@@ -4,12 +4,10 @@ R4 gives ``probability`` as a percentage (ras-2: at most 100) while much softwar
 words always stand beside it. A score is no probability and gets none: the points are in the mirrored Observation.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 from fhir_adapter.results.common import (
     about,
-    absence,
     concept,
     device_reference,
     input_references,
@@ -20,16 +18,11 @@ from fhir_adapter.results.common import (
 )
 from fhir_adapter.results.context import ResultContext
 from fhir_adapter.store.document import Json
+from inference.bands import codes_of
 from inference.contract import NotAvailable, Outcome, Output, result_id
+from inference.wording import refusal
 
 _RISK: Final = "http://terminology.hl7.org/CodeSystem/risk-probability"
-_BANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "low": ("low", "Low likelihood"),
-    "medium": ("moderate", "Moderate likelihood"),
-    "moderate": ("moderate", "Moderate likelihood"),
-    "high": ("high", "High likelihood"),
-}
-"""Bands that HL7 has a code for; others stand in words alone."""
 
 
 def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
@@ -54,7 +47,7 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
     inputs = input_references(outcome)
     assessment |= {"basis": inputs} if inputs else {}
     if isinstance(outcome, NotAvailable):
-        return (assessment | {"note": [{"text": absence(outcome)}]},)
+        return (assessment | {"note": [{"text": refusal(outcome.reason)}]},)
     future = [output for output in outcome.outputs if output.future]
     notes = [{"text": output.text} for output in future]
     return (assessment | {"prediction": [_prediction(output) for output in future], "note": notes},)
@@ -71,6 +64,6 @@ def _prediction(output: Output) -> Json:
     prediction: Json = {"outcome": concept(output)}
     if output.kind == "probability" and output.value is not None:
         prediction["probabilityDecimal"] = number(output.value * 100)
-    known = _BANDS.get(output.band)
+    known = codes_of(output.band).risk
     coding = {"coding": [{"system": _RISK, "code": known[0], "display": known[1]}]} if known else {}
     return prediction | {"qualitativeRisk": coding | {"text": output.band}, "rationale": output.text}

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from markupsafe import Markup
 
+from inference.wording import NOT_AVAILABLE
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryShown:
@@ -46,6 +48,8 @@ class ResultRow:
     summary: str
     patient: str
     deliveries: tuple[DeliveryShown, ...]
+    #: Begins the sentence of a refusal.
+    refusal: str = NOT_AVAILABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,8 @@ class ModelShown:
     refusals: int
     #: The card as Markdown; none when the model's folder cannot be read.
     card: str | None
+    #: What every result begins with while the model is stopped.
+    refusal: str = NOT_AVAILABLE
 
 
 @dataclass(frozen=True, kw_only=True)

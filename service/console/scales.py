@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from inference.bands import gravities
 from inference.manifest import OutputSpec
 from service.console.plots import Scale, Segment
 
@@ -34,14 +35,10 @@ def scale_of(output: OutputSpec) -> Scale | None:
 
 def _probability(output: OutputSpec) -> Scale:
     starts = [float(band.at_least or 0) for band in output.bands]
+    grave = gravities([band.name for band in output.bands])
     segments = tuple(
         Segment(name=band.name, end=end, gravity=gravity)
-        for band, end, gravity in zip(output.bands, [*starts[1:], 1.0], _gravities(len(starts)), strict=True)
+        for band, end, gravity in zip(output.bands, [*starts[1:], 1.0], grave, strict=True)
     )
     ticks = tuple((start, f"threshold {start:g}" if start else "0") for start in starts)
     return Scale(low=0, high=1, segments=segments, ticks=(*ticks, (1, "1")))
-
-
-def _gravities(count: int) -> list[int]:
-    """Spread a number of bands over the three degrees of gravity, the first being none."""
-    return [round(3 * position / max(1, count - 1)) for position in range(count)]

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inference.colour import overlay
+
 LONGEST_SIDE: Final = 1024
 """Pixels; a larger picture is reduced for the console, never for the model."""
-
-_STRENGTH: Final = 0.6
-"""Of the colour over the image where the evidence is strongest."""
 
 
 def as_png(pixels: NDArray[np.float32]) -> bytes:
@@ -31,7 +30,7 @@ def as_png(pixels: NDArray[np.float32]) -> bytes:
 
 
 def overlay_png(pixels: NDArray[np.float32], heat_map: NDArray[np.float32]) -> bytes:
-    """Lay a heat map over an image, from clear through yellow to red.
+    """Lay a heat map over an image, in the colours of :func:`inference.colour.overlay`.
 
     Parameters
     ----------
@@ -48,14 +47,7 @@ def overlay_png(pixels: NDArray[np.float32], heat_map: NDArray[np.float32]) -> b
     ValueError
         When the shapes differ.
     """
-    if pixels.shape != heat_map.shape:
-        msg = "the heat map must have the image's shape"
-        raise ValueError(msg)
-    grey = np.repeat(pixels[..., None], 3, axis=2)
-    heat = heat_map[..., None]
-    colour = np.concatenate([np.ones_like(heat), 1.0 - heat, np.zeros_like(heat)], axis=2)
-    weight = _STRENGTH * heat
-    return _png(Image.fromarray(_bytes(grey * (1 - weight) + colour * weight)))
+    return _png(Image.fromarray(overlay(pixels, heat_map)))
 
 
 def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:

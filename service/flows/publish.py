@@ -13,7 +13,8 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from fhir_adapter.results import as_transaction, resources_for
-from inference.contract import NotAvailable, Outcome, Output, Prediction, result_id
+from inference.contract import NotAvailable, Prediction, result_id
+from inference.wording import summary
 from kernel.db import Transaction
 from kernel.outbox import Delivery
 from kernel.tables import results
@@ -114,17 +115,3 @@ class Publisher:
         if not isinstance(outcome, Prediction) or outcome.heat_map is None:
             return picture, None
         return picture, self._core.blobs.put(overlay_png(pixels, outcome.heat_map))
-
-
-def summary(outcome: Outcome) -> str:
-    """Say a result in one line, without PHI."""
-    if isinstance(outcome, NotAvailable):
-        return f"AI result not available: {outcome.reason}"
-    return "; ".join(_said(output) for output in outcome.outputs)
-
-
-def _said(output: Output) -> str:
-    if output.value is None:
-        return f"{output.display}: {output.band}"
-    value = f"{output.value:.0f}" if output.kind == "score" else f"{output.value:.1%}"
-    return f"{output.display}: {value} ({output.band})"

@@ -17,8 +17,8 @@ from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from dicom_node import results
 from dicom_node.results import RESULTS
-from dicom_node.results.heat_map import overlay
 from dicom_node.synthesise import ChestXRay, chest_x_ray, study_uid
+from inference.colour import overlay
 from inference.contract import ModelIdentity, NotAvailable, Output, Prediction, Subject
 from kernel.errors import Problem
 

@@ -9,12 +9,12 @@ from datetime import date, datetime
 from typing import Final
 
 from fhir_adapter.hl7v2 import writer
+from inference.bands import codes_of
 from inference.contract import DEMONSTRATION, NotAvailable, Outcome, Output, Prediction, opened, result_id
+from inference.wording import refusal
 
 _CODING: Final = {"http://loinc.org": "LN", "http://snomed.info/sct": "SCT"}
 _LOCAL: Final = "99AUSCULTA"
-_FLAGS: Final = {"positive": "POS", "negative": "NEG", "low": "N", "low-medium": "A", "medium": "A", "high": "H"}
-"""Band to OBX-8, table 0078 as version 2.7 extends it; a band that is not here sets no flag."""
 _LONGEST_CONTROL_ID: Final = 50
 
 
@@ -138,7 +138,7 @@ def _said(outcome: Prediction, output: Output, ordinal: int) -> list[str]:
         4: str(ordinal),
         5: value,
         6: unit,
-        8: _FLAGS.get(output.band, ""),
+        8: codes_of(output.band).flag,
         11: "P",
         14: writer.stamp(outcome.at),
         18: _equipment(outcome),
@@ -164,7 +164,7 @@ def _unsaid(outcome: NotAvailable) -> list[str]:
         14: writer.stamp(outcome.at),
         18: _equipment(outcome),
     }
-    return [writer.segment("OBX", fields), *_notes(f"AI result not available: {outcome.reason}", _model(outcome))]
+    return [writer.segment("OBX", fields), *_notes(refusal(outcome.reason), _model(outcome))]
 
 
 def _equipment(outcome: Outcome) -> writer.Field:
