@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dicom_node.synthesise import chest_x_ray
-from inference.folder import bundled_folder
 
 from .hospital import Hospital
+from .model_folder import PULSE_RISK, pulse_risk
 from .test_dicom_path import CHEST
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")
@@ -58,14 +58,20 @@ def test_a_model_folder_is_added_as_shadow_activated_stopped_and_retired(auscult
     assert "retired" in ausculta("models", "list").stdout
 
 
-def test_a_tampered_folder_is_not_added(ausculta: Command, tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
-    shutil.copytree(bundled_folder("news2"), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "card.md").write_text("a better card")
-    run = ausculta("models", "add", str(folder))
-    assert run.returncode == 2
-    assert run.stderr.startswith("ausculta: ")
-    assert "Traceback" not in run.stderr
+def test_a_folder_is_added_as_long_as_nobody_altered_it(ausculta: Command, tmp_path: Path) -> None:
+    folder = pulse_risk(tmp_path / PULSE_RISK)
+    altered = tmp_path / "altered"
+    shutil.copytree(folder, altered)
+    (altered / "card.md").write_text("a better card")
+
+    refused = ausculta("models", "add", str(altered))
+    assert refused.returncode == 2
+    assert refused.stderr == "ausculta: the model folder altered is refused: card.md has been altered\n"
+    assert PULSE_RISK not in ausculta("models", "list").stdout
+
+    added = ausculta("models", "add", str(folder))
+    assert (added.returncode, f"{PULSE_RISK} 1.0.0 is registered as shadow" in added.stdout) == (0, True), added.stderr
+    assert PULSE_RISK in ausculta("models", "list").stdout
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inference import registry
-from inference.folder import bundled_folder, open_folder
 
 from .hospital import Hospital
+from .model_folder import PULSE_RISK, pulse_risk, write_weights
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 
@@ -75,65 +76,88 @@ def test_a_retired_model_is_not_asked(hospital: Hospital) -> None:
 
 
 @pytest.fixture
-def with_a_copy_of_news2(
+def with_a_model_folder(
     open_hospital: Callable[..., Hospital], tmp_path: Path
-) -> Callable[[Callable[[Path], None]], Hospital]:
-    """A hospital whose active NEWS2 lies in a folder that a test may spoil after it was registered."""
+) -> Callable[[Callable[[Path], object]], Hospital]:
+    """A server whose active model lies in a folder of the hospital's own, which a test may spoil once registered."""
 
-    def opened(spoil: Callable[[Path], None]) -> Hospital:
-        hospital = open_hospital()
-        folder = tmp_path / "news2"
-        shutil.copytree(bundled_folder("news2"), folder, ignore=shutil.ignore_patterns("__pycache__"))
-        declared = open_folder(bundled_folder("news2"))
-
-        def point_there(tx) -> None:
-            from sqlalchemy import update
-
-            from kernel.tables import models
-
-            tx.execute(update(models).where(models.c.name == "news2").values(folder=str(folder)))
-
-        hospital.application.database.write(point_there)
-        assert declared.digest
+    def opened(spoil: Callable[[Path], object]) -> Hospital:
+        folder = pulse_risk(tmp_path / PULSE_RISK)
+        hospital = open_hospital(model_dirs=(folder,))
+        hospital.set_model(PULSE_RISK, "active")
         spoil(folder)
         return hospital
 
     return opened
 
 
-def test_a_tampered_model_gives_a_reason_instead_of_a_result(with_a_copy_of_news2) -> None:
-    def spoil(folder: Path) -> None:
-        yaml = folder / "features.yaml"
-        yaml.write_text(yaml.read_text().replace("12", "24"))
+def untouched(folder: Path) -> None:
+    """Leave the folder as it was registered."""
 
-    hospital = with_a_copy_of_news2(spoil)
+
+def with_other_weights(folder: Path) -> None:
+    write_weights(folder, slope=-0.5)
+
+
+def with_another_feature(folder: Path) -> None:
+    declared = folder / "features.yaml"
+    declared.write_text(declared.read_text().replace("hours: 12", "hours: 24"))
+
+
+def with_another_card(folder: Path) -> None:
+    (folder / "card.md").write_text("a better card")
+
+
+def result_of(hospital: Hospital, model: str) -> Any:
     hospital.admit()
     hospital.hl7(hospital.vitals())
     hospital.work()
-    (row,) = hospital.results()
-    assert row.kind == "failed"
-    assert row.summary.startswith("AI result not available: ")
+    (row,) = [row for row in hospital.results() if row.model == model]
+    return row
+
+
+def test_an_untouched_model_folder_is_served(with_a_model_folder) -> None:
+    """The counterpart of the next test: the same server and the same folder, except that nobody altered it."""
+    hospital = with_a_model_folder(untouched)
+    hospital.set_model("news2", "retired")
+    assert result_of(hospital, PULSE_RISK).kind == "prediction"
     assert len(hospital.ehr.received("RiskAssessment")) == 1
 
 
-def test_a_lost_model_folder_gives_a_reason_instead_of_silence(with_a_copy_of_news2) -> None:
-    hospital = with_a_copy_of_news2(shutil.rmtree)
-    hospital.admit()
-    hospital.hl7(hospital.vitals())
-    hospital.work()
-    (row,) = hospital.results()
+@pytest.mark.parametrize(
+    ("spoil", "altered"),
+    [
+        (with_other_weights, "weights.safetensors"),
+        (with_another_feature, "features.yaml"),
+        (with_another_card, "card.md"),
+    ],
+)
+def test_a_tampered_model_gives_a_reason_that_names_the_altered_file(with_a_model_folder, spoil, altered: str) -> None:
+    hospital = with_a_model_folder(spoil)
+    hospital.set_model("news2", "retired")
+    row = result_of(hospital, PULSE_RISK)
+    reason = f"the model folder {PULSE_RISK} is refused: {altered} has been altered"
+    assert (row.kind, row.summary) == ("failed", f"AI result not available: {reason}")
+    (risk,) = hospital.ehr.received("RiskAssessment")
+    assert reason in str(risk)
+
+
+def test_a_lost_model_folder_gives_a_reason_instead_of_silence(with_a_model_folder) -> None:
+    row = result_of(with_a_model_folder(shutil.rmtree), PULSE_RISK)
     assert row.kind == "failed"
+    assert row.summary.endswith("is refused: SHA256SUMS cannot be read")
 
 
-def test_one_broken_model_does_not_keep_the_others_from_speaking(with_a_copy_of_news2) -> None:
+def test_one_broken_model_does_not_keep_the_others_from_speaking(with_a_model_folder) -> None:
     from .test_dicom_path import CHEST
 
-    hospital = with_a_copy_of_news2(shutil.rmtree)
+    hospital = with_a_model_folder(shutil.rmtree)
     hospital.dicom(CHEST)
     hospital.hl7(hospital.vitals())
     hospital.rest()
     assert {(row.model, row.kind) for row in hospital.results()} == {
-        ("news2", "failed"),
+        (PULSE_RISK, "failed"),
+        ("news2", "prediction"),
         ("cxr-pneumonia", "prediction"),
     }
 
