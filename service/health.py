@@ -25,7 +25,7 @@ def health_router(application: Application) -> APIRouter:
     def ready(response: Response) -> dict[str, Any]:
         """Answer 200 when the worker's sign of life could be saved durably, 503 otherwise."""
         try:
-            application.worker.beat()
+            application.worker.heartbeat()
         except Problem as problem:
             response.status_code = 503
             return {"status": "fail", "output": problem.detail}
