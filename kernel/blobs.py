@@ -1,8 +1,8 @@
-"""Content-addressed, sealed files: where a DICOM instance or a picture lives.
+"""Content-addressed, encrypted files: the storage of DICOM instances and rendered images.
 
-A blob's address is a keyed digest of its content (see :class:`Cipher`), so equal content is stored once and a name on
-disk tells nothing about a patient. :meth:`Blobs.put` returns only when the file and its name are durable: written
-beside its place, fsynced, renamed, and the folder fsynced.
+A blob's address is a keyed digest of its content (see :class:`Cipher`), so equal content is stored once and a file
+name reveals nothing about a patient. :meth:`Blobs.put` returns only when the file and its name are durable: it writes a
+temporary file in the same folder, fsyncs it, renames it and fsyncs the folder.
 """
 
 import os
@@ -15,14 +15,36 @@ from kernel.errors import Category, Problem
 
 
 class Cipher(Protocol):
-    """Seals bytes and gives content its address; the key's holder is ``privacy.keys``."""
+    """Encrypts bytes and computes the address of content; ``privacy.keys`` implements it."""
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
-        """Encrypt and authenticate; ``context`` must be given again to open."""
+        """Encrypt and authenticate.
+
+        Parameters
+        ----------
+        plaintext
+            The bytes to encrypt.
+        context
+            Where the result is stored, such as a blob's address or a row's id. It is authenticated but not stored, so
+            sealed bytes open only under the same context.
+        """
         ...
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Give the plaintext back; raises ``Problem(fault)`` when it was altered or belongs elsewhere."""
+        """Return the plaintext.
+
+        Parameters
+        ----------
+        sealed
+            What :meth:`seal` returned.
+        context
+            The context that was given to :meth:`seal`.
+
+        Raises
+        ------
+        Problem
+            ``fault`` when the bytes were altered or sealed under another context.
+        """
         ...
 
     def address(self, plaintext: bytes) -> str:
@@ -36,9 +58,9 @@ class Blobs:
     Parameters
     ----------
     folder
-        Where they lie; made when absent, its 256 shelves with it.
+        Where the files are; created when absent, with its 256 subfolders.
     cipher
-        What seals and names them.
+        Encrypts the content and computes its address.
     """
 
     def __init__(self, folder: Path, cipher: Cipher) -> None:
@@ -54,12 +76,12 @@ class Blobs:
         Raises
         ------
         Problem
-            ``unavailable`` when the disk refuses.
+            ``unavailable`` when the file system reports an error.
         """
         address = self._cipher.address(content)
         place = self._place(address)
         try:
-            if place.exists():  # its name may still be on its way to the disk, in another thread or an earlier try
+            if place.exists():  # the name may not be durable yet: another thread, or an attempt that failed
                 _sync_folder(place.parent)
             else:
                 _write(place, self._cipher.seal(content, address.encode()))
@@ -74,7 +96,7 @@ class Blobs:
         Raises
         ------
         Problem
-            ``not-found`` when there is none; ``fault`` when it was altered.
+            ``not-found`` when no content has this address; ``fault`` when the file was altered.
         """
         try:
             sealed = self._place(address).read_bytes()

@@ -1,4 +1,4 @@
-"""Time and identity, injected: nothing below the wiring asks the machine for either."""
+"""Time and identifiers, injected: nothing below the wiring reads the system clock or makes an identifier itself."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time."""
+    """A source of the current time."""
 
     def now(self) -> datetime:
         """Return the current instant, aware and in UTC."""
@@ -16,7 +16,7 @@ class Clock(Protocol):
 
 
 class Ids(Protocol):
-    """Makes identifiers that are never handed out twice."""
+    """A source of unique identifiers."""
 
     def new(self) -> str:
         """Return a fresh identifier in the form of a UUID."""
@@ -34,13 +34,13 @@ class SystemClock:
 class RandomIds:
     """UUIDs of version 7 (RFC 9562 section 5.7): milliseconds since 1970, then 74 random bits.
 
-    What is written together gets neighbouring ids, so that an index over them grows at its end: a commit writes a few
-    pages of each index instead of one for every row.
+    Rows that are written together get neighbouring ids, so that an index over them grows at its end: a commit writes a
+    few pages of each index instead of one for every row.
     """
 
     def new(self) -> str:
         """Return a fresh UUID."""
         milliseconds = time.time_ns() // 1_000_000
-        chance = int.from_bytes(os.urandom(10))
-        number = (milliseconds & ((1 << 48) - 1)) << 80 | (0x7000 | (chance >> 64) & 0x0FFF) << 64
-        return str(uuid.UUID(int=number | 0x8000_0000_0000_0000 | chance & 0x3FFF_FFFF_FFFF_FFFF))
+        random_bits = int.from_bytes(os.urandom(10))
+        number = (milliseconds & ((1 << 48) - 1)) << 80 | (0x7000 | (random_bits >> 64) & 0x0FFF) << 64
+        return str(uuid.UUID(int=number | 0x8000_0000_0000_0000 | random_bits & 0x3FFF_FFFF_FFFF_FFFF))

@@ -1,9 +1,9 @@
 """One database, one commit: SQLite with a writer thread and group commit, or PostgreSQL.
 
 :meth:`Database.write` returns only when what it wrote is durable. On SQLite all writers share one thread: it takes
-every request that waits, runs each inside its own savepoint, and commits them together with one fsync. A request that
-raises is rolled back alone; a commit that fails fails every request in it, so no reply can claim what is not saved.
-On PostgreSQL each request is its own transaction and the server groups their commits.
+every waiting request, runs each inside its own savepoint, and commits them together with one fsync. A request that
+raises is rolled back alone. A commit that fails fails every request in it, so that no caller acknowledges data that are
+not saved. On PostgreSQL each request is its own transaction and the server groups their commits.
 """
 
 import queue
@@ -27,11 +27,11 @@ from kernel.signals import PostgresSignals, Signals
 T = TypeVar("T")
 
 LARGEST_GROUP: Final = 256
-"""How many requests share one commit at the most."""
+"""The largest number of requests that share one commit."""
 
 _CANNOT_SAVE: Final = "this server cannot save at present; send it again later"
 _RETRYABLE: Final = frozenset({"40001", "40P01"})
-"""PostgreSQL's serialization_failure and deadlock_detected: the transaction may simply run again."""
+"""PostgreSQL's serialization_failure and deadlock_detected: the transaction may be run again."""
 _TRIES: Final = 5
 
 _log = get_logger(__name__)
@@ -39,7 +39,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Transaction:
-    """What a unit of work may touch: statements of one transaction, and signals sent when it commits."""
+    """The interface of a unit of work: statements of one transaction, and signals that are sent when it commits."""
 
     connection: Connection
     channels: set[str] = field(default_factory=set)
@@ -47,15 +47,23 @@ class Transaction:
     def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> CursorResult[Any]:
-        """Run one statement inside the transaction."""
+        """Run one statement inside the transaction.
+
+        Parameters
+        ----------
+        statement
+            A SQLAlchemy Core statement.
+        parameters
+            Values of its bind parameters; a sequence of mappings runs the statement once for each (``executemany``).
+        """
         return self.connection.execute(statement, parameters)
 
     def wake(self, channel: str) -> None:
-        """Wake those who wait for ``channel``, once the transaction is durable."""
+        """Wake the threads that wait for ``channel``, once the transaction is durable."""
         self.channels.add(channel)
 
     def lock(self, name: str) -> None:
-        """Hold ``name`` against other transactions until this one ends (SQLite has one writer: nothing to do)."""
+        """Lock ``name`` against other transactions until this one ends; SQLite has one writer and needs no lock."""
         if self.connection.dialect.name == "postgresql":
             self.connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
 
@@ -67,7 +75,7 @@ class _Request(Generic[T]):
 
 
 class Database:
-    """A listener to the one database. Open with :meth:`open`; close when the server stops."""
+    """Access to the database. Open it with :meth:`open` and close it when the server stops."""
 
     def __init__(self, url: str) -> None:
         self.url = make_url(url)
@@ -93,7 +101,7 @@ class Database:
         return cls(url)
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision (Alembic); safe to call at every start."""
+        """Upgrade the schema to the newest revision (Alembic); safe to call at every start."""
         from kernel.migrations.run import upgrade  # noqa: PLC0415 - Alembic is needed only here
 
         upgrade(self._engine)
@@ -104,19 +112,25 @@ class Database:
         Parameters
         ----------
         work
-            Quick, touches only the database; on SQLite it runs on the writer thread.
+            A short function that uses the database only; on SQLite it runs on the writer thread.
 
         Raises
         ------
         Problem
-            ``unavailable`` when nothing could be saved; whatever ``work`` itself raised otherwise. In both cases
-            nothing of it is stored.
+            ``unavailable`` when nothing could be saved. An exception that ``work`` raises is passed on. In both cases
+            nothing is stored.
         """
         return self._write_grouped(work) if self.is_sqlite else self._write_alone(work)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Give a connection that sees the newest committed state and cannot write."""
+        """Open a connection that sees the newest committed state and cannot write.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when the database cannot be reached.
+        """
         try:
             connection = self._readers.connect()
         except DBAPIError as failure:
@@ -125,7 +139,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Finish what was asked and disconnect."""
+        """Finish the requests that wait and disconnect."""
         if self._closed:
             return
         self._closed = True
@@ -165,13 +179,13 @@ class Database:
         try:
             with self._engine.connect() as connection:
                 done = _run_group(connection, requests, channels)
-        except BaseException as failure:  # noqa: BLE001 - the writer thread must answer every request, whatever happened
+        except BaseException as failure:  # noqa: BLE001 - the writer thread must complete every request
             _log.error("group_commit_failed", requests=len(requests), failure=failure)
             for request in requests:
                 refusal = Problem(Category.UNAVAILABLE, _CANNOT_SAVE, diagnostics=str(failure))
                 request.outcome.set_exception(refusal)
             with suppress(Exception):
-                self._engine.dispose()  # a connection whose fsync failed is not to be trusted again
+                self._engine.dispose()  # after a failed fsync the connection must not be used again
             return
         self.signals.send(channels)
         for request, result, raised in done:
@@ -202,7 +216,7 @@ _Done = tuple[_Request[Any], Any, BaseException | None]
 
 
 def _run_group(connection: Connection, requests: Sequence[_Request[Any]], channels: set[str]) -> list[_Done]:
-    """Run each request in a savepoint and commit them all; raises when the group as a whole is lost."""
+    """Run each request in a savepoint and commit them all; raises when the whole group failed."""
     driver = connection.connection.dbapi_connection
     assert driver is not None
     done: list[_Done] = []
@@ -213,8 +227,8 @@ def _run_group(connection: Connection, requests: Sequence[_Request[Any]], channe
             transaction = Transaction(connection=connection)
             try:
                 result = request.work(transaction)
-            except BaseException as raised:  # it belongs to the caller, who gets it
-                if not driver.in_transaction:  # SQLite gave up the whole transaction: disk full or I/O error
+            except BaseException as raised:  # passed on to the caller of this request
+                if not driver.in_transaction:  # SQLite rolled back the whole transaction: disk full or I/O error
                     raise
                 connection.exec_driver_sql("ROLLBACK TO request")
                 done.append((request, None, _storage_failure(raised)))
@@ -239,7 +253,7 @@ def _storage_failure(raised: BaseException) -> BaseException:
 def _sqlite_engine(url: str, *, query_only: bool, pool_size: int) -> Engine:
     engine = create_engine(
         url,
-        isolation_level="AUTOCOMMIT",  # this module says BEGIN, SAVEPOINT and COMMIT itself
+        isolation_level="AUTOCOMMIT",  # this module issues BEGIN, SAVEPOINT and COMMIT itself
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=0,

@@ -1,20 +1,20 @@
-"""One error vocabulary, four accents.
+"""One vocabulary of errors, and its translation into each protocol.
 
-Below the protocol layers every failure is a :class:`Problem` in one of nine categories. The rims translate a
-category into their protocol's own form with the four tables here: an HTTP status and OperationOutcome issue code
-(FHIR R4, http.html#summary), an acknowledgement code (HL7 v2 table 0008), a DIMSE status (DICOM PS3.7 Annex C and
-PS3.4 Table B.2-1) and a decision on the job that met the failure.
+Below the protocol layers every failure is a :class:`Problem` in one of nine categories. The protocol layers translate a
+category into their own form with the tables here: an HTTP status and OperationOutcome issue code (FHIR R4,
+http.html#summary), an acknowledgement code (HL7 v2 table 0008), a DIMSE status (DICOM PS3.7 Annex C and PS3.4 Table
+B.2-1) and a decision about the job that failed.
 
     Problem
-      incorrect    what was sent cannot be accepted as it is
-      not-found    what was asked for does not exist
-      conflict     what was sent contradicts what is stored
+      incorrect    the input cannot be accepted as it is
+      not-found    the requested object does not exist
+      conflict     the input contradicts what is stored
       forbidden    the peer may not do this
-      unsupported  this server does not do this
-      busy         too much at once; the same request may succeed later
-      unavailable  something this server needs is away; likewise
-      interrupted  the request ended before its answer
-      fault        this server is wrong
+      unsupported  this server does not implement this
+      busy         too many requests; the same request may succeed later
+      unavailable  something this server depends on is not available; the same request may succeed later
+      interrupted  the request ended before its response
+      fault        an error of this server
 """
 
 import traceback
@@ -25,7 +25,7 @@ from typing import Final
 
 
 class Category(StrEnum):
-    """What kind of failure it is, in words every protocol can be translated from."""
+    """The kind of failure, independent of any protocol."""
 
     INCORRECT = "incorrect"
     NOT_FOUND = "not-found"
@@ -39,7 +39,7 @@ class Category(StrEnum):
 
 
 class Decision(StrEnum):
-    """What becomes of a job that met a problem."""
+    """What happens to a job that failed with a problem."""
 
     PARK = "park"
     RETRY = "retry"
@@ -47,16 +47,16 @@ class Decision(StrEnum):
 
 
 class Problem(Exception):
-    """A failure that a peer will be told about.
+    """A failure that is reported to a peer.
 
     Parameters
     ----------
     category
         One of the nine kinds.
     detail
-        One sentence that is safe to show a peer: no PHI, no internals.
+        One sentence that is safe to send to a peer: no PHI, no internals.
     diagnostics
-        What helps an engineer on this host; may hold PHI and never leaves it.
+        Text for an engineer on this host; may contain PHI and never leaves the host.
     """
 
     def __init__(self, category: Category, detail: str, *, diagnostics: str = "") -> None:
@@ -67,17 +67,18 @@ class Problem(Exception):
 
 
 def as_problem(failure: BaseException) -> Problem:
-    """Give any exception the shape that the rims can answer with.
+    """Convert any exception to a problem that a protocol layer can report.
 
     Parameters
     ----------
     failure
-        What was raised.
+        The exception that was raised.
 
     Returns
     -------
     Problem
-        The same object when it already is one; otherwise a ``fault`` whose detail tells a peer nothing.
+        The same object when it already is one; ``incorrect`` for a ``RecursionError``; otherwise a ``fault`` whose
+        detail reveals nothing to a peer.
     """
     if isinstance(failure, Problem):
         return failure
@@ -100,7 +101,7 @@ HTTP_STATUS: Final[Mapping[Category, int]] = MappingProxyType(
         Category.FAULT: 500,
     }
 )
-"""HTTP status of a category; the FHIR rim refines it where the specification asks for 405, 412 or 422."""
+"""HTTP status of a category; the FHIR layer refines it where the specification requires 405, 412 or 422."""
 
 ISSUE_CODE: Final[Mapping[Category, str]] = MappingProxyType(
     {
@@ -130,7 +131,7 @@ ACK_CODE: Final[Mapping[Category, str]] = MappingProxyType(
         Category.FAULT: "AR",
     }
 )
-"""``MSA-1``, HL7 v2 table 0008: AE says "mend the message", AR says "send it again later or elsewhere"."""
+"""``MSA-1``, HL7 v2 table 0008. AE: the message must be corrected. AR: it may be sent again later or elsewhere."""
 
 DIMSE_STATUS: Final[Mapping[Category, int]] = MappingProxyType(
     {
@@ -160,4 +161,4 @@ JOB_DECISION: Final[Mapping[Category, Decision]] = MappingProxyType(
         Category.FAULT: Decision.RETRY_THEN_PARK,
     }
 )
-"""A job is tried again only where waiting can help; everything else waits for a person, visibly."""
+"""A job is retried only where waiting can help; in every other case it is parked for a person to decide."""

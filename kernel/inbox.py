@@ -1,7 +1,7 @@
-"""Raw messages as they came, each kept once.
+"""Raw messages as they were received, each stored once.
 
-The same bytes under the same key from the same sender are a retry: they get the receipt that was sent the first time.
-Other bytes under a key that was seen before are news (senders reuse control ids) and are kept as well.
+The same bytes under the same key from the same sender are a retry: the sender gets the reply that was sent the first
+time. Other bytes under a key that was used before are a new message (senders reuse control ids) and are stored too.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from kernel.tables import inbox
 
 @dataclass(frozen=True, kw_only=True)
 class InboundMessage:
-    """What a peer sent and what it was told."""
+    """A message that a peer sent, and the reply to it."""
 
     source: str
     """Protocol and sender, for instance ``hl7v2:LAB|HOSPITAL``."""
@@ -42,9 +42,9 @@ class Inbox:
     Parameters
     ----------
     clock, ids
-        Time and identity.
+        Sources of time and of identifiers.
     cipher
-        Seals messages and receipts; its keyed digest recognises repeated bytes.
+        Encrypts messages and replies; its keyed digest identifies repeated bytes.
     """
 
     def __init__(self, clock: Clock, ids: Ids, cipher: Cipher) -> None:
@@ -53,29 +53,48 @@ class Inbox:
         self._cipher = cipher
 
     def digest(self, raw: bytes) -> str:
-        """Return the keyed digest by which repeated bytes are known."""
+        """Return the keyed digest that identifies repeated bytes."""
         return self._cipher.address(raw)
 
     def receipt(self, connection: Connection, source: str, key: str, digest: str) -> bytes | None:
-        """Return the receipt of a message that was accepted before, or none."""
+        """Return the reply to a message that was accepted before, or None.
+
+        Parameters
+        ----------
+        connection
+            A connection that can read.
+        source
+            Protocol and sender, as in :class:`InboundMessage`.
+        key
+            The sender's own identifier (MSH-10).
+        digest
+            What :meth:`digest` returned for the raw message.
+        """
         row = connection.execute(_FIND, {"wanted_source": source, "wanted_key": key, "wanted_digest": digest}).first()
         return None if row is None else self._cipher.open(row.reply, row.id.encode())
 
     def add(self, tx: Transaction, message: InboundMessage) -> tuple[str, bytes]:
-        """Keep a message in the transaction, unless it is there already.
+        """Store a message in the transaction, unless it is stored already.
+
+        Parameters
+        ----------
+        tx
+            The transaction; the message is stored if and only if it commits.
+        message
+            The message and the reply to it.
 
         Returns
         -------
         identifier : str
-            The new row's id, or ``""`` when the same message was kept before.
+            The new row's id, or ``""`` when the same message was stored before.
         reply : bytes
-            The receipt to send: the first one, for a repeated message.
+            The reply to send; for a repeated message the one that was sent the first time.
         """
         digest = self.digest(message.raw)
         tx.lock(f"inbox:{message.source}:{message.key}")
-        known = self.receipt(tx.connection, message.source, message.key, digest)
-        if known is not None:
-            return "", known
+        first_reply = self.receipt(tx.connection, message.source, message.key, digest)
+        if first_reply is not None:
+            return "", first_reply
         identifier = self._ids.new()
         tx.execute(
             _INSERT,
@@ -92,12 +111,19 @@ class Inbox:
         return identifier, message.reply
 
     def raw(self, connection: Connection, identifier: str) -> bytes:
-        """Return the bytes of a kept message.
+        """Return the bytes of a stored message.
+
+        Parameters
+        ----------
+        connection
+            A connection that can read.
+        identifier
+            The row's id, from :meth:`add`.
 
         Raises
         ------
         Problem
-            ``not-found`` when there is none with this identifier.
+            ``not-found`` when no message has this identifier.
         """
         sealed = connection.execute(select(inbox.c.raw).where(inbox.c.id == identifier)).scalar()
         if sealed is None:
@@ -105,5 +131,15 @@ class Inbox:
         return self._cipher.open(sealed, identifier.encode())
 
     def mark(self, tx: Transaction, identifier: str, state: str) -> None:
-        """Note what became of a message: ``done`` or ``parked``."""
+        """Record the outcome of a message.
+
+        Parameters
+        ----------
+        tx
+            The transaction that holds the outcome.
+        identifier
+            The row's id, from :meth:`add`.
+        state
+            ``done`` or ``parked``.
+        """
         tx.execute(update(inbox).where(inbox.c.id == identifier), {"state": state})

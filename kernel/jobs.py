@@ -1,8 +1,8 @@
-"""Durable jobs: rows that are written in the same commit as the change they follow from.
+"""Durable jobs: rows that are written in the same commit as the change that causes them.
 
-Three columns replace every home-made debouncer and mutex. ``lock``: jobs that share one run one at a time and in the
-order they were written, also across workers and retries. ``queueing_lock``: at most one job with it waits; a second
-is dropped, or pushes the first one back (``postpone``). ``scheduled_at``: not before then.
+Three columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
+written, also across workers and retries. ``queueing_lock``: at most one job with the same value waits; a second one is
+dropped, or postpones the first (``postpone``). ``scheduled_at``: the job does not run before this time.
 """
 
 import json
@@ -24,14 +24,14 @@ CHANNEL: Final = "jobs"
 """Signalled when a job may have become due."""
 
 LONGEST_PAUSE: Final = timedelta(seconds=60)
-"""Between two attempts, however many came before."""
+"""The longest pause between two attempts."""
 
 FAULTS_BEFORE_PARKING: Final = 4
-"""How often a step may break before a person has to look."""
+"""After this many attempts a job that fails with a ``fault`` is parked."""
 
 
 DEATHS_BEFORE_PARKING: Final = 10
-"""How often a job may be in hand when its worker dies: one that kills its process must not do so for ever."""
+"""After this many attempts a job whose worker died is parked: it may be the cause of the crash."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,12 @@ class Job:
     attempts: int
     worker: str | None
     problem: Problem | None
-    """What went wrong the last time, without its diagnostics."""
+    """Why the last attempt failed, without its diagnostics."""
     created_at: datetime
     changed_at: datetime
 
     def log_context(self) -> dict[str, str | int]:
-        """Return what a log line may say about this job."""
+        """Return the fields that identify this job in a log line."""
         return {"job": self.id, "step": self.step, "attempts": self.attempts}
 
 
@@ -94,7 +94,7 @@ WHERE seq = (
   ORDER BY due.scheduled_at, due.seq LIMIT 1 {skip_locked})
 RETURNING *
 """
-"""One statement: take the job that has been due longest and whose lock is free."""
+"""Claim, in one statement, the job that has been due longest among those whose lock is free."""
 
 
 def _claim_statement(*, skip_locked: str) -> Any:
@@ -107,14 +107,14 @@ _CLAIM_POSTGRESQL: Final = _claim_statement(skip_locked="FOR UPDATE SKIP LOCKED"
 
 
 class Jobs:
-    """The queue.
+    """The job queue.
 
     Parameters
     ----------
     clock, ids
-        Time and identity.
+        Sources of time and of identifiers.
     cipher
-        Seals the diagnostics of a problem, which may hold PHI.
+        Encrypts the diagnostics of a problem, which may contain PHI.
     """
 
     def __init__(self, clock: Clock, ids: Ids, cipher: Cipher) -> None:
@@ -133,7 +133,7 @@ class Jobs:
         scheduled_at: datetime | None = None,
         postpone: bool = False,
     ) -> None:
-        """Add a job to the transaction that gives rise to it.
+        """Add a job to the transaction that causes it.
 
         Parameters
         ----------
@@ -142,9 +142,9 @@ class Jobs:
         step
             Name of the flow step (see ``service.application.build``).
         payload
-            What the step needs to find its rows; references, never PHI.
+            References to the rows that the step reads; JSON, never PHI.
         lock, queueing_lock, scheduled_at
-            See the module's description; due at once when no time is given.
+            See the module docstring; the job is due at once when no time is given.
         postpone
             When a job with this ``queueing_lock`` already waits, move it to ``scheduled_at`` instead of leaving it.
         """
@@ -175,7 +175,15 @@ class Jobs:
         )
 
     def claim(self, database: Database, worker: str) -> Job | None:
-        """Take the next due job for ``worker``, or return none."""
+        """Claim the next due job, or return None.
+
+        Parameters
+        ----------
+        database
+            The job is claimed in a transaction of its own.
+        worker
+            Id of the worker that will run it.
+        """
         statement = _CLAIM_SQLITE if database.is_sqlite else _CLAIM_POSTGRESQL
         parameters = {"worker": worker, "now": self._clock.now()}
         try:
@@ -185,14 +193,21 @@ class Jobs:
         return None if row is None else _from_row(row)
 
     def finish(self, tx: Transaction, job: Job) -> None:
-        """Remove a job in the transaction that holds its work.
+        """Remove a finished job.
+
+        Parameters
+        ----------
+        tx
+            The transaction that also holds the result of the job.
+        job
+            As :meth:`claim` returned it.
 
         Raises
         ------
         Problem
-            ``conflict`` when the job was taken over meanwhile: the work of this worker must not be saved then.
+            ``conflict`` when another worker took the job over: the result of this worker must not be saved then.
         """
-        gone = tx.execute(
+        deleted = tx.execute(
             delete(jobs).where(
                 jobs.c.seq == job.seq,
                 jobs.c.status == "running",
@@ -200,12 +215,27 @@ class Jobs:
                 jobs.c.attempts == job.attempts,
             )
         )
-        if gone.rowcount != 1:
+        if deleted.rowcount != 1:
             raise Problem(Category.CONFLICT, "the job was taken over by another worker")
         tx.wake(CHANNEL)
 
     def fail(self, tx: Transaction, job: Job, problem: Problem) -> bool:
-        """Put a job back for later or park it, as its problem asks; return whether it was parked."""
+        """Reschedule or park a failed job, depending on its problem.
+
+        Parameters
+        ----------
+        tx
+            Any transaction.
+        job
+            As :meth:`claim` returned it.
+        problem
+            Why it failed; decides by :func:`must_park`.
+
+        Returns
+        -------
+        bool
+            Whether the job was parked.
+        """
         parked = must_park(job, problem)
         now = self._clock.now()
         state = {
@@ -221,7 +251,7 @@ class Jobs:
         tx.wake(CHANNEL)
         mine = jobs.c.seq == job.seq, jobs.c.worker == job.worker, jobs.c.attempts == job.attempts
         successor = None if parked else self._successor(tx, job)
-        if successor is not None:  # it will do this job's work: it inherits the pause, so that failing stays slow
+        if successor is not None:  # it does the same work; it takes over the pause, so that retries stay spaced out
             tx.execute(delete(jobs).where(*mine))
             tx.execute(update(jobs).where(jobs.c.seq == successor), state)
         else:
@@ -229,7 +259,20 @@ class Jobs:
         return parked
 
     def replay(self, tx: Transaction, job_id: str) -> bool:
-        """Make a parked job due again, with a clean record; return whether there was one."""
+        """Make a parked job due again, with no attempts counted.
+
+        Parameters
+        ----------
+        tx
+            Any transaction.
+        job_id
+            Id of the job.
+
+        Returns
+        -------
+        bool
+            Whether there was a parked job with this id.
+        """
         row = tx.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.status == "parked")).first()
         if row is None:
             return False
@@ -237,7 +280,22 @@ class Jobs:
         return True
 
     def release(self, tx: Transaction, worker: str) -> int:
-        """Put back what a dead or stopping worker held; return how many jobs that were."""
+        """Return the jobs of a dead or stopping worker to the queue.
+
+        A job that was claimed ``DEATHS_BEFORE_PARKING`` times is parked instead.
+
+        Parameters
+        ----------
+        tx
+            Any transaction.
+        worker
+            Id of the worker that held them.
+
+        Returns
+        -------
+        int
+            How many jobs the worker held.
+        """
         held = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
         for row in held:
             job = _from_row(row)
@@ -253,7 +311,17 @@ class Jobs:
         return connection.execute(earliest).scalar()
 
     def listing(self, connection: Connection, status: str | None = None, limit: int = 200) -> list[Job]:
-        """Return jobs, oldest first, for a person to look at."""
+        """Return jobs for display, oldest first.
+
+        Parameters
+        ----------
+        connection
+            A connection that can read.
+        status
+            ``waiting``, ``running`` or ``parked``; all of them when None.
+        limit
+            The largest number of jobs to return.
+        """
         wanted = select(jobs).order_by(jobs.c.seq).limit(limit)
         if status is not None:
             wanted = wanted.where(jobs.c.status == status)
@@ -278,7 +346,7 @@ class Jobs:
     def _put_back(self, tx: Transaction, job: Job, *, attempts: int) -> None:
         now = self._clock.now()
         tx.wake(CHANNEL)
-        if self._successor(tx, job) is not None:  # the one that waits will read the same rows
+        if self._successor(tx, job) is not None:  # the waiting job will read the same rows
             tx.execute(delete(jobs).where(jobs.c.seq == job.seq))
             return
         state = {"status": "waiting", "worker": None, "attempts": attempts, "scheduled_at": now, "changed_at": now}
@@ -293,7 +361,15 @@ class Jobs:
 
 
 def must_park(job: Job, problem: Problem) -> bool:
-    """Tell whether a job that met ``problem`` waits for a person from now on (``kernel.errors.JOB_DECISION``)."""
+    """Decide by ``kernel.errors.JOB_DECISION`` whether a failed job is parked instead of retried.
+
+    Parameters
+    ----------
+    job
+        The job, with the attempts so far.
+    problem
+        Why it failed.
+    """
     decision = JOB_DECISION[problem.category]
     if decision is Decision.RETRY_THEN_PARK:
         return job.attempts >= FAULTS_BEFORE_PARKING
@@ -301,5 +377,5 @@ def must_park(job: Job, problem: Problem) -> bool:
 
 
 def pause_after(attempts: int) -> timedelta:
-    """Return how long to wait after the ``attempts``-th failure: 1, 2, 4, … seconds, one minute at the most."""
+    """Return the pause after the ``attempts``-th failure: 1, 2, 4, … seconds, at most ``LONGEST_PAUSE``."""
     return min(timedelta(seconds=2 ** min(attempts - 1, 10)), LONGEST_PAUSE)

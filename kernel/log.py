@@ -1,8 +1,7 @@
 """The structured log: constant event names and identifiers that are not PHI.
 
-A log line is an event name from the source code and a few key-value pairs. Values that could carry PHI have no way
-in: only short scalars pass, and the text of an exception is never rendered, only its type and, for a
-:class:`~kernel.errors.Problem`, its category.
+A log line is an event name from the source code and a few key-value pairs. To keep PHI out, only short scalars are
+written, and an exception is written as its type, a :class:`~kernel.errors.Problem` as its category, never as its text.
 """
 
 import logging
@@ -15,7 +14,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from kernel.errors import Problem
 
 LONGEST_VALUE = 200
-"""Longer strings are cut: a log line is never a copy of a message."""
+"""Longest string value, in characters; longer ones are cut, so that a log line is never a copy of a message."""
 
 
 def _only_scalars(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -33,14 +32,14 @@ def _only_scalars(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 
 def configure_logging(*, level: str = "INFO", json: bool = True, stream: TextIO | None = None) -> None:
-    """Set up the process's log once, at the roof.
+    """Configure the log of the process; called once, by the service layer.
 
     Parameters
     ----------
     level
         Least severe level that is written.
     json
-        One JSON object a line, for collectors; otherwise lines for a person at a terminal.
+        Write one JSON object per line, for log collectors; otherwise lines for a person at a terminal.
     stream
         Where to write; standard error by default.
     """

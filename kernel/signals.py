@@ -1,7 +1,7 @@
-"""Waking those who wait, without polling: a condition variable, joined by LISTEN/NOTIFY on PostgreSQL.
+"""Waking waiting threads without polling: a condition variable, and LISTEN/NOTIFY on PostgreSQL.
 
-A waiter notes the generation of a channel, looks at the database, and then waits for the generation to move on. A
-signal sent between the look and the wait has moved it already, so no wake-up is lost.
+A waiter reads the generation of a channel, queries the database, and then waits for the generation to change. A signal
+that is sent between the query and the wait has changed it already, so no wake-up is lost.
 """
 
 import threading
@@ -26,30 +26,40 @@ class Signals:
         self._closed = False
 
     def send(self, channels: Iterable[str]) -> None:
-        """Move the generation of each channel on and wake its waiters."""
+        """Increment the generation of each channel and wake its waiters."""
         with self._changed:
             self._generations.update(channels)
             self._changed.notify_all()
 
     def generation(self, channel: str) -> int:
-        """Return how often ``channel`` was signalled so far."""
+        """Return how often ``channel`` has been signalled."""
         with self._changed:
             return self._generations[channel]
 
     def wait(self, channel: str, since: int, timeout: float) -> None:
-        """Return when ``channel`` has moved past ``since``, on :meth:`close`, or after ``timeout`` seconds."""
+        """Wait until ``channel`` is signalled, :meth:`close` is called, or the time is over.
+
+        Parameters
+        ----------
+        channel
+            The channel's name.
+        since
+            The generation that the caller has seen; a newer one ends the wait at once.
+        timeout
+            Longest wait, in seconds.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._generations[channel] != since, timeout)
 
     def close(self) -> None:
-        """Wake everybody for good."""
+        """Wake all waiters and end every later wait at once."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
 class PostgresSignals(Signals):
-    """Channels that every process on the same PostgreSQL database shares."""
+    """Channels that all processes on the same PostgreSQL database share."""
 
     def __init__(self, url: URL) -> None:
         super().__init__()
@@ -59,7 +69,7 @@ class PostgresSignals(Signals):
         self._listener.start()
 
     def close(self) -> None:
-        """Stop listening and wake everybody for good."""
+        """Stop listening, wake all waiters and end every later wait at once."""
         super().close()
         self._listener.join(timeout=5)
 

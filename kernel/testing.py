@@ -1,4 +1,4 @@
-"""Fakes that tests of every room share; they obey the same contracts as the real things."""
+"""Fakes for the tests of every package; they fulfil the same contracts as the real implementations."""
 
 import hashlib
 import threading
@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 
 class FakeClock:
-    """A clock that stands still until told to move.
+    """A clock that moves only by :meth:`advance`.
 
     Parameters
     ----------
     start
-        The first instant it tells.
+        The first instant; aware.
     """
 
     def __init__(self, start: datetime = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)) -> None:
@@ -20,12 +20,12 @@ class FakeClock:
         self._guard = threading.Lock()
 
     def now(self) -> datetime:
-        """Return the instant the clock stands at."""
+        """Return the clock's current instant."""
         with self._guard:
             return self._now
 
     def advance(self, seconds: float) -> None:
-        """Move the clock on."""
+        """Move the clock forward by ``seconds``."""
         with self._guard:
             self._now += timedelta(seconds=seconds)
 
@@ -45,14 +45,14 @@ class SequenceIds:
 
 
 class PlainCipher:
-    """A cipher that hides nothing, for tests that look at what was stored."""
+    """A cipher that does not encrypt, for tests that inspect what was stored."""
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
-        """Return the plaintext."""
+        """Return the plaintext; parameters as for :meth:`kernel.blobs.Cipher.seal`."""
         return plaintext
 
     def open(self, sealed: bytes, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
-        """Return what was sealed."""
+        """Return ``sealed``; parameters as for :meth:`kernel.blobs.Cipher.open`."""
         return sealed
 
     def address(self, plaintext: bytes) -> str:

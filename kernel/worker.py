@@ -1,9 +1,10 @@
 """Workers: threads that claim due jobs, run their step, and commit work and completion together.
 
-A step reads rows, does pure work and returns a commit: a function of a transaction. The worker runs it in the very
-transaction that removes the job, so a step's effect and its completion cannot come apart. A worker that dies leaves
-its jobs marked with its name; others take them over at once when its process is gone from this host, and after a
-missed heartbeat when it lived elsewhere. A worker that was only slow finds its job taken and saves nothing.
+A step reads rows, computes and returns a commit: a function of a transaction. The worker runs it in the same
+transaction that removes the job, so that a step's effect and its completion are saved together or not at all. The jobs
+of a worker that died stay marked with its id; other workers take them over at once when its process no longer exists on
+this host, and after a missed heartbeat when it ran on another host. A worker that was only slow finds that its job was
+taken over and saves nothing.
 """
 
 import os
@@ -28,27 +29,27 @@ Commit = Callable[[Transaction], None]
 Step = Callable[[Job], Commit]
 
 HEARTBEAT: Final = 5.0
-"""Seconds between two signs of life; also the longest a job written by another process on SQLite goes unnoticed."""
+"""Seconds between two heartbeats; also the longest time that a job from another process on SQLite goes unnoticed."""
 
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=30)
-"""After this long without a sign of life a worker on another host is taken for dead."""
+"""A worker on another host is considered dead after this time without a heartbeat."""
 
 _log = get_logger(__name__)
 
 
 class Worker:
-    """A pool of threads that work one queue.
+    """A pool of threads that run the jobs of one queue.
 
     Parameters
     ----------
     database, jobs, clock, ids
-        The application's.
+        Shared with the rest of the application.
     steps
-        What to do for each step name.
+        The function that runs each step, by step name.
     threads
-        How many jobs run at a time.
+        How many jobs run at the same time.
     on_parked
-        Told of each job that now waits for a person, in the transaction that parks it.
+        Called for each job that is parked, in the transaction that parks it.
     """
 
     def __init__(  # noqa: PLR0913 - wiring hands each component what it needs
@@ -72,31 +73,31 @@ class Worker:
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(threads)
         ]
-        self._heart = threading.Thread(target=self._beat, name="worker-heart", daemon=True)
+        self._heart = threading.Thread(target=self._send_heartbeats, name="worker-heartbeat", daemon=True)
 
     def register(self) -> None:
-        """Join the list of workers and take over what dead ones left; part of :meth:`start`."""
+        """Register as a worker and take over the jobs of dead workers; part of :meth:`start`."""
         self._database.write(self._register)
 
-    def beat(self) -> None:
-        """Give a sign of life, durably.
+    def heartbeat(self) -> None:
+        """Save a heartbeat, durably.
 
         Raises
         ------
         Problem
-            ``unavailable`` when it cannot be saved, or when this worker is not on the list.
+            ``unavailable`` when it cannot be saved, or when this worker is not registered.
         """
-        if not self._database.write(self._sign_of_life):
+        if not self._database.write(self._heartbeat):
             raise Problem(Category.UNAVAILABLE, "no worker is running here")
 
     def start(self) -> None:
-        """Take over what dead workers left, and begin."""
+        """Register, take over the jobs of dead workers, and start the threads."""
         self.register()
         for thread in (*self._threads, self._heart):
             thread.start()
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Finish the jobs in hand, at most ``timeout`` seconds, and leave; what is unfinished is put back."""
+        """Wait up to ``timeout`` seconds for running jobs, return unfinished ones to the queue, and unregister."""
         self._stopping.set()
         self._database.signals.send([CHANNEL])
         until = time.monotonic() + timeout
@@ -137,8 +138,8 @@ class Worker:
 
         try:
             self._database.write(note)
-        except Problem as refused:  # the job stays marked as ours until we or a successor can write again
-            _log.error("job_failure_not_saved", **job.log_context(), failure=refused)
+        except Problem as not_saved:  # the job stays marked as ours until we or a successor can write again
+            _log.error("job_failure_not_saved", **job.log_context(), failure=not_saved)
             self._stopping.wait(1.0)
             self._release_when_possible(job)
 
@@ -157,7 +158,7 @@ class Worker:
                 if self.run_one():
                     continue
                 self._database.signals.wait(CHANNEL, generation, self._until_due())
-            except Exception as failure:  # noqa: BLE001 - a worker outlives a database that is away
+            except Exception as failure:  # noqa: BLE001 - a worker keeps running while the database is unavailable
                 _log.error("worker_waits", failure=failure)
                 self._stopping.wait(1.0)
 
@@ -166,14 +167,14 @@ class Worker:
             due = self._jobs.next_due(connection)
         if due is None:
             return HEARTBEAT
-        # A due job that nobody could claim waits for a lock, and its holder signals when it ends.
+        # A due job that could not be claimed waits for a lock; the job that holds it signals when it ends.
         seconds = (due - self._clock.now()).total_seconds()
         return HEARTBEAT if seconds <= 0 else min(seconds, HEARTBEAT)
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         while not self._stopping.wait(HEARTBEAT):
             try:
-                self.beat()
+                self.heartbeat()
             except Problem as failure:
                 _log.error("heartbeat_not_saved", failure=failure)
 
@@ -186,10 +187,10 @@ class Worker:
         self._jobs.release(tx, self.name)
         tx.execute(delete(workers).where(workers.c.id == self.name))
 
-    def _sign_of_life(self, tx: Transaction) -> bool:
-        alive = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
+    def _heartbeat(self, tx: Transaction) -> bool:
+        updated = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
         self._reclaim_dead_workers(tx)
-        return alive.rowcount == 1
+        return updated.rowcount == 1
 
     def _reclaim_dead_workers(self, tx: Transaction) -> None:
         for row in tx.execute(select(workers).where(workers.c.id != self.name)).all():
@@ -205,9 +206,9 @@ class Worker:
 
 
 def process_start(pid: int) -> str:
-    """Return when a process of this host began, in the kernel's ticks since boot; empty when there is none.
+    """Return when a process of this host started, in clock ticks since boot; empty when there is no such process.
 
-    Together with its number it names a process for good: in a container every server is process 1.
+    The process id alone does not identify a process: it is reused, and in a container every server is process 1.
     """
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")

@@ -76,7 +76,7 @@ def health_services(application: Application) -> HealthServices:
         database=application.database,
         jobs=application.jobs,
         outbox=application.outbox,
-        beat=application.worker.beat,
+        heartbeat=application.worker.heartbeat,
     )
 
 

@@ -22,7 +22,7 @@ class HealthServices:
     database: Database
     jobs: Jobs
     outbox: Outbox
-    beat: Callable[[], object]
+    heartbeat: Callable[[], object]
     """Saves the worker's heartbeat, or raises a Problem."""
 
 
@@ -45,7 +45,7 @@ def health_router(services: HealthServices) -> APIRouter:
     def ready(response: Response) -> dict[str, Any]:
         """Answer 200 when the worker's heartbeat was saved durably, 503 otherwise."""
         try:
-            services.beat()
+            services.heartbeat()
         except Problem as problem:
             response.status_code = 503
             return {"status": "fail", "output": problem.detail}

@@ -265,7 +265,7 @@ def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbea
     worker.register()
     assert not worker.run_one()
     clock.advance(31)
-    worker.beat()
+    worker.heartbeat()
     assert worker.run_one()
     with pytest.raises(Problem, match="taken over"):  # and the slow one can no longer save what it did
         database.write(lambda tx: jobs.finish(tx, slow))

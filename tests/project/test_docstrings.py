@@ -1,0 +1,210 @@
+"""Public functions say in numpydoc sections what they take and what they raise.
+
+``Parameters`` is asked of every public function with two or more parameters, ``Raises`` of every public function whose
+own body raises a ``Problem``, ``ValueError`` or ``TypeError``. ``STILL_ALLOWED`` lists the files that are not complete
+yet; a file must have exactly the number of violations listed, so that the table can only shrink.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.packages import PACKAGES
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SOURCES = [
+    path
+    for package in PACKAGES
+    for path in sorted((REPOSITORY / package).rglob("*.py"))
+    if "versions" not in path.parts and (path.name == "__init__.py" or not path.name.startswith("_"))
+]
+RAISED = {"Problem", "ValueError", "TypeError"}
+
+STILL_ALLOWED: dict[str, int] = {
+    "kernel/outbox.py": 8,
+    "kernel/tables.py": 3,
+    "privacy/audit.py": 3,
+    "privacy/keys.py": 1,
+    "privacy/merkle.py": 2,
+    "inference/batching.py": 1,
+    "inference/contract.py": 1,
+    "inference/explain.py": 1,
+    "inference/features/extract.py": 2,
+    "inference/features/units.py": 1,
+    "inference/golden.py": 2,
+    "inference/limits.py": 1,
+    "inference/measure.py": 6,
+    "inference/models/cxr_pneumonia/model.py": 1,
+    "inference/models/cxr_pneumonia/train.py": 4,
+    "inference/models/news2/model.py": 1,
+    "inference/registry.py": 4,
+    "inference/runners/base.py": 1,
+    "inference/runners/linear.py": 2,
+    "inference/runners/score.py": 3,
+    "inference/runners/tabular.py": 1,
+    "inference/runners/torch_image.py": 3,
+    "inference/testing.py": 4,
+    "inference/yaml_mapping.py": 9,
+    "fhir_adapter/hl7v2/ack.py": 1,
+    "fhir_adapter/hl7v2/conversion.py": 4,
+    "fhir_adapter/hl7v2/datatypes/cx.py": 1,
+    "fhir_adapter/hl7v2/datatypes/dtm.py": 1,
+    "fhir_adapter/hl7v2/datatypes/ei.py": 1,
+    "fhir_adapter/hl7v2/datatypes/xcn.py": 2,
+    "fhir_adapter/hl7v2/escape.py": 1,
+    "fhir_adapter/hl7v2/message.py": 3,
+    "fhir_adapter/hl7v2/messages/observations.py": 1,
+    "fhir_adapter/hl7v2/mllp.py": 3,
+    "fhir_adapter/hl7v2/segments/pv1.py": 1,
+    "fhir_adapter/hl7v2/synthesise.py": 5,
+    "fhir_adapter/hl7v2/writer.py": 1,
+    "fhir_adapter/rest/audit_events.py": 2,
+    "fhir_adapter/rest/bundles.py": 3,
+    "fhir_adapter/rest/changes.py": 1,
+    "fhir_adapter/rest/headers.py": 3,
+    "fhir_adapter/rest/interactions.py": 7,
+    "fhir_adapter/rest/operations.py": 6,
+    "fhir_adapter/results/common.py": 4,
+    "fhir_adapter/results/device.py": 1,
+    "fhir_adapter/results/diagnostic_report.py": 1,
+    "fhir_adapter/results/imaging_study.py": 1,
+    "fhir_adapter/results/model_card.py": 1,
+    "fhir_adapter/results/observation.py": 2,
+    "fhir_adapter/results/provenance.py": 1,
+    "fhir_adapter/results/risk_assessment.py": 1,
+    "fhir_adapter/store/document.py": 1,
+    "fhir_adapter/store/search/find.py": 3,
+    "fhir_adapter/store/store.py": 2,
+    "fhir_adapter/store/writing.py": 3,
+    "dicom_node/archive.py": 2,
+    "dicom_node/encoding.py": 1,
+    "dicom_node/listener/server.py": 1,
+    "dicom_node/results/provenance.py": 2,
+    "dicom_node/testing.py": 2,
+    "federated/client_app.py": 1,
+    "federated/grid.py": 2,
+    "federated/server_app.py": 2,
+    "federated/task.py": 2,
+    "service/application.py": 2,
+    "service/catalogue.py": 1,
+    "service/commands/command_context.py": 2,
+    "service/commands/federated.py": 1,
+    "service/commands/jobs.py": 1,
+    "service/commands/models.py": 3,
+    "service/commands/send.py": 1,
+    "service/console/commands.py": 2,
+    "service/console/pages.py": 2,
+    "service/console/queries.py": 4,
+    "service/console/reading.py": 2,
+    "service/demo/server.py": 1,
+    "service/destinations/ehr.py": 1,
+    "service/destinations/engine.py": 1,
+    "service/destinations/pacs.py": 1,
+    "service/flows/imaging_study.py": 1,
+    "service/flows/patients.py": 1,
+    "service/flows/read_set.py": 2,
+    "service/listeners/http.py": 1,
+    "service/triggers.py": 2,
+}
+"""Repository path: how many violations the file still has."""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def public_functions(body: list[ast.stmt]) -> Iterator[Function]:
+    """Yield the public functions of a module or class body, and of its public classes; nested functions are private."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body)
+        elif isinstance(node, Function) and not node.name.startswith("_") and not is_property(node):
+            yield node
+
+
+def is_property(function: Function) -> bool:
+    decorators = {ast.unparse(decorator) for decorator in function.decorator_list}
+    return bool(decorators & {"property", "cached_property", "functools.cached_property", "overload"})
+
+
+def parameter_names(function: Function) -> list[str]:
+    """Names of the parameters, without ``self``, ``cls`` and those that carry a help text for the command line."""
+    arguments = function.args
+    nodes = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    nodes += [node for node in (arguments.vararg, arguments.kwarg) if node is not None]
+    named = [node for node in nodes if node.arg not in {"self", "cls"} and not node.arg.startswith("_")]
+    return [node.arg for node in named if not has_help_text(node)]
+
+
+def has_help_text(parameter: ast.arg) -> bool:
+    """Tell whether Typer shows a text for it: written in place, or by an alias such as ``ConfigOption``."""
+    annotation = ast.unparse(parameter.annotation) if parameter.annotation else ""
+    return "help=" in annotation or annotation.endswith(("Option", "Argument"))
+
+
+def section(docstring: str, title: str) -> str | None:
+    """Return the text of one numpydoc section, or None when there is none."""
+    found = re.search(rf"^{title}\n-{{{len(title)}}}\n(.*?)(?=^\w[\w ]*\n---|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    return found.group(1) if found else None
+
+
+def documented_parameters(docstring: str) -> set[str]:
+    """Names that the ``Parameters`` section describes; several may share an entry: ``clock, ids``."""
+    entries = re.findall(r"^(\S[^:\n]*)", section(docstring, "Parameters") or "", re.MULTILINE)
+    return {name.strip().lstrip("*") for entry in entries for name in entry.split(",")}
+
+
+def refers_elsewhere(docstring: str) -> bool:
+    """Tell whether the docstring names the function whose contract this one shares."""
+    return re.search(r"\b[Aa]s (for )?:(meth|func|class):`", docstring) is not None
+
+
+def describes_parameters(function: Function, docstring: str) -> bool:
+    names = parameter_names(function)
+    if len(names) < 2 or refers_elsewhere(docstring):
+        return True
+    return set(names) <= documented_parameters(docstring)
+
+
+def raises_visibly(function: Function) -> bool:
+    """Tell whether the function's own body, nested functions left out, raises one of ``RAISED``."""
+    pending: list[ast.AST] = list(function.body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Function | ast.Lambda | ast.ClassDef):
+            continue
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) in RAISED:
+            return True
+        pending.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def describes_raises(function: Function, docstring: str) -> bool:
+    if not raises_visibly(function) or section(docstring, "Raises") is not None or refers_elsewhere(docstring):
+        return True
+    return re.search(r"\b[Rr]aises (as )?(:\w+:)?`", docstring) is not None
+
+
+def violations(path: Path) -> list[str]:
+    """Return one line per missing section of a file."""
+    missing = []
+    for function in public_functions(ast.parse(path.read_text(encoding="utf-8")).body):
+        docstring = ast.get_docstring(function) or ""
+        if not describes_parameters(function, docstring):
+            undocumented = sorted(set(parameter_names(function)) - documented_parameters(docstring))
+            missing.append(f"{function.lineno} {function.name}: Parameters lacks {', '.join(undocumented)}")
+        if not describes_raises(function, docstring):
+            missing.append(f"{function.lineno} {function.name}: no Raises section")
+    return missing
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_public_functions_describe_their_parameters_and_what_they_raise(path: Path) -> None:
+    missing = violations(path)
+    allowed = STILL_ALLOWED.get(str(path.relative_to(REPOSITORY)), 0)
+    assert len(missing) == allowed, "\n".join(missing)
+
+
+def test_every_file_that_may_still_lack_sections_exists() -> None:
+    assert set(STILL_ALLOWED) <= {str(path.relative_to(REPOSITORY)) for path in SOURCES}
