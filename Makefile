@@ -13,7 +13,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -c "import torch; assert torch.__version__.startswith('2.13.0'), torch.__version__"
 	touch $@
 
-demo: $(INSTALLED) ## a patient's story through every door; stays up at a terminal, ends by itself elsewhere
+demo: $(INSTALLED) ## a patient's story through every listener; keeps running at a terminal, ends by itself elsewhere
 	@if [ -t 1 ]; then $(BIN)/ausculta demo $(ARGS); else $(BIN)/ausculta demo --once $(ARGS); fi
 
 test: check ## the whole check: style, types, imports, tests

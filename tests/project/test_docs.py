@@ -132,7 +132,7 @@ def test_every_interaction_is_documented() -> None:
 def test_every_resource_of_a_result_is_documented() -> None:
     from fhir_adapter.results import BUILDERS
 
-    written = text(REFERENCE / "fhir.md").partition("## What a result looks like")[2]
+    written = text(REFERENCE / "fhir.md").partition("## Resources of a result")[2]
     assert {kind for kind in BUILDERS if f"| {kind} |" not in written} == set()
 
 
