@@ -30,7 +30,9 @@ def test_an_ehr_that_is_away_delays_only_its_own_results_and_gets_them_in_order(
 
     destination.send = send  # type: ignore[method-assign]
     for pulse in ("100", "101", "102"):
-        hospital.clock.advance(60)  # vitals of one instant would be ordered by their random ids, and may repeat a result
+        hospital.clock.advance(
+            60
+        )  # vitals of one instant would be ordered by their random ids, and may repeat a result
         hospital.hl7(hospital.vitals(pulse=pulse))
         hospital.work()
     assert hospital.engine.deliveries == 3
