@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check fast bench bench-crash format clean
+COVERAGE_AT_LEAST ?= 0
+
+.PHONY: demo test check fast coverage bench bench-crash format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -27,6 +29,9 @@ check: $(INSTALLED)
 
 fast: $(INSTALLED) ## the tests without the long ones
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not crash and not browser and not postgres" $(ARGS)
+
+coverage: $(INSTALLED) ## the fast tests, with the share of lines and branches that they run
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not crash and not browser and not postgres" --cov --cov-report=term --cov-fail-under=$(COVERAGE_AT_LEAST) $(ARGS)
 
 bench: $(INSTALLED) ## every benchmark, one after the other; figures to benchmarks/results
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -33,7 +33,9 @@ KILLED_AT_ONCE: Final = 0.25
 _A_MOMENT_S: Final = 0.3
 
 PATIENCE_S: Final = 60.0
-"""How long nothing may become fewer at the end before the run gives up."""
+"""How long there may be no progress at the end before the run gives up."""
+LONGEST_S: Final = 3600.0
+"""How long a run waits at the end altogether."""
 
 RESTS_EVERY: Final = 50
 REST_S: Final = 120.0
@@ -94,10 +96,10 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _line: No
                 if number % 10 == 0:
                     tell(f"{number} kills, {sum(ledger.counts().values())} acknowledged")
                 if number % RESTS_EVERY == 0:
-                    _rest(server, starts)
+                    _rest(server, hospital, starts)
             starts.append(server.wait_ready())
             _finish(senders)
-            unfinished = drain(server, patience_s=PATIENCE_S)
+            unfinished = drain(server, hospital.received, patience_s=PATIENCE_S, longest_s=LONGEST_S)
             evidence = gather(hospital, server, unfinished=unfinished)
             server.stop()
         redeliveries = hospital.repeats()
@@ -136,9 +138,9 @@ def _live_and_die(server: ServerProcess, chance: random.Random, how: float, long
     return took
 
 
-def _rest(server: ServerProcess, starts: list[float]) -> None:
+def _rest(server: ServerProcess, hospital: Hospital, starts: list[float]) -> None:
     starts.append(server.wait_ready())
-    drain(server, patience_s=PATIENCE_S, longest_s=REST_S)
+    drain(server, hospital.received, patience_s=PATIENCE_S, longest_s=REST_S)
 
 
 def _finish(senders: Sequence[Sender]) -> None:
@@ -161,6 +163,7 @@ def report(outcome: Outcome) -> str:
         "kills": outcome.kills,
         "acknowledged": sum(outcome.acknowledged.values()),
         "lost": len(outcome.verdict.lost),
+        "not yet delivered": len(outcome.verdict.undelivered),
         "duplicated": len(outcome.verdict.duplicated),
         "refused": len(outcome.refused),
     }
@@ -171,12 +174,18 @@ def report(outcome: Outcome) -> str:
         f"deliveries that came again and converged: {repeats}",
         f"ready after {outcome.starting_s:.1f} s (median); {outcome.seconds:.0f} s in all",
     ]
-    found = (*outcome.verdict.lost, *outcome.verdict.duplicated, *outcome.verdict.faults, *outcome.refused)
+    found = (
+        *outcome.verdict.lost,
+        *outcome.verdict.undelivered,
+        *outcome.verdict.duplicated,
+        *outcome.verdict.faults,
+        *outcome.refused,
+    )
     return "\n".join([*rows, *found[:40]])
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run and print; the exit code is 1 when anything was lost or came twice."""
+    """Run and print; the exit code is 1 when anything was lost, is not delivered or came twice."""
     parser = argparse.ArgumentParser(description="Kill the server at random moments and count what is lost.")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
@@ -202,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "seed": plan.seed,
         "acknowledged": {str(interface): count for interface, count in outcome.acknowledged.items()},
         "lost": len(outcome.verdict.lost),
+        "undelivered": len(outcome.verdict.undelivered),
         "duplicated": len(outcome.verdict.duplicated),
         "faults": list(outcome.verdict.faults),
         "refused": len(outcome.refused),

@@ -1,10 +1,12 @@
 """The rest of the hospital, in the harness's own process: EHR, interface engine and PACS, each a real server."""
 
+import json
 import math
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,7 +16,7 @@ import httpx
 from benchmarks.items import IDENTIFIER_SYSTEM, Item
 from benchmarks.late import LateEhr, LateEngine, LatePacs
 from benchmarks.processes import ServerProcess
-from benchmarks.verdict import Evidence
+from benchmarks.verdict import EHR, ENGINE, PACS, STORE, Evidence
 from dicom_node.testing import StandInPacs
 from fhir_adapter.hl7v2.testing import StandInEngine
 from fhir_adapter.testing import StandInEhr
@@ -24,6 +26,8 @@ RESULT_SYSTEM: Final = "urn:ausculta:result"
 _REPORT: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 """Comprehensive 3D SR Storage."""
 _AI_ASSERTED: Final = "AIAST"
+_PLACES: Final[Mapping[str, str]] = {"ehr": EHR, "engine": ENGINE, "pacs": PACS}
+"""Destination -> the place in a verdict."""
 _SETTLED_S: Final = 2.0
 """Nothing may have been in motion for so long before the evidence is taken."""
 
@@ -66,6 +70,10 @@ class Hospital:
             "pacs": sum(arrivals.values()) - len(arrivals),
         }
 
+    def received(self) -> int:
+        """Return how many deliveries arrived at the three stand-ins, repeats included."""
+        return self.ehr.requests + self.engine.deliveries + sum(self.pacs.arrivals.copy().values())
+
     def close(self) -> None:
         """Close all three."""
         self.pacs.close()
@@ -81,24 +89,29 @@ class Hospital:
         self.close()
 
 
-def drain(server: ServerProcess, *, patience_s: float, longest_s: float = math.inf) -> int:
-    """Wait until no job and no delivery waits, as long as they become fewer; return how many still do at the end.
+def drain(server: ServerProcess, received: Callable[[], int], *, patience_s: float, longest_s: float = math.inf) -> int:
+    """Wait until no job and no delivery waits, as long as there is progress; return how many still do at the end.
+
+    Progress is that fewer jobs and deliveries wait than ever before, or that a stand-in has received one more: while
+    one delivery leaves, another result may be queued, so the number alone may stand still.
 
     Parameters
     ----------
     server
         Runs.
+    received
+        Counts what arrived at the stand-ins.
     patience_s
-        How long it may go on without becoming fewer.
+        How long it may go on without progress.
     longest_s
         How long to wait altogether.
     """
     began = progressed = time.monotonic()
-    fewest, left, quiet_since = math.inf, 0, None
+    fewest, most, left, quiet_since = math.inf, -1, 0, None
     while (now := time.monotonic()) < min(progressed + patience_s, began + longest_s):
-        left = waiting(server)["open"]
-        if left < fewest:
-            fewest, progressed = left, now
+        left, arrived = waiting(server)["open"], received()
+        if left < fewest or arrived > most:
+            fewest, most, progressed = min(left, fewest), arrived, now
         if left:
             quiet_since = None
         elif quiet_since is None:
@@ -124,8 +137,10 @@ def waiting(server: ServerProcess) -> dict[str, int]:
 
 
 def gather(hospital: Hospital, server: ServerProcess, *, unfinished: int = 0) -> Evidence:
-    """Look everywhere; the server runs and has come to rest."""
+    """Look everywhere; the server runs and has come to rest, or waits for what does not come."""
+    on_the_way = _on_the_way(server)  # first: what arrives meanwhile is then found at the stand-in
     return Evidence(
+        on_the_way=on_the_way,
         stored=_stored(server),
         ehr=_in_ehr(hospital.ehr),
         engine=_at_engine(hospital.engine),
@@ -147,6 +162,47 @@ def _stored(server: ServerProcess) -> dict[str, int]:
     for study in _search(server, "ImagingStudy"):
         counted[mrns[study["subject"]["reference"]]] += kept[_uid(study)]
     return dict(counted)
+
+
+def _on_the_way(server: ServerProcess) -> dict[str, frozenset[str]]:
+    """Read from the server's database for whom work is pending or parked, and where its result is to go."""
+    mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
+    with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
+        connection.execute("BEGIN")  # one snapshot: work that moves on meanwhile is not missed between two reads
+        return find_on_the_way(connection, mrns)
+
+
+def find_on_the_way(connection: sqlite3.Connection, mrns: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """Name, for each place, the patients and items whose result the database still holds work for.
+
+    Parameters
+    ----------
+    connection
+        The server's database.
+    mrns
+        Reference of a patient -> the patient's number.
+    """
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for destination, patient in connection.execute(
+        "SELECT destination, patient FROM outbox WHERE status IN ('pending', 'parked')"
+    ):
+        found[_PLACES[destination]].add(mrns.get(patient, ""))
+    unconverted = connection.execute("SELECT key FROM inbox WHERE state <> 'done'").fetchall()
+    for place in (STORE, *_PLACES.values()):
+        found[place].update(key for (key,) in unconverted)
+    concerned = {
+        str(value) for (payload,) in connection.execute("SELECT payload FROM jobs") for value in _values(payload)
+    }
+    instances = connection.execute("SELECT SOPInstanceUID, StudyInstanceUID FROM instances").fetchall()
+    for place in _PLACES.values():
+        found[place].update(mrn for patient, mrn in mrns.items() if patient in concerned)
+        found[place].update(instance for instance, study in instances if study in concerned)
+    return {place: frozenset(names - {""}) for place, names in found.items()}
+
+
+def _values(payload: str) -> Iterable[object]:
+    values: Iterable[object] = json.loads(payload).values()
+    return values
 
 
 def _kept_instances(data: Path) -> Counter[str]:

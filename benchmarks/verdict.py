@@ -5,11 +5,19 @@ Pure, so that it can be shown to fail: ``tests/crash`` hands it tampered evidenc
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from benchmarks.items import Interface, Item
 
 Found = Mapping[str, tuple[str, ...]]
 """Patient's number -> identifiers of the results that a stand-in keeps for them."""
+
+
+STORE: Final = "the store"
+EHR: Final = "the EHR"
+ENGINE: Final = "the engine"
+PACS: Final = "the PACS"
+"""Places where an item, or its result, must be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +29,8 @@ class Evidence:
     ehr: Found
     engine: Found
     pacs: Found
+    on_the_way: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Place -> patients' numbers and items' keys for which the server's database still holds work for that place."""
     parked: int = 0
     """Jobs and deliveries that wait for a person."""
     unfinished: int = 0
@@ -33,6 +43,9 @@ class Verdict:
     """What the evidence says."""
 
     lost: tuple[str, ...] = ()
+    """Acknowledged, and neither where it belongs nor anywhere in the server's database."""
+    undelivered: tuple[str, ...] = ()
+    """Not yet where it belongs, but pending or parked in the server's database."""
     duplicated: tuple[str, ...] = ()
     faults: tuple[str, ...] = field(default=())
     """Anything else that must not be: parked work, a broken audit log, results of nobody's items."""
@@ -40,7 +53,7 @@ class Verdict:
     @property
     def is_clean(self) -> bool:
         """Whether every promise was kept."""
-        return not (self.lost or self.duplicated or self.faults)
+        return not (self.lost or self.undelivered or self.duplicated or self.faults)
 
 
 def check(acknowledged: Iterable[Item], evidence: Evidence) -> Verdict:
@@ -59,25 +72,31 @@ def check(acknowledged: Iterable[Item], evidence: Evidence) -> Verdict:
         One line for each thing that is missing or too many, naming interface, key and place.
     """
     items = list(acknowledged)
-    lost, duplicated = [], []
+    lost, undelivered, duplicated = [], [], []
     for item in items:
         for place, count, wanted in _counts(item, evidence):
             place_text = f"{item.interface} {item.key}: {count} of {wanted} in {place}"
             if count < wanted:
-                lost.append(place_text)
+                held = evidence.on_the_way.get(place, frozenset())
+                (undelivered if {item.mrn, item.key} & held else lost).append(place_text)
             elif count > wanted:
                 duplicated.append(place_text)
         if _tells_two_stories(item, evidence):
             duplicated.append(f"{item.interface} {item.key}: the stand-ins have different results")
     known = {item.mrn for item in items}
-    return Verdict(lost=tuple(lost), duplicated=tuple(duplicated), faults=tuple(_faults(known, evidence)))
+    return Verdict(
+        lost=tuple(lost),
+        undelivered=tuple(undelivered),
+        duplicated=tuple(duplicated),
+        faults=tuple(_faults(known, evidence)),
+    )
 
 
 def _counts(item: Item, evidence: Evidence) -> Iterable[tuple[str, int, int]]:
-    yield "the store", evidence.stored.get(item.mrn, 0), item.parts
-    yield "the EHR", len(evidence.ehr.get(item.mrn, ())), 1
-    yield "the engine", len(evidence.engine.get(item.mrn, ())), 1
-    yield "the PACS", len(evidence.pacs.get(item.mrn, ())), int(item.interface is Interface.DICOM)
+    yield STORE, evidence.stored.get(item.mrn, 0), item.parts
+    yield EHR, len(evidence.ehr.get(item.mrn, ())), 1
+    yield ENGINE, len(evidence.engine.get(item.mrn, ())), 1
+    yield PACS, len(evidence.pacs.get(item.mrn, ())), int(item.interface is Interface.DICOM)
 
 
 def _tells_two_stories(item: Item, evidence: Evidence) -> bool:

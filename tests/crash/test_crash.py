@@ -19,6 +19,7 @@ def test_every_receipt_ends_in_one_result_at_each_stand_in(tmp_path: Path) -> No
     print(report(outcome))
 
     assert outcome.verdict.lost == ()
+    assert outcome.verdict.undelivered == ()
     assert outcome.verdict.duplicated == ()
     assert outcome.verdict.faults == ()
     assert outcome.refused == ()

@@ -1,9 +1,11 @@
 """The checker of the kill runs can fail: evidence that was tampered with is told from evidence that was not."""
 
+import sqlite3
 from dataclasses import replace
 
 import pytest
 
+from benchmarks.hospital import find_on_the_way
 from benchmarks.items import Interface, Item
 from benchmarks.verdict import Evidence, Verdict, check
 
@@ -16,6 +18,18 @@ KEPT = Evidence(
     engine={"H1": ("r1",), "D1": ("r2",)},
     pacs={"D1": ("2.25.9",)},
 )
+
+WORK = """
+CREATE TABLE outbox (destination, patient, status);
+INSERT INTO outbox VALUES ('ehr', 'Patient/p1', 'pending'), ('engine', 'Patient/p2', 'parked'),
+  ('engine', 'Patient/p3', 'delivered');
+CREATE TABLE jobs (payload);
+INSERT INTO jobs VALUES ('{"model": "news2", "patient": "Patient/p4"}'), ('{"study": "2.25.9"}');
+CREATE TABLE inbox (key, state);
+INSERT INTO inbox VALUES ('M5', 'received'), ('M6', 'done');
+CREATE TABLE instances (SOPInstanceUID, StudyInstanceUID);
+INSERT INTO instances VALUES ('2.25.1', '2.25.9'), ('2.25.2', '2.25.8');
+"""
 
 
 def test_kept_promises_are_a_clean_verdict() -> None:
@@ -35,6 +49,48 @@ def test_kept_promises_are_a_clean_verdict() -> None:
 )
 def test_what_is_missing_is_lost(evidence: Evidence, told: str) -> None:
     assert check(ITEMS, evidence).lost == (told,)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        (
+            replace(KEPT, ehr={"D1": ("r2",)}, on_the_way={"the EHR": frozenset({"H1"})}),
+            "HL7 v2 M1: 0 of 1 in the EHR",
+        ),
+        (
+            replace(KEPT, pacs={}, on_the_way={"the PACS": frozenset({"2.25.1"})}),
+            "DICOM 2.25.1: 0 of 1 in the PACS",
+        ),
+        (
+            replace(KEPT, stored={"D1": 1}, on_the_way={"the store": frozenset({"M1"})}),
+            "HL7 v2 M1: 0 of 7 in the store",
+        ),
+    ],
+)
+def test_what_the_server_still_holds_is_not_yet_delivered_and_not_lost(evidence: Evidence, told: str) -> None:
+    verdict = check(ITEMS, evidence)
+    assert (verdict.lost, verdict.undelivered) == ((), (told,))
+    assert not verdict.is_clean
+
+
+def test_work_for_one_place_or_patient_does_not_excuse_another() -> None:
+    held = {"the engine": frozenset({"H1"}), "the EHR": frozenset({"D1"})}
+    verdict = check(ITEMS, replace(KEPT, ehr={"D1": ("r2",)}, on_the_way=held))
+    assert (verdict.lost, verdict.undelivered) == (("HL7 v2 M1: 0 of 1 in the EHR",), ())
+
+
+def test_pending_and_parked_work_is_found_in_the_database_of_the_server() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(WORK)
+    found = find_on_the_way(connection, {f"Patient/p{number}": f"H{number}" for number in range(1, 6)})
+    assert found == {
+        "the store": {"M5"},
+        "the EHR": {"H1", "H4", "M5", "2.25.1"},
+        "the engine": {"H2", "H4", "M5", "2.25.1"},
+        "the PACS": {"H4", "M5", "2.25.1"},
+    }
+    connection.close()
 
 
 @pytest.mark.parametrize(

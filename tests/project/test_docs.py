@@ -1,5 +1,6 @@
 """Docs that cannot rot: whatever the tables of the application list is documented, and every link leads somewhere."""
 
+import importlib
 import importlib.util
 import re
 import tomllib
@@ -7,6 +8,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -114,12 +116,15 @@ def test_every_category_is_documented() -> None:
 
 
 def test_every_destination_is_documented() -> None:
+    """A destination's setting is the one that is named after it, or after its address."""
     from service.destinations import DESTINATIONS
+    from service.settings import PREFIX, SETTINGS
 
     guides = "\n".join(text(path) for path in (DOCS / "how-to").glob("connect-*.md"))
-    setting = {"ehr": "AUSCULTA_EHR_URL", "engine": "AUSCULTA_INTERFACE_ENGINE", "pacs": "AUSCULTA_PACS"}
-    assert {kind.name for kind in DESTINATIONS} == set(setting)
-    assert {name for name in setting.values() if name not in guides} == set()
+    for kind in DESTINATIONS:
+        own = {f"{PREFIX}{setting.name}" for setting in SETTINGS if kind.name.upper() in setting.name.split("_")}
+        assert own, f"no setting switches on the destination {kind.name}"
+        assert any(re.search(rf"\b{name}\b", guides) for name in own), f"{kind.name}: {sorted(own)}"
 
 
 def test_every_interaction_is_documented() -> None:
@@ -142,13 +147,62 @@ def test_every_dicom_result_is_documented() -> None:
     assert undocumented(RESULTS, REFERENCE / "dicom.md") == set()
 
 
-def test_every_step_of_a_flow_is_in_the_walk() -> None:
-    from service.flows.hl7_message import CONVERT
-    from service.flows.imaging_study import COMPLETE, READ
-    from service.triggers import ASSESS
+def test_every_step_of_a_flow_is_in_the_walk(tmp_path: Path) -> None:
+    """The steps are those that the application hands to its worker."""
+    from service.application import build
+    from service.settings import load
 
+    application = build(load({}, None, data_dir=tmp_path))
+    try:
+        steps = set(application.worker._steps)
+    finally:
+        application.close()
     written = text(DOCS / "architecture.md")
-    assert {step for step in (CONVERT, COMPLETE, READ, ASSESS, "deliver") if f'"{step}"' not in written} == set()
+    assert {step for step in steps if f'"{step}"' not in written} == set()
+
+
+NAME = re.compile(r"\b(?:kernel|privacy|inference|fhir_adapter|dicom_node|federated|service)(?:\.[A-Za-z_]\w*)+")
+"""A dotted name in full: one of our packages, modules, and functions or classes with their attributes."""
+
+
+def resolves(name: str) -> bool:
+    """Import the longest module that ``name`` begins with, and look up the rest."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        module = ".".join(parts[:length])
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as missing:
+            if missing.name is None or not f"{module}.".startswith(f"{missing.name}."):
+                raise  # an optional dependency is not installed; the module itself exists
+            continue
+        for part in parts[length:]:
+            fields = getattr(found, "__dataclass_fields__", {})
+            if not hasattr(found, part) and part not in fields:
+                return False
+            found = getattr(found, part, fields.get(part))
+        return True
+    return False
+
+
+def test_every_name_in_the_architecture_exists() -> None:
+    """Names in code are written in full, so that a reader can import them and this test can look them up."""
+    names = {name for block in CODE.findall(text(DOCS / "architecture.md")) for name in NAME.findall(block)}
+    assert names
+    assert {name for name in names if not name.endswith(".py") and not resolves(name)} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "exists"),
+    [
+        ("kernel.worker.Worker.run_one", True),
+        ("kernel.worker", True),
+        ("kernel.worker.Worker.run_two", False),
+        ("kernel.absent.Worker", False),
+    ],
+)
+def test_a_name_that_does_not_exist_is_found_out(name: str, exists: bool) -> None:
+    assert resolves(name) is exists
 
 
 def test_every_table_is_in_the_architecture() -> None:
