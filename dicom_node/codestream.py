@@ -1,7 +1,7 @@
-"""How large a compressed frame says it is, read from its own header before a decoder allocates for it.
+"""The size that a compressed frame declares, read from its header before a decoder allocates memory for it.
 
-JPEG (ISO/IEC 10918-1 B.2.2) and JPEG-LS (ISO/IEC 14495-1 C.2.2) say it in a frame header, JPEG 2000 (ISO/IEC
-15444-1 A.5.1) in SIZ. RLE (PS3.5 Annex G) says nothing, and cannot grow beyond what its bytes allow.
+JPEG (ISO/IEC 10918-1 B.2.2) and JPEG-LS (ISO/IEC 14495-1 C.2.2) declare it in a frame header, JPEG 2000 (ISO/IEC
+15444-1 A.5.1) in SIZ. RLE (PS3.5 Annex G) declares none; its output is bounded by its input.
 """
 
 import struct
@@ -15,7 +15,7 @@ _FILL: Final = 0xFF
 
 
 def frame_size(frame: bytes) -> tuple[int, int] | None:
-    """Return (rows, columns) of a compressed frame; None when its codec does not say.
+    """Return (rows, columns) of a compressed frame; None when its codec does not declare them.
 
     Raises
     ------

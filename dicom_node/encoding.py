@@ -1,4 +1,4 @@
-"""Between bytes and datasets: the DICOM file format around a dataset, its head read lazily, its whole read safely.
+"""Encoding and decoding: the DICOM file format, index attributes read without a full parse, and safe full reads.
 
 DICOM PS3.10 section 7.1 (file meta information), PS3.5 section 7.1 (data elements) and A.5 (deflated syntax).
 """
@@ -24,13 +24,13 @@ from pydicom.uid import (
 from kernel.errors import Category, Problem
 
 UID_SYNTAX: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
-"""What a UID may hold (PS3.5 section 9.1). Leading zeros, which the section forbids, are sent and do no harm."""
+"""Syntax of a UID (PS3.5 section 9.1). Leading zeros, which the section forbids, occur in practice and are accepted."""
 
 HEAD_BYTES: Final = 4 * 1024 * 1024
-"""How much of a dataset may come before SeriesInstanceUID."""
+"""Largest part of a dataset, in bytes, up to SeriesInstanceUID."""
 
 INFLATED_BYTES: Final = 256 * 1024 * 1024
-"""How much a deflated dataset may become when it is read."""
+"""Largest size of a deflated dataset after inflating, in bytes."""
 
 _WANTED: Final = {
     0x00080016: "SOPClassUID",
@@ -46,10 +46,10 @@ _PREAMBLE: Final = bytes(128) + b"DICM"
 
 
 def keep_values_out_of_warnings() -> None:
-    """Stop pydicom from quoting values that break the standard, a patient's name among them, in Python warnings.
+    """Stop pydicom from quoting values that violate the standard, which may be PHI, in Python warnings.
 
-    This is the one setting that this package makes for the whole process: pydicom has it nowhere else. Such values
-    are read, and handed on, as they were sent.
+    This is the only process-wide setting that this package makes: pydicom has no other place for it. Such values are
+    read and passed on as they were sent.
     """
     config.settings.reading_validation_mode = config.IGNORE
     config.settings.writing_validation_mode = config.IGNORE
@@ -57,7 +57,7 @@ def keep_values_out_of_warnings() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexAttributes:
-    """What the index needs to know of an instance."""
+    """The attributes of an instance that are indexed."""
 
     SOPClassUID: str
     SOPInstanceUID: str
@@ -109,7 +109,16 @@ def read_index_attributes(encoded: bytes, TransferSyntaxUID: str) -> IndexAttrib
 def part10(encoded: bytes, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:
     """Put the preamble and file meta information before an encoded dataset (PS3.10 section 7.1).
 
-    The result depends on the arguments alone, so that an instance sent twice becomes the same file.
+    The result depends on the arguments only, so that an instance that is sent twice becomes the same file.
+
+    Parameters
+    ----------
+    encoded
+        The dataset, encoded in the transfer syntax.
+    SOPClassUID, SOPInstanceUID
+        Written as MediaStorageSOPClassUID and MediaStorageSOPInstanceUID; ASCII.
+    TransferSyntaxUID
+        Transfer syntax of ``encoded``.
     """
     meta = (
         struct.pack("<HH2sHL", 0x0002, 0x0001, b"OB", 0, 2)
@@ -124,7 +133,7 @@ def part10(encoded: bytes, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyn
 
 
 def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
-    """Read a DICOM file without letting it grow beyond :data:`INFLATED_BYTES`.
+    """Read a DICOM file; a deflated dataset may inflate to at most :data:`INFLATED_BYTES`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A stand-in PACS: a real storage provider on a loopback port that remembers what it was sent."""
+"""A test double of a PACS: a real storage provider on a loopback port that stores the received instances."""
 
 import threading
 from pathlib import Path
@@ -14,7 +14,7 @@ from kernel.errors import Problem
 
 
 class StandInPacs:
-    """Receives by C-STORE and keeps each instance as a DICOM file, in memory and, if wished, in a folder.
+    """Receives by C-STORE and keeps each instance as a DICOM file, in memory and optionally in a folder.
 
     Parameters
     ----------
@@ -35,7 +35,20 @@ class StandInPacs:
         """When set, every instance is refused with it."""
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> "StandInPacs":
-        """Listen, on a free port by default."""
+        """Start listening.
+
+        Parameters
+        ----------
+        host
+            Address to bind.
+        port
+            Port to bind; 0 takes a free one.
+
+        Returns
+        -------
+        StandInPacs
+            This object.
+        """
         self._host = host
         self._server.start(host, port)
         return self
@@ -51,21 +64,34 @@ class StandInPacs:
 
     @property
     def arrivals(self) -> dict[str, int]:
-        """SOPInstanceUID -> how often it came."""
+        """SOPInstanceUID -> how often it was received."""
         with self._guard:
             return dict(self._arrivals)
 
     def file(self, SOPInstanceUID: str) -> bytes:
-        """Return what was received, as a DICOM file."""
+        """Return a received instance as a DICOM file."""
         with self._guard:
             return self._kept[SOPInstanceUID]
 
     def dataset(self, SOPInstanceUID: str) -> Dataset:
-        """Return what was received, read."""
+        """Return a received instance as a dataset."""
         return open_file(self.file(SOPInstanceUID))
 
     def wait_for(self, count: int, timeout_s: float = 10.0) -> bool:
-        """Wait until ``count`` different instances have come; False when they have not in time."""
+        """Wait for received instances.
+
+        Parameters
+        ----------
+        count
+            How many different instances to wait for, those received earlier included.
+        timeout_s
+            Longest wait, in seconds.
+
+        Returns
+        -------
+        bool
+            Whether they were received in time.
+        """
         with self._guard:
             return self._guard.wait_for(lambda: len(self._kept) >= count, timeout=timeout_s)
 

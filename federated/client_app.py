@@ -1,7 +1,8 @@
-"""The hospital's side: a Flower ClientApp that trains and measures where the patients are.
+"""The hospital's side: a Flower ClientApp that trains and evaluates inside the hospital.
 
-It answers four kinds of message: ``query.sums`` (sums for the scaling), ``query.alone`` (how a model of its own does),
-``train`` and ``evaluate``. What leaves is parameters, sums and a handful of numbers (:mod:`federated.mods`).
+It handles four kinds of message: ``query.sums`` (sums for the scaling), ``query.alone`` (evaluation of a model trained
+at this hospital only), ``train`` and ``evaluate``. Only parameters, sums and a few numbers leave the hospital
+(:mod:`federated.mods`).
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ ARRAYS: Final = "arrays"
 CONFIG: Final = "config"
 METRICS: Final = "metrics"
 UNDEFINED: Final = -1.0
-"""Stands for an AUC that does not exist: Flower's metrics are numbers."""
+"""Represents an undefined AUC: Flower's metrics are numbers."""
 
 _WIDTH: Final = (len(task.FEATURES),)
 
@@ -29,7 +30,7 @@ def client_app(load: Callable[[Any], task.Hospital]) -> Any:
     Parameters
     ----------
     load
-        Gives the hospital whose machine this is, from Flower's Context.
+        Returns this machine's hospital, from Flower's Context.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def client_app(load: Callable[[Any], task.Hospital]) -> Any:
         return _reply(message, {"num-examples": sums.count}, arrays)
 
     def alone(message: Message, context: Context) -> Message:
-        return _reply(message, _told(task.alone(load(context), read_descent(message.content[CONFIG]))))
+        return _reply(message, _metrics(task.alone(load(context), read_descent(message.content[CONFIG]))))
 
     def train(message: Message, context: Context) -> Message:
         config, part = message.content[CONFIG], load(context).train
@@ -53,7 +54,7 @@ def client_app(load: Callable[[Any], task.Hospital]) -> Any:
     def evaluate(message: Message, context: Context) -> Message:
         part = load(context).test
         scaling = read_scaling(message.content[CONFIG])
-        return _reply(message, _told(task.measure(to_numpy(message.content[ARRAYS]), part, scaling)))
+        return _reply(message, _metrics(task.measure(to_numpy(message.content[ARRAYS]), part, scaling)))
 
     measured = frozenset({"num-examples", "positives", "negatives", "auc"})
     guards = {
@@ -80,7 +81,15 @@ def to_record(arrays: task.Parameters) -> Any:
 
 
 def write_config(descent: task.Descent, scaling: task.Scaling | None = None) -> Any:
-    """Return the Flower ConfigRecord that tells a hospital how to train."""
+    """Return a Flower ConfigRecord with the training settings for a hospital.
+
+    Parameters
+    ----------
+    descent
+        Steps and learning rate.
+    scaling
+        How inputs are standardised; None before it is known (``query.alone``).
+    """
     fields: dict[str, Any] = {"steps": descent.steps, "rate": descent.rate}
     if scaling is not None:
         fields |= {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
@@ -88,17 +97,17 @@ def write_config(descent: task.Descent, scaling: task.Scaling | None = None) -> 
 
 
 def read_descent(config: Any) -> task.Descent:
-    """Read what :func:`write_config` wrote."""
+    """Read steps and learning rate from a ConfigRecord of :func:`write_config`."""
     return task.Descent(steps=int(config["steps"]), rate=float(config["rate"]))
 
 
 def read_scaling(config: Any) -> task.Scaling:
-    """Read what :func:`write_config` wrote."""
+    """Read the scaling from a ConfigRecord of :func:`write_config`."""
     return task.Scaling(mean=np.array(config["mean"]), scale=np.array(config["scale"]))
 
 
 def read_measured(metrics: Any) -> task.Measured:
-    """Read what a hospital measured."""
+    """Read a hospital's evaluation from a Flower MetricRecord."""
     auc = float(metrics["auc"])
     return task.Measured(
         positives=int(metrics["positives"]),
@@ -107,7 +116,7 @@ def read_measured(metrics: Any) -> task.Measured:
     )
 
 
-def _told(measured: task.Measured) -> dict[str, float]:
+def _metrics(measured: task.Measured) -> dict[str, float]:
     return {
         "num-examples": measured.positives + measured.negatives,
         "positives": measured.positives,

@@ -1,8 +1,8 @@
-"""Flower's grid within one process: the same ServerApp and ClientApps as over a network, without one.
+"""A Flower grid within one process: it runs the same ServerApp and ClientApps as a network does, without a network.
 
 Flower's own simulation needs Ray (186 MB installed), and its entry point from Python is deprecated; a hospital's trial
-run should need neither. A message is turned into Flower's own wire form and back between the two sides, so that only
-what could travel does, and nothing here opens a socket.
+run should need neither. Each message is serialised to Flower's wire format and back between the two sides, so that
+content that cannot be sent over a network fails here too. Nothing here opens a socket.
 """
 
 import logging
@@ -45,22 +45,28 @@ class LocalGrid(Grid):  # type: ignore[misc]  # Flower is not followed by the ty
 
     @property
     def run(self) -> Any:
-        """There is no run record; nothing asks for it."""
+        """Not available: there is no run record."""
         raise NotImplementedError
 
     def set_run(self, run: Any) -> None:
         """There is no run record to set."""
 
     def create_message(self, *args: Any, **kwargs: Any) -> Any:
-        """Flower has retired this in favour of the Message constructor."""
+        """Not available: Flower replaced it by the Message constructor.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Ignored.
+        """
         raise NotImplementedError
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes."""
+        """Return the ids of all nodes."""
         return list(self._contexts)
 
     def push_messages(self, messages: Iterable[Any]) -> Iterable[str]:
-        """Deliver messages and keep the answers."""
+        """Deliver messages and store the replies; returns the messages' ids."""
         names = []
         for message in messages:
             self._sent += 1
@@ -71,27 +77,35 @@ class LocalGrid(Grid):  # type: ignore[misc]  # Flower is not followed by the ty
         return names
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Any]:
-        """Hand over the answers to these messages."""
+        """Return the replies to these messages, each once."""
         return [self._replies.pop(name) for name in message_ids if name in self._replies]
 
     def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> Iterable[Any]:  # noqa: ARG002 - Flower's signature
-        """Deliver messages and return the answers."""
+        """Deliver messages and return the replies.
+
+        Parameters
+        ----------
+        messages
+            Flower Messages with a destination node.
+        timeout
+            Ignored: every reply is computed before this returns.
+        """
         return self.pull_messages(self.push_messages(messages))
 
     def _answer(self, message: Any) -> Any:
-        received = _travel(message)
+        received = _over_the_wire(message)
         node = message.metadata.dst_node_id
         try:
             reply = self._app(received, self._contexts[node])
-        except Exception as failure:  # noqa: BLE001 - as over a network, a site's failure is an answer
+        except Exception as failure:  # noqa: BLE001 - as over a network, a site's failure is a reply
             _log.warning("federated_site_failed", node=node, failure=failure)
             reply = Message(Error(code=_CLIENT_FAILED, reason=type(failure).__name__), reply_to=received)
-        return _travel(reply)
+        return _over_the_wire(reply)
 
 
 @contextmanager
 def flower_here() -> Iterator[None]:
-    """Give this process the identity that Flower's messages need, and keep Flower's log to itself, for a while."""
+    """Set the identity that Flower's messages need, and silence Flower's log, until the block ends."""
     logger = logging.getLogger("flwr")
     level = logger.level
     identity = TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id  # noqa: SLF001 - it has no reader that allows for none
@@ -104,5 +118,6 @@ def flower_here() -> Iterator[None]:
         TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id = identity  # noqa: SLF001 - likewise
 
 
-def _travel(message: Any) -> Any:
+def _over_the_wire(message: Any) -> Any:
+    """Serialise a message to Flower's wire format and parse it again."""
     return message_from_proto(message_to_proto(message))

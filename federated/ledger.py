@@ -1,4 +1,4 @@
-"""The ledger: what every round of a federation exchanged and made, written once and for good.
+"""The ledger: a permanent record of what every round of a federation exchanged and produced.
 
 A round is a row of ``federated_rounds``, a FHIR R4 Provenance (https://hl7.org/fhir/R4/provenance.html) that names the
 weights by digest and the sites that took part, and an AuditEvent, all in one commit.
@@ -31,14 +31,14 @@ _OPERATION: Final = "http://terminology.hl7.org/CodeSystem/v3-DataOperation"
 
 
 class Ledger:
-    """Writes rounds.
+    """Records rounds.
 
     Parameters
     ----------
     audit
-        Where the AuditEvents go.
+        Records the AuditEvents.
     clock
-        When a round was recorded.
+        Source of the time at which a round is recorded.
     store_resource
         Stores a FHIR resource in the transaction.
     principal
@@ -58,16 +58,16 @@ class Ledger:
         self._principal = principal
 
     def record(self, tx: Transaction, run: str, report: RoundReport) -> None:
-        """Write one round.
+        """Record one round.
 
         Parameters
         ----------
         tx
-            The transaction to write in; a round that is already there makes it fail.
+            The transaction to write in; it fails when the round is recorded already.
         run
-            The run's id.
+            Id of the run.
         report
-            What happened.
+            The report of the round.
         """
         at = self._clock.now()
         row = {"run": run, "round": report.round, "recorded_at": at, "record": json.dumps(as_json(report))}
@@ -79,7 +79,7 @@ class Ledger:
 
 
 def as_json(report: RoundReport) -> dict[str, Any]:
-    """Return a round as the ledger's row keeps it."""
+    """Return a round as JSON for the ledger's row."""
     return {
         "kind": report.kind,
         "digest": report.digest,
@@ -89,18 +89,18 @@ def as_json(report: RoundReport) -> dict[str, Any]:
 
 
 def provenance(run: str, report: RoundReport, *, server: str, at: datetime) -> Resource:
-    """Tell in FHIR how a round's parameters came to be.
+    """Return the FHIR Provenance of a round's parameters.
 
     Parameters
     ----------
     run
-        The run's id, a legal part of a FHIR id.
+        Id of the run, valid as a part of a FHIR id.
     report
-        What happened.
+        The report of the round.
     server
-        Who led the round.
+        Name of the server that coordinated the round.
     at
-        When; aware.
+        Time of the round; aware.
     """
     recorded = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     operation = "CREATE" if report.previous is None else "UPDATE"

@@ -1,4 +1,4 @@
-"""From what a federation learnt to a model folder that the registry takes: declarations, weights, card and goldens."""
+"""Writes the result of a federation as a model folder for the registry: manifest, weights, card and golden cases."""
 
 import math
 import shutil
@@ -23,26 +23,26 @@ _VERSION_LINE: Final = "version: 1.0.0\n"
 
 
 def write_model(result: SimulationResult, folder: Path, *, version: str = "1.0.0") -> str:
-    """Write the model folder, and prove that it loads.
+    """Write the model folder and load it as a check.
 
     Parameters
     ----------
     result
-        What was learnt.
+        The trained parameters and the reports.
     folder
         Where to write; must not exist.
     version
-        The version to register it as; other weights need another one.
+        The version to register it as; other weights need another version.
 
     Returns
     -------
     str
-        The folder's digest.
+        Digest of the folder.
 
     Raises
     ------
     Problem
-        ``incorrect`` when the folder does not load, which no result should bring about.
+        ``incorrect`` when the folder does not load, which would be an error of this function.
     """
     shutil.copytree(_TEMPLATE, folder)
     manifest = (folder / MANIFEST).read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def write_model(result: SimulationResult, folder: Path, *, version: str = "1.0.0
 
 
 def card(result: SimulationResult) -> str:
-    """Write the model card, Markdown, from what was measured."""
+    """Return the model card, Markdown, made from the measured results."""
     last = result.last
     steps = result.descent.steps * last.round
     patients = sum(site.examples for site in last.sites)

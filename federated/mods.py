@@ -1,4 +1,4 @@
-"""Flower mods: what every message of a hospital passes on its way out."""
+"""Flower mods: filters that every reply of a hospital passes before it is sent."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -9,17 +9,22 @@ Call: TypeAlias = Callable[[Any, Any], Any]
 
 
 def allow_only(*, arrays: Mapping[str, tuple[int, ...]], metrics: frozenset[str]) -> Callable[[Any, Any, Call], Any]:
-    """Make a mod that lets nothing out but what is listed.
+    """Return a mod that sends a reply only when it contains nothing but the listed arrays and metrics.
 
-    It is the last hand on a hospital's reply: an array that is not expected, or has another shape (patients, for
-    instance), stops the reply, whatever the code before it did.
+    It runs last, on the finished reply: an array that is not listed, or that has another shape (rows of patients, for
+    instance), stops the reply, independent of the code that made it.
 
     Parameters
     ----------
     arrays
-        Name -> shape of the arrays that may leave.
+        Name -> shape of the arrays that may be sent.
     metrics
-        Names of the single numbers that may leave.
+        Names of the scalar metrics that may be sent.
+
+    Returns
+    -------
+    callable
+        A Flower mod; it raises ``PermissionError`` instead of sending anything else.
     """
 
     def mod(message: Message, context: Context, call_next: Call) -> Message:

@@ -1,8 +1,8 @@
-"""The consortium's side: a Flower ServerApp that leads the rounds and never sees a patient.
+"""The consortium's side: a Flower ServerApp that coordinates the rounds and never receives patient data.
 
-Round 0 adds up the hospitals' sums, so that all standardise their inputs alike: on these data that is worth more than
-any refinement of the averaging. The rounds after it are Flower's own weighted federated averaging (McMahan and others
-2017), with each round reported when it is done.
+Round 0 adds the hospitals' sums, so that all hospitals standardise their inputs in the same way: on these data that
+improves the result more than any refinement of the averaging. The later rounds are Flower's weighted federated
+averaging (McMahan and others 2017), and each round is reported when it is done.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +23,9 @@ class SiteReport:
     """One hospital in one round."""
 
     site: str
-    #: Patients whom it learnt from, hence its weight.
+    #: Number of its training patients, which is its weight.
     examples: int
-    #: The common model on its test patients; None in round 0.
+    #: The federated model on its test patients; None in round 0.
     federated: task.Measured | None
     #: Its own model on the same patients, trained with the same number of steps.
     alone: task.Measured
@@ -33,21 +33,21 @@ class SiteReport:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """What happened in one round, for the ledger and for people."""
+    """The report of one round, for the ledger and for display."""
 
     #: 0 is the round of sums.
     round: int
     kind: Literal["statistics", "training"]
     sites: tuple[SiteReport, ...]
-    #: SHA-256 of what the round made: the scaling in round 0, the parameters after it.
+    #: SHA-256 of the round's output: the scaling in round 0, the parameters after it.
     digest: str
-    #: SHA-256 of what it was made from; None in round 0.
+    #: SHA-256 of the output of the round before; None in round 0.
     previous: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to train."""
+    """The settings of a training run."""
 
     rounds: int
     descent: task.Descent
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What came out."""
+    """The result of a training run."""
 
     scaling: task.Scaling
     parameters: task.Parameters
@@ -69,9 +69,9 @@ def server_app(plan: Plan, report: Callable[[RoundReport], None], finish: Callab
     Parameters
     ----------
     plan
-        How to train.
+        The settings of the run.
     report
-        Called after every round; what it raises ends the training.
+        Called after every round; an exception from it ends the training.
     finish
         Called with the result.
 
@@ -104,11 +104,11 @@ class ReportedFedAvg(FedAvg):  # type: ignore[misc]  # Flower is not followed by
     Parameters
     ----------
     plan
-        Who takes part.
+        The settings of the run, with the sites that take part.
     first
         The report of round 0.
     report
-        Called when a round was measured.
+        Called after every round.
     """
 
     def __init__(self, plan: Plan, first: RoundReport, report: Callable[[RoundReport], None]) -> None:
@@ -120,13 +120,31 @@ class ReportedFedAvg(FedAvg):  # type: ignore[misc]  # Flower is not followed by
         self._digest = ""
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[Any, Any]:
-        """Average the parameters, in a fixed order so that a run can be repeated to the last bit."""
+        """Average the parameters, in a fixed order, so that a run can be repeated bit for bit.
+
+        Parameters
+        ----------
+        server_round
+            Number of the round, from 1.
+        replies
+            The replies of all sites, in any order.
+
+        Returns
+        -------
+        tuple
+            Flower's ArrayRecord of the averaged parameters, and its MetricRecord.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when a site did not reply.
+        """
         arrays, metrics = super().aggregate_train(server_round, _in_order(replies, self._plan))
         self._digest = task.digest(to_numpy(arrays))
         return arrays, metrics
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> Any:
-        """Report the round."""
+        """Report the round; parameters and errors as for :meth:`aggregate_train`."""
         ordered = _in_order(replies, self._plan)
         sites = tuple(
             SiteReport(
@@ -146,7 +164,7 @@ class ReportedFedAvg(FedAvg):  # type: ignore[misc]  # Flower is not followed by
 
 
 def _first_round(grid: Any, plan: Plan) -> tuple[task.Scaling, RoundReport]:
-    """Make the common scaling out of the hospitals' sums, and hear how each does alone."""
+    """Compute the common scaling from the hospitals' sums, and evaluate each hospital's own model."""
     replies = _query_sites(grid, plan, "query.sums", RecordDict())
     parts = {site: _read_sums(reply) for site, reply in replies.items()}
     first, *others = parts.values()
@@ -168,12 +186,12 @@ def _query_sites(grid: Any, plan: Plan, kind: str, content: Any) -> dict[str, An
 
 
 def _in_order(replies: Iterable[Any], plan: Plan) -> list[Any]:
-    """Sort replies as the plan lists the hospitals; a round counts only when all of them answered.
+    """Sort replies in the plan's order of hospitals; a round is valid only when all of them replied.
 
     Raises
     ------
     Problem
-        ``unavailable``, naming the hospitals that did not.
+        ``unavailable``, naming the hospitals that did not reply.
     """
     by_node = {reply.metadata.src_node_id: reply for reply in replies if not reply.has_error()}
     absent = [site for node, site in plan.sites.items() if node not in by_node]

@@ -18,7 +18,7 @@ DESCENT: Final = task.Descent()
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationResult:
-    """What a simulation made, and how."""
+    """The result of a simulation, with its settings."""
 
     seed: int
     descent: task.Descent
@@ -45,14 +45,16 @@ def simulate(
     rounds
         Rounds of training, at least 1; the round of sums comes before them.
     seed
-        Decides who is kept for testing; the same seed gives the same result.
+        Decides which patients are kept for testing; the same seed gives the same result.
     report
-        Called after each round, the round of sums included (``rounds + 1`` times); what it raises ends the training.
+        Called after each round, the round of sums included (``rounds + 1`` times); an exception ends the training.
 
     Raises
     ------
+    ValueError
+        ``rounds`` is less than 1.
     Problem
-        ``not-found`` or ``incorrect`` for the data; ``unavailable`` when a hospital does not answer.
+        ``not-found`` or ``incorrect`` for the data; ``unavailable`` when a hospital does not reply.
     """
     if rounds < 1:
         raise ValueError("rounds must be at least 1")

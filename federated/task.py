@@ -1,8 +1,8 @@
-"""What is learnt, and on what: heart disease at four hospitals (UCI, Janosi and others 1988), by logistic regression.
+"""The learning task: heart disease at four hospitals (UCI, Janosi and others 1988), by logistic regression.
 
-The data are read as the FLamby benchmark reads them (Ogier du Terrail and others 2022, Fed-Heart-Disease): three
-columns that most hospitals left empty are dropped, then every row with a gap, then the two categories become
-indicators: 13 inputs, 740 patients. Everything here is plain NumPy and knows nothing of Flower.
+The data are prepared as in the FLamby benchmark (Ogier du Terrail and others 2022, Fed-Heart-Disease): three columns
+that most hospitals left empty are dropped, then every row with a missing value, then the two categorical columns become
+indicators: 13 inputs, 740 patients. This module uses NumPy only and does not depend on Flower.
 """
 
 import csv
@@ -42,7 +42,7 @@ FEATURES: Final = (
 """The 13 inputs, in order; ``cp`` is the type of chest pain and ``restecg`` the resting electrocardiogram."""
 
 FEWEST: Final = 5
-"""With fewer test patients than this of either kind, an AUC says nothing."""
+"""With fewer test patients than this of either class, an AUC is not meaningful."""
 
 _COLUMNS: Final = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak")
 _DIAGNOSIS: Final = 13
@@ -51,7 +51,7 @@ _TEST_SHARE: Final = 1 / 3
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Patients of one hospital: (n, 13) inputs as measured, (n,) true where there is heart disease."""
+    """Patients of one hospital: (n, 13) inputs as measured, (n,) labels, true for heart disease."""
 
     inputs: Vector
     labels: Labels
@@ -59,7 +59,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Hospital:
-    """What a hospital's own machine holds, and no other."""
+    """The data of one hospital, which stay on its machine."""
 
     name: str
     train: Part
@@ -81,7 +81,7 @@ class Scaling:
 
 @dataclass(frozen=True, kw_only=True)
 class Sums:
-    """What a hospital tells of its inputs so that all can be standardised alike: (13,) each, and a count."""
+    """The sums that a hospital sends for the common scaling: (13,) each, and the number of patients."""
 
     count: int
     of_values: Vector
@@ -95,7 +95,7 @@ class Sums:
         )
 
     def scaling(self) -> Scaling:
-        """Return mean and standard deviation; an input that never varies keeps its scale."""
+        """Return mean and standard deviation; a constant input gets the scale 1."""
         mean = self.of_values / self.count
         deviation = np.sqrt(np.maximum(self.of_squares / self.count - mean**2, 0.0))
         return Scaling(mean=mean, scale=np.where(deviation > 1e-9, deviation, 1.0))
@@ -111,16 +111,16 @@ class Descent:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """How a model does on a hospital's test patients."""
+    """Performance of a model on a hospital's test patients."""
 
     positives: int
     negatives: int
-    #: None when one of the kinds does not occur.
+    #: None when one of the classes does not occur.
     auc: float | None
 
     @property
     def meaningful(self) -> bool:
-        """Whether there are enough patients of either kind for the AUC to say something."""
+        """Whether there are enough patients of either class for the AUC to be meaningful."""
         return min(self.positives, self.negatives) >= FEWEST
 
 
@@ -134,12 +134,12 @@ def load_hospital(data: Path, name: str, seed: int) -> Hospital:
     name
         One of :data:`HOSPITALS`.
     seed
-        Decides which third of the patients, of either kind, is kept for testing.
+        Decides which third of the patients, of either class, is kept for testing.
 
     Raises
     ------
     Problem
-        ``not-found`` when the file is not there; ``incorrect`` when it is something else.
+        ``not-found`` when there is no such file; ``incorrect`` when its content is not as expected.
     """
     path = data / f"processed.{name}.data"
     try:
@@ -159,28 +159,33 @@ def load_hospital(data: Path, name: str, seed: int) -> Hospital:
 
 
 def sums(inputs: Vector) -> Sums:
-    """Add up (n, 13) inputs and their squares."""
+    """Sum (n, 13) inputs and their squares over the patients."""
     return Sums(count=len(inputs), of_values=inputs.sum(axis=0), of_squares=(inputs**2).sum(axis=0))
 
 
 def start() -> dict[str, Vector]:
-    """Return the parameters that training starts from: all zero."""
+    """Return the initial parameters, all zero."""
     return {"weight": np.zeros(len(FEATURES)), "bias": np.zeros(1)}
 
 
 def train(parameters: Parameters, part: Part, scaling: Scaling, descent: Descent) -> dict[str, Vector]:
-    """Take some steps of gradient descent.
+    """Run gradient descent.
 
     Parameters
     ----------
     parameters
-        Where to start.
+        The initial parameters; not changed.
     part
-        The patients to learn from.
+        The training patients.
     scaling
         How their inputs are standardised.
     descent
-        How many steps, and how long.
+        Number of steps and learning rate.
+
+    Returns
+    -------
+    dict
+        The new parameters: ``weight`` (13,) and ``bias`` (1,).
     """
     inputs = scaling.apply(part.inputs)
     weight, bias = parameters["weight"].copy(), parameters["bias"].copy()
@@ -192,7 +197,17 @@ def train(parameters: Parameters, part: Part, scaling: Scaling, descent: Descent
 
 
 def measure(parameters: Parameters, part: Part, scaling: Scaling) -> Measured:
-    """Measure the area under the ROC curve on some patients."""
+    """Compute the area under the ROC curve.
+
+    Parameters
+    ----------
+    parameters
+        The model: ``weight`` (13,) and ``bias`` (1,).
+    part
+        The patients to evaluate on.
+    scaling
+        How their inputs are standardised.
+    """
     positives = int(part.labels.sum())
     negatives = part.labels.size - positives
     scores = scaling.apply(part.inputs) @ parameters["weight"] + parameters["bias"]
@@ -201,7 +216,15 @@ def measure(parameters: Parameters, part: Part, scaling: Scaling) -> Measured:
 
 
 def alone(hospital: Hospital, descent: Descent) -> Measured:
-    """Measure the model that a hospital would have by itself: its own patients, its own scaling, as many steps."""
+    """Train on one hospital's patients only, with its own scaling, and evaluate on its test patients.
+
+    Parameters
+    ----------
+    hospital
+        The hospital's training and test patients.
+    descent
+        Number of steps and learning rate.
+    """
     scaling = sums(hospital.train.inputs).scaling()
     return measure(train(start(), hospital.train, scaling, descent), hospital.test, scaling)
 

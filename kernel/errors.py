@@ -6,15 +6,15 @@ http.html#summary), an acknowledgement code (HL7 v2 table 0008), a DIMSE status 
 B.2-1) and a decision about the job that failed.
 
     Problem
-      incorrect    the input cannot be accepted as it is
-      not-found    the requested object does not exist
-      conflict     the input contradicts what is stored
+      incorrect    what was sent cannot be accepted as it is
+      not-found    what was asked for does not exist
+      conflict     what was sent contradicts what is stored
       forbidden    the peer may not do this
-      unsupported  this server does not implement this
-      busy         too many requests; the same request may succeed later
-      unavailable  something this server depends on is not available; the same request may succeed later
-      interrupted  the request ended before its response
-      fault        an error of this server
+      unsupported  this server does not do this
+      busy         too much at once; the same request may succeed later
+      unavailable  something this server needs is away; likewise
+      interrupted  the request ended before its answer
+      fault        this server is wrong
 """
 
 import traceback

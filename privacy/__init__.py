@@ -1,1 +1,1 @@
-"""Keys, pseudonyms and the audit log: what keeps patients' data where they are and proves what was done with them."""
+"""Principals, authorization, keys, pseudonyms and the audit log."""

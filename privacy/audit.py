@@ -1,9 +1,10 @@
-"""The audit log: what was done, written in the same commit as the deed, in an order that cannot be changed unseen.
+"""The audit log: an event is written in the same commit as the action it records, and later changes are detectable.
 
 Each event is a leaf of an RFC 9162 Merkle tree (:mod:`privacy.merkle`). One row holds the head: the tree's size and
-peaks under a keyed seal, so an event costs one hash or two, never a walk over the log. From time to time the head is
-signed (Ed25519) as a *checkpoint*, kept in the database and appended to a file beside it. A copy of that file kept
-elsewhere is what holds against somebody with both the database and the key file: nothing on this host can.
+peaks under a keyed digest, so that appending an event costs a few hashes and never reads the whole log. At intervals
+the head is signed (Ed25519) as a *checkpoint*, stored in the database and appended to a file. Somebody who has both the
+database and the key file can forge everything on this host; only a copy of the checkpoint file that is stored elsewhere
+detects that.
 """
 
 import hashlib
@@ -44,7 +45,7 @@ _ADD: Final = insert(audit_log)
 
 @dataclass(frozen=True, kw_only=True)
 class LogHead:
-    """How far the log has come."""
+    """Size and peaks of the tree over all events so far."""
 
     size: int
     peaks: tuple[bytes, ...]
@@ -64,7 +65,7 @@ EMPTY: Final = LogHead(size=0, peaks=())
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A signed statement: at this time the log had this many events under this root."""
+    """A signed statement of the log's size and root at a time."""
 
     size: int
     root: bytes
@@ -72,7 +73,7 @@ class Checkpoint:
     signature: bytes
 
     def text(self) -> bytes:
-        """Return what the signature is over, four lines."""
+        """Return the signed text, four lines."""
         return statement(self.size, self.root, self.at)
 
     def line(self) -> bytes:
@@ -88,7 +89,7 @@ class Checkpoint:
 
     @classmethod
     def from_line(cls, line: bytes) -> "Checkpoint":
-        """Read what :meth:`line` wrote; raises ``ValueError`` when it is something else."""
+        """Parse a line that :meth:`line` wrote; raises ``ValueError`` when it is anything else."""
         try:
             fields = orjson.loads(line)
             return cls(
@@ -102,16 +103,16 @@ class Checkpoint:
 
 
 class AuditLog:
-    """Writes events; reading and checking them is :mod:`privacy.verify`.
+    """Writes events; :mod:`privacy.verify` reads and checks them.
 
     Parameters
     ----------
     keys
-        Give the seal's and the signature's keys.
+        Source of the keys for the head's digest and for the signature.
     clock
-        When an event was recorded.
+        Source of the time at which an event is recorded.
     ids
-        Names for the events.
+        Source of the events' ids.
     """
 
     def __init__(self, keys: KeyRing, clock: Clock, ids: Ids) -> None:
@@ -126,9 +127,9 @@ class AuditLog:
         Parameters
         ----------
         tx
-            The transaction that also holds what the event tells of.
+            The transaction that also holds the recorded action.
         event
-            From :mod:`privacy.balp`; without ``id``.
+            An AuditEvent from :mod:`privacy.balp`, without ``id``.
 
         Returns
         -------
@@ -138,13 +139,13 @@ class AuditLog:
         Raises
         ------
         Problem
-            ``fault`` when the head was altered: nothing more is recorded, hence nothing more is done, on top of it.
+            ``fault`` when the head was altered. No action that must be audited can then be committed.
         """
         (written,) = self.record_all(tx, (event,))
         return written
 
     def record_all(self, tx: Transaction, events: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Write several events with one update of the head; as :meth:`record` for each."""
+        """Write several events with one update of the head; otherwise as :meth:`record`."""
         if not events:
             return []
         tx.lock("audit")
@@ -176,7 +177,7 @@ class AuditLog:
         return [row["id"] for row in rows]
 
     def checkpoint(self, tx: Transaction) -> Checkpoint | None:
-        """Sign how far the log has come.
+        """Sign the current head.
 
         The caller appends the result to the file (:func:`append_checkpoint`) once the transaction is durable.
 
@@ -206,12 +207,19 @@ class AuditLog:
 
 
 def read_head(connection: Connection, seal_key: bytes) -> LogHead:
-    """Read the head and check its seal.
+    """Read the head and check its keyed digest.
+
+    Parameters
+    ----------
+    connection
+        A connection that can read.
+    seal_key
+        The 32-byte key of the digest, ``KeyRing.derive("audit-seal")``.
 
     Raises
     ------
     Problem
-        ``fault`` when it was altered.
+        ``fault`` when the head was altered.
     """
     row = connection.execute(_READ_HEAD).first()
     if row is None:
@@ -224,13 +232,31 @@ def read_head(connection: Connection, seal_key: bytes) -> LogHead:
 
 
 def statement(size: int, root: bytes, at: datetime) -> bytes:
-    """Return the text that a checkpoint signs: origin, size, root (base64) and time, a line each."""
+    """Return the text that a checkpoint signs, one line each: origin, size, root (base64) and time.
+
+    Parameters
+    ----------
+    size
+        Number of events.
+    root
+        Root of the tree over them, 32 bytes.
+    at
+        When it was signed; aware.
+    """
     when = at.astimezone(UTC).isoformat()
     return f"{ORIGIN}\n{size}\n{b64encode(root).decode()}\n{when}\n".encode()
 
 
 def append_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Add a checkpoint to the file, durably; a line that a crash left unfinished is replaced."""
+    """Append a checkpoint to the file and fsync it; an incomplete last line, left by a crash, is removed.
+
+    Parameters
+    ----------
+    path
+        The checkpoint file; created when absent.
+    checkpoint
+        A checkpoint whose transaction is durable.
+    """
     with path.open("ab+") as file:
         length = file.seek(0, os.SEEK_END)
         file.seek(max(0, length - 4096))
@@ -243,7 +269,7 @@ def append_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def concerned(event: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """Find the patient and the object (audit-entity-type 1 and 2) for the columns that one searches by."""
+    """Return the patient and the object of an event (audit-entity-type 1 and 2), for the indexed columns."""
     patient = entity = None
     for entry in event.get("entity", ()):
         what = entry.get("what", {})

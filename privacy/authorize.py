@@ -1,7 +1,7 @@
-"""May they: the one decision, asked in one place for whatever a principal wants to do.
+"""Authorization: one decision point for every interaction of a principal.
 
-Every listener, batch entry, search, console page, command and DICOM operation asks :meth:`Authorizer.require` before
-anything is read or written. Another policy is another class here; nobody who asks has to change.
+Every listener, batch entry, search, console page, command and DICOM operation calls :meth:`Authorizer.require` before
+it reads or writes anything. Another policy is another implementation; the callers do not change.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from privacy.principal import Principal
 
 
 class Interaction(StrEnum):
-    """What somebody wants to do; the FHIR ones have the codes of R4's restful-interaction."""
+    """The kinds of interaction; those of FHIR have the codes of R4's restful-interaction."""
 
     READ = "read"
     VREAD = "vread"
@@ -36,29 +36,29 @@ class Interaction(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One thing that a principal wants to do."""
+    """One interaction that a principal requests."""
 
     interaction: Interaction
     #: FHIR resource type, SOP class, message event, page or operation; empty for the server as a whole.
     target: str = ""
-    #: Logical id of the resource, or whatever names the one thing that is wanted.
+    #: Logical id of the resource, or another identifier of the single target.
     target_id: str = ""
-    #: Reference of the patient in whose compartment the search or the resource lies, where that is known.
+    #: Reference of the patient whose compartment contains the target, where that is known.
     compartment: str = ""
 
 
 class Authorizer(Protocol):
-    """Decides."""
+    """The interface of an authorization policy."""
 
     def require(self, principal: Principal, request: Request) -> None:
-        """Return when the principal may do it.
+        """Return when the request is allowed.
 
         Parameters
         ----------
         principal
-            Who acts.
+            The authenticated or claimed identity of the caller.
         request
-            What they want to do.
+            The requested interaction.
 
         Raises
         ------
@@ -69,9 +69,9 @@ class Authorizer(Protocol):
 
 
 class LoopbackAuthorizer:
-    """The policy of ``AUTH=open``: whoever is on this machine may do everything, nobody else anything."""
+    """The policy of ``AUTH=open``: callers on this machine may do everything, all others nothing."""
 
     def require(self, principal: Principal, request: Request) -> None:  # noqa: ARG002 - the contract's signature
-        """Return when the principal is on this machine; raises as :meth:`Authorizer.require` does."""
+        """Return when the principal is on this machine; parameters and errors as for :meth:`Authorizer.require`."""
         if not principal.is_local:
             raise Problem(Category.FORBIDDEN, "with AUTH=open this server answers its own machine alone")

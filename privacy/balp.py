@@ -1,10 +1,10 @@
 """Audit events in the shape of IHE Basic Audit Log Patterns (BALP 1.1), as FHIR R4 AuditEvent dicts.
 
-One pure function an act: it takes who acts (:class:`Principal`), what was touched and when, and returns a dict for
-:meth:`privacy.audit.AuditLog.record`. Entities are versioned references or URNs, never names, and no free text comes
-from a patient's record. An event claims a BALP profile only when everything which that profile requires is known: the
-network addresses of both sides always, the patient where the profile is a patient's. The profiles describe success
-alone, so :func:`failed` takes the claim away.
+One pure function for each kind of action: it takes the :class:`Principal`, the entity and the time, and returns a dict
+for :meth:`privacy.audit.AuditLog.record`. Entities are versioned references or URNs, never names, and no free text
+comes from a patient's record. An event claims a BALP profile only when all that the profile requires is known: the
+network addresses of both sides always, and the patient in the profiles for patients. The profiles describe successful
+actions only, so :func:`failed` removes the claim.
 
 IHE ITI BALP: https://profiles.ihe.net/ITI/BALP. FHIR R4: https://hl7.org/fhir/R4/auditevent.html.
 """
@@ -17,7 +17,7 @@ from kernel.errors import Category, Problem
 from privacy.principal import Principal
 
 Event: TypeAlias = dict[str, Any]
-"""An AuditEvent as JSON; parts of it are shared between events, so it is to be copied, not altered in place."""
+"""An AuditEvent as JSON. Events share parts, so copy an event instead of changing it in place."""
 
 _PROFILES: Final = "https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit."
 _DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
@@ -61,19 +61,19 @@ _QUERY: Final = {"system": _ROLE, "code": "24", "display": "Query"}
 
 
 def created(principal: Principal, *, entity: str | None, patient: str | None, at: datetime) -> Event:
-    """Tell that a resource was created (BALP Create, PatientCreate).
+    """Build the event of a created resource (BALP Create, PatientCreate).
 
     Parameters
     ----------
     principal
-        Who did it.
+        Who performed the action.
     entity
-        Versioned reference (``Observation/1/_history/1``), or a URN for what is not a FHIR resource; None when a
-        failure left nothing to name.
+        Versioned reference (``Observation/1/_history/1``), or a URN for what is not a FHIR resource; None when the
+        action failed before there was one.
     patient
         Reference of the patient concerned (``Patient/…``), where there is one.
     at
-        When; aware.
+        Time of the action; aware.
 
     Returns
     -------
@@ -92,13 +92,13 @@ def updated(
     at: datetime,
     interaction: Literal["update", "patch"] = "update",
 ) -> Event:
-    """Tell that a resource was changed (BALP Update, PatientUpdate); parameters as for :func:`created`."""
+    """Build the event of a changed resource (BALP Update, PatientUpdate); parameters as for :func:`created`."""
     event = _rest(_interaction(interaction), "U", at)
     return _finish(event, principal, _written(principal), _data(entity, patient), _name("Update", entity, patient))
 
 
 def deleted(principal: Principal, *, entity: str | None, patient: str | None, at: datetime) -> Event:
-    """Tell that a resource was deleted (BALP Delete, PatientDelete); parameters as for :func:`created`."""
+    """Build the event of a deleted resource (BALP Delete, PatientDelete); parameters as for :func:`created`."""
     agents = [_client(principal, _APPLICATION), _server(principal, _CUSTODIAN)]
     event = _rest(_interaction("delete"), "D", at)
     return _finish(event, principal, agents, _data(entity, patient), _name("Delete", entity, patient))
@@ -112,7 +112,7 @@ def read(
     at: datetime,
     interaction: Literal["read", "vread", "history-instance"] = "read",
 ) -> Event:
-    """Tell that a resource was read (BALP Read, PatientRead); parameters as for :func:`created`.
+    """Build the event of a read resource (BALP Read, PatientRead); parameters as for :func:`created`.
 
     The data flow from the server to the client, so here the server is the source.
     """
@@ -122,28 +122,27 @@ def read(
 
 
 def queried(principal: Principal, *, query: str, patient: str | None, at: datetime) -> Event:
-    """Tell that a search was made (BALP Query, PatientQuery): one event for each patient among the results.
+    """Build the event of a search (BALP Query, PatientQuery): one event for each patient among the results.
 
     Parameters
     ----------
     principal
-        Who asked.
+        Who searched.
     query
-        The request as it came, raw; it is kept in base64 so that even an attack is preserved as it was sent.
+        The request as it was received; stored in base64, so that malformed input is preserved exactly.
     patient
-        Reference of one patient found, None when the results concern nobody.
+        Reference of one patient found; None when the results concern no patient.
     at
-        When; aware.
+        Time of the search; aware.
     """
-    asked = {"type": _OBJECT, "role": _QUERY, "query": b64encode(query.encode("utf-8", "surrogateescape")).decode()}
+    encoded = b64encode(query.encode("utf-8", "surrogateescape")).decode()
+    entities = _with_patient([{"type": _OBJECT, "role": _QUERY, "query": encoded}], patient)
     event = _rest(_interaction("search-type"), "E", at)
-    return _finish(
-        event, principal, _written(principal), _with_patient([asked], patient), _name("Query", query, patient)
-    )
+    return _finish(event, principal, _written(principal), entities, _name("Query", query, patient))
 
 
 def received(principal: Principal, *, entity: str | None, patient: str | None, at: datetime, what: str) -> Event:
-    """Tell that a message or a study came in (BALP PrivacyDisclosure.Recipient).
+    """Build the event of a received message or study (BALP PrivacyDisclosure.Recipient).
 
     Parameters
     ----------
@@ -152,11 +151,11 @@ def received(principal: Principal, *, entity: str | None, patient: str | None, a
     entity
         URN of the message or study (``urn:uuid:…``, ``urn:oid:…``), or a versioned reference.
     patient
-        Reference of the patient concerned, once known.
+        Reference of the patient concerned, where known.
     at
-        When; aware.
+        Time of receipt; aware.
     what
-        Its kind in constant words, such as ``HL7 v2 message`` or ``DICOM study``.
+        Its kind, a constant text such as ``HL7 v2 message`` or ``DICOM study``.
     """
     event = _event(_IMPORT, _DISCLOSE, "C", at)
     entities = _data(entity, patient, role=_REPORT, description=what)
@@ -173,12 +172,12 @@ def disclosed(
     patient: str | None,
     at: datetime,
 ) -> Event:
-    """Tell that a result left for another system (BALP PrivacyDisclosure.Source).
+    """Build the event of a result sent to another system (BALP PrivacyDisclosure.Source).
 
     Parameters
     ----------
     principal
-        This server's own side; ``client`` is what asked for the delivery and may be the server itself.
+        This server's side; ``client`` is what requested the delivery and may be the server itself.
     destination
         Name of the system that received it.
     destination_address
@@ -188,21 +187,19 @@ def disclosed(
     patient
         Reference of the patient concerned.
     at
-        When; aware.
+        Time of the delivery; aware.
     """
     recipient = _agent(destination, destination_address, _DESTINATION, requestor=False)
     agents = [_server(principal, _SOURCE), recipient]
     if principal.client and principal.client != principal.server:
         agents.append(_client(principal, _APPLICATION))
     event = _event(_EXPORT, _DISCLOSE, "R", at)
-    known = entity and patient and destination_address
-    return _finish(
-        event, principal, agents, _data(entity, patient, role=_REPORT), "PrivacyDisclosure.Source" if known else ""
-    )
+    profile = "PrivacyDisclosure.Source" if entity and patient and destination_address else ""
+    return _finish(event, principal, agents, _data(entity, patient, role=_REPORT), profile)
 
 
 def administered(principal: Principal, *, command: str, entity: str | None, at: datetime, reason: str = "") -> Event:
-    """Tell that somebody commanded this server: a model stopped, a job replayed, a round recorded.
+    """Build the event of an administrative command: a model stopped, a job replayed, a round recorded.
 
     Parameters
     ----------
@@ -213,9 +210,9 @@ def administered(principal: Principal, *, command: str, entity: str | None, at: 
     entity
         What it concerned: a reference, or a URN such as ``urn:ausculta:model:news2:1.0.0``.
     at
-        When; aware.
+        Time of the command; aware.
     reason
-        Why, in the commander's words; no PHI.
+        The reason that the principal gave; no PHI.
     """
     event = _event(_ACTIVITY, {"system": COMMAND, "code": command}, "E", at)
     if reason:
@@ -225,19 +222,20 @@ def administered(principal: Principal, *, command: str, entity: str | None, at: 
 
 
 def failed(event: Event, problem: Problem) -> Event:
-    """Turn the event of an act into the event of its failure.
+    """Turn the event of an action into the event of its failure.
 
     Parameters
     ----------
     event
-        What would have been recorded, from one of the builders above.
+        The event of the successful action, from one of the functions above.
     problem
-        Why it did not happen; only its ``detail`` is told.
+        Why the action failed; only its ``detail`` is recorded.
 
     Returns
     -------
     Event
-        A copy with outcome 8 (serious) where this server is at fault or away, 4 (minor) otherwise, and no profile.
+        A copy without a profile. Outcome 8 (serious failure) for ``fault``, ``unavailable`` and ``interrupted``, 4
+        (minor failure) otherwise.
     """
     serious = problem.category in {Category.FAULT, Category.UNAVAILABLE, Category.INTERRUPTED}
     kept = {key: value for key, value in event.items() if key != "meta"}
@@ -282,14 +280,14 @@ def _finish(
 
 
 def _name(base: str, entity: str | None, patient: str | None) -> str:
-    """Choose the profile: the patient's variant where there is one, none when there is nothing to name."""
+    """Choose the profile: the variant for patients where a patient is known, none without an entity."""
     if entity is None:
         return ""
     return f"Patient{base}" if patient else base
 
 
 def _written(principal: Principal) -> list[dict[str, Any]]:
-    """Name the two sides of an act in which what matters flows from the client to the server."""
+    """Return the two agents of an action in which the data flow from the client to the server."""
     return [_client(principal, _SOURCE), _server(principal, _DESTINATION)]
 
 
@@ -313,7 +311,7 @@ def _who(name: str) -> dict[str, Any]:
 
 
 def _network_type(address: str) -> str:
-    """Tell a URI (5) from an IP address (2) and a machine's name (1): FHIR value set network-type."""
+    """Return the code of FHIR value set network-type: URI (5), IP address (2) or machine name (1)."""
     if "://" in address:
         return "5"
     host = address.rpartition(":")[0] or address

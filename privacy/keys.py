@@ -1,11 +1,11 @@
-"""The key file, and everything that is derived from it or sealed under it.
+"""The key file, the keys derived from it, and encryption with them.
 
-The file holds a *root* secret, which never changes and from which HKDF (RFC 5869) derives one key a purpose
-(pseudonyms, blob addresses, the audit log's seal and signature), and *wrapping* keys by identifier, which are rotated.
-Whoever holds the file can read everything: it is refused unless its owner alone can.
+The file holds a *root* secret, which never changes and from which HKDF (RFC 5869) derives one key for each purpose
+(pseudonyms, blob addresses, the audit log's digest and signature), and *wrapping* keys by identifier, which are
+rotated. Anyone who can read the file can decrypt everything, so it is refused unless only its owner can read it.
 
-A sealed object is envelope encryption, with a fresh data key for each object (so no nonce is ever used twice under one
-key, and rotating a wrapping key re-writes 40 bytes of an object)::
+A sealed object uses envelope encryption with a fresh data key for each object, so that no nonce is used twice under one
+key and rotating a wrapping key rewrites only 40 bytes of an object::
 
     "AUSC" | version 1 | kid 4 | nonce 12 | wrapped data key 40 (AES-KW, RFC 3394) | AES-256-GCM ciphertext and tag 16
 """
@@ -47,7 +47,7 @@ class KeyRing:
     Parameters
     ----------
     root
-        32 bytes from which every purpose's key is derived.
+        32 bytes from which the key of each purpose is derived.
     wrapping
         Wrapping keys of 32 bytes by identifier (8 hexadecimal digits).
     current
@@ -64,17 +64,17 @@ class KeyRing:
 
     @classmethod
     def open_or_create(cls, path: Path) -> "KeyRing":
-        """Read the key file, making it first where there is none.
+        """Read the key file; create it when there is none.
 
         Parameters
         ----------
         path
-            The key file: JSON, mode 0600. Back it up apart from the data: without it they cannot be read.
+            The key file: JSON, mode 0600. Back it up separately from the data: without it they cannot be read.
 
         Raises
         ------
         Problem
-            ``fault`` when others than its owner may read it, or when it is not a key file.
+            ``fault`` when anyone but its owner may read it, or when it is not a key file.
         """
         if not path.exists():
             _create(path)
@@ -84,11 +84,11 @@ class KeyRing:
             return _parse(file.read())
 
     def derive(self, purpose: str) -> bytes:
-        """Return the 32-byte key of one purpose; the same at every call and after every rotation."""
+        """Return the 32-byte key of one purpose; it never changes, also not by a rotation."""
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=b"ausculta/1/" + purpose.encode()).derive(self._root)
 
     def cipher(self) -> "Cipher":
-        """Return what seals blobs and stored messages."""
+        """Return the cipher for blobs and stored messages."""
         return Cipher(self)
 
     def signing_key(self) -> Ed25519PrivateKey:
@@ -102,7 +102,7 @@ class Cipher:
     Parameters
     ----------
     keys
-        Where the wrapping keys and the address key come from.
+        Source of the wrapping keys and of the address key.
     """
 
     def __init__(self, keys: KeyRing) -> None:
@@ -117,21 +117,29 @@ class Cipher:
         Parameters
         ----------
         plaintext
-            What to seal.
+            The bytes to encrypt.
         context
-            Where it belongs (an address, a row's key): sealed bytes do not open anywhere else.
+            Where the result is stored (an address, a row's id); it is authenticated, so sealed bytes open only under
+            the same context.
         """
         data_key, nonce = secrets.token_bytes(32), secrets.token_bytes(_NONCE)
         ciphertext = AESGCM(data_key).encrypt(nonce, plaintext, self._header + context)
         return b"".join((self._header, nonce, aes_key_wrap(self._wrapping, data_key), ciphertext))
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
-        """Give the plaintext back.
+        """Return the plaintext.
+
+        Parameters
+        ----------
+        sealed
+            What :meth:`seal` returned.
+        context
+            The context that was given to :meth:`seal`.
 
         Raises
         ------
         Problem
-            ``fault`` when the bytes were altered, moved from another context, or sealed under a key not held here.
+            ``fault`` when the bytes were altered, sealed under another context, or sealed under an unknown key.
         """
         header = sealed[:_HEADER]
         if len(sealed) < _SHORTEST or not header.startswith(_MAGIC):
@@ -153,7 +161,7 @@ class Cipher:
 
 
 def _create(path: Path) -> None:
-    """Write a new key file so that it is either whole and durable or not there, whoever else tries at once."""
+    """Write a new key file atomically and durably, also when several processes try at the same time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kid = secrets.token_hex(_KID)
     content = {
@@ -169,7 +177,7 @@ def _create(path: Path) -> None:
             file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was first; its file is as good
+        with suppress(FileExistsError):  # another process created the file first
             path.hardlink_to(draft)
     finally:
         draft.unlink()

@@ -1,7 +1,7 @@
 """The Merkle tree of RFC 9162 section 2.1, as pure functions over 32-byte hashes.
 
-A log of n leaves is a row of perfect subtrees, one for each bit set in n, the largest first. Their roots, the *peaks*,
-are all one needs in order to append a leaf or to know the root; proofs need the leaves.
+A log of n leaves is a sequence of perfect subtrees, one for each bit set in n, the largest first. Their roots, the
+*peaks*, suffice to append a leaf and to compute the root; proofs need the leaves.
 """
 
 import hashlib
@@ -18,21 +18,27 @@ def leaf_hash(entry: bytes) -> bytes:
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """Return SHA-256(0x01 || left || right)."""
+    """Return SHA-256(0x01 || left || right).
+
+    Parameters
+    ----------
+    left, right
+        Hashes of the two children, 32 bytes each.
+    """
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def append(size: int, peaks: Sequence[bytes], leaf: bytes) -> tuple[bytes, ...]:
-    """Add one leaf.
+    """Append one leaf.
 
     Parameters
     ----------
     size
         Number of leaves so far.
     peaks
-        Roots of their perfect subtrees, left to right.
+        Roots of their perfect subtrees, left to right, 32 bytes each.
     leaf
-        The new leaf's hash.
+        Hash of the new leaf, 32 bytes.
 
     Returns
     -------
@@ -40,7 +46,7 @@ def append(size: int, peaks: Sequence[bytes], leaf: bytes) -> tuple[bytes, ...]:
         The peaks of ``size + 1`` leaves.
     """
     grown = list(peaks)
-    while size & 1:  # as in counting: every trailing one carries
+    while size & 1:  # like a binary counter: every trailing one carries
         leaf = node_hash(grown.pop(), leaf)
         size >>= 1
     return (*grown, leaf)
@@ -118,7 +124,26 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ..
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Check a proof that ``leaf`` is the one at ``index`` of the ``size`` under ``root`` (section 2.1.3.2)."""
+    """Check a proof that a leaf is part of a tree (section 2.1.3.2).
+
+    Parameters
+    ----------
+    leaf
+        Hash of the leaf, 32 bytes.
+    index
+        Position of the leaf, from 0.
+    size
+        Number of leaves of the tree.
+    proof
+        What :func:`inclusion_proof` returned.
+    root
+        Root of the tree, 32 bytes.
+
+    Returns
+    -------
+    bool
+        Whether the proof holds; False also for a malformed one.
+    """
     if not 0 <= index < size:
         return False
     node, last, computed = index, size - 1, leaf
@@ -141,11 +166,16 @@ def verify_consistency(sizes: tuple[int, int], proof: Sequence[bytes], roots: tu
     Parameters
     ----------
     sizes
-        Number of leaves (then, now).
+        Number of leaves: (old, new).
     proof
-        What :func:`consistency_proof` gave.
+        What :func:`consistency_proof` returned.
     roots
-        The roots (then, now).
+        The roots: (old, new), 32 bytes each.
+
+    Returns
+    -------
+    bool
+        Whether the proof holds; False also for a malformed one.
     """
     old_size, new_size = sizes
     if not 0 <= old_size <= new_size:

@@ -1,7 +1,7 @@
-"""Who acts: made by each listener from the connection and the credentials, before it reads a body.
+"""The principal: who sends a request, made by each listener from connection and credentials before it reads a body.
 
-A principal names its caller truthfully. What nobody has proven (an AE title, the sending application of an HL7 v2
-message, a name typed at a terminal) is the client's own claim; only ``AUTH=smart`` proves more.
+An AE title, the sending application of an HL7 v2 message and a name typed at a terminal are claims of the client that
+nothing verifies; only ``AUTH=smart`` authenticates a client.
 """
 
 import ipaddress
@@ -11,19 +11,19 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class Principal:
-    """Who is connected, as the connection and the credentials say."""
+    """The identity of a caller, from the connection and the credentials."""
 
     #: Client id, AE title, HL7 application, or the person who gave a command.
     client: str
-    #: Address of the peer; empty when the act comes from this process.
+    #: Address of the peer; empty when the action comes from this process.
     client_address: str
-    #: What this server calls itself.
+    #: Name of this server.
     server: str = "Ausculta"
-    #: ``X-Request-Id``, or what stands for it in other protocols (MSH-10, the association, a job).
+    #: ``X-Request-Id``, or its equivalent in other protocols (MSH-10, the association, a job).
     request_id: str = ""
     #: Address at which the peer reached this server.
     server_address: str = ""
-    #: The person for whom the client acts; empty when there is none or nobody has said.
+    #: The person for whom the client acts; empty when there is none or it is not known.
     user: str = ""
     #: Roles of that person.
     roles: frozenset[str] = frozenset()
@@ -31,17 +31,17 @@ class Principal:
     scopes: frozenset[str] = frozenset()
     #: Code of HL7 v3 PurposeOfUse, such as ``TREAT``; empty when not stated.
     purpose_of_use: str = ""
-    #: The tenant whose data the act concerns.
+    #: The tenant whose data the action concerns.
     tenant: str = "default"
 
     @property
     def is_local(self) -> bool:
-        """Whether the act comes from this process or from this machine."""
+        """Whether the action comes from this process or from this machine."""
         return not self.client_address or is_loopback(self.client_address)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or an address is this machine's own.
+    """Return whether a host name or an address is a loopback address.
 
     Parameters
     ----------
@@ -57,4 +57,4 @@ def is_loopback(host: str) -> bool:
 
 
 SERVER: Final = Principal(client="Ausculta", client_address="")
-"""This server itself: what writes results, and what delivers them."""
+"""This server itself, which writes and delivers results."""

@@ -1,7 +1,7 @@
-"""Keyed pseudonyms: the same person gets the same name here, and nobody without the key can find it out.
+"""Keyed pseudonyms: the same identifier always gives the same pseudonym, which cannot be reversed without the key.
 
-HMAC-SHA256 (RFC 2104) over an unambiguous encoding of what is named, cut to 128 bits. Each kind of name has a key of
-its own, and so has each research project, so that names of two kinds or two projects cannot be linked.
+HMAC-SHA256 (RFC 2104) over an unambiguous encoding of the identifier, truncated to 128 bits. Each kind of pseudonym and
+each research project has a key of its own, so that pseudonyms of two kinds or two projects cannot be linked.
 """
 
 import hashlib
@@ -11,12 +11,12 @@ import uuid
 
 
 class Pseudonyms:
-    """Makes names out of identifiers.
+    """Makes pseudonyms from identifiers.
 
     Parameters
     ----------
     key
-        Secret, 32 bytes; :meth:`privacy.keys.KeyRing.derive` gives it.
+        Secret, 32 bytes, from :meth:`privacy.keys.KeyRing.derive`.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -26,14 +26,14 @@ class Pseudonyms:
         return "Pseudonyms(…)"
 
     def resource_id(self, resource_type: str, system: str, value: str) -> str:
-        """Name a FHIR resource after its business identifier.
+        """Derive the id of a FHIR resource from its business identifier.
 
         Parameters
         ----------
         resource_type
-            Such as ``Patient``.
+            FHIR resource type, such as ``Patient``.
         system, value
-            The identifier, as its issuer writes it.
+            The identifier, exactly as its issuer writes it.
 
         Returns
         -------
@@ -43,12 +43,12 @@ class Pseudonyms:
         return self._name("resource", resource_type, system, value).hex()
 
     def uid(self, seed: str) -> str:
-        """Make a DICOM UID that is always the same for ``seed`` (DICOM PS3.5 section B.2).
+        """Derive a DICOM UID that is always the same for ``seed`` (DICOM PS3.5 section B.2).
 
         Parameters
         ----------
         seed
-            What the UID is for, such as ``<result id>/sr/series``.
+            Purpose of the UID, such as ``<result id>/sr/series``.
 
         Returns
         -------
@@ -61,12 +61,12 @@ class Pseudonyms:
         return f"2.25.{uuid.UUID(bytes=bytes(digits)).int}"
 
     def token(self, project: str, system: str, value: str) -> str:
-        """Name a person within one project.
+        """Derive the pseudonym of a person within one project.
 
         Parameters
         ----------
         project
-            The project; another project's names for the same people cannot be matched with these.
+            Name of the project; pseudonyms of different projects cannot be linked.
         system, value
             The person's identifier.
 

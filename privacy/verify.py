@@ -1,9 +1,9 @@
-"""Checking the audit log from end to end, and handing it to an auditor.
+"""Verification and export of the audit log.
 
-Everything is recomputed from the events' bytes and held against three witnesses: each row's own leaf hash, the sealed
-head, and the signed checkpoints in the database and in the file. An event changed alone is named by its number. One
-changed together with its leaf hash, or moved, is pinned to a range: the perfect subtree whose peak no longer agrees,
-cut down to the stretch between the last checkpoint that agrees and the first that does not.
+All hashes are recomputed from the events' bytes and compared with three records: the leaf hash of each row, the head
+with its keyed digest, and the signed checkpoints in the database and in the file. An event that was changed alone is
+reported by its number. One that was changed together with its leaf hash, or moved, is reported as a range: the perfect
+subtree whose peak differs, starting after the last checkpoint that agrees.
 """
 
 from collections.abc import Iterator
@@ -28,13 +28,13 @@ _MOST_PROBLEMS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What the check found."""
+    """Result of a verification."""
 
-    #: True when there is nothing to report.
+    #: True when no problem was found.
     ok: bool
-    #: How many events there are.
+    #: Number of events.
     size: int
-    #: Root of the tree over the events as they are.
+    #: Root of the tree, recomputed from the events.
     root: bytes
     #: One sentence each, with event numbers and no PHI.
     problems: tuple[str, ...]
@@ -42,12 +42,12 @@ class Report:
 
 @dataclass
 class _Walk:
-    """What is known while going through the rows."""
+    """State while the rows are read."""
 
     size: int = 0
     peaks: tuple[bytes, ...] = ()
     problems: list[str] = field(default_factory=list)
-    #: Peaks that the events gave at each size that a witness speaks of.
+    #: Recomputed peaks at each size for which there is a head or a checkpoint.
     passed: dict[int, tuple[bytes, ...]] = field(default_factory=dict)
 
     def report(self, problem: str) -> None:
@@ -56,18 +56,18 @@ class _Walk:
 
 
 def verify(connection: Connection, keys: KeyRing, checkpoint_file: Path | None) -> Report:
-    """Check that the log says what it said when it was written.
+    """Check that the log was not altered since it was written.
 
-    It may run while the server does: what is appended meanwhile is not mistaken for an alteration.
+    It may run while the server does: events that are appended meanwhile are not reported as alterations.
 
     Parameters
     ----------
     connection
-        To the database; only read.
+        A connection that can read.
     keys
-        The installation's keys.
+        The keys of the installation.
     checkpoint_file
-        The file of checkpoints, better a copy that was kept elsewhere; None when there is none to compare with.
+        The checkpoint file, preferably a copy from another host; None when there is none to compare with.
     """
     walk = _Walk()
     seal_key = keys.derive("audit-seal")
@@ -88,7 +88,7 @@ def verify(connection: Connection, keys: KeyRing, checkpoint_file: Path | None) 
 
 
 def export(connection: Connection) -> Iterator[bytes]:
-    """Give every AuditEvent in order, one line of JSON each (NDJSON), byte for byte as recorded."""
+    """Return every AuditEvent in order, one line of JSON each (NDJSON), byte for byte as recorded."""
     rows = connection.execution_options(yield_per=_AT_A_TIME).execute(
         select(audit_log.c.event).order_by(audit_log.c.seq)
     )
@@ -114,7 +114,7 @@ def _go_through(connection: Connection, walk: _Walk, wanted: set[int]) -> None:
         if seq != expected:
             walk.report(_missing(expected, seq))
         expected = seq + 1
-        # SQLite lets whoever alters a value alter its type as well.
+        # SQLite columns accept any type, so an altered value may have another type as well.
         content = found if isinstance(found, bytes) else str(found).encode()
         leaf = merkle.leaf_hash(content)
         if leaf != stored:
@@ -128,7 +128,7 @@ def _go_through(connection: Connection, walk: _Walk, wanted: set[int]) -> None:
 
 
 def _agrees(content: bytes, row: list[Any]) -> bool:
-    """Tell whether the columns that one searches by (id, action, patient, entity) say what the event says."""
+    """Return whether the indexed columns (id, action, patient, entity) agree with the event."""
     try:
         event = orjson.loads(content)
     except ValueError:
@@ -141,7 +141,7 @@ def _missing(first: int, until: int) -> str:
 
 
 def _compare_with_head(walk: _Walk, before: LogHead, after: LogHead, good: int) -> None:
-    """Hold the events against the head as it was before and after they were read."""
+    """Compare the events with the head as it was before and after they were read."""
     if walk.size < before.size:
         walk.report(f"the log ends too soon: it has {walk.size} events, its head says {before.size}")
     elif walk.size > after.size:
@@ -186,7 +186,7 @@ def _compare_with_checkpoints(walk: _Walk, checkpoints: list[Checkpoint]) -> Non
 
 
 def _checkpoints(connection: Connection, key: Ed25519PublicKey, file: Path | None, walk: _Walk) -> list[Checkpoint]:
-    """Gather the checkpoints whose signature is good, from the file and from the database, in order of size."""
+    """Return the checkpoints with a valid signature, from the file and the database, in order of size."""
     columns = audit_checkpoints.c
     stored = [
         Checkpoint(size=row.size, root=row.root, at=row.signed_at, signature=row.signature)
@@ -212,7 +212,7 @@ def _read_file(file: Path, walk: _Walk) -> list[Checkpoint]:
     kept = []
     for number, line in enumerate(file.read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
-            break  # the server died while writing it; nothing was claimed by it
+            break  # incomplete: the server was killed while writing it
         try:
             kept.append(Checkpoint.from_line(line))
         except ValueError:

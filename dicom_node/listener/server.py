@@ -1,8 +1,8 @@
-"""The DICOM listener: C-ECHO and C-STORE of any storage class, answered when the instance is safe (PS3.4 Annex B).
+"""The DICOM listener: C-ECHO and C-STORE of any storage class, answered when the instance is durable (PS3.4 Annex B).
 
-A peer hears 0x0000 only after ``on_store`` has returned, so after the instance is durable; whatever ``on_store``
-raises becomes the status of :data:`kernel.errors.DIMSE_STATUS`. Each connection has a thread of its own from its
-first byte: neither a TLS handshake nor a silent peer holds up the next one.
+The status 0x0000 is sent only after ``on_store`` has returned, so after the instance is durable; an exception from
+``on_store`` becomes a status by :data:`kernel.errors.DIMSE_STATUS`. Each connection has a thread of its own from its
+first byte, so that neither a TLS handshake nor a silent peer delays another connection.
 """
 
 import socket
@@ -22,16 +22,16 @@ from kernel.clock import Ids, RandomIds
 from kernel.log import get_logger
 
 BACKLOG: Final = 128
-"""Connections the kernel holds for us until they are accepted."""
+"""Connections that the operating system queues until they are accepted."""
 
 POLL_S: Final = 0.1
-"""How often the listener looks whether it should stop."""
+"""Interval at which the listener checks whether it should stop, in seconds."""
 
 _log = get_logger(__name__)
 
 
 class _Listener(socketserver.ThreadingTCPServer):
-    """Accepts connections; all that may block happens in the connection's own thread."""
+    """Accepts connections; everything that may block runs in the connection's own thread."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -64,17 +64,17 @@ class DicomServer:
     Parameters
     ----------
     ae_title
-        Our application entity title; peers may call us by any.
+        Our application entity title; the called AE title of a peer is not checked against it.
     on_store
-        Keeps an instance. Runs in the association's thread; returns when the instance is durable, raises otherwise.
+        Stores an instance. Runs in the association's thread; returns when the instance is durable, raises otherwise.
     on_closed
-        Told the identifier of each association that has ended, in whatever way.
+        Called with the identifier of each association that has ended, for any reason.
     limits
-        What peers may do.
+        Bounds on what peers may do.
     ids
-        Names associations.
+        Source of the associations' identifiers.
     ssl_context
-        Speaks TLS with it when given (PS3.15 Annex B).
+        Enables TLS (PS3.15 Annex B); plain TCP when None.
     """
 
     def __init__(
@@ -101,7 +101,15 @@ class DicomServer:
         self._thread: threading.Thread | None = None
 
     def start(self, host: str, port: int) -> None:
-        """Listen; returns once connections are accepted. Port 0 takes any free one."""
+        """Start listening; returns when connections are accepted.
+
+        Parameters
+        ----------
+        host
+            Address to bind.
+        port
+            Port to bind; 0 takes a free one.
+        """
         self._listener = _Listener((host, port), self)
         self._thread = threading.Thread(
             target=self._listener.serve_forever, args=(POLL_S,), name="dicom-listener", daemon=True
@@ -122,12 +130,12 @@ class DicomServer:
             return len(self._associations)
 
     def close(self, *, patience_s: float = 5.0) -> None:
-        """Stop listening, let requests in flight be answered, then hang up.
+        """Stop listening, complete the running requests, then close the connections.
 
         Parameters
         ----------
         patience_s
-            How long associations may take to end by themselves after their sockets stop reading.
+            How long to wait for associations to end after their sockets stop reading, in seconds.
         """
         if self._listener is None:
             return
@@ -140,7 +148,7 @@ class DicomServer:
             self._idle.wait_for(lambda: not self._connections, timeout=patience_s)
 
     def admit(self, association: str) -> bool:
-        """Count an association in; False when there are as many as the limits allow."""
+        """Register an association; False when there are as many as the limits allow."""
         with self._guard:
             if len(self._associations) >= self.limits.associations:
                 return False
@@ -148,13 +156,13 @@ class DicomServer:
             return True
 
     def secured(self, connection: socket.socket) -> socket.socket:
-        """Wrap an accepted connection for TLS, when we speak it, without waiting for the peer."""
+        """Wrap an accepted connection for TLS, where it is enabled, without waiting for the handshake."""
         if self._ssl_context is None:
             return connection
         return self._ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
 
     def open_connection(self, connection: socket.socket) -> bool:
-        """Count a connection in; False when there are as many as the limits allow."""
+        """Register a connection; False when there are as many as the limits allow."""
         with self._guard:
             if len(self._connections) >= self.limits.connections:
                 _log.warning("dicom_connection_refused", connections=len(self._connections))
@@ -172,7 +180,7 @@ class DicomServer:
             if isinstance(connection, ssl.SSLSocket):
                 connection.do_handshake()
             StorageAssociation(self._entity, self, connection, association).serve()
-        except Exception as failure:  # noqa: BLE001 - a peer ends its own connection at the most
+        except Exception as failure:  # noqa: BLE001 - a failure ends this connection only
             _log.warning("dicom_association_failed", association=association, failure=failure)
         finally:
             self._forget(connection, association)
@@ -186,7 +194,7 @@ class DicomServer:
         try:
             if was_admitted:
                 self._on_closed(association)
-        except Exception as failure:  # noqa: BLE001 - the association is over; its rows grow stale by themselves
+        except Exception as failure:  # noqa: BLE001 - the association has ended; its rows expire by themselves
             _log.warning("dicom_closing_failed", association=association, failure=failure)
         finally:
             with self._idle:

@@ -1,1 +1,1 @@
-"""The hospital's own systems, as this server speaks to them."""
+"""Clients of the hospital's own systems."""

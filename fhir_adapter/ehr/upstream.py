@@ -1,7 +1,7 @@
 """The hospital's FHIR server, where results are delivered (FHIR R4, http.html#transaction).
 
-A transaction of conditional creates may be sent again without harm, so whatever leaves doubt (no answer, 5xx, 429) is a
-Problem that asks for another try, and whatever the server has understood and refused is one that does not.
+A transaction of conditional creates can be sent again safely. So a failure with an unknown outcome (no response, 5xx,
+429) raises a Problem whose category is retried, and a request that the server refused raises one that is not.
 """
 
 from collections.abc import Mapping
@@ -52,9 +52,9 @@ class Upstream:
     Parameters
     ----------
     base_url
-        Its FHIR base.
+        Its FHIR base URL.
     client
-        Sends the requests; carries credentials where there are any.
+        Sends the requests; holds the credentials, where there are any.
     timeouts
         How long to wait.
     """
@@ -76,12 +76,13 @@ class Upstream:
         Returns
         -------
         str
-            Where the server put each entry, as it answered; holds no PHI beyond logical ids.
+            Status and location of each entry from the server's response; no PHI except logical ids.
 
         Raises
         ------
         Problem
-            ``busy``, ``unavailable`` or ``interrupted`` when a later try may succeed; otherwise it will not.
+            ``busy``, ``unavailable`` or ``interrupted`` when a later attempt may succeed; any other category when the
+            server refused the bundle.
         """
         response = self._request("POST", self._base, bundle)
         try:
@@ -98,12 +99,12 @@ class Upstream:
         return ", ".join(places)
 
     def check(self) -> str:
-        """Ask the server what it is; returns its FHIR version.
+        """Read the server's CapabilityStatement and return its FHIR version.
 
         Raises
         ------
         Problem
-            As :meth:`send` does; ``unsupported`` when it does not speak R4.
+            As for :meth:`send`; ``unsupported`` when the server has no FHIR API or another version than R4.
         """
         response = self._request("GET", f"{self._base}/metadata")
         try:

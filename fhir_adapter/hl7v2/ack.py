@@ -1,7 +1,7 @@
-"""Acknowledgements (HL7 v2 sections 2.9.2, 2.14.8 MSA and 2.14.5 ERR), made from whatever arrived.
+"""Acknowledgements (HL7 v2 sections 2.9.2, 2.14.8 MSA and 2.14.5 ERR) of any received bytes.
 
-The answer is built from the bytes of the sender's own MSH segment, so that it can be given to a message that cannot be
-read, and echoes exactly what the sender compares with.
+The acknowledgement is built from the bytes of the sender's own MSH segment. So a message that cannot be parsed is
+acknowledged too, and the echoed fields are exactly those that the sender compares.
 """
 
 import re
@@ -27,15 +27,15 @@ def acknowledge(raw: bytes, code: str, problem: Problem | None = None, *, contro
     Parameters
     ----------
     raw
-        The message as it was received; may be anything.
+        The message as it was received; any bytes.
     code
         MSA-1, HL7 table 0008: ``AA``, ``AE`` or ``AR``.
     problem
-        Why it was not accepted; only its ``detail`` is told.
+        Why it was not accepted; only its ``detail`` is sent.
     control_id
         MSH-10 of the acknowledgement itself.
     at
-        The present instant, aware.
+        The current time, aware.
 
     Returns
     -------
@@ -65,7 +65,15 @@ def acknowledge(raw: bytes, code: str, problem: Problem | None = None, *, contro
 
 
 def refuse(raw: bytes, problem: Problem, *, control_id: str, at: datetime) -> bytes:
-    """Write the acknowledgement that tells ``problem``, with the code that belongs to its category."""
+    """Write the acknowledgement that reports a problem, with the code of its category.
+
+    Parameters
+    ----------
+    raw, control_id, at
+        As for :func:`acknowledge`.
+    problem
+        Why the message was not accepted; only its ``detail`` is sent.
+    """
     return acknowledge(raw, ACK_CODE[problem.category], problem, control_id=control_id, at=at)
 
 
@@ -80,6 +88,6 @@ def _error(problem: Problem, text: bytes, component: bytes) -> list[bytes]:
 
 
 def _text(detail: str, delimiters: bytes) -> bytes:
-    """Return our own words with a blank for each of the sender's delimiters, whatever those may be."""
+    """Return ``detail`` with a blank in place of each of the sender's delimiters."""
     marks = {ord(mark): " " for mark in delimiters.decode("ascii", "replace") if not mark.isalnum()}
     return detail.translate(marks | {10: " ", 13: " "}).encode("ascii", "replace")

@@ -1,7 +1,7 @@
-"""Which characters the bytes of a message are (HL7 v2 table 0211, section 2.14.9.18).
+"""The character set of a message (HL7 v2 table 0211, section 2.14.9.18).
 
-The order is: what MSH-18 declares; else UTF-8, strictly; else a fallback that the sender's settings name. Which of the
-three it was is recorded with the text, since a wrong guess changes names.
+In this order: what MSH-18 declares; else strict UTF-8; else the fallback of the sender's settings. Which of the three
+was used is recorded with the text, because a wrong guess changes names.
 """
 
 import re
@@ -36,7 +36,7 @@ CODECS: Final[Mapping[str, str]] = MappingProxyType(
         "CP1252": "cp1252",
     }
 )
-"""Names of table 0211, and spellings met in the field, to codecs. ASCII is absent: see :func:`decode`."""
+"""Names of table 0211, and other spellings that senders use, to Python codecs. ASCII is absent: see :func:`decode`."""
 
 _UNDECLARED: Final = frozenset({"", "ASCII", "US-ASCII", '""'})
 _LONGEST: Final = 16_384
@@ -46,18 +46,18 @@ _UTF_16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff", b"M\x00S\x00H\x00", b"\x00M\x0
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """The text of a message and how it came about."""
+    """The text of a message and how it was decoded."""
 
     #: The characters, without a byte order mark.
     text: str
     #: Python's name of the character set that was used.
     codec: str
-    #: Whether the sender declared it, it was assumed (UTF-8), or the fallback was needed.
+    #: Whether the sender declared the character set, UTF-8 was assumed, or the fallback was used.
     source: Source
 
 
 def first_segment(raw: bytes) -> bytes:
-    """Return the bytes of the first segment, at most 16 KiB of them, without what may stand before it."""
+    """Return the bytes of the first segment, at most 16 KiB, without leading marks, blanks and line ends."""
     start = raw[: _LONGEST * 2].lstrip(b"\x0b\r\n\t \xef\xbb\xbf")[:_LONGEST]
     return _END.split(start, maxsplit=1)[0]
 
@@ -72,10 +72,10 @@ def declared(raw: bytes) -> str:
 
 
 def decode(raw: bytes, fallback: str = "iso8859-1") -> Decoded:
-    """Turn the bytes of one message into text.
+    """Decode the bytes of one message.
 
-    Senders that declare ASCII and then send more are common, and ASCII is a part of UTF-8, so that declaration counts
-    as none.
+    Many senders declare ASCII and send other characters. ASCII is a subset of UTF-8, so a declaration of ASCII is
+    treated as none.
 
     Parameters
     ----------

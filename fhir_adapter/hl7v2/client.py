@@ -1,7 +1,7 @@
-"""The sending side of MLLP: one connection, one message outstanding, and no answer taken for another's.
+"""The sending side of MLLP: one connection, and one message at a time that waits for its acknowledgement.
 
-After a timeout the connection is dropped, because an acknowledgement that arrives late would be matched to the next
-message and that one's loss would go unnoticed.
+After a timeout the connection is closed. Otherwise a late acknowledgement would be taken for that of the next message,
+whose loss would then go unnoticed.
 """
 
 import select
@@ -31,7 +31,7 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """The receiver has taken the message."""
+    """The positive acknowledgement of a message."""
 
     #: MSA-1, ``AA`` or ``CA``.
     code: str
@@ -47,9 +47,9 @@ class MllpClient:
     Parameters
     ----------
     host, port
-        Where the receiver listens.
+        Address of the receiver.
     timeouts
-        How long to wait.
+        How long to wait; the defaults when None.
     """
 
     def __init__(self, host: str, port: int, timeouts: Timeouts | None = None) -> None:
@@ -65,8 +65,8 @@ class MllpClient:
         ------
         Problem
             ``incorrect`` when the receiver answers AE: the message itself must change. ``unavailable`` when it answers
-            AR, answers something else, does not answer in time, or cannot be reached: the same message may be sent
-            again, and the receiver tells a repetition by its MSH-10.
+            AR, answers anything else, does not answer in time, or cannot be reached: the same message may be sent
+            again, and the receiver recognises a repetition by its MSH-10.
         """
         control_id = header(message).control_id
         with self._guard:
@@ -104,7 +104,7 @@ class MllpClient:
         return found
 
     def _connected(self) -> socket.socket:
-        # Anything readable before we ask is the end of the connection, or an answer nobody waits for any more.
+        # If the socket is readable before a request, the peer closed it or a late acknowledgement arrived.
         if self._socket and select.select([self._socket], [], [], 0)[0]:
             self._drop()
         if self._socket is None:
@@ -119,7 +119,7 @@ class MllpClient:
 
 
 class _Mismatch(Exception):
-    """What came back is not the acknowledgement of what was sent."""
+    """The reply is not the acknowledgement of the message that was sent."""
 
 
 def _receipt(answer: bytes, control_id: str) -> Receipt:
@@ -134,12 +134,12 @@ def _receipt(answer: bytes, control_id: str) -> Receipt:
         raise _Mismatch("the acknowledgement of another message")
     if code in ("AA", "CA"):
         return Receipt(code=code, control_id=control_id, raw=answer)
-    # What the receiver says of the message may quote it, so it stays on this host.
-    words = answer.decode("utf-8", "replace")
+    # The receiver's text may quote the message, so it stays on this host.
+    diagnostics = answer.decode("utf-8", "replace")
     if code in ("AE", "CE"):
-        raise Problem(Category.INCORRECT, f"the HL7 receiver refused the message ({code})", diagnostics=words)
+        raise Problem(Category.INCORRECT, f"the HL7 receiver refused the message ({code})", diagnostics=diagnostics)
     if code in ("AR", "CR"):
         raise Problem(
-            Category.UNAVAILABLE, f"the HL7 receiver rejected the message for now ({code})", diagnostics=words
+            Category.UNAVAILABLE, f"the HL7 receiver rejected the message for now ({code})", diagnostics=diagnostics
         )
     raise _Mismatch("an acknowledgement with an unknown code")

@@ -1,4 +1,4 @@
-"""What a conversion is given, what it carries along, and what it returns."""
+"""The input, the state and the result of a conversion to FHIR."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,44 +13,52 @@ Resource: TypeAlias = dict[str, Any]
 """A FHIR resource or a part of one; decimals are :class:`decimal.Decimal`."""
 
 Current: TypeAlias = Callable[[str, str], Mapping[str, Any] | None]
-"""(resource type, id) to the resource as it is stored now, its numbers as :class:`decimal.Decimal`."""
+"""(resource type, id) to the resource as it is stored, its numbers as :class:`decimal.Decimal`."""
 
 
 class Pseudonyms(Protocol):
     """Makes resource ids that cannot be traced back to the identifiers they come from."""
 
     def resource_id(self, resource_type: str, system: str, value: str) -> str:
-        """Return the FHIR id for a business identifier; the same one every time."""
+        """Return the FHIR id for a business identifier; always the same.
+
+        Parameters
+        ----------
+        resource_type
+            FHIR resource type, such as ``Patient``.
+        system, value
+            The business identifier.
+        """
         ...
 
 
 def nothing_stored(_resource_type: str, _resource_id: str) -> None:
-    """Know of no resource: what a store that is still empty says."""
+    """Return None: the :data:`Current` of an empty store."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a message alone does not say."""
+    """What a conversion needs besides the message."""
 
     #: Makes the ids of all resources.
     pseudonyms: Pseudonyms
     #: Namespace of identifiers that are sent without an assigning authority.
     default_authority: str
-    #: Zone of times that carry no offset, where neither MSH-7 has one; without it such times are kept as dates.
+    #: Time zone of times without an offset when MSH-7 has none either; without it such times are kept as dates.
     zone: tzinfo | None = None
     #: Assigning authority, by namespace or universal id, to the system of its identifiers.
     systems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    #: Reads what is stored now: a field that a message leaves empty keeps its content (section 2.5.3).
+    #: Reads the stored resource: a field that a message leaves empty keeps its content (section 2.5.3).
     current: Current = nothing_stored
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """A message as FHIR."""
+    """The result of a conversion."""
 
     #: A transaction of PUT entries.
     bundle: Resource
-    #: What the message said that the bundle does not, and why; never a value from the message.
+    #: Content of the message that is not in the bundle, and why; never a value from the message.
     unmapped: tuple[str, ...]
     #: Id of the patient.
     patient: str
@@ -58,7 +66,7 @@ class Conversion:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionState:
-    """One conversion under way: the message, its context, and what could not be said in FHIR so far."""
+    """The state of one conversion: the message, its context, and notes about what was not mapped."""
 
     message: Message
     context: Context
@@ -70,7 +78,7 @@ class ConversionState:
 
     @property
     def authoritative(self) -> bool:
-        """Whether the sender keeps patients and encounters (ADT), rather than quoting them."""
+        """Whether the sender is the source of patients and encounters (ADT) rather than quoting them."""
         return self.message.header.get(9) == "ADT"
 
     def note(self, what: str) -> None:
@@ -79,7 +87,15 @@ class ConversionState:
             self.notes.append(what)
 
     def moment(self, segment: Segment, number: int) -> str:
-        """Return a field as a FHIR dateTime, empty when it has none."""
+        """Return a field as a FHIR dateTime; empty when the field is empty or not a time.
+
+        Parameters
+        ----------
+        segment
+            The segment.
+        number
+            Field number, from 1.
+        """
         text = segment.get(number)
         if not text:
             return ""
@@ -92,14 +108,30 @@ class ConversionState:
         return found
 
     def rest(self, segment: Segment, handled: frozenset[int]) -> None:
-        """Note the fields of ``segment`` that have content and are not in ``handled``."""
+        """Record the fields that have content and are not mapped.
+
+        Parameters
+        ----------
+        segment
+            The segment.
+        handled
+            Numbers of the fields that are mapped or left out on purpose; 0 is the segment's name.
+        """
         for number, raw in enumerate(segment.fields):
             if raw and number not in handled:
                 self.note(f"{segment.name}-{number}: not mapped")
 
 
 def read(message: Message, context: Context) -> ConversionState:
-    """Begin the conversion of a message."""
+    """Return the initial state of a conversion.
+
+    Parameters
+    ----------
+    message
+        The message to convert.
+    context
+        What the conversion needs besides the message.
+    """
     msh = message.header
     sender = f"{msh.get(3)}|{msh.get(4)}"
     return ConversionState(message=message, context=context, sender=sender, zone=dtm.offset(msh.get(7)) or context.zone)

@@ -1,8 +1,8 @@
 r"""Delimiters and escape sequences of HL7 v2 (section 2.7).
 
-What is not an escape sequence stays as it is: ``C:\dir`` keeps its backslash, a local ``\Zxx\`` is not dropped, and
-``\E\R\`` is ``\R\``, since what one sequence yields is never read again. ``\Xhh..\`` are bytes in the character set of
-the message.
+Text that is not an escape sequence is kept unchanged: ``C:\dir`` keeps its backslash, a local ``\Zxx\`` is kept, and
+``\E\R\`` becomes ``\R\``, because the result of one sequence is not unescaped again. ``\Xhh..\`` are bytes in the
+character set of the message.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Delimiters:
-    """What MSH-1 and MSH-2 say, and the character set of hexadecimal escapes."""
+    """The delimiters that MSH-1 and MSH-2 declare, and the character set of hexadecimal escapes."""
 
     #: MSH-1.
     field: str = "|"
@@ -71,7 +71,15 @@ def _replacer(delimiters: Delimiters) -> Callable[[re.Match[str]], str]:
 
 
 def unescape(text: str, delimiters: Delimiters) -> str:
-    """Return ``text`` with its escape sequences replaced by what they stand for."""
+    """Replace the escape sequences in a text by the characters that they represent.
+
+    Parameters
+    ----------
+    text
+        One component or subcomponent as it was sent.
+    delimiters
+        The delimiters of its message.
+    """
     if not delimiters.escape or delimiters.escape not in text:
         return text
     return _sequences(delimiters.escape).sub(_replacer(delimiters), text)
@@ -91,5 +99,5 @@ _ESCAPED: Final = str.maketrans(
 
 
 def escape(text: str) -> str:
-    """Return ``text`` so that it can stand inside one component of a message with the standard delimiters."""
+    """Escape ``text`` for use inside one component of a message with the standard delimiters."""
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(_ESCAPED)

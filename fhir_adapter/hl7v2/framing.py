@@ -1,8 +1,7 @@
 """MLLP framing (HL7 MLLP Release 1): VT, the message, FS, CR.
 
-VT and FS cannot occur inside a message, so FS alone ends a frame and whatever stands before the next VT is noise. A
-:class:`Deframer` turns a stream of bytes into frames and flaws; it never gives up: after a flaw it goes on at the next
-VT.
+VT and FS cannot occur inside a message, so FS alone ends a frame and bytes before the next VT are ignored. A
+:class:`Deframer` splits a stream of bytes into messages and flaws; after a flaw it continues at the next VT.
 """
 
 from dataclasses import dataclass
@@ -16,21 +15,21 @@ FS: Final = b"\x1c"
 END: Final = b"\x1c\r"
 
 _HEAD: Final = 16_384
-"""How much of a refused message is kept, so that the refusal can name its control id."""
+"""Bytes of a refused message that are kept, so that its acknowledgement can contain its control id."""
 
 
 def frame(message: bytes) -> bytes:
-    """Return ``message`` between the marks that MLLP puts around it."""
+    """Return ``message`` inside an MLLP frame."""
     return VT + message + END
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """A frame that cannot be taken, and that must still be answered."""
+    """A frame that cannot be accepted and must still be acknowledged."""
 
-    #: Why.
+    #: Why it cannot be accepted.
     problem: Problem
-    #: The beginning of what was sent.
+    #: The first bytes of the frame.
     head: bytes
 
 
@@ -41,22 +40,22 @@ class _State(Enum):
 
 
 class Deframer:
-    """Finds the frames in a stream.
+    """Splits a stream of bytes into frames.
 
     Parameters
     ----------
     largest
-        Longest message in bytes that is accepted.
+        Length of the longest accepted message, in bytes.
     """
 
     def __init__(self, largest: int) -> None:
         self._largest = largest
         self._buffer = bytearray()
-        self._seen = 0  # how far the buffer was searched already: a message arriving in crumbs is read once
+        self._seen = 0  # bytes of the buffer already searched, so that a message in many parts is searched once
         self._state = _State.OUTSIDE
 
     def feed(self, data: bytes) -> None:
-        """Add what has arrived."""
+        """Add received bytes."""
         self._buffer += data
 
     def __len__(self) -> int:
@@ -69,11 +68,11 @@ class Deframer:
 
     @property
     def owed(self) -> bool:
-        """Whether a frame has begun that was neither ended nor refused: its sender is still owed an answer."""
+        """Whether a frame has begun that was neither ended nor refused, so that it must still be acknowledged."""
         return self._state is _State.INSIDE
 
     def next(self) -> bytes | Flaw | None:
-        """Return the next message, the next flaw, or nothing until more arrives."""
+        """Return the next message or flaw; None when more bytes are needed."""
         if self._state is _State.OUTSIDE:
             flaw = self._enter()
             if flaw or self._state is _State.OUTSIDE:
@@ -83,7 +82,7 @@ class Deframer:
         return self._collect() if self._state is _State.INSIDE else self.next()
 
     def refuse(self, problem: Problem) -> Flaw:
-        """Give up the unfinished frame; its remaining bytes are skipped as they arrive."""
+        """Refuse the unfinished frame; its remaining bytes are skipped as they arrive."""
         flaw = Flaw(problem, bytes(self._buffer[:_HEAD]))
         if self._state is _State.INSIDE:
             self._state = _State.SKIPPING

@@ -1,4 +1,4 @@
-"""The MSH segment alone, read cheaply from bytes: what the path of acceptance needs before it answers."""
+"""The MSH segment, read from the bytes without parsing the message: all that is needed to accept a message."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _EVENT: Final = re.compile(r"[A-Z0-9]{2,4}")
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What MSH says of a message (section 2.14.9)."""
+    """The fields of MSH (section 2.14.9)."""
 
     #: MSH-3.1.
     sending_application: str
@@ -39,7 +39,7 @@ class Header:
 
     @property
     def event(self) -> str:
-        """Type and trigger as the table of messages spells them, such as ``ORU^R01``."""
+        """Type and trigger event as in the table of messages, such as ``ORU^R01``."""
         return f"{self.message_type}^{self.trigger}"
 
     @property

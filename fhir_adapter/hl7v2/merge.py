@@ -1,8 +1,8 @@
-"""What a message says, laid over what is stored (section 2.5.3).
+"""Merging the content of a message into the stored resource (section 2.5.3).
 
-A field that is not valued leaves the receiver's content as it is; ``""`` deletes it; anything else replaces it. Results
-identify a patient, often by less than admission knows: what they say replaces what is stored only where it contradicts
-it, so that a short PID takes neither an address nor a middle name away.
+An empty field leaves the stored content unchanged; ``""`` deletes it; any other value replaces it. Result messages
+often carry less demographic data than admission messages: their values replace stored values only where the two differ,
+so that a short PID removes neither an address nor a middle name.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,13 +22,13 @@ def merge_resource(
     Parameters
     ----------
     current
-        The resource as it is stored, if it is.
+        The stored resource, or None.
     new
-        What the message says; has ``resourceType`` and ``id``.
+        The resource made from the message; has ``resourceType`` and ``id``.
     authoritative
-        Whether the sender keeps this kind of data (ADT), rather than quoting it (ORU).
+        Whether the sender is the source of this kind of data (ADT) rather than quoting it (ORU).
     deleted
-        Members whose content the sender asked to delete.
+        Members that the sender deletes (``""`` in the message).
     """
     if current is None:
         return new
@@ -49,23 +49,23 @@ def merge_resource(
     return merged
 
 
-def _within(said: Any, stored: Any) -> bool:
-    """Say whether what is stored says all of it already."""
-    if isinstance(said, dict) and isinstance(stored, Mapping):
-        return all(_within(value, stored.get(key)) for key, value in said.items())
-    if isinstance(said, list) and isinstance(stored, list):
-        return all(any(_within(one, other) for other in stored) for one in said)
-    return bool(said == stored)
+def _within(new: Any, stored: Any) -> bool:
+    """Return whether ``stored`` already contains everything in ``new``."""
+    if isinstance(new, dict) and isinstance(stored, Mapping):
+        return all(_within(value, stored.get(key)) for key, value in new.items())
+    if isinstance(new, list) and isinstance(stored, list):
+        return all(any(_within(new_item, stored_item) for stored_item in stored) for new_item in new)
+    return bool(new == stored)
 
 
 def _identifiers(current: list[Resource], new: list[Resource]) -> list[Resource]:
-    """Join two lists of identifiers; the newer form of one that is in both stands in the older one's place."""
-    joined = {(one.get("system"), one.get("value")): one for one in current}
-    joined |= {(one.get("system"), one.get("value")): one for one in new}
-    return list(joined.values())
+    """Merge two lists of identifiers; an identifier in both keeps its position and takes the new form."""
+    merged = {(identifier.get("system"), identifier.get("value")): identifier for identifier in current}
+    merged |= {(identifier.get("system"), identifier.get("value")): identifier for identifier in new}
+    return list(merged.values())
 
 
 def _one_choice(merged: Resource, new: Resource, choice: str) -> Resource:
-    """Keep one member of a choice ``choice[x]``, the message's own."""
-    stated = [key for key in new if key.startswith(choice)]
-    return {key: value for key, value in merged.items() if not stated or not key.startswith(choice) or key in stated}
+    """Keep one member of a choice ``choice[x]``: that of the message, where it has one."""
+    chosen = [key for key in new if key.startswith(choice)]
+    return {key: value for key, value in merged.items() if not chosen or not key.startswith(choice) or key in chosen}

@@ -1,7 +1,7 @@
-"""A lazy reader of HL7 v2 messages: segments at once, fields and components when asked for.
+"""A lazy parser of HL7 v2 messages: segments are split at once, fields and components on access.
 
-Positions are the standard's own: ``message.first("PID").field(5).component(1)`` is PID-5.1. Absent is an empty string,
-never an exception. Section 2.5 gives the grammar; what the field does to it is tolerated here: LF and CRLF as segment
+Positions are those of the standard: ``message.first("PID").field(5).component(1)`` is PID-5.1. An absent value is an
+empty string, never an exception. The grammar is section 2.5. Common deviations are accepted: LF and CRLF as segment
 terminators, a byte order mark, blank segments, and line breaks inside a text field.
 """
 
@@ -15,7 +15,7 @@ from fhir_adapter.hl7v2.escape import Delimiters, unescape
 from kernel.errors import Category, Problem
 
 NULL: Final = '""'
-"""A field with this content says "delete what you hold" (section 2.5.3); an empty one says nothing."""
+"""A field with this content deletes the stored value (section 2.5.3); an empty field leaves it unchanged."""
 
 _LINES: Final = re.compile(r"[\r\n]+")
 _AROUND: Final = "\ufeff\x0b\x1c\r\n\t \x00"
@@ -36,11 +36,19 @@ class Element:
 
     @property
     def text(self) -> str:
-        """The whole repetition as text, its component separators included, escapes resolved."""
+        """The whole repetition as text: unescaped, component separators included."""
         return "" if self.raw == NULL else unescape(self.raw, self._delimiters)
 
     def component(self, number: int, subcomponent: int = 1) -> str:
-        """Return the text of a subcomponent, counted from 1; empty when absent or null."""
+        """Return the unescaped text of a component; empty when absent or null.
+
+        Parameters
+        ----------
+        number
+            Component, from 1.
+        subcomponent
+            Subcomponent, from 1.
+        """
         if self._components is None:
             self._components = self.raw.split(self._delimiters.component)
         if number > len(self._components):
@@ -65,7 +73,7 @@ class Element:
 
 
 class Segment:
-    """One segment; fields are split when first asked for."""
+    """One segment; its fields are split on first access."""
 
     __slots__ = ("_delimiters", "_fields", "_text", "name")
 
@@ -89,7 +97,7 @@ class Segment:
         return fields[number] if number < len(fields) else ""
 
     def is_null(self, number: int) -> bool:
-        """Say whether the sender asks for the field's content to be deleted."""
+        """Return whether the sender deletes the field's content (``""``)."""
         return self.raw(number) == NULL
 
     def repetitions(self, number: int) -> list[Element]:
@@ -106,7 +114,15 @@ class Segment:
         return Element(raw.partition(self._delimiters.repetition)[0], self._delimiters)
 
     def get(self, number: int, component: int = 1, subcomponent: int = 1) -> str:
-        """Return the text at a position of the first repetition; empty when absent or null."""
+        """Return the unescaped text at a position of the first repetition; empty when absent or null.
+
+        Parameters
+        ----------
+        number
+            Field, from 1.
+        component, subcomponent
+            Position within the field, from 1.
+        """
         if not self.raw(number):
             return ""
         return self.field(number).component(component, subcomponent)
@@ -118,7 +134,7 @@ def _begins(separator: str) -> re.Pattern[str]:
 
 
 def _segments(text: str, separator: str) -> list[str]:
-    """Split a message; a line that does not begin like a segment is the rest of a text that was sent in lines."""
+    """Split a message into segments; a line that does not begin like a segment continues the text before it."""
     begins = _begins(separator)
     found: list[list[str]] = []
     for line in _LINES.split(text):
@@ -130,16 +146,16 @@ def _segments(text: str, separator: str) -> list[str]:
 
 
 class Message:
-    """One message: its segments in order, and how its characters were found.
+    """One message.
 
     Parameters
     ----------
     segments
         In order, MSH first.
     delimiters
-        What MSH-1 and MSH-2 say.
+        The delimiters that MSH-1 and MSH-2 declare.
     charset_source
-        How the character set was found.
+        How the character set was determined.
     """
 
     __slots__ = ("charset_source", "delimiters", "segments")
@@ -151,20 +167,20 @@ class Message:
 
     @classmethod
     def parse(cls, raw: bytes, fallback_charset: str = "iso8859-1") -> "Message":
-        """Read a message.
+        """Parse a message.
 
         Parameters
         ----------
         raw
             The content of one MLLP frame.
         fallback_charset
-            Python codec for bytes that declare nothing and are not UTF-8.
+            Python codec for a message that declares no character set and is not UTF-8.
 
         Raises
         ------
         Problem
-            ``incorrect`` when there is no MSH segment at the start, its delimiters make no sense, a second message
-            follows, or the characters cannot be read.
+            ``incorrect`` when the message does not begin with MSH, its delimiters are not valid, MSH occurs twice, or
+            the characters cannot be decoded.
         """
         decoded = decode(raw.strip(b"\x0b\x1c\r\n\t "), fallback_charset)
         text = decoded.text.strip(_AROUND)
@@ -176,7 +192,7 @@ class Message:
 
     @property
     def charset(self) -> str:
-        """Python's name of the character set that the message was read in."""
+        """Python's name of the character set that the message was decoded with."""
         return self.delimiters.codec
 
     def first(self, name: str) -> Segment | None:
@@ -196,6 +212,13 @@ class Message:
 def read_delimiters(text: str, codec: str) -> Delimiters:
     """Read MSH-1 and MSH-2 from the start of a message.
 
+    Parameters
+    ----------
+    text
+        The decoded message, or at least its beginning.
+    codec
+        Python's name of its character set.
+
     Raises
     ------
     Problem
@@ -214,7 +237,7 @@ def read_delimiters(text: str, codec: str) -> Delimiters:
     return Delimiters(
         field=separator,
         component=marks[0],
-        # A mark that is not named splits nothing: NUL never occurs in text that can be stored.
+        # NUL stands for "no delimiter": it never occurs in text that can be stored.
         repetition=marks[1:2] or "\0",
         escape=marks[2:3],
         subcomponent=marks[3:4],

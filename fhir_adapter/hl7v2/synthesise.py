@@ -1,4 +1,4 @@
-"""Messages of patients who do not exist, as a hospital's systems would send them; for demonstrations and tests."""
+"""Synthetic messages about invented patients, for the demonstration and for tests."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fhir_adapter.hl7v2 import writer
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticPatient:
-    """Somebody invented."""
+    """An invented patient."""
 
     #: Medical record number, PID-3.1.
     mrn: str
@@ -26,7 +26,7 @@ class SyntheticPatient:
 
 @dataclass(frozen=True, kw_only=True)
 class LabResult:
-    """One number that a laboratory reports."""
+    """One numeric laboratory result."""
 
     #: LOINC code and its name.
     code: str
@@ -56,22 +56,34 @@ VITALS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
 
 
 def adt_a01(patient: SyntheticPatient, control_id: str, at: datetime, *, visit: str = "") -> bytes:
-    """Write an admission to a ward at ``at``; ``visit`` is the visit number, the record number with ``V`` if empty."""
+    """Write the admission of an inpatient.
+
+    Parameters
+    ----------
+    patient
+        The patient.
+    control_id
+        MSH-10.
+    at
+        When it happened and was sent, aware.
+    visit
+        Visit number, PV1-19; ``V`` and the medical record number when empty.
+    """
     return _adt("A01", patient, control_id, at, {19: _visit(patient, visit), 44: writer.stamp(at)})
 
 
 def adt_a03(patient: SyntheticPatient, control_id: str, at: datetime, *, visit: str = "") -> bytes:
-    """Write the discharge from the stay that ``visit`` names."""
+    """Write the discharge from the visit; parameters as for :func:`adt_a01`."""
     return _adt("A03", patient, control_id, at, {19: _visit(patient, visit), 45: writer.stamp(at)})
 
 
 def adt_a04(patient: SyntheticPatient, control_id: str, at: datetime, *, visit: str = "") -> bytes:
-    """Write the registration of an outpatient."""
+    """Write the registration of an outpatient; parameters as for :func:`adt_a01`."""
     return _adt("A04", patient, control_id, at, {2: "O", 19: _visit(patient, visit), 44: writer.stamp(at)})
 
 
 def adt_a08(patient: SyntheticPatient, control_id: str, at: datetime, *, visit: str = "") -> bytes:
-    """Write an update of what is known of the patient."""
+    """Write an update of the patient's data; parameters as for :func:`adt_a01`."""
     return _adt("A08", patient, control_id, at, {19: _visit(patient, visit)})
 
 
@@ -81,9 +93,9 @@ def oru_vitals(patient: SyntheticPatient, values: Mapping[str, str], control_id:
     Parameters
     ----------
     patient
-        Whose they are.
+        The patient.
     values
-        Names of :data:`VITALS` to values as they are printed, ``{"pulse": "72", "consciousness": "Alert"}``.
+        Names of :data:`VITALS` to values as text, ``{"pulse": "72", "consciousness": "Alert"}``.
     control_id
         MSH-10.
     at
@@ -106,7 +118,19 @@ def oru_vitals(patient: SyntheticPatient, values: Mapping[str, str], control_id:
 
 
 def oru_labs(patient: SyntheticPatient, results: Sequence[LabResult], control_id: str, at: datetime) -> bytes:
-    """Write laboratory results of a sample taken at ``at``."""
+    """Write laboratory results.
+
+    Parameters
+    ----------
+    patient
+        The patient.
+    results
+        One OBX each, in order.
+    control_id
+        MSH-10.
+    at
+        When the sample was taken and the message sent, aware.
+    """
     body = [_obr("CHEM", "Chemistry", f"{control_id}-L", at)]
     for ordinal, result in enumerate(results, start=1):
         fields: dict[int, writer.Field] = {

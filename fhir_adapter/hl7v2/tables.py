@@ -1,7 +1,7 @@
-"""Code maps of the HL7 v2-to-FHIR guide, as data, and where Ausculta fills what the guide leaves open.
+"""Code maps of the HL7 v2-to-FHIR guide as data, with Ausculta's own entries where the guide has none.
 
-Each table names the guide's concept map it is taken from; an entry marked *open* has an empty target there. Code
-systems are those of table 0396.
+Each table names the concept map of the guide that it is taken from; the guide has no target for an entry marked *open*.
+Code systems are those of table 0396.
 """
 
 from collections.abc import Mapping

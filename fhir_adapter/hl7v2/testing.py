@@ -1,4 +1,4 @@
-"""A stand-in for the hospital's interface engine: a real MLLP receiver that keeps what it is sent."""
+"""A test double for the hospital's interface engine: a real MLLP receiver that stores the received messages."""
 
 import threading
 
@@ -10,7 +10,7 @@ from kernel.clock import RandomIds, SystemClock
 
 
 class StandInEngine:
-    """Receives on a free port of the loopback, answers AA, and takes a repeated MSH-10 for the same message.
+    """Receives on a loopback port, answers AA, and treats a repeated MSH-10 as the same message.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Writes HL7 v2 messages: UTF-8, the recommended delimiters, everything escaped.
 
 The ``hl7`` package is not used to write: it escapes non-ASCII characters one code point at a time, into sequences that
-no reader takes for what they were.
+receivers do not decode to the original text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,15 @@ def segment(name: str, fields: Mapping[int, Field]) -> str:
 
 
 def message(header: Mapping[int, Field], segments: Sequence[str]) -> bytes:
-    """Return a message: an MSH segment with ``header`` from MSH-3 on, then ``segments``."""
+    """Return a message, UTF-8, each segment ended by CR.
+
+    Parameters
+    ----------
+    header
+        Content of MSH by field number, from MSH-3; MSH-18 is set here.
+    segments
+        The other segments in order, from :func:`segment`.
+    """
     shifted = {number - 1: content for number, content in {**header, 18: "UNICODE UTF-8"}.items()}
     # MSH-1 is the separator itself, so each field of MSH stands one place before its number; MSH-2 is never escaped.
     msh = segment("MSH", shifted).removeprefix("MSH|")

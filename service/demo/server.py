@@ -1,4 +1,4 @@
-"""The demonstration's own server, complete, with its listeners on free ports."""
+"""A complete server for the demonstration, with its listeners on free ports."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,22 +21,22 @@ from service.settings import DicomPeer, HostPort, Settings, load
 
 HOST: Final = "127.0.0.1"
 STUDY_QUIET_S: Final = 2.0
-"""Long enough for two images, short enough for somebody who watches."""
+"""Long enough to receive two images, short enough for a live demonstration."""
 
 _FHIR_JSON: Final = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
 
 
 class Server:
-    """A running Ausculta and the hospital's ends of its three listeners.
+    """A running server and clients of its three interfaces.
 
     Parameters
     ----------
     application
-        What runs.
+        The running application.
     listeners
         Its HL7 and DICOM listeners, open.
     url
-        Where its HTTP interface is.
+        Base URL of its HTTP interface.
     """
 
     def __init__(self, application: Application, listeners: IntakeListeners, url: str) -> None:
@@ -53,7 +53,7 @@ class Server:
         Raises
         ------
         Problem
-            When the interface does not take it.
+            When the interface refuses it or cannot be reached.
         """
         if step.interface is Interface.HL7:
             return self._mllp.send(step.content[0]).control_id
@@ -69,7 +69,7 @@ class Server:
         return f"Patient/{found[0]['resource']['id']}" if found else None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self._fhir.close()
         self._mllp.close()
 
@@ -106,7 +106,15 @@ def server(settings: Settings) -> Iterator[Server]:
 
 
 def settings_for(folder: Path, around: StandIns) -> Settings:
-    """Return the settings of a server on free ports that keeps its data in ``folder`` and delivers to the stand-ins."""
+    """Return the settings of a server on free ports that delivers to the stand-ins.
+
+    Parameters
+    ----------
+    folder
+        Its data folder.
+    around
+        The systems that results are delivered to.
+    """
     return load(
         {},
         data_dir=folder,

@@ -1,7 +1,7 @@
-"""Which names this server answers to.
+"""The host names under which this server answers.
 
-A foreign name can be made to resolve to a loopback address (DNS rebinding), so that a page on the open web reads what
-only this machine should. Such a request carries the foreign name in its ``Host`` header, and is refused.
+With DNS rebinding a foreign name resolves to a loopback address, so that a web page of another site can read from a
+server that answers its own machine only. Such a request has the foreign name in its ``Host`` header and is refused.
 """
 
 from urllib.parse import urlsplit
@@ -18,14 +18,14 @@ def check_host(request: Request, public_url: str) -> None:
     Parameters
     ----------
     request
-        Its ``Host`` header is looked at.
+        The request; only its ``Host`` header is read.
     public_url
-        By whose host this server may be asked, besides the names of the loopback; may be empty.
+        Its host is accepted besides the names of the loopback; may be empty.
 
     Raises
     ------
     Problem
-        ``forbidden``.
+        ``forbidden`` for any other host.
     """
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     if host not in {"localhost", urlsplit(public_url).hostname or "localhost"} and not is_loopback(host):

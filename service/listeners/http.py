@@ -1,4 +1,4 @@
-"""The HTTP listener: where it listens, what it allows, and running it beside everything else."""
+"""The HTTP listener: its socket, its limits, and running it in a thread."""
 
 import socket
 import threading
@@ -12,19 +12,26 @@ from kernel.errors import Category, Problem
 from service.listeners.header_limits import HeaderLimitProtocol
 
 IDLE_S = 30
-"""Seconds after which an idle HTTP connection is hung up."""
+"""Seconds after which an idle HTTP connection is closed."""
 
 MOST_CONNECTIONS = 1000
-"""HTTP connections at a time; more are answered 503."""
+"""Largest number of HTTP connections at the same time; requests on further ones are answered 503."""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """Bind the HTTP listener before anything is announced; port 0 takes a free one.
+    """Bind the socket of the HTTP listener.
+
+    Parameters
+    ----------
+    host
+        IPv4 or IPv6 address, or a host name.
+    port
+        Port to bind; 0 takes a free one.
 
     Raises
     ------
     Problem
-        ``unavailable`` when the port is taken.
+        ``unavailable`` when the address cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -39,11 +46,11 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, which leaves signals to the program that it is a part of."""
+    """uvicorn without its signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none: ``service.serving`` decides what a signal means."""
+        """Capture no signals: ``service.serving`` handles them."""
         yield
 
 
@@ -74,17 +81,17 @@ class HttpListener:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """Base URL of the listener."""
         host, port = self._bound.getsockname()[:2]
         return f"http://{host}:{port}"
 
     def open(self) -> None:
-        """Serve from now on."""
+        """Start serving."""
         self._bound.listen(512)
         self._thread.start()
 
     def close(self) -> None:
-        """Answer what is in hand and stop."""
+        """Complete the running requests and stop."""
         self._server.should_exit = True
         self._thread.join(timeout=30)
         self._bound.close()

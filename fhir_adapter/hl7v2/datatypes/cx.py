@@ -7,7 +7,15 @@ from fhir_adapter.hl7v2.tables import TERMINOLOGY
 
 
 def identifier(element: Element, context: Context) -> Resource:
-    """Return an Identifier, empty when the element has no value."""
+    """Return an Identifier, empty when the element has no value.
+
+    Parameters
+    ----------
+    element
+        One repetition of a CX field.
+    context
+        Its ``systems`` and ``default_authority`` give the identifier's system.
+    """
     value = st.line(element.component(1))
     if not value:
         return {}

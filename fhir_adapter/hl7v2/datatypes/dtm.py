@@ -1,8 +1,7 @@
 """DT, DTM, TS, TM: dates and times (sections 2A.3.21, 2A.3.22, 2A.3.76) to FHIR ``date``, ``dateTime``, ``time``.
 
-A precision that was sent is kept. An offset that was sent is kept as it is; a time without one is placed in the zone
-that is given, and is cut to its date when there is none, because FHIR has no time without an offset and a guess could
-move an observation by hours.
+The precision and the offset of the message are kept. A time without an offset gets that of the given zone. Without a
+zone it is cut to its date, because FHIR has no time without an offset and a guess could be wrong by hours.
 """
 
 import re
@@ -24,12 +23,12 @@ def date_time(text: str, zone: tzinfo | None) -> str | None:
     text
         ``YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]``.
     zone
-        Where the clock of a time without offset stands.
+        Time zone of a time without an offset; None when it is not known.
 
     Returns
     -------
     str or None
-        Nothing when the text is not a moment that exists.
+        None when the text is not a valid date or time.
     """
     found = _MOMENT.fullmatch(text.strip())
     if not found:
@@ -54,7 +53,15 @@ def date_time(text: str, zone: tzinfo | None) -> str | None:
 
 
 def lost_time(text: str, result: str) -> bool:
-    """Say whether ``date_time`` cut the time of day off."""
+    """Return whether :func:`date_time` removed the time of day.
+
+    Parameters
+    ----------
+    text
+        What was given to :func:`date_time`.
+    result
+        What it returned.
+    """
     return "T" not in result and len(text.strip().split("+")[0].split("-")[0]) > 8
 
 
@@ -71,21 +78,21 @@ def period(start: str, end: str) -> dict[str, str]:
     return {name: moment for name, moment in (("start", start), ("end", end)) if moment}
 
 
-def _after(one: str, other: str) -> bool:
-    if "T" in one and "T" in other:
-        return datetime.fromisoformat(one) > datetime.fromisoformat(other)
-    shared = min(len(one), len(other), len("2026-01-15"))
-    return one[:shared] > other[:shared]
+def _after(first: str, second: str) -> bool:
+    if "T" in first and "T" in second:
+        return datetime.fromisoformat(first) > datetime.fromisoformat(second)
+    shared = min(len(first), len(second), len("2026-01-15"))
+    return first[:shared] > second[:shared]
 
 
 def date(text: str) -> str | None:
-    """Return a FHIR date: what the text says up to the day."""
+    """Return a FHIR date: the part of the text up to the day."""
     found = date_time(text, None)
     return found.split("T")[0] if found else None
 
 
 def time(text: str) -> str | None:
-    """Return a FHIR time; an offset has no place in one."""
+    """Return a FHIR time; it has no offset."""
     found = _TIME.fullmatch(text.strip())
     if not found or int(found["hour"]) > 23 or int(found["minute"] or 0) > 59 or int(found["second"] or 0) > 59:
         return None

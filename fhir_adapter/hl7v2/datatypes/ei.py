@@ -6,7 +6,15 @@ from fhir_adapter.hl7v2.message import Element
 
 
 def identifier(element: Element, context: Context) -> Resource:
-    """Return an Identifier, empty when the element has no value; without an authority it has no system."""
+    """Return an Identifier, empty when the element has no value; without an authority it has no system.
+
+    Parameters
+    ----------
+    element
+        One repetition of an EI field.
+    context
+        Its ``systems`` give the identifier's system.
+    """
     value = st.line(element.component(1)) if element else ""
     if not value:
         return {}

@@ -1,7 +1,7 @@
 """XCN, XON: a person or organisation in a role (sections 2A.3.86, 2A.3.87), as a logical reference.
 
-The guide makes resources of them. Whoever attends is not what this server is for, so the reference carries the
-identifier and the name, and no Practitioner or Organization is written.
+The guide makes resources of them. This server has no use for those resources, so the reference carries the identifier
+and the name, and no Practitioner or Organization is written.
 """
 
 from fhir_adapter.hl7v2.conversion import Context, Resource
@@ -10,7 +10,15 @@ from fhir_adapter.hl7v2.message import Element
 
 
 def person(element: Element, context: Context) -> Resource:
-    """Return a Reference to a practitioner, empty when the element names nobody."""
+    """Return a Reference to a practitioner, empty when the element has neither identifier nor name.
+
+    Parameters
+    ----------
+    element
+        One repetition of an XCN field.
+    context
+        Its ``systems`` give the identifier's system.
+    """
     if not element:
         return {}
     names = (element.component(6), element.component(3), element.component(4), element.component(2))
@@ -19,7 +27,15 @@ def person(element: Element, context: Context) -> Resource:
 
 
 def organization(element: Element, context: Context) -> Resource:
-    """Return a Reference to an organisation from XON, empty when the element names none."""
+    """Return a Reference to an organisation, empty when the element has neither identifier nor name.
+
+    Parameters
+    ----------
+    element
+        One repetition of an XON field.
+    context
+        Its ``systems`` give the identifier's system.
+    """
     if not element:
         return {}
     return _reference(element.component(10) or element.component(3), element.component(1), element.part(6), context)

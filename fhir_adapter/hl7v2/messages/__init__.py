@@ -1,4 +1,4 @@
-"""The messages that are understood, one file for each structure, and the way from a message to FHIR."""
+"""The supported messages, one file for each structure, and their conversion to FHIR."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -19,23 +19,23 @@ MESSAGES: Final[Mapping[str, Callable[[ConversionState], list[Resource]]]] = Map
         "ORU^R01": oru_r01.resources,
     }
 )
-"""MSH-9.1 and MSH-9.2 to what makes resources of the message, the Patient first."""
+"""MSH-9.1 and MSH-9.2 to the function that makes the resources of the message, the Patient first."""
 
 
 MOST_SEGMENTS: Final = 4500
-"""Of one message: more would not become one transaction (``fhir_adapter.rest.operations.MOST_ENTRIES``)."""
+"""Of one message: more would not fit one transaction (``fhir_adapter.rest.operations.MOST_ENTRIES``)."""
 
 _UNFRAMED: Final = "utf-16"
 
 
 def check(message: Message) -> None:
-    """Refuse, before it is acknowledged, a message that can never be converted; its sender can still mend it.
+    """Refuse, before it is acknowledged, a message that can never be converted, so that its sender can correct it.
 
     Raises
     ------
     Problem
         ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect``, naming the segment or field, when
-        a part is missing without which it has no meaning, or when its charset cannot be framed by MLLP.
+        a required part is missing, there are too many segments, or MLLP cannot frame its character set.
     """
     header = message.header
     kind = f"{header.get(9, 1)}^{header.get(9, 2)}"
@@ -51,22 +51,22 @@ def check(message: Message) -> None:
 
 
 def convert(message: Message, context: Context) -> Conversion:
-    """Make FHIR of a message.
+    """Convert a message to FHIR.
 
-    The same message under the same context and the same stored resources gives the same bundle, ids included.
+    The same message with the same context and the same stored resources gives the same bundle, ids included.
 
     Parameters
     ----------
     message
-        What was received.
+        The received message.
     context
-        What the message does not say.
+        What the conversion needs besides the message.
 
     Raises
     ------
     Problem
-        ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect`` when a part without which it has no
-        meaning is missing; the detail names it.
+        ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect``, naming the segment or field, when
+        a required part is missing.
     """
     header = message.header
     convert_to = MESSAGES.get(f"{header.get(9, 1)}^{header.get(9, 2)}")

@@ -1,7 +1,7 @@
 """ADT A01, A03, A04 and A08: admission, discharge, registration, update (sections 3.3.1, 3.3.3, 3.3.4, 3.3.8).
 
 They share the structure ADT_A01 of the guide as far as it is mapped here: Patient, Encounter, and the Observations that
-some senders add, such as height and weight.
+some senders include, such as height and weight.
 """
 
 from typing import Final
@@ -19,12 +19,12 @@ def resources(state: ConversionState) -> list[Resource]:
     Raises
     ------
     Problem
-        ``incorrect`` when PID is missing or identifies nobody.
+        ``incorrect`` when PID is missing or identifies no patient.
     """
     patient = pid.patient(state)
     encounter = pv1.encounter(state, patient)
     observations = Observations(state, patient, encounter)
-    # An update repeats the observations of the admission, so they are named by the stay rather than by the message.
+    # An update repeats the observations of the admission, so the encounter identifies them rather than the message.
     order = (encounter["id"],) if encounter else (state.message.header.get(10),)
     found = [patient, *([encounter] if encounter else [])]
     last: Resource | None = None

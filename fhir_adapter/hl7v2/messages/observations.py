@@ -1,4 +1,4 @@
-"""What every message with OBX segments shares: ids of Observations that a repetition or correction meets again."""
+"""Observations of any message with OBX segments, with ids that a repetition or a correction computes again."""
 
 from collections import Counter
 
@@ -16,9 +16,9 @@ class Observations:
     Parameters
     ----------
     state
-        The conversion under way.
+        The state of the conversion.
     patient, encounter
-        Whom and which stay they belong to.
+        The Patient and the Encounter that they belong to.
     """
 
     def __init__(self, state: ConversionState, patient: Resource, encounter: Resource | None) -> None:
@@ -31,10 +31,17 @@ class Observations:
         self._keys: Counter[str] = Counter()
 
     def resource_id(self, resource_type: str, *parts: str) -> str:
-        """Return the id of what the sender names by ``parts``.
+        """Return the id of a resource from the values by which the sender identifies it.
 
-        The patient takes part, because order numbers and control ids are reused in the field and must never lead to
-        another patient's result. Parts that occur again in one message are told apart by their order.
+        The patient's id is included, because senders reuse order numbers and control ids, which must never lead to the
+        result of another patient. Equal parts within one message are distinguished by their order.
+
+        Parameters
+        ----------
+        resource_type
+            FHIR resource type.
+        *parts
+            The sender's values, such as the order number and the code.
         """
         key = _APART.join((resource_type, self._patient, *parts))
         self._keys[key] += 1
@@ -54,7 +61,7 @@ class Observations:
         segment
             The OBX.
         order
-            What names its order: the filler's number, or the message where there is none, and OBR-1.
+            The values that identify its order: the filler's number, or else the message, and OBR-1.
         """
         self._count += 1
         named = (segment.raw(3), segment.raw(4), segment.get(14))
@@ -63,6 +70,6 @@ class Observations:
 
 
 def comment(nte: Segment) -> Resource | None:
-    """Return an Annotation for an NTE (guide: NTE[Observation]), nothing when it says nothing."""
+    """Return an Annotation for an NTE (guide: NTE[Observation]), None when it has no text."""
     text = "\n".join(line for element in nte.repetitions(3) if (line := st.string(element.text)))
     return {"text": text} if text else None

@@ -3,8 +3,8 @@
     PATIENT_RESULT    PID [PV1]                  -> Patient, Encounter
       ORDER_OBSERVATION  [ORC] OBR {NTE} {OBX {NTE}} -> DiagnosticReport, Observation
 
-The groups are found by walking the segments, not by the grammar: an OBX belongs to the order before it wherever it
-stands, because one that a stricter reader drops is a result that nobody sees.
+The groups are found by iterating over the segments, not by the grammar: an OBX belongs to the order before it in any
+position, because a stricter parser that dropped it would lose a result.
 """
 
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ def resources(state: ConversionState) -> list[Resource]:
     Raises
     ------
     Problem
-        ``incorrect`` when PID is missing or identifies nobody, or there is neither an order nor an observation.
+        ``incorrect`` when PID is missing or identifies no patient, or there is neither an order nor an observation.
     """
     patient = pid.patient(state)
     encounter = pv1.encounter(state, patient)
@@ -95,7 +95,7 @@ def _resources(state: ConversionState, observations: Observations, order: _Order
 
 
 def _name(state: ConversionState, order: _Order) -> tuple[str, ...]:
-    """Return what the sender names the order by: the filler's number, else the message, its time, and OBR-1."""
+    """Return the values that identify the order: the filler's number, else MSH-10, and OBR-1 and OBR-7."""
     for segment in (order.obr, order.orc):
         if segment and (filler := segment.raw(3)):
             return filler, order.obr.get(1) if order.obr else ""
@@ -104,6 +104,6 @@ def _name(state: ConversionState, order: _Order) -> tuple[str, ...]:
 
 
 def _inherit(observation: dict[str, Any], report: Resource) -> None:
-    """Give an observation without a time of its own that of its order (OBX-14: default is OBR-7)."""
+    """Set the time of an observation without one to that of its order (OBX-14: default is OBR-7)."""
     if "effectiveDateTime" not in observation:
         observation |= {key: report[key] for key in ("effectiveDateTime", "effectivePeriod") if key in report}

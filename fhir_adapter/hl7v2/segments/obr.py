@@ -17,11 +17,11 @@ def report(state: ConversionState, obr: Segment, orc: Segment | None, resource_i
     Parameters
     ----------
     state
-        The conversion under way.
+        The state of the conversion.
     obr
         The segment.
     orc
-        The ORC before it, whose order numbers stand in for those that OBR lacks.
+        The ORC before it; its order numbers are used where OBR has none.
     resource_id
         Id of the DiagnosticReport.
     """

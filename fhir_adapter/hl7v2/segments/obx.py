@@ -1,7 +1,7 @@
 """OBX to Observation (section 7.4.2; guide: OBX[Observation]).
 
-Every OBX becomes one Observation, whatever is wrong with its value: what cannot be said in FHIR is kept as text or
-stated as absent, and noted.
+Every OBX becomes one Observation, also when its value is not valid: a value that FHIR cannot represent is kept as text
+or stated as absent, and recorded in the notes.
 """
 
 from typing import Final
@@ -16,12 +16,12 @@ _HANDLED: Final = frozenset({0, 1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 16, 17, 18, 20, 
 
 
 def observation(state: ConversionState, obx: Segment, resource_id: str, ordinal: int) -> Resource:
-    """Return the Observation of one OBX, without what its order and patient add.
+    """Return the Observation of one OBX, without the members that come from its order and patient.
 
     Parameters
     ----------
     state
-        The conversion under way.
+        The state of the conversion.
     obx
         The segment.
     resource_id

@@ -12,7 +12,7 @@ from fhir_adapter.hl7v2.message import Element, Segment
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """One repetition of OBX-5 and what is needed to read it."""
+    """One repetition of OBX-5 with its unit and position."""
 
     element: Element
     unit: Resource
@@ -34,7 +34,7 @@ def values(state: ConversionState, obx: Segment, where: str) -> list[Resource]:
     Parameters
     ----------
     state
-        The conversion under way.
+        The state of the conversion.
     obx
         The segment.
     where
@@ -103,7 +103,7 @@ def _string(cell: _Cell) -> Resource:
 
 
 _NOT_CARRIED: Final = frozenset({"ED", "RP"})
-"""Documents: R4's Observation has no place for them."""
+"""Documents: R4's Observation has no data type for them."""
 
 _TEXTS: Final = frozenset({"ST", "TX", "FT"})
 
@@ -124,4 +124,4 @@ READERS: Final[Mapping[str, _Reader]] = MappingProxyType(
         "TM": _time,
     }
 )
-"""OBX-2 to how OBX-5 is read; text and documents apart."""
+"""OBX-2 to the function that converts OBX-5; without text and documents."""

@@ -12,18 +12,18 @@ from kernel.errors import Category, Problem
 
 _HANDLED: Final = frozenset({0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 14, 15, 16, 24, 25, 29, 30, 40})
 _MEMBERS: Final = {5: "name", 7: "birthDate", 8: "gender", 11: "address", 13: "telecom", 16: "maritalStatus"}
-"""What ``""`` in a field deletes."""
+"""PID field to the member of Patient that ``""`` in it deletes."""
 
 
 def patient(state: ConversionState) -> Resource:
-    """Return the Patient of the message, laid over the one that is stored.
+    """Return the Patient of the message, merged with the stored one.
 
-    Its id comes from the medical record number among the identifiers of PID-3, else from the first of them.
+    Its id is derived from the medical record number among the identifiers of PID-3, else from the first of them.
 
     Raises
     ------
     Problem
-        ``incorrect`` when PID is missing, occurs for more than one patient, or identifies nobody.
+        ``incorrect`` when PID is missing, occurs more than once, or identifies no patient.
     """
     pid = single_pid(state.message)
     identifiers = _identifiers(state, pid)
@@ -40,7 +40,7 @@ def patient(state: ConversionState) -> Resource:
 
 
 def single_pid(message: Message) -> Segment:
-    """Return the one PID of a message; raises as :func:`patient` does."""
+    """Return the only PID of a message; raises as :func:`patient`."""
     found = list(message.all("PID"))
     if not found:
         raise Problem(Category.INCORRECT, "PID is missing")
@@ -104,11 +104,11 @@ def _all(pid: Segment, numbers: Iterable[int], convert: Callable[[Element], Reso
 
 
 def _distinct(found: Iterable[Resource]) -> list[Resource]:
-    """Return what has content, each thing once, in order."""
+    """Return the non-empty items, each once, in order."""
     kept: list[Resource] = []
-    for one in found:
-        if one and one not in kept:
-            kept.append(one)
+    for item in found:
+        if item and item not in kept:
+            kept.append(item)
     return kept
 
 

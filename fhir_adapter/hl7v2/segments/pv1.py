@@ -20,10 +20,17 @@ _ADMITS: Final = frozenset({"A01", "A04"})
 
 
 def encounter(state: ConversionState, patient: Resource) -> Resource | None:
-    """Return the Encounter of the message, laid over the one that is stored.
+    """Return the Encounter of the message, merged with the stored one.
 
-    Its id comes from the visit number, PV1-19, else from the patient and the time of admission, PV1-44, so that the
-    discharge changes the encounter that the admission began. Nothing when there is no PV1 or neither is valued.
+    Its id is derived from the visit number, PV1-19, else from the patient and the time of admission, PV1-44, so that
+    the discharge changes the encounter of the admission. None when there is no PV1 or both fields are empty.
+
+    Parameters
+    ----------
+    state
+        The state of the conversion.
+    patient
+        The Patient of the message.
     """
     pv1 = state.message.first("PV1")
     if pv1 is None:
@@ -53,7 +60,7 @@ def encounter(state: ConversionState, patient: Resource) -> Resource | None:
 
 
 def _status(state: ConversionState, pv1: Segment, current: Mapping[str, Any] | None) -> str:
-    """Discharge finishes an encounter; admission sets it going; other messages leave a known status alone."""
+    """Return the status: discharge finishes an encounter, admission starts it, other messages keep a stored status."""
     trigger = state.message.header.get(9, 2)
     if trigger == "A03" or pv1.get(45):
         return "finished"
