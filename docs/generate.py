@@ -2,7 +2,7 @@
 
 A page holds ``<!-- generated: NAME -->`` … ``<!-- end -->``; what stands between is made by the function of that name
 in :data:`TABLES`. ``python docs/generate.py`` writes every page anew; ``--check`` only says which would change, and
-``tests/application/test_docs.py`` fails when one would.
+``tests/project/test_docs.py`` fails when one would.
 """
 
 import inspect
