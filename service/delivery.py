@@ -67,7 +67,7 @@ class DeliveryFlow:
         with self._core.database.read() as connection:
             payload = self._core.outbox.payload(connection, delivery.id)
         try:
-            receipt = destination.send(payload)
+            receipt = destination.send(payload, delivery.idempotency_key)
         except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
             self._failed(delivery, as_problem(raised))
             return

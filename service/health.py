@@ -1,14 +1,15 @@
 """Is the server alive, is it ready, and how much waits: for load balancers, and for Prometheus."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from inference import registry
 from kernel.errors import Problem
-from kernel.tables import audit_head, results
+from kernel.tables import audit_head
 from service.application import Application
 
 
@@ -46,9 +47,9 @@ def _lines(application: Application) -> Iterable[str]:
     with application.database.read() as connection:
         jobs = application.jobs.counts(connection)
         deliveries = application.outbox.counts(connection)
-        spoken = connection.execute(
-            select(results.c.model, results.c.kind, func.count()).group_by(results.c.model, results.c.kind)
-        ).all()
+        counted: Counter[tuple[str, str]] = Counter()
+        for (model, _version, kind), count in application.results.counts(connection).items():
+            counted[model, kind] += count
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
     yield "# TYPE ausculta_jobs gauge"
@@ -60,7 +61,7 @@ def _lines(application: Application) -> Iterable[str]:
         yield f'ausculta_deliveries{{destination="{destination}",status="{status}"}} {count}'
     yield "# HELP ausculta_results Results by model and kind."
     yield "# TYPE ausculta_results gauge"
-    for model, kind, count in spoken:
+    for (model, kind), count in sorted(counted.items()):
         yield f'ausculta_results{{model="{model}",kind="{kind}"}} {count}'
     yield "# HELP ausculta_audit_events Events in the audit log."
     yield "# TYPE ausculta_audit_events counter"
