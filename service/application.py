@@ -180,15 +180,15 @@ def build_core_services(
     """Build what every flow stands on."""
     cipher = keys.cipher()
     jobs, audit, store = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids), Store(clock)
-    results = Results()
+    results, blobs = Results(), Blobs(settings.data_dir / "blobs", cipher)
     return CoreServices(
         clock=clock,
         ids=ids,
         database=database,
-        blobs=Blobs(settings.data_dir / "blobs", cipher),
+        blobs=blobs,
         jobs=jobs,
         inbox=Inbox(clock, ids, cipher),
-        outbox=Outbox(clock, ids, cipher, jobs),
+        outbox=Outbox(clock, ids, cipher, jobs, blobs),
         audit=audit,
         store=store,
         results=results,

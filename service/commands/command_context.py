@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database, Transaction
 from kernel.jobs import Jobs
@@ -76,7 +77,7 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
             keys=keys,
             audit=AuditLog(keys, clock, ids),
             jobs=jobs,
-            outbox=Outbox(clock, ids, cipher, jobs),
+            outbox=Outbox(clock, ids, cipher, jobs, Blobs(settings.data_dir / "blobs", cipher)),
             who=f"{getpass.getuser()} (command line)",
         )
     finally:

@@ -73,12 +73,14 @@ class Publisher:
         self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]
     ) -> list[Delivery]:
         return [
-            Delivery(
-                destination=destination.name,
-                idempotency_key=rendered.idempotency_key,
-                subject=result,
-                patient=model_result.outcome.subject.reference,
-                payload=rendered.payload,
+            self._core.outbox.prepare(
+                Delivery(
+                    destination=destination.name,
+                    idempotency_key=rendered.idempotency_key,
+                    subject=result,
+                    patient=model_result.outcome.subject.reference,
+                    payload=rendered.payload,
+                )
             )
             for destination in self._destinations
             for rendered in destination.render(result, model_result, resources)
