@@ -96,7 +96,12 @@ class DeliveryFlow:
             principal,
             destination=destination.name,
             destination_address=destination.address,
-            entity=f"urn:ausculta:result:{delivery.subject}",
+            entity=_urn(delivery.subject),
             patient=delivery.patient,
             at=self._core.clock.now(),
         )
+
+
+def _urn(subject: str) -> str:
+    """Name what a delivery carries as audit events do: a bare id is a result's."""
+    return f"urn:ausculta:{subject}" if ":" in subject else f"urn:ausculta:result:{subject}"
