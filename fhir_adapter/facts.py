@@ -144,16 +144,18 @@ def subject(connection: Connection, store: Store, reference: str) -> Subject:
         ``Patient/<id>``.
     """
     try:
-        patient = orjson.loads(store.read(connection, "Patient", reference.removeprefix("Patient/")).content)
+        stored = store.read(connection, "Patient", reference.removeprefix("Patient/"))
+        patient, version = orjson.loads(stored.content), stored.reference
     except Problem as problem:
         if problem.category is not Category.NOT_FOUND:
             raise
-        patient = {}
+        patient, version = {}, None
     return Subject(
         reference=reference,
         birth_date=_day(patient.get("birthDate")),
         sex=patient.get("gender"),
         identifier=_identifier(patient),
+        version=version,
     )
 
 

@@ -36,6 +36,8 @@ class Subject:
     sex: str | None
     #: Business identifier, (system, value).
     identifier: tuple[str, str] | None
+    #: Versioned reference of the record that this was read from; no part of any result's identity.
+    version: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,22 @@ class InputUsed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureUse:
+    """What became of one feature of a model, for monitoring and review."""
+
+    #: The feature's name.
+    name: str
+    #: The value that the model read, in ``unit``; None when it read none.
+    value: Decimal | str | None
+    #: UCUM unit of the value.
+    unit: str | None
+    #: ``imputed``: missing, a declared default stands in; ``dropped``: there was a value that cannot be read.
+    status: Literal["used", "imputed", "dropped", "implausible", "missing"]
+    #: Versioned reference to where it was read, the first of several.
+    source: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """One thing that a model says."""
 
@@ -202,6 +220,10 @@ class Prediction:
     at: datetime
     #: (rows, columns) of the input image, in [0, 1]: where the evidence lies.
     heat_map: Pixels | None = field(default=None, compare=False, repr=False)
+    #: Every feature of the model, whether it had a value or not.
+    features: tuple[FeatureUse, ...] = ()
+    #: Milliseconds from the request to the answer.
+    latency_ms: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +242,10 @@ class NotAvailable:
     #: Sorted versions of everything that was at hand.
     input_versions: tuple[str, ...]
     at: datetime
+    #: As of a prediction.
+    features: tuple[FeatureUse, ...] = ()
+    #: As of a prediction.
+    latency_ms: float | None = field(default=None, compare=False)
 
 
 Outcome: TypeAlias = Prediction | NotAvailable

@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from inference import registry
 from inference.batching import Batcher, QueueLimits
 from inference.contract import (
+    FeatureUse,
     ImageInput,
     InputUsed,
     ModelIdentity,
@@ -167,18 +168,20 @@ class Runtime:
         runner = served.runner
         identity = runner.model.identity(row.status)
         inputs: tuple[InputUsed, ...] = ()
+        features: tuple[FeatureUse, ...] = ()
         try:
             decoded = _decode(runner, given)
-            inputs = decoded.inputs
+            inputs, features = decoded.inputs, decoded.features
             future = self._queue(served, decoded.shape).submit(decoded.item, deadline=deadline)
             raw = self._wait(runner, future, deadline)
             answer = _encode(runner, decoded, raw)
         except Declined as no:
             known = no.inputs or inputs
-            return _not_available(identity, given, "declined", no.reason, inputs=known, missing=no.missing)
+            declined = _not_available(identity, given, "declined", no.reason, inputs=known, missing=no.missing)
+            return replace(declined, features=no.features or features)
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
-            return _not_available(identity, given, "failed", str(failure), inputs=inputs)
+            return replace(_not_available(identity, given, "failed", str(failure), inputs=inputs), features=features)
         return Prediction(
             model=identity,
             subject=given.subject,
@@ -187,6 +190,7 @@ class Runtime:
             input_versions=_versions(given, inputs),
             at=given.at,
             heat_map=answer.heat_map,
+            features=features,
         )
 
     def _queue(self, served: _Served, shape: Hashable) -> Batcher[Any, Any]:

@@ -6,13 +6,13 @@ refuses for good is parked where a person sees it, and those behind it go on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
-from kernel.blobs import Cipher
+from kernel.blobs import Blobs, Cipher
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import Problem
@@ -22,6 +22,9 @@ from kernel.tables import outbox
 STEP: Final = "deliver"
 """The job step that drains a destination (``service.delivery``)."""
 
+LARGEST_IN_ROW: Final = 256 * 1024
+"""Bytes; a larger payload is kept as a blob, so that rows stay small."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
@@ -30,10 +33,12 @@ class Delivery:
     destination: str
     idempotency_key: str
     subject: str
-    """What it carries, such as a result's id."""
+    """What it carries: a result's id, or ``kind:id`` of anything else."""
     patient: str | None
     """Whom it discloses, as a reference, for the audit."""
     payload: bytes
+    payload_blob: str | None = None
+    """Blob address of the payload, in its place (:meth:`Outbox.prepare`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +75,28 @@ class Outbox:
         Seals the payloads.
     jobs
         Where the draining job is written.
+    blobs
+        Where payloads above :data:`LARGEST_IN_ROW` are kept.
     """
 
-    def __init__(self, clock: Clock, ids: Ids, cipher: Cipher, jobs: Jobs) -> None:
+    def __init__(self, clock: Clock, ids: Ids, cipher: Cipher, jobs: Jobs, blobs: Blobs) -> None:
         self._clock = clock
         self._ids = ids
         self._cipher = cipher
         self._jobs = jobs
+        self._blobs = blobs
+
+    def prepare(self, delivery: Delivery) -> Delivery:
+        """Move a large payload to a blob, durably; called before the transaction, so that the writer waits for no file.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when the disk refuses.
+        """
+        if len(delivery.payload) <= LARGEST_IN_ROW:
+            return delivery
+        return replace(delivery, payload=b"", payload_blob=self._blobs.put(delivery.payload))
 
     def add(self, tx: Transaction, delivery: Delivery) -> None:
         """Queue a delivery in the transaction; one with a known idempotency key is there already."""
@@ -93,6 +113,7 @@ class Outbox:
                 "subject": delivery.subject,
                 "patient": delivery.patient,
                 "payload": self._cipher.seal(delivery.payload, identifier.encode()),
+                "payload_blob": delivery.payload_blob,
                 "status": "pending",
                 "attempts": 0,
                 "created_at": now,
@@ -121,8 +142,11 @@ class Outbox:
 
     def payload(self, connection: Connection, identifier: str) -> bytes:
         """Return what a delivery sends."""
-        sealed = connection.execute(select(outbox.c.payload).where(outbox.c.id == identifier)).scalar_one()
-        return self._cipher.open(sealed, identifier.encode())
+        columns = select(outbox.c.payload, outbox.c.payload_blob).where(outbox.c.id == identifier)
+        row = connection.execute(columns).one()
+        if row.payload_blob is not None:
+            return self._blobs.get(row.payload_blob)
+        return self._cipher.open(row.payload, identifier.encode())
 
     def delivered(self, tx: Transaction, delivery: QueuedDelivery, receipt: str) -> None:
         """Note that the destination has it."""

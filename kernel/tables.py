@@ -125,6 +125,7 @@ outbox = Table(
     Column("subject", Text, nullable=False, comment="what this carries, such as a result's id"),
     Column("patient", Text, comment="reference of the patient it discloses"),
     Column("payload", LargeBinary, nullable=False, comment="what is sent, sealed"),
+    Column("payload_blob", Text, comment="blob address of a large payload"),
     Column("status", Text, nullable=False, comment="pending | delivered | parked"),
     Column("attempts", Integer, nullable=False),
     Column("receipt", Text, comment="what the destination answered; never PHI"),
@@ -200,6 +201,19 @@ results = Table(
     Column("inputs", Text, nullable=False, comment="JSON list of the versioned inputs"),
     Column("image", Text, comment="blob address of the image as the model saw it (PNG)"),
     Column("heat_map", Text, comment="blob address of the heat map over the image (PNG)"),
+    Column("reason", Text, comment="why there is no prediction; none where there is one"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        server_default="preliminary",
+        comment="preliminary | amended | superseded | withdrawn | entered-in-error",
+    ),
+    Column("superseded_by", Text, comment="id of the result that replaced this one"),
+    Column("subject_version", Text, comment="versioned reference of the Patient as it was read"),
+    Column("outputs", Text, nullable=False, server_default="[]", comment="JSON list of what the model answered"),
+    Column("features", Text, nullable=False, server_default="[]", comment="JSON list: what became of each"),
+    Column("latency_ms", Double, comment="of the model, its queue included"),
     Column("computed_at", Instant, nullable=False),
 )
 Index("results_subject", results.c.subject, results.c.model)

@@ -57,6 +57,7 @@ def console_services(application: Application) -> ConsoleServices:
         database=application.database,
         jobs=application.jobs,
         outbox=application.outbox,
+        results=application.results,
         store=application.store,
         catalogue=application.catalogue,
         destinations=tuple(application.destinations),
@@ -76,6 +77,7 @@ def health_services(application: Application) -> HealthServices:
         database=application.database,
         jobs=application.jobs,
         outbox=application.outbox,
+        results=application.results,
         heartbeat=application.worker.heartbeat,
     )
 

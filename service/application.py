@@ -5,18 +5,14 @@
 
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
-import httpx
-
 from dicom_node.archive import Archive
-from dicom_node.scu import Peer
-from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from inference import registry
@@ -42,7 +38,17 @@ from privacy.keys import KeyRing
 from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices, Models
 from service.delivery import DeliveryFlow
-from service.destinations import Destination, EhrDestination, EngineDestination, PacsDestination
+from service.destinations import (
+    ConfiguredDestination,
+    Destination,
+    SiteContext,
+    build_destination,
+    check_names,
+    read_destinations,
+)
+from service.destinations.dicom import DicomSettings
+from service.destinations.fhir import FhirSettings
+from service.destinations.mllp import MllpSettings
 from service.flows import hl7_message, imaging_study
 from service.flows.assess import AssessFlow
 from service.flows.conventions import SiteConventions
@@ -52,6 +58,7 @@ from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 from service.flows.result_context import ServerContext
 from service.operations import OperationContext
+from service.results import Results
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
 
@@ -192,37 +199,56 @@ def build_core_services(
     """Build what every flow stands on."""
     cipher = keys.cipher()
     jobs, audit, store = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids), Store(clock)
+    results, blobs = Results(), Blobs(settings.data_dir / "blobs", cipher)
     return CoreServices(
         clock=clock,
         ids=ids,
         database=database,
-        blobs=Blobs(settings.data_dir / "blobs", cipher),
+        blobs=blobs,
         jobs=jobs,
         inbox=Inbox(clock, ids, cipher),
-        outbox=Outbox(clock, ids, cipher, jobs),
+        outbox=Outbox(clock, ids, cipher, jobs, blobs),
         audit=audit,
         store=store,
-        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs).on_change, clock, ids),
+        results=results,
+        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs, results).on_change, clock, ids),
     )
 
 
 def build_destinations(settings: Settings) -> Mapping[str, Destination]:
-    """Build the destinations that the settings name; a hospital may have any of them."""
-    found: list[Destination] = []
+    """Build the destinations that the settings name: the shortcuts first, then the ``[[destination]]`` tables.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``, naming the destination and the key that is missing or malformed, or the name that is not unique.
+    """
+    site = SiteContext(
+        public_url=fhir_url(settings),
+        ae_title=settings.dicom_ae_title,
+        authorities={system: namespace for namespace, system in settings.identifier_systems.items()},
+    )
+    configured = (*_shortcuts(settings), *read_destinations(settings.destination))
+    check_names(configured)
+    return MappingProxyType({one.name: build_destination(one, site) for one in configured})
+
+
+def _shortcuts(settings: Settings) -> Iterator[ConfiguredDestination]:
+    """Yield the destinations that have a setting of their own: ``ehr``, ``engine`` and ``pacs``."""
     if settings.ehr_url:
-        found.append(
-            EhrDestination(httpx.Client(trust_env=False), address=settings.ehr_url, public_url=fhir_url(settings))
-        )
+        yield ConfiguredDestination(name="ehr", kind="fhir", settings=FhirSettings(url=settings.ehr_url))
     if settings.interface_engine is not None:
-        client = MllpClient(settings.interface_engine.host, settings.interface_engine.port)
-        authorities = {system: namespace for namespace, system in settings.identifier_systems.items()}
-        address = f"{settings.interface_engine.host}:{settings.interface_engine.port}"
-        found.append(EngineDestination(client, address=address, authorities=authorities))
+        engine = settings.interface_engine
+        yield ConfiguredDestination(
+            name="engine", kind="mllp", settings=MllpSettings(host=engine.host, port=engine.port)
+        )
     if settings.pacs is not None:
         pacs = settings.pacs
-        peer = Peer(ae_title=pacs.ae_title, host=pacs.host, port=pacs.port, calling_ae=settings.dicom_ae_title)
-        found.append(PacsDestination(peer))
-    return MappingProxyType({destination.name: destination for destination in found})
+        yield ConfiguredDestination(
+            name="pacs",
+            kind="dicom",
+            settings=DicomSettings(host=pacs.host, port=pacs.port, ae_title=pacs.ae_title),
+        )
 
 
 def register_models(database: Database, folders: Sequence[Path], clock: Clock) -> None:

@@ -1,6 +1,7 @@
 """What every flow stands on: time, identity, the database and its boxes, the audit, the FHIR store."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
@@ -14,6 +15,7 @@ from kernel.inbox import Inbox
 from kernel.jobs import Jobs
 from kernel.outbox import Outbox
 from privacy.audit import AuditLog
+from service.results import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class CoreServices:
     audit: AuditLog
     store: Store
     interactions: Interactions
+    results: Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,5 +46,6 @@ class Models:
 
     def infer(self, model: DeclaredModel, given: ModelInput) -> Outcome:
         """Ask one version of a model; raises as :meth:`inference.runtime.Runtime.predict` does."""
-        row = model.row
-        return self.runtime.predict(row.name, given, version=row.version, deadline_s=self.deadline_s)
+        row, started = model.row, time.perf_counter()
+        outcome = self.runtime.predict(row.name, given, version=row.version, deadline_s=self.deadline_s)
+        return replace(outcome, latency_ms=(time.perf_counter() - started) * 1000)

@@ -67,7 +67,7 @@ class DeliveryFlow:
         with self._core.database.read() as connection:
             payload = self._core.outbox.payload(connection, delivery.id)
         try:
-            receipt = destination.send(payload)
+            receipt = destination.send(payload, delivery.idempotency_key)
         except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
             self._failed(delivery, as_problem(raised))
             return
@@ -96,7 +96,12 @@ class DeliveryFlow:
             principal,
             destination=destination.name,
             destination_address=destination.address,
-            entity=f"urn:ausculta:result:{delivery.subject}",
+            entity=_urn(delivery.subject),
             patient=delivery.patient,
             at=self._core.clock.now(),
         )
+
+
+def _urn(subject: str) -> str:
+    """Name what a delivery carries as audit events do: a bare id is a result's."""
+    return f"urn:ausculta:{subject}" if ":" in subject else f"urn:ausculta:result:{subject}"

@@ -1,18 +1,20 @@
 """Is the server alive, is it ready, and how much waits: for load balancers, and for Prometheus."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from inference import registry
 from kernel.db import Database
 from kernel.errors import Problem
 from kernel.jobs import Jobs
 from kernel.outbox import Outbox
-from kernel.tables import audit_head, results
+from kernel.tables import audit_head
+from service.results import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class HealthServices:
     database: Database
     jobs: Jobs
     outbox: Outbox
+    results: Results
     heartbeat: Callable[[], object]
     """Saves the worker's heartbeat, or raises a Problem."""
 
@@ -66,9 +69,9 @@ def _lines(services: HealthServices) -> Iterable[str]:
     with services.database.read() as connection:
         jobs = services.jobs.counts(connection)
         deliveries = services.outbox.counts(connection)
-        spoken = connection.execute(
-            select(results.c.model, results.c.kind, func.count()).group_by(results.c.model, results.c.kind)
-        ).all()
+        counted: Counter[tuple[str, str]] = Counter()
+        for (model, _version, kind), count in services.results.counts(connection).items():
+            counted[model, kind] += count
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
     yield "# TYPE ausculta_jobs gauge"
@@ -80,7 +83,7 @@ def _lines(services: HealthServices) -> Iterable[str]:
         yield f'ausculta_deliveries{{destination="{destination}",status="{status}"}} {count}'
     yield "# HELP ausculta_results Results by model and kind."
     yield "# TYPE ausculta_results gauge"
-    for model, kind, count in spoken:
+    for (model, kind), count in sorted(counted.items()):
         yield f'ausculta_results{{model="{model}",kind="{kind}"}} {count}'
     yield "# HELP ausculta_audit_events Events in the audit log."
     yield "# TYPE ausculta_audit_events counter"

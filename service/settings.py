@@ -17,6 +17,9 @@ from privacy.principal import is_loopback
 
 PREFIX: Final = "AUSCULTA_"
 
+DESTINATION: Final = "destination"
+"""Name of the array of tables in the TOML file that lists further destinations."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -209,6 +212,8 @@ class Settings:
     worker_threads: int
     log_level: str
     log_format: str
+    destination: tuple[Mapping[str, Any], ...] = ()
+    """The ``[[destination]]`` tables of the file as they are written; ``service.destinations`` reads them."""
 
     def __post_init__(self) -> None:
         if self.auth == "smart":
@@ -244,7 +249,9 @@ def load(environment: Mapping[str, str], config: Path | None = None, **overrides
     Problem
         ``incorrect``, naming the setting that is unknown or malformed.
     """
-    written = _renamed({name.upper(): str(value) for name, value in _read_toml(config).items()})
+    file = _read_toml(config)
+    tables = _destination_tables(file.pop(DESTINATION, []))
+    written = _renamed({name.upper(): str(value) for name, value in file.items()})
     from_environment = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     written |= _renamed({name.removeprefix(PREFIX): value for name, value in from_environment.items()})
     known = {setting.name for setting in SETTINGS}
@@ -252,7 +259,13 @@ def load(environment: Mapping[str, str], config: Path | None = None, **overrides
         if name not in known:
             raise Problem(Category.INCORRECT, f"there is no setting {name}")
     values = {setting.name.lower(): _value(setting, written.get(setting.name)) for setting in SETTINGS}
-    return Settings(**(values | overrides))
+    return Settings(**({**values, DESTINATION: tables} | overrides))
+
+
+def _destination_tables(written: Any) -> tuple[Mapping[str, Any], ...]:
+    if not isinstance(written, list) or not all(isinstance(table, dict) for table in written):
+        raise Problem(Category.INCORRECT, "destinations are written as [[destination]] tables")
+    return tuple(written)
 
 
 def _renamed(written: Mapping[str, str]) -> dict[str, str]:
@@ -289,4 +302,4 @@ def _read_toml(config: Path | None) -> dict[str, Any]:
         raise Problem(Category.INCORRECT, f"{config} cannot be read as TOML", diagnostics=str(failure)) from failure
 
 
-assert [field.name for field in fields(Settings)] == [setting.name.lower() for setting in SETTINGS]
+assert [field.name for field in fields(Settings)] == [*(setting.name.lower() for setting in SETTINGS), DESTINATION]

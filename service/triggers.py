@@ -4,14 +4,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import select
 
 from fhir_adapter.store.versions import StoredVersion
 from inference.catalogue import Catalogue, DeclaredModel
 from kernel.db import Transaction
 from kernel.jobs import Jobs
-from kernel.tables import results
 from privacy.principal import Principal
+from service.results import Results
 
 ASSESS: Final = "assess"
 """The job step that asks a model about a patient's facts (``service.flows.assess``)."""
@@ -28,11 +27,14 @@ class Triggers:
         What the models read.
     jobs
         Where the questions wait.
+    results
+        Which models have answered about a patient.
     """
 
-    def __init__(self, catalogue: Catalogue, jobs: Jobs) -> None:
+    def __init__(self, catalogue: Catalogue, jobs: Jobs, results: Results) -> None:
         self._catalogue = catalogue
         self._jobs = jobs
+        self._results = results
 
     def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:  # noqa: ARG002 - the hook's signature
         """Enqueue one question for each model and patient that the changes concern."""
@@ -52,7 +54,7 @@ class Triggers:
         self, tx: Transaction, models: Sequence[DeclaredModel], patient: str, enqueued: set[tuple[str, str, str]]
     ) -> None:
         """Ask those who spoke before: a new date of birth may undo a refusal; who was never enqueued stays silent."""
-        spoken = tx.execute(select(results.c.model).where(results.c.subject == patient).distinct()).scalars().all()
+        spoken = self._results.models_of(tx.connection, patient)
         self._enqueue(tx, [model for model in models if model.row.name in spoken], patient, enqueued)
 
     def _enqueue(

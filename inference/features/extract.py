@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from inference.contract import Fact, InputUsed, Subject, TabularInput
+from inference.contract import Fact, FeatureUse, InputUsed, Subject, TabularInput
 from inference.features.spec import FeatureSpec, Source
 from inference.features.units import convert, tidy
 
@@ -56,6 +56,8 @@ class Extraction:
     reason: str
     #: What was read, for people.
     inputs: tuple[InputUsed, ...]
+    #: What became of each feature.
+    features: tuple[FeatureUse, ...] = ()
 
 
 Extractor: TypeAlias = Callable[[TabularInput], Extraction]
@@ -99,10 +101,12 @@ def age_in_years(birth: date, on: date) -> int:
 def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: TabularInput) -> Extraction:
     index = index_facts(given.facts, given.at)
     readings: dict[str, FeatureValue | None] = {}
+    uses: list[FeatureUse] = []
     gaps: defaultdict[str, list[str]] = defaultdict(list)
     for spec, feature in features:
         found = feature(index, given.subject, given.at)
         readings[spec.name] = _settle(spec, found)
+        uses.append(_use(spec.name, found, readings[spec.name]))
         if isinstance(found, Gap) and spec.missing == "refuse":
             gaps[found.kind].append(spec.title)
     return Extraction(
@@ -115,7 +119,18 @@ def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: TabularInp
             if reading
             for source in reading.sources
         ),
+        features=tuple(uses),
     )
+
+
+def _use(name: str, found: FeatureValue | Gap, settled: FeatureValue | None) -> FeatureUse:
+    status: Literal["used", "imputed", "dropped", "implausible", "missing"] = "used"
+    if isinstance(found, Gap):
+        absent: Literal["imputed", "missing"] = "missing" if settled is None else "imputed"
+        status = {"missing": absent, "implausible": "implausible", "unreadable": "dropped"}[found.kind]
+    value, unit = (None, None) if settled is None else (settled.value, settled.unit)
+    source = settled.sources[0] if settled and settled.sources else None
+    return FeatureUse(name=name, value=value, unit=unit, status=status, source=source)
 
 
 def _settle(spec: FeatureSpec, found: FeatureValue | Gap) -> FeatureValue | None:

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from inference.contract import InputUsed, ModelInput, Output, Pixels, notice
+from inference.contract import FeatureUse, InputUsed, ModelInput, Output, Pixels, notice
 
 if TYPE_CHECKING:
     from inference.folder import ModelFolder  # a folder knows no runner; a runner only names its type
@@ -33,13 +33,23 @@ class Declined(Exception):
         Names of the inputs that would be needed.
     inputs
         What was at hand all the same.
+    features
+        What became of each feature.
     """
 
-    def __init__(self, reason: str, *, missing: tuple[str, ...] = (), inputs: tuple[InputUsed, ...] = ()) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        missing: tuple[str, ...] = (),
+        inputs: tuple[InputUsed, ...] = (),
+        features: tuple[FeatureUse, ...] = (),
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.missing = missing
         self.inputs = inputs
+        self.features = features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +61,8 @@ class Decoded(Generic[Item]):
     inputs: tuple[InputUsed, ...]
     #: Only items of the same shape share a batch.
     shape: Hashable
+    #: What became of each feature.
+    features: tuple[FeatureUse, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

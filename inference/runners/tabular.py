@@ -18,5 +18,5 @@ def decode_features(extract: Extractor, given: ModelInput) -> Decoded[Extraction
         raise Problem(Category.FAULT, "a tabular model was given an image")
     found = extract(given)
     if found.missing:
-        raise Declined(found.reason, missing=found.missing, inputs=found.inputs)
-    return Decoded(item=found, inputs=found.inputs, shape=())
+        raise Declined(found.reason, missing=found.missing, inputs=found.inputs, features=found.features)
+    return Decoded(item=found, inputs=found.inputs, shape=(), features=found.features)

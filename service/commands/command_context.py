@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import click
 import typer
 
+from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
 from kernel.jobs import Jobs
@@ -78,7 +79,10 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
     cipher = keys.cipher()
     jobs = Jobs(clock, ids, cipher)
     database = Database.open(settings.database)
-    audit, outbox = AuditLog(keys, clock, ids), Outbox(clock, ids, cipher, jobs)
+    audit, outbox = (
+        AuditLog(keys, clock, ids),
+        Outbox(clock, ids, cipher, jobs, Blobs(settings.data_dir / "blobs", cipher)),
+    )
     try:
         database.migrate()
         yield CommandContext(

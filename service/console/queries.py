@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BigInteger, Connection, Row, Select, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Row, Select, or_, select, type_coerce
 
 from fhir_adapter.store.document import exact_values
 from inference import registry
@@ -17,7 +17,7 @@ from inference.registry import ModelRow
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.outbox import STEP as DELIVER
-from kernel.tables import audit_checkpoints, audit_head, audit_log, jobs, outbox, results, workers
+from kernel.tables import audit_checkpoints, audit_head, audit_log, jobs, outbox, workers
 from kernel.worker import HEARTBEAT_TIMEOUT
 from service.console import reading
 from service.console.plots import on_scale
@@ -38,13 +38,12 @@ from service.console.records import (
 )
 from service.console.scales import scale_of
 from service.console.services import ConsoleData
+from service.results import StoredResult
 
 RESULTS_A_PAGE: Final = 50
 EVENTS_A_PAGE: Final = 100
 EVENTS_OF_A_RESULT: Final = 12
 ROWS_OF_A_QUEUE: Final = 200
-LINE: Final = "AI result not available: "
-"""Begins the summary of a refusal; the pages set it apart from the reason."""
 
 Json: TypeAlias = dict[str, Any]
 
@@ -66,13 +65,8 @@ def overview(data: ConsoleData, *, patient: str | None = None, before: int | Non
     before
         Only results older than the one with this sequence number.
     """
-    wanted = select(results).order_by(results.c.seq.desc()).limit(RESULTS_A_PAGE + 1)
-    if patient is not None:
-        wanted = wanted.where(results.c.subject == patient)
-    if before is not None:
-        wanted = wanted.where(results.c.seq < before)
     with data.database.read() as connection:
-        rows = connection.execute(wanted).all()
+        rows = data.results.newest(connection, limit=RESULTS_A_PAGE + 1, subject=patient, before=before)
         found = rows[:RESULTS_A_PAGE]
         about = _deliveries_about(connection, [row.id for row in found])
         return Overview(
@@ -92,15 +86,15 @@ def result(data: ConsoleData, result_id: str) -> ResultPage:
         ``not-found`` when there is none of that id.
     """
     with data.database.read() as connection:
-        row = _result(connection, result_id)
-        written = {reference: _resource(data, connection, reference) for reference in json.loads(row.resources)}
+        row = _result(data, connection, result_id)
+        written = {reference: _resource(data, connection, reference) for reference in row.resources}
         return ResultPage(
             row=_result_row(row, _deliveries_about(connection, [result_id])[result_id]),
             model=next((model for model in _models(data, connection) if _is_of(model, row)), None),
             digest=row.digest,
             study=row.study,
             findings=_findings(data, connection, row, [content for content in written.values() if content]),
-            inputs=_inputs(data, connection, json.loads(row.inputs)),
+            inputs=_inputs(data, connection, row.inputs),
             resources=tuple(written),
             provenance=tuple(
                 reading.provenance(reference, content)
@@ -113,10 +107,10 @@ def result(data: ConsoleData, result_id: str) -> ResultPage:
         )
 
 
-def one_result(data: ConsoleData, result_id: str) -> Row[Any]:
-    """Return the row of a result; raises ``not-found``."""
+def one_result(data: ConsoleData, result_id: str) -> StoredResult:
+    """Return a stored result; raises ``not-found``."""
     with data.database.read() as connection:
-        return _result(connection, result_id)
+        return _result(data, connection, result_id)
 
 
 def queue(data: ConsoleData) -> QueuePage:
@@ -175,14 +169,14 @@ def audit(data: ConsoleData, *, patient: str | None = None, before: int | None =
     )
 
 
-def _result(connection: Connection, result_id: str) -> Row[Any]:
-    row = connection.execute(select(results).where(results.c.id == result_id)).first()
+def _result(data: ConsoleData, connection: Connection, result_id: str) -> StoredResult:
+    row = data.results.one(connection, result_id)
     if row is None:
         raise Problem(Category.NOT_FOUND, "there is no such result")
     return row
 
 
-def _result_row(row: Row[Any], deliveries: Sequence[DeliveryShown]) -> ResultRow:
+def _result_row(row: StoredResult, deliveries: Sequence[DeliveryShown]) -> ResultRow:
     return ResultRow(
         seq=row.seq,
         id=row.id,
@@ -192,7 +186,7 @@ def _result_row(row: Row[Any], deliveries: Sequence[DeliveryShown]) -> ResultRow
         status=row.status,
         available=row.kind == "prediction",
         kind=row.kind,
-        summary=row.summary.removeprefix(LINE),
+        summary=row.summary if row.reason is None else row.reason,
         patient=row.subject,
         deliveries=tuple(deliveries),
     )
@@ -263,10 +257,7 @@ def _workers(data: ConsoleData, connection: Connection) -> tuple[WorkerShown, ..
 
 def _models(data: ConsoleData, connection: Connection) -> tuple[ModelShown, ...]:
     spoken: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    counted = select(results.c.model, results.c.version, results.c.kind, func.count())
-    for name, version, kind, count in connection.execute(
-        counted.group_by(results.c.model, results.c.version, results.c.kind)
-    ):
+    for (name, version, kind), count in data.results.counts(connection).items():
         spoken[name, version][kind] = count
     return tuple(
         _model(data, connection, row, spoken[row.name, row.version]) for row in registry.everything(connection)
@@ -296,7 +287,7 @@ def _model(data: ConsoleData, connection: Connection, row: ModelRow, spoken: Map
     )
 
 
-def _is_of(model: ModelShown, row: Row[Any]) -> bool:
+def _is_of(model: ModelShown, row: StoredResult) -> bool:
     return (model.name, model.version) == (row.model, row.version)
 
 
@@ -319,7 +310,7 @@ def _inputs(data: ConsoleData, connection: Connection, references: Iterable[str]
 
 
 def _findings(
-    data: ConsoleData, connection: Connection, row: Row[Any], written: Sequence[Json]
+    data: ConsoleData, connection: Connection, row: StoredResult, written: Sequence[Json]
 ) -> tuple[OutputShown, ...]:
     found = reading.findings(written)
     declared = data.catalogue.one(connection, row.model, row.version)
@@ -343,7 +334,7 @@ def _plotted(finding: OutputShown, output: OutputSpec) -> OutputShown:
     return replace(finding, plot=on_scale(scale, float(value), said), plot_note=scale.note)
 
 
-def _audit_of_result(connection: Connection, row: Row[Any]) -> tuple[AuditRow, ...]:
+def _audit_of_result(connection: Connection, row: StoredResult) -> tuple[AuditRow, ...]:
     urn = result_urn(row.id)
     named = or_(audit_log.c.entity == urn, audit_log.c.entity.startswith(f"{urn}#"), audit_log.c.patient == row.subject)
     wanted = select(audit_log).where(named).order_by(audit_log.c.seq.desc()).limit(EVENTS_OF_A_RESULT)

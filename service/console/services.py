@@ -12,6 +12,7 @@ from kernel.db import Database
 from kernel.jobs import Jobs
 from kernel.outbox import Outbox
 from service.operations import OperationContext
+from service.results import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class ConsoleData:
     database: Database
     jobs: Jobs
     outbox: Outbox
+    results: Results
     store: Store
     catalogue: Catalogue
     #: Names of the configured destinations.

@@ -5,10 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sqlalchemy import select
-
 from kernel.errors import Problem
-from kernel.tables import results
 from service.demo.server import Server
 from service.demo.stand_ins import Document, StandIns
 from service.demo.story import Expected, Interface, Step
@@ -140,15 +137,10 @@ class StoryRunner:
         about = one.asks
         before = sum(it.asks == about for it in reports[: one.number - 1])
         subject = self._subject(one.step.patient.mrn)
-        query = (
-            select(results)
-            .where(results.c.model == about[0], results.c.subject == subject)
-            .order_by(results.c.seq)
-            .offset(before)
-            .limit(1)
-        )
+        if subject is None:
+            return None
         with self._server.application.database.read() as connection:
-            row = connection.execute(query).first()
+            row = self._server.application.results.nth(connection, about[0], subject, before)
         return Answer(result=row.id, model=f"{row.model} {row.version}", says=row.summary) if row else None
 
     def _subject(self, number: str) -> str | None:

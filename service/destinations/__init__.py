@@ -1,17 +1,104 @@
-"""Where results go: one file a kind of destination, listed in :data:`DESTINATIONS`.
+"""Where results go: one file a kind of destination, listed in :data:`KINDS`; any number of instances of a kind.
 
 A destination renders a result into what it sends (pure, at the time of the result, so that every retry sends the same
 bytes) and sends it (an effect, from the outbox). Its idempotency keys make a repeated delivery converge at the peer.
 """
 
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
 
-from service.destinations.contract import Destination, Rendered
-from service.destinations.ehr import EhrDestination
-from service.destinations.engine import EngineDestination
-from service.destinations.pacs import PacsDestination
+from kernel.errors import Category, Problem
+from service.destinations import dicom, fhir, mllp, webhook
+from service.destinations.contract import Destination, Rendered, SiteContext
+from service.destinations.table import DestinationTable
 
-DESTINATIONS: Final = (EhrDestination, EngineDestination, PacsDestination)
-"""Every kind of destination."""
 
-__all__ = ["DESTINATIONS", "Destination", "EhrDestination", "EngineDestination", "PacsDestination", "Rendered"]
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How the instances of one kind are read and built."""
+
+    read: Callable[[DestinationTable], Any]
+    build: Callable[[str, Any, SiteContext], Destination]
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "fhir": Kind(read=fhir.read, build=fhir.build),
+        "mllp": Kind(read=mllp.read, build=mllp.build),
+        "dicom": Kind(read=dicom.read, build=dicom.build),
+        "webhook": Kind(read=webhook.read, build=webhook.build),
+    }
+)
+"""Every kind of destination; each kind has the file of its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfiguredDestination:
+    """One instance, its settings checked."""
+
+    name: str
+    kind: str
+    settings: Any
+
+
+def read_destinations(tables: Sequence[Any]) -> tuple[ConfiguredDestination, ...]:
+    """Read ``[[destination]]`` tables.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``, naming the destination and the key, for a name that is missing or not unique, an unknown kind,
+        and a key that is missing, malformed or unknown.
+    """
+    configured = tuple(_read(number, table) for number, table in enumerate(tables, start=1))
+    check_names(configured)
+    return configured
+
+
+def check_names(configured: Sequence[ConfiguredDestination]) -> None:
+    """Refuse two destinations of one name.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``, with the name.
+    """
+    names: set[str] = set()
+    for one in configured:
+        if one.name in names:
+            raise Problem(Category.INCORRECT, f"there are two destinations named {one.name}")
+        names.add(one.name)
+
+
+def build_destination(configured: ConfiguredDestination, site: SiteContext) -> Destination:
+    """Build one instance."""
+    return KINDS[configured.kind].build(configured.name, configured.settings, site)
+
+
+def _read(number: int, table: Any) -> ConfiguredDestination:
+    keys = dict(table) if isinstance(table, Mapping) else {}
+    name, kind = keys.pop("name", None), keys.pop("kind", None)
+    if not isinstance(name, str) or not name:
+        raise Problem(Category.INCORRECT, f"destination number {number} lacks the key name")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise Problem(Category.INCORRECT, f"destination {name}: kind must be one of {', '.join(KINDS)}")
+    read = DestinationTable(name, keys)
+    settings = KINDS[kind].read(read)
+    read.finish()
+    return ConfiguredDestination(name=name, kind=kind, settings=settings)
+
+
+__all__ = [
+    "KINDS",
+    "ConfiguredDestination",
+    "Destination",
+    "DestinationTable",
+    "Kind",
+    "Rendered",
+    "SiteContext",
+    "build_destination",
+    "check_names",
+    "read_destinations",
+]

@@ -1,9 +1,9 @@
 """What a destination is, and what it is given to render."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from dicom_node.study import Study
 from inference.contract import ImageInput, Outcome
@@ -43,11 +43,23 @@ class Rendered:
     payload: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class SiteContext:
+    """What every destination may need to know of this server."""
+
+    public_url: str
+    """Our FHIR base URL, by which a destination can reach what a result rests on."""
+    ae_title: str
+    """Our application entity title."""
+    authorities: Mapping[str, str]
+    """Identifier system -> namespace of its assigning authority."""
+
+
 class Destination(ABC):
     """Somewhere that results go."""
 
-    name: ClassVar[str]
-    """Names it in the outbox, the console and the audit."""
+    name: str
+    """Names it in the outbox, the console and the audit; unique in the settings."""
 
     address: str
     """Where it is, for the audit of disclosures."""
@@ -67,8 +79,15 @@ class Destination(ABC):
         """
 
     @abstractmethod
-    def send(self, payload: bytes) -> str:
+    def send(self, payload: bytes, idempotency_key: str) -> str:
         """Send what :meth:`render` gave and return the receipt.
+
+        Parameters
+        ----------
+        payload
+            What was rendered.
+        idempotency_key
+            As it was rendered; the same at every repetition.
 
         Raises
         ------

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from dicom_node.archive import Archive, StoredInstance
 from dicom_node.listener.association import ReceivedInstance
@@ -20,7 +20,6 @@ from inference.contract import ImageInput, NotAvailable, Outcome, Subject
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
-from kernel.tables import results
 from kernel.worker import Commit
 from privacy import balp
 from privacy.principal import Principal
@@ -129,7 +128,7 @@ class ImagingStudyFlow:
         with self._core.database.read() as connection:
             model = self._models.catalogue.one(connection, name, version)
             instances = self._archive.instances(connection, StudyInstanceUID)
-            earlier = _earlier_results(connection, name, StudyInstanceUID)
+            earlier = self._core.results.of_study(connection, name, StudyInstanceUID)
         if model is None:
             raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
         files = {instance.SOPInstanceUID: self._archive.read(instance.SOPInstanceUID) for instance in instances}
@@ -219,8 +218,3 @@ class ImagingStudyFlow:
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
         self._core.jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
-
-
-def _earlier_results(connection: Connection, model: str, StudyInstanceUID: str) -> tuple[str, ...]:
-    of_the_study = results.c.study == StudyInstanceUID, results.c.model == model
-    return tuple(connection.execute(select(results.c.id).where(*of_the_study).order_by(results.c.seq)).scalars())

@@ -6,24 +6,22 @@ A result is named by the hash of model, version, digest and input versions. One 
 again: retries, replays and duplicates converge here.
 """
 
-import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import insert, select
-
 from fhir_adapter.results import as_transaction, resources_for
-from inference.contract import NotAvailable, Prediction, result_id
+from inference.contract import FeatureUse, NotAvailable, Output, Prediction, result_id
 from inference.wording import summary
 from kernel.db import Transaction
 from kernel.outbox import Delivery
-from kernel.tables import results
 from kernel.worker import Commit
 from privacy.principal import Principal
 from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
+from service.results import NewResult
 
 INTERNAL = Principal(client="Ausculta", client_address="")
 """Who writes results: this server itself."""
@@ -61,11 +59,11 @@ class Publisher:
 
         def commit(tx: Transaction) -> None:
             tx.lock(f"result:{result}")
-            if tx.execute(select(results.c.id).where(results.c.id == result)).first() is not None:
+            if self._core.results.exists(tx.connection, result):
                 return
             written = self._core.interactions.apply(tx, prepared, INTERNAL)
             references = [version.reference for version in written]
-            tx.execute(insert(results), row | {"resources": json.dumps(references)})
+            self._core.results.add(tx, row, resources=references, supersedes=model_result.supersedes)
             for delivery in deliveries:
                 self._core.outbox.add(tx, delivery)
 
@@ -75,35 +73,42 @@ class Publisher:
         self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]
     ) -> list[Delivery]:
         return [
-            Delivery(
-                destination=destination.name,
-                idempotency_key=rendered.idempotency_key,
-                subject=result,
-                patient=model_result.outcome.subject.reference,
-                payload=rendered.payload,
+            self._core.outbox.prepare(
+                Delivery(
+                    destination=destination.name,
+                    idempotency_key=rendered.idempotency_key,
+                    subject=result,
+                    patient=model_result.outcome.subject.reference,
+                    payload=rendered.payload,
+                )
             )
             for destination in self._destinations
             for rendered in destination.render(result, model_result, resources)
         ]
 
-    def _row(self, result: str, model_result: ModelResult) -> dict[str, Any]:
+    def _row(self, result: str, model_result: ModelResult) -> NewResult:
         outcome, imaging = model_result.outcome, model_result.imaging
         picture, heat_map = self._pictures(model_result)
-        return {
-            "id": result,
-            "model": outcome.model.name,
-            "version": outcome.model.version,
-            "digest": outcome.model.digest,
-            "status": outcome.model.status,
-            "kind": outcome.kind if isinstance(outcome, NotAvailable) else "prediction",
-            "summary": summary(outcome),
-            "subject": outcome.subject.reference,
-            "study": None if imaging is None else imaging.study.StudyInstanceUID,
-            "inputs": json.dumps(outcome.input_versions),
-            "image": picture,
-            "heat_map": heat_map,
-            "computed_at": outcome.at,
-        }
+        return NewResult(
+            id=result,
+            model=outcome.model.name,
+            version=outcome.model.version,
+            digest=outcome.model.digest,
+            status=outcome.model.status,
+            kind=outcome.kind if isinstance(outcome, NotAvailable) else "prediction",
+            summary=summary(outcome),
+            reason=outcome.reason if isinstance(outcome, NotAvailable) else None,
+            subject=outcome.subject.reference,
+            subject_version=outcome.subject.version,
+            study=None if imaging is None else imaging.study.StudyInstanceUID,
+            inputs=outcome.input_versions,
+            outputs=() if isinstance(outcome, NotAvailable) else tuple(_output(one) for one in outcome.outputs),
+            features=tuple(_feature(one) for one in outcome.features),
+            image=picture,
+            heat_map=heat_map,
+            latency_ms=outcome.latency_ms,
+            computed_at=outcome.at,
+        )
 
     def _pictures(self, model_result: ModelResult) -> tuple[str | None, str | None]:
         """Keep the image as the model saw it, and the heat map over it; return their addresses."""
@@ -115,3 +120,13 @@ class Publisher:
         if not isinstance(outcome, Prediction) or outcome.heat_map is None:
             return picture, None
         return picture, self._core.blobs.put(overlay_png(pixels, outcome.heat_map))
+
+
+def _output(output: Output) -> dict[str, Any]:
+    shown = ("name", "system", "code", "kind", "value", "unit", "band")
+    return {name: getattr(output, name) for name in shown}
+
+
+def _feature(feature: FeatureUse) -> dict[str, Any]:
+    # Decimals are written as text, digit for digit.
+    return asdict(feature) | {"value": None if feature.value is None else str(feature.value)}

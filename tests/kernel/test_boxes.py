@@ -1,12 +1,15 @@
 """Inbox and outbox: kept once, receipted alike, sent in order."""
 
+from pathlib import Path
+
 import pytest
 
+from kernel.blobs import Blobs
 from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.inbox import InboundMessage, Inbox
 from kernel.jobs import Jobs
-from kernel.outbox import Delivery, Outbox
+from kernel.outbox import LARGEST_IN_ROW, Delivery, Outbox
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
 
 
@@ -20,8 +23,9 @@ def inbox(clock: FakeClock, ids: SequenceIds) -> Inbox:
 
 
 @pytest.fixture
-def outbox(clock: FakeClock, ids: SequenceIds) -> Outbox:
-    return Outbox(clock, ids, PlainCipher(), Jobs(clock, ids, PlainCipher()))
+def outbox(clock: FakeClock, ids: SequenceIds, tmp_path: Path) -> Outbox:
+    blobs = Blobs(tmp_path / "blobs", PlainCipher())
+    return Outbox(clock, ids, PlainCipher(), Jobs(clock, ids, PlainCipher()), blobs)
 
 
 def delivery(key: str, payload: bytes = b"x", destination: str = "ehr") -> Delivery:
@@ -68,6 +72,18 @@ def test_the_same_idempotency_key_is_queued_once(database: Database, outbox: Out
     with database.read() as connection:
         (row,) = outbox.pending(connection, "ehr")
         assert outbox.payload(connection, row.id) == b"a"
+
+
+@pytest.mark.parametrize(("size", "in_blob"), [(LARGEST_IN_ROW, False), (LARGEST_IN_ROW + 1, True)])
+def test_a_large_payload_lies_in_a_blob_and_is_sent_whole(
+    database: Database, outbox: Outbox, size: int, in_blob: bool
+) -> None:
+    prepared = outbox.prepare(delivery("1", b"x" * size))
+    assert (prepared.payload_blob is not None, prepared.payload == b"") == (in_blob, in_blob)
+    database.write(lambda tx: outbox.add(tx, prepared))
+    with database.read() as connection:
+        (row,) = outbox.pending(connection, "ehr")
+        assert outbox.payload(connection, row.id) == b"x" * size
 
 
 def test_a_refused_delivery_is_parked_visibly_and_can_be_replayed(database: Database, outbox: Outbox) -> None:

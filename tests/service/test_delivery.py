@@ -22,11 +22,11 @@ def test_an_ehr_that_is_away_delays_only_its_own_results_and_gets_them_in_order(
     sent: list[bytes] = []
     whole = destination.send
 
-    def send(payload: bytes) -> str:
+    def send(payload: bytes, key: str) -> str:
         if away is not None:
             raise away
         sent.append(payload)
-        return whole(payload)
+        return whole(payload, key)
 
     destination.send = send  # type: ignore[method-assign]
     for pulse in ("100", "101", "102"):
@@ -76,8 +76,8 @@ def test_a_delivery_whose_receipt_was_lost_is_sent_again_and_converges(hospital:
     destination = hospital.application.destinations["ehr"]
     whole, lost = destination.send, threading.Event()
 
-    def send(payload: bytes) -> str:
-        receipt = whole(payload)
+    def send(payload: bytes, key: str) -> str:
+        receipt = whole(payload, key)
         if not lost.is_set():
             lost.set()
             raise Problem(Category.UNAVAILABLE, "the answer did not arrive")
@@ -135,7 +135,7 @@ def test_a_backlog_is_sent_in_order_by_short_jobs(hospital: Hospital) -> None:
     """A server that is told to stop waits for the jobs in hand: none of them may be a whole backlog long."""
     outbox, database = hospital.application.outbox, hospital.application.database
     sent: list[bytes] = []
-    hospital.application.destinations["engine"].send = lambda payload: sent.append(payload) or "AA"  # type: ignore[method-assign, func-returns-value]
+    hospital.application.destinations["engine"].send = lambda payload, key: sent.append(payload) or "AA"  # type: ignore[method-assign, func-returns-value]
     payloads = [str(number).encode() for number in range(3 * AT_A_TIME + 1)]
     for payload in payloads:
         delivery = Delivery(

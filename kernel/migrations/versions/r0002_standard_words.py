@@ -21,7 +21,7 @@ COMMENTS: Final = (
     ("workers", "process_start", "a process number is used again, its start time is not"),
     ("associations", "listener", "the DICOM listener that holds it open"),
 )
-"""Table, column, what it holds; SQLite keeps no comments."""
+"""Table, column, its comment in the new words."""
 
 
 def upgrade() -> None:
@@ -30,6 +30,6 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
     op.drop_index("outbox_about", "outbox")
     op.create_index("outbox_subject", "outbox", ["subject"])
-    if op.get_context().dialect.name == "postgresql":
+    if op.get_context().dialect.supports_comments:  # SQLite keeps none
         for table, column, comment in COMMENTS:
             op.alter_column(table, column, comment=comment)

@@ -1,21 +1,42 @@
 """The EHR: one FHIR transaction of conditional creates, so that a repeated delivery finds what the first one made."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
 from fhir_adapter.ehr.upstream import Upstream
 from fhir_adapter.results import for_ehr
 from fhir_adapter.store.document import encode
-from service.destinations.contract import Destination, ModelResult, Rendered
+from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.table import DestinationTable
 
 
-class EhrDestination(Destination):
+@dataclass(frozen=True, kw_only=True)
+class FhirSettings:
+    """Where a FHIR server is."""
+
+    url: str
+
+
+def read(table: DestinationTable) -> FhirSettings:
+    """Read the keys of kind ``fhir``: ``url``, its base URL."""
+    return FhirSettings(url=table.url("url"))
+
+
+def build(name: str, settings: FhirSettings, site: SiteContext) -> "FhirDestination":
+    """Build an instance."""
+    return FhirDestination(name, httpx.Client(trust_env=False), address=settings.url, public_url=site.public_url)
+
+
+class FhirDestination(Destination):
     """Writes results back to the hospital's own FHIR server.
 
     Parameters
     ----------
+    name
+        Of this instance.
     client
         Speaks HTTP to it.
     address
@@ -24,9 +45,8 @@ class EhrDestination(Destination):
         Our FHIR base URL, by which it can reach what a result rests on.
     """
 
-    name: ClassVar[str] = "ehr"
-
-    def __init__(self, client: httpx.Client, *, address: str, public_url: str) -> None:
+    def __init__(self, name: str, client: httpx.Client, *, address: str, public_url: str) -> None:
+        self.name = name
         self.address = address
         self._client = client
         self._upstream = Upstream(address, client)
@@ -37,7 +57,7 @@ class EhrDestination(Destination):
         bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
         return [Rendered(idempotency_key=f"{result}:fhir", payload=encode(bundle))]
 
-    def send(self, payload: bytes) -> str:
+    def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - conditional creates carry it
         """POST the transaction."""
         return self._upstream.send(payload)
 

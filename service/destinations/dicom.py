@@ -4,25 +4,48 @@ Their UIDs are made from the result's id, so a repeated C-STORE is the same obje
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 from dicom_node.results import RESULTS
 from dicom_node.scu import Peer, send
-from service.destinations.contract import Destination, ModelResult, Rendered
+from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.table import DestinationTable
 
 
-class PacsDestination(Destination):
+@dataclass(frozen=True, kw_only=True)
+class DicomSettings:
+    """Where an archive listens."""
+
+    host: str
+    port: int
+    ae_title: str
+
+
+def read(table: DestinationTable) -> DicomSettings:
+    """Read the keys of kind ``dicom``: ``host``, ``port`` and ``ae_title``."""
+    return DicomSettings(host=table.text("host"), port=table.port("port"), ae_title=table.ae_title("ae_title"))
+
+
+def build(name: str, settings: DicomSettings, site: SiteContext) -> "DicomDestination":
+    """Build an instance."""
+    peer = Peer(ae_title=settings.ae_title, host=settings.host, port=settings.port, calling_ae=site.ae_title)
+    return DicomDestination(name, peer)
+
+
+class DicomDestination(Destination):
     """Stores imaging results where the images are.
 
     Parameters
     ----------
+    name
+        Of this instance.
     peer
         The archive.
     """
 
-    name: ClassVar[str] = "pacs"
-
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, name: str, peer: Peer) -> None:
+        self.name = name
         self.address = f"{peer.host}:{peer.port}"
         self._peer = peer
 
@@ -37,7 +60,7 @@ class PacsDestination(Destination):
             if content is not None
         ]
 
-    def send(self, payload: bytes) -> str:
+    def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - the SOPInstanceUID carries it
         """Store one object."""
         receipt = send([payload], self._peer)
         return ", ".join(f"{uid} 0x{status:04X}" for uid, status in receipt.statuses.items())

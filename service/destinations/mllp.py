@@ -1,12 +1,15 @@
 """The interface engine: ORU^R01 over MLLP. Its MSH-10 is the same at every try, so the engine can tell a repetition."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from fhir_adapter.hl7v2.client import MllpClient
-from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient, build
+from fhir_adapter.hl7v2.outgoing import oru_r01
+from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient
 from inference.contract import Subject
-from service.destinations.contract import Destination, ModelResult, Rendered
+from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.table import DestinationTable
 
 _SENDER: Final = Endpoint(application="AUSCULTA", facility="AUSCULTA")
 _RECEIVER: Final = Endpoint(application="ENGINE", facility="HOSPITAL")
@@ -16,11 +19,32 @@ _SEXES: Final = {"male": "M", "female": "F", "other": "O"}
 _AUTHORITY: Final = "urn:ausculta:authority:"
 
 
-class EngineDestination(Destination):
+@dataclass(frozen=True, kw_only=True)
+class MllpSettings:
+    """Where an interface engine listens."""
+
+    host: str
+    port: int
+
+
+def read(table: DestinationTable) -> MllpSettings:
+    """Read the keys of kind ``mllp``: ``host`` and ``port``."""
+    return MllpSettings(host=table.text("host"), port=table.port("port"))
+
+
+def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestination":
+    """Build an instance."""
+    client = MllpClient(settings.host, settings.port)
+    return MllpDestination(name, client, address=f"{settings.host}:{settings.port}", authorities=site.authorities)
+
+
+class MllpDestination(Destination):
     """Sends results to the interface engine.
 
     Parameters
     ----------
+    name
+        Of this instance.
     client
         Speaks MLLP to it.
     address
@@ -29,9 +53,8 @@ class EngineDestination(Destination):
         Identifier system to the namespace of its assigning authority; a system of our own making names its namespace.
     """
 
-    name: ClassVar[str] = "engine"
-
-    def __init__(self, client: MllpClient, *, address: str, authorities: dict[str, str]) -> None:
+    def __init__(self, name: str, client: MllpClient, *, address: str, authorities: Mapping[str, str]) -> None:
+        self.name = name
         self.address = address
         self._client = client
         self._authorities = authorities
@@ -47,9 +70,9 @@ class EngineDestination(Destination):
             sender=_SENDER,
             receiver=_RECEIVER,
         )
-        return [Rendered(idempotency_key=f"{result}:oru", payload=build(message))]
+        return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 
-    def send(self, payload: bytes) -> str:
+    def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - MSH-10 carries it
         """Send the message and wait for its acknowledgement."""
         receipt = self._client.send(payload)
         return f"{receipt.code} {receipt.control_id}"

@@ -1,0 +1,92 @@
+"""A webhook: the FHIR transaction of a result, POSTed with a signature over its bytes.
+
+``Idempotency-Key`` is the same at every repetition. ``X-Ausculta-Signature`` is ``sha256=`` and the HMAC-SHA256
+(RFC 2104) of the body in hexadecimal, under the secret that both sides hold.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from fhir_adapter.results import for_ehr
+from fhir_adapter.store.document import encode
+from kernel.errors import Category, Problem
+from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.table import DestinationTable
+
+SIGNATURE: Final = "X-Ausculta-Signature"
+_TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
+_LATER: Final = {408: Category.UNAVAILABLE, 425: Category.UNAVAILABLE, 429: Category.BUSY}
+"""HTTP statuses below 500 after which it is worth trying again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookSettings:
+    """Where a webhook is, and the secret shared with it."""
+
+    url: str
+    secret: str = field(repr=False)
+
+
+def read(table: DestinationTable) -> WebhookSettings:
+    """Read the keys of kind ``webhook``: ``url`` and ``secret``."""
+    return WebhookSettings(url=table.url("url"), secret=table.text("secret"))
+
+
+def build(name: str, settings: WebhookSettings, site: SiteContext) -> "WebhookDestination":
+    """Build an instance."""
+    return WebhookDestination(name, httpx.Client(trust_env=False), settings, public_url=site.public_url)
+
+
+class WebhookDestination(Destination):
+    """Posts results to an HTTP server that is no FHIR server.
+
+    Parameters
+    ----------
+    name
+        Of this instance.
+    client
+        Sends the requests; follows no redirect.
+    settings
+        Where to, and the secret.
+    public_url
+        Our FHIR base URL.
+    """
+
+    def __init__(self, name: str, client: httpx.Client, settings: WebhookSettings, *, public_url: str) -> None:
+        self.name = name
+        self.address = settings.url
+        self._client = client
+        self._secret = settings.secret.encode()
+        self._public_url = public_url
+
+    def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
+        """Render the result as one transaction Bundle."""
+        bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
+        return [Rendered(idempotency_key=f"{result}:webhook", payload=encode(bundle))]
+
+    def send(self, payload: bytes, idempotency_key: str) -> str:
+        """POST the Bundle; any 2xx is the receipt."""
+        headers = {
+            "Content-Type": "application/fhir+json",
+            "Idempotency-Key": idempotency_key,
+            SIGNATURE: f"sha256={hmac.new(self._secret, payload, hashlib.sha256).hexdigest()}",
+        }
+        try:
+            response = self._client.post(self.address, content=payload, headers=headers, timeout=_TIMEOUT)
+        except httpx.HTTPError as failure:
+            detail = "the webhook cannot be reached"
+            raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
+        status = response.status_code
+        if 200 <= status < 300:
+            return str(status)
+        category = Category.UNAVAILABLE if status >= 500 else _LATER.get(status, Category.INCORRECT)
+        raise Problem(category, f"the webhook answered {status}", diagnostics=response.text[:4000])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()

@@ -1,0 +1,121 @@
+"""The table ``results``: every read and write of it is here."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from kernel.db import Transaction
+from kernel.errors import Category, Problem
+from kernel.tables import results
+from service.results.records import LIVE, TRANSITIONS, NewResult, State, StoredResult
+
+_LISTS: Final = ("inputs", "outputs", "features", "resources")
+"""Columns that hold a JSON list."""
+
+
+class Results:
+    """The results that this server has published; it keeps nothing in memory."""
+
+    def add(self, tx: Transaction, result: NewResult, *, resources: Iterable[str], supersedes: Iterable[str]) -> None:
+        """Store a result, ``preliminary``, and mark what it replaces.
+
+        Parameters
+        ----------
+        tx
+            The commit that also writes its resources and deliveries.
+        result
+            What to store.
+        resources
+            Versioned references of the resources that were written.
+        supersedes
+            Ids of earlier results; those that are withdrawn or superseded already stay as they are.
+        """
+        row = asdict(result) | {"resources": list(resources), "state": "preliminary"}
+        tx.execute(insert(results), row | {name: json.dumps(row[name]) for name in _LISTS})
+        earlier = results.c.id.in_(list(supersedes)), results.c.state.in_(LIVE)
+        tx.execute(update(results).where(*earlier).values(state="superseded", superseded_by=result.id))
+
+    def exists(self, connection: Connection, identifier: str) -> bool:
+        """Return whether a result of this id is stored."""
+        return connection.execute(select(results.c.id).where(results.c.id == identifier)).first() is not None
+
+    def one(self, connection: Connection, identifier: str) -> StoredResult | None:
+        """Return the result of this id; None when there is none."""
+        row = connection.execute(select(results).where(results.c.id == identifier)).first()
+        return None if row is None else _stored(row)
+
+    def newest(
+        self,
+        connection: Connection,
+        *,
+        limit: int,
+        model: str | None = None,
+        subject: str | None = None,
+        study: str | None = None,
+        before: int | None = None,
+    ) -> list[StoredResult]:
+        """Return the newest results, newest first.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        limit
+            How many at most.
+        model, subject, study
+            Only those of this model's name, of this patient's reference, of this StudyInstanceUID.
+        before
+            Only those with a smaller sequence number.
+        """
+        wanted = select(results).order_by(results.c.seq.desc()).limit(limit)
+        for column, value in ((results.c.model, model), (results.c.subject, subject), (results.c.study, study)):
+            wanted = wanted if value is None else wanted.where(column == value)
+        if before is not None:
+            wanted = wanted.where(results.c.seq < before)
+        return [_stored(row) for row in connection.execute(wanted)]
+
+    def nth(self, connection: Connection, model: str, subject: str, number: int) -> StoredResult | None:
+        """Return a model's result about a patient by its place in time, the first being 0."""
+        about = select(results).where(results.c.model == model, results.c.subject == subject)
+        row = connection.execute(about.order_by(results.c.seq).offset(number).limit(1)).first()
+        return None if row is None else _stored(row)
+
+    def of_study(self, connection: Connection, model: str, study: str) -> tuple[str, ...]:
+        """Return the ids of a model's results about a study, oldest first."""
+        wanted = select(results.c.id).where(results.c.study == study, results.c.model == model)
+        return tuple(connection.execute(wanted.order_by(results.c.seq)).scalars())
+
+    def models_of(self, connection: Connection, subject: str) -> frozenset[str]:
+        """Return the names of the models that have a result about a patient."""
+        wanted = select(results.c.model).where(results.c.subject == subject).distinct()
+        return frozenset(connection.execute(wanted).scalars())
+
+    def counts(self, connection: Connection) -> dict[tuple[str, str, str], int]:
+        """Return how many results there are per model, version and kind."""
+        columns = results.c.model, results.c.version, results.c.kind
+        grouped = select(*columns, func.count()).group_by(*columns).order_by(*columns)
+        return {(row[0], row[1], row[2]): row[3] for row in connection.execute(grouped)}
+
+    def change_state(self, tx: Transaction, identifier: str, state: State) -> None:
+        """Change a result's state; a result becomes ``superseded`` only by :meth:`add`.
+
+        Raises
+        ------
+        Problem
+            ``not-found`` when there is no such result; ``conflict`` when that state may not follow the present one.
+        """
+        tx.lock(f"result:{identifier}")
+        stored = self.one(tx.connection, identifier)
+        if stored is None:
+            raise Problem(Category.NOT_FOUND, "there is no such result")
+        if state == "superseded" or state not in TRANSITIONS[stored.state]:
+            raise Problem(Category.CONFLICT, f"a result that is {stored.state} cannot become {state}")
+        tx.execute(update(results).where(results.c.id == identifier).values(state=state))
+
+
+def _stored(row: Row[Any]) -> StoredResult:
+    fields = row._asdict()
+    return StoredResult(**(fields | {name: tuple(json.loads(fields[name])) for name in _LISTS}))
