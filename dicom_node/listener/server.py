@@ -20,6 +20,7 @@ from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.upper_layer import acknowledge_at_once
 from kernel.clock import Ids, RandomIds
 from kernel.log import get_logger
+from privacy.authorize import Authorizer, LoopbackAuthorizer
 
 BACKLOG: Final = 128
 """Connections the kernel holds for us until they are accepted."""
@@ -74,10 +75,14 @@ class DicomServer:
     ids
         Names associations.
     ssl_context
-        Speaks TLS with it when given (PS3.15 Annex B).
+        Uses TLS with it when given (PS3.15 Annex B).
+    authorizer
+        Decides about each C-ECHO and C-STORE; peers on this machine alone when not given.
+    before_accepting
+        Called by :meth:`start` once the port is ours and before the first connection is accepted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the two callbacks and the policy are separate dependencies
         self,
         ae_title: str,
         on_store: Callable[[ReceivedInstance], None],
@@ -86,10 +91,14 @@ class DicomServer:
         *,
         ids: Ids | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        authorizer: Authorizer | None = None,
+        before_accepting: Callable[[], None] = lambda: None,
     ) -> None:
         self.limits = limits
+        self.authorizer = authorizer or LoopbackAuthorizer()
         self.store = on_store
         self._on_closed = on_closed
+        self._before_accepting = before_accepting
         self._ids = ids or RandomIds()
         self._ssl_context = ssl_context
         self._entity = ApplicationEntity(ae_title)
@@ -101,8 +110,22 @@ class DicomServer:
         self._thread: threading.Thread | None = None
 
     def start(self, host: str, port: int) -> None:
-        """Listen; returns once connections are accepted. Port 0 takes any free one."""
-        self._listener = _Listener((host, port), self)
+        """Listen; returns once connections are accepted. Port 0 takes any free one.
+
+        Raises
+        ------
+        OSError
+            The address cannot be listened on.
+        Problem
+            Whatever ``before_accepting`` raises; the port is free again then.
+        """
+        listener = _Listener((host, port), self)
+        try:
+            self._before_accepting()
+        except BaseException:
+            listener.server_close()
+            raise
+        self._listener = listener
         self._thread = threading.Thread(
             target=self._listener.serve_forever, args=(POLL_S,), name="dicom-listener", daemon=True
         )
