@@ -6,7 +6,7 @@ transfer syntax that is known. Nothing here is set for the whole process.
 
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 from pynetdicom import ALL_TRANSFER_SYNTAXES, evt
@@ -24,6 +24,8 @@ from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.upper_layer import BoundedMessages, Transport, UpperLayer
 from kernel.errors import DIMSE_STATUS, Category, Problem, as_problem
 from kernel.log import get_logger
+from privacy.authorize import Authorizer, Interaction, Request
+from privacy.principal import Principal
 
 SUCCESS: Final = 0x0000
 
@@ -42,7 +44,8 @@ class ReceivedInstance:
 
     #: The association that it came by.
     association: str
-    calling_ae: str
+    #: The calling AE title and the address of the peer; ``request_id`` is the association.
+    principal: Principal
     called_ae: str
     SOPClassUID: str
     SOPInstanceUID: str
@@ -50,11 +53,17 @@ class ReceivedInstance:
     #: The encoded dataset, byte for byte as received; no preamble, no file meta information.
     encoded: bytes = field(repr=False)
 
+    @property
+    def calling_ae(self) -> str:
+        """Calling AE title of the association."""
+        return self.principal.client
+
 
 class StorageServer(Protocol):
     """What an association needs of the server that accepted it."""
 
     limits: DicomLimits
+    authorizer: Authorizer
 
     def admit(self, association: str) -> bool:
         """Count one more association; False when there are too many."""
@@ -125,6 +134,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
         self.acceptor.implementation_class_uid = entity.implementation_class_uid
         self.acceptor.implementation_version_name = entity.implementation_version_name
         self.requestor.address_info = AddressInformation.from_tuple(peer)
+        self._principal = Principal(client="", client_address=peer[0], server_address=local[0], request_id=identifier)
         self._answers: dict[type, Callable[[Any, PresentationContext], Any]] = {
             C_ECHO: self._echo,
             C_STORE: self._store,
@@ -154,6 +164,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
         if not isinstance(request, A_ASSOCIATE):
             return
         self.requestor.primitive = request
+        self._principal = replace(self._principal, client=str(request.calling_ae_title).strip())
         if not self._server.admit(self._identifier):
             self.acse.send_reject(*LOCAL_LIMIT_EXCEEDED)
             return
@@ -184,7 +195,12 @@ class StorageAssociation(Association):  # type: ignore[misc]
         response = C_ECHO()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = Verification
-        response.Status = SUCCESS
+        try:
+            self._authorize(Interaction.ECHO, Verification)
+        except Problem as problem:
+            response.Status = DIMSE_STATUS[problem.category]
+        else:
+            response.Status = SUCCESS
         return response
 
     def _store(self, request: C_STORE, context: PresentationContext) -> C_STORE:
@@ -193,6 +209,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
         response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
         try:
+            self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
             self._server.store(self._received(request, context))
         except Exception as failure:  # noqa: BLE001 - the peer is always answered
             problem = as_problem(failure)
@@ -202,6 +219,10 @@ class StorageAssociation(Association):  # type: ignore[misc]
         else:
             response.Status = SUCCESS
         return response
+
+    def _authorize(self, interaction: Interaction, SOPClassUID: str) -> None:
+        """Have the server's authorizer decide about one request; raises ``forbidden``."""
+        self._server.authorizer.require(self._principal, Request(interaction=interaction, target=SOPClassUID))
 
     def _received(self, request: C_STORE, context: PresentationContext) -> ReceivedInstance:
         if self.dimse.too_large:
@@ -215,7 +236,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
             raise Problem(Category.INCORRECT, "the request holds no dataset")
         return ReceivedInstance(
             association=self._identifier,
-            calling_ae=str(self.requestor.ae_title).strip(),
+            principal=self._principal,
             called_ae=str(self.requestor.primitive.called_ae_title).strip(),
             SOPClassUID=str(request.AffectedSOPClassUID),
             SOPInstanceUID=str(request.AffectedSOPInstanceUID),

@@ -20,6 +20,7 @@ from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.upper_layer import acknowledge_at_once
 from kernel.clock import Ids, RandomIds
 from kernel.log import get_logger
+from privacy.authorize import Authorizer, LoopbackAuthorizer
 
 BACKLOG: Final = 128
 """Connections that the operating system queues until they are accepted."""
@@ -75,9 +76,13 @@ class DicomServer:
         Source of the associations' identifiers.
     ssl_context
         Enables TLS (PS3.15 Annex B); plain TCP when None.
+    authorizer
+        Decides about each C-ECHO and C-STORE; peers on this machine alone when not given.
+    before_accepting
+        Called by :meth:`start` once the port is ours and before the first connection is accepted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the two callbacks and the policy are separate dependencies
         self,
         ae_title: str,
         on_store: Callable[[ReceivedInstance], None],
@@ -86,10 +91,14 @@ class DicomServer:
         *,
         ids: Ids | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        authorizer: Authorizer | None = None,
+        before_accepting: Callable[[], None] = lambda: None,
     ) -> None:
         self.limits = limits
+        self.authorizer = authorizer or LoopbackAuthorizer()
         self.store = on_store
         self._on_closed = on_closed
+        self._before_accepting = before_accepting
         self._ids = ids or RandomIds()
         self._ssl_context = ssl_context
         self._entity = ApplicationEntity(ae_title)
@@ -109,8 +118,21 @@ class DicomServer:
             Address to bind.
         port
             Port to bind; 0 takes a free one.
+
+        Raises
+        ------
+        OSError
+            The address cannot be listened on.
+        Problem
+            Whatever ``before_accepting`` raises; the port is free again then.
         """
-        self._listener = _Listener((host, port), self)
+        listener = _Listener((host, port), self)
+        try:
+            self._before_accepting()
+        except BaseException:
+            listener.server_close()
+            raise
+        self._listener = listener
         self._thread = threading.Thread(
             target=self._listener.serve_forever, args=(POLL_S,), name="dicom-listener", daemon=True
         )

@@ -12,7 +12,6 @@ from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import check, convert
-from fhir_adapter.hl7v2.mllp import Peer
 from kernel.db import Transaction
 from kernel.inbox import InboundMessage
 from kernel.jobs import Job
@@ -49,15 +48,17 @@ class Hl7MessageFlow:
         self._pseudonyms = pseudonyms
         self._conventions = conventions
 
-    def accept(self, raw: bytes, peer: Peer) -> bytes:
+    def accept(self, raw: bytes, header: Header, principal: Principal) -> bytes:
         """Keep a message durably and return its acknowledgement.
 
         Parameters
         ----------
         raw
             The message without its MLLP frame.
-        peer
-            Who is connected.
+        header
+            Its MSH segment, as the listener read it.
+        principal
+            Who sent it.
 
         Returns
         -------
@@ -70,7 +71,6 @@ class Hl7MessageFlow:
             ``unsupported`` for a message type without a conversion, ``incorrect`` for a message that can never be
             converted, ``unavailable`` when it cannot be saved; the MLLP server answers AR or AE.
         """
-        header = read_header(raw)
         check(Message.parse(raw))
         source = f"hl7v2:{header.sender}"
         reply = acknowledge(raw, "AA", control_id=self._core.ids.new(), at=self._core.clock.now())
@@ -80,7 +80,7 @@ class Hl7MessageFlow:
             identifier, receipt = self._core.inbox.add(tx, message)
             if identifier:
                 self._core.jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source)
-            self._core.audit.record(tx, self._received(header, peer, identifier))
+            self._core.audit.record(tx, self._received(header, principal, identifier))
             return receipt
 
         return self._core.database.write(keep)
@@ -114,8 +114,7 @@ class Hl7MessageFlow:
             current=read_set.current,
         )
 
-    def _received(self, header: Header, peer: Peer, identifier: str) -> balp.Event:
-        principal = Principal(client=header.sender, client_address=peer.address, request_id=header.control_id)
+    def _received(self, header: Header, principal: Principal, identifier: str) -> balp.Event:
         entity = f"urn:uuid:{identifier}" if identifier else None
         what = f"HL7 v2 {header.event}"
         return balp.received(principal, entity=entity, patient=None, at=self._core.clock.now(), what=what)

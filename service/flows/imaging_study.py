@@ -22,7 +22,6 @@ from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.worker import Commit
 from privacy import balp
-from privacy.principal import Principal
 from service.core import CoreServices, Models
 from service.destinations.contract import ImagingContext, ModelResult
 from service.flows.patients import PatientMatching
@@ -83,9 +82,10 @@ class ImagingStudyFlow:
 
         def on_commit(tx: Transaction, stored: StoredInstance) -> None:
             self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
-            principal = Principal(client=stored.calling_ae, client_address="", request_id=received.association)
             entity = f"urn:oid:{stored.SOPInstanceUID}"
-            event = balp.received(principal, entity=entity, patient=None, at=stored.received_at, what="DICOM instance")
+            event = balp.received(
+                received.principal, entity=entity, patient=None, at=stored.received_at, what="DICOM instance"
+            )
             self._core.audit.record(tx, event)
 
         self._archive.add(received, on_commit=on_commit)
@@ -95,7 +95,10 @@ class ImagingStudyFlow:
         self._core.database.write(lambda tx: self._archive.closed(tx, association))
 
     def listener_starts(self, tx: Transaction) -> None:
-        """At the start no association has outlived the server; the studies they brought are looked at again."""
+        """End the associations that a former run of this listener left open, and look at their studies again.
+
+        Only the process that opens the listener calls this, before it accepts connections.
+        """
         for StudyInstanceUID in self._archive.forget_associations(tx):
             self._look_again(tx, StudyInstanceUID, self._core.clock.now())
 

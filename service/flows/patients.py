@@ -1,18 +1,17 @@
-"""Whose study is it? The same person, however they arrive, is one Patient resource.
+"""The patient of a study: one person is one Patient resource, whichever listener their data came by.
 
 An id is the keyed pseudonym of assigning authority and number, so PID-3 ``12345^^^HOSP`` and DICOM PatientID ``12345``
-with issuer ``HOSP`` name the same resource. A study of a patient that no message has announced founds the resource
+with issuer ``HOSP`` name the same resource. A study of a patient that no message has announced creates the resource
 from its header; a study of a known patient changes nothing about them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Final
+from typing import Any
 
 import orjson
 from sqlalchemy import Connection
 
+from dicom_node.demographics import birth_date_of, name_of, sex_of
 from dicom_node.study import Study
 from fhir_adapter.facts import subject as subject_of
 from fhir_adapter.hl7v2.datatypes import hd
@@ -23,9 +22,6 @@ from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices
 from service.flows.conventions import SiteConventions
 from service.flows.read_set import newest_version
-
-_GENDERS: Final[Mapping[str, str]] = {"M": "male", "F": "female", "O": "other"}
-"""PS3.3 C.7.1.1 PatientSex to FHIR administrative-gender."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +34,7 @@ class StudyPatient:
 
 
 class PatientMatching:
-    """Finds or founds the patient a study belongs to.
+    """Finds or creates the patient that a study belongs to.
 
     Parameters
     ----------
@@ -92,8 +88,8 @@ class PatientMatching:
 def _subject(name: str, identifier: tuple[str, str], study: Study) -> Subject:
     return Subject(
         reference=f"Patient/{name}",
-        birth_date=_birth_date(study.PatientBirthDate),
-        sex=_GENDERS.get(study.PatientSex),
+        birth_date=birth_date_of(study.PatientBirthDate),
+        sex=sex_of(study.PatientSex),
         identifier=identifier,
     )
 
@@ -104,20 +100,11 @@ def _resource(name: str, identifier: tuple[str, str], study: Study) -> dict[str,
         "id": name,
         "identifier": [{"system": identifier[0], "value": identifier[1]}],
     }
-    family, _, given = study.PatientName.split("=")[0].partition("^")
+    family, given = name_of(study.PatientName)
     if family:
-        patient["name"] = [
-            {"family": family} | ({"given": given.replace("^", " ").split()} if given.strip("^ ") else {})
-        ]
-    if study.PatientSex in _GENDERS:
-        patient["gender"] = _GENDERS[study.PatientSex]
-    if (born := _birth_date(study.PatientBirthDate)) is not None:
+        patient["name"] = [{"family": family} | ({"given": list(given)} if given else {})]
+    if (sex := sex_of(study.PatientSex)) is not None:
+        patient["gender"] = sex
+    if (born := birth_date_of(study.PatientBirthDate)) is not None:
         patient["birthDate"] = born.isoformat()
     return patient
-
-
-def _birth_date(written: str) -> date | None:
-    try:
-        return datetime.strptime(written, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
-    except ValueError:
-        return None

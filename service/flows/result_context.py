@@ -4,9 +4,9 @@ Also the one place where DICOM's description of a study is put into FHIR's words
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
 
 from dicom_node.study import Study
+from dicom_node.times import started
 from fhir_adapter.results import ExpectedOutput, InstanceSummary, ResultContext, SeriesSummary, StudySummary
 from inference.manifest import Manifest
 from kernel.clock import Clock
@@ -44,7 +44,7 @@ def study_summary(study: Study) -> StudySummary:
     """Describe a study in the words of FHIR's ImagingStudy."""
     return StudySummary(
         StudyInstanceUID=study.StudyInstanceUID,
-        started=_started(study),
+        started=started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC),
         description=study.StudyDescription,
         accession=study.AccessionNumber,
         series=tuple(
@@ -60,20 +60,3 @@ def study_summary(study: Study) -> StudySummary:
             for series in study.series
         ),
     )
-
-
-def _started(study: Study) -> datetime | None:
-    """Read StudyDate and StudyTime (PS3.5 section 6.2); without an offset they are taken as UTC, or left out."""
-    try:
-        day = datetime.strptime(study.StudyDate, "%Y%m%d")  # noqa: DTZ007 - the zone is added below
-        clock = datetime.strptime(study.StudyTime.partition(".")[0].ljust(6, "0"), "%H%M%S")  # noqa: DTZ007 - likewise
-    except ValueError:
-        return None
-    return datetime.combine(day.date(), clock.time(), tzinfo=_zone(study.TimezoneOffsetFromUTC))
-
-
-def _zone(offset: str) -> timezone:
-    if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
-        return UTC
-    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
-    return timezone(ahead if offset[0] == "+" else -ahead)

@@ -2,12 +2,36 @@
 
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.server import DicomServer
-from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer
+from fhir_adapter.hl7v2.header import header as read_header
+from fhir_adapter.hl7v2.mllp import Handler, MllpLimits, MllpServer, Peer
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
+from privacy.authorize import Authorizer, Interaction, Request
+from privacy.principal import Principal
 from service.application import Application
+from service.flows.hl7_message import Hl7MessageFlow
 
 _log = get_logger(__name__)
+
+
+def authorized(flow: Hl7MessageFlow, authorizer: Authorizer) -> Handler:
+    """Return the handler of the MLLP listener: it identifies the sender and decides before the message is parsed.
+
+    Parameters
+    ----------
+    flow
+        Keeps and acknowledges messages.
+    authorizer
+        Decides; what it refuses is answered AR.
+    """
+
+    def receive(raw: bytes, peer: Peer) -> bytes:
+        header = read_header(raw)
+        principal = Principal(client=header.sender, client_address=peer.address, request_id=header.control_id)
+        authorizer.require(principal, Request(interaction=Interaction.MESSAGE, target=header.event))
+        return flow.accept(raw, header, principal)
+
+    return receive
 
 
 class IntakeListeners:
@@ -24,7 +48,10 @@ class IntakeListeners:
         self._settings = settings
         self._opened: list[MllpServer | DicomServer] = []
         self._mllp = MllpServer(
-            application.hl7_messages.accept, limits=MllpLimits(), clock=application.clock, ids=application.ids
+            authorized(application.hl7_messages, application.authorizer),
+            limits=MllpLimits(),
+            clock=application.clock,
+            ids=application.ids,
         )
         self._dicom = DicomServer(
             settings.dicom_ae_title,
@@ -32,6 +59,8 @@ class IntakeListeners:
             application.imaging_studies.association_closed,
             DicomLimits(),
             ids=application.ids,
+            authorizer=application.authorizer,
+            before_accepting=lambda: application.database.write(application.imaging_studies.listener_starts),
         )
 
     @property
@@ -45,7 +74,7 @@ class IntakeListeners:
         return self._dicom.port
 
     def open(self) -> None:
-        """Listen.
+        """Listen; associations that a former run of this DICOM listener left open are ended first.
 
         Raises
         ------

@@ -161,7 +161,7 @@ def bring_x_ray(application: Application, clock: FakeClock) -> None:
     application.imaging_studies.accept(
         ReceivedInstance(
             association="a-1",
-            calling_ae="MODALITY",
+            principal=Principal(client="MODALITY", client_address="127.0.0.1"),
             called_ae="AUSCULTA",
             SOPClassUID=meta.MediaStorageSOPClassUID,
             SOPInstanceUID=meta.MediaStorageSOPInstanceUID,

@@ -14,6 +14,7 @@ from kernel.blobs import Blobs
 from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock, PlainCipher
+from privacy.principal import Principal
 
 QUIET, STALE = 30.0, 600.0
 XRAY = ChestXRay(rows=32, columns=32)
@@ -28,7 +29,7 @@ def received(number: int = 1, association: str = "a", **changes: str) -> Receive
     start, syntax = _after_meta(content)
     return ReceivedInstance(
         association=association,
-        calling_ae="MODALITY",
+        principal=Principal(client="MODALITY", client_address="127.0.0.1"),
         called_ae="AUSCULTA",
         SOPClassUID=str(dataset.SOPClassUID),
         SOPInstanceUID=changes.get("SOPInstanceUID", str(dataset.SOPInstanceUID)),

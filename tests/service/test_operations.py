@@ -1,23 +1,22 @@
 """Operations: the same act by whichever way it is requested, recorded in the same words, or not allowed at all."""
 
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from fhir_adapter.testing import LoopbackServer
 from inference import registry
-from inference.digest import seal
-from inference.folder import bundled_folder
+from inference.folder import bundled_folder, open_folder
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
-from kernel.tables import audit_log
+from kernel.tables import audit_log, models
 from kernel.testing import FakeClock
 from privacy.authorize import Request
 from privacy.principal import Principal
@@ -146,13 +145,13 @@ def test_a_replay_is_recorded_alike_from_the_command_line_and_the_console(
     assert json.loads(json.dumps(by_command).replace(first, second)) == by_console
 
 
-def test_every_model_operation_is_recorded(application: Application, tmp_path: Path) -> None:
+def test_every_model_operation_is_recorded(application: Application, newer_news2: Path) -> None:
     context = application.operations
     operations.stop(context, PERSON, "news2", "drill")
     operations.resume(context, PERSON, "news2", "drill over")
     operations.activate(context, PERSON, "news2")
     operations.verify(context, PERSON, "news2")
-    operations.register(context, PERSON, newer_news2(tmp_path))
+    operations.register(context, PERSON, newer_news2)
     operations.activate(context, PERSON, "news2", "9.0.0")
     operations.rollback(context, PERSON, "news2")
     operations.retire(context, PERSON, "news2")
@@ -168,14 +167,13 @@ def test_every_model_operation_is_recorded(application: Application, tmp_path: P
     ]
 
 
-def newer_news2(folder: Path) -> Path:
-    """A copy of NEWS2 with a later version."""
-    copy = folder / "news2-newer"
-    shutil.copytree(bundled_folder("news2"), copy, ignore=shutil.ignore_patterns("__pycache__"))
-    manifest = copy / "model.yaml"
-    manifest.write_text(manifest.read_text().replace("version: 1.0.0", "version: 9.0.0"))
-    seal(copy)
-    return copy
+@pytest.fixture
+def newer_news2(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model folder that opens as version 9.0.0 of NEWS2."""
+    opened = open_folder(bundled_folder("news2"))
+    newer = replace(opened, manifest=replace(opened.manifest, version="9.0.0"))
+    monkeypatch.setattr(operations, "_load", lambda _folder: newer)
+    return opened.path
 
 
 def statuses(application: Application) -> dict[str, str]:
@@ -184,9 +182,9 @@ def statuses(application: Application) -> dict[str, str]:
 
 
 def test_a_rollback_activates_the_version_before(
-    application: Application, ausculta: Callable[..., int], tmp_path: Path
+    application: Application, ausculta: Callable[..., int], newer_news2: Path
 ) -> None:
-    operations.register(application.operations, PERSON, newer_news2(tmp_path))
+    operations.register(application.operations, PERSON, newer_news2)
     operations.activate(application.operations, PERSON, "news2", "9.0.0")
     assert statuses(application) == {"1.0.0": "retired", "9.0.0": "active"}
     assert ausculta("models", "rollback", "news2") == 0
@@ -200,15 +198,13 @@ def test_without_an_earlier_version_nothing_is_rolled_back(application: Applicat
     assert statuses(application) == {"1.0.0": "active"}
 
 
-def test_a_failed_check_is_recorded_as_a_failure(application: Application, tmp_path: Path) -> None:
-    folder = newer_news2(tmp_path)
-    operations.register(application.operations, PERSON, folder)
-    (folder / "card.md").write_text("a better card")
+def test_a_failed_check_is_recorded_as_a_failure(application: Application) -> None:
+    altered = update(models).where(models.c.name == "news2").values(digest="0" * 64)
+    application.database.write(lambda tx: tx.execute(altered))
     with pytest.raises(Problem):
-        operations.verify(application.operations, PERSON, "news2", "9.0.0")
+        operations.verify(application.operations, PERSON, "news2")
     assert [(event["subtype"][0]["code"], event["outcome"]) for event in commands(application)] == [
-        ("model-added", "0"),
-        ("model-verified", "4"),
+        ("model-verified", "4")
     ]
 
 
@@ -227,7 +223,7 @@ def test_the_console_refuses_pages_and_forms_with_a_403_page(tmp_path: Path) -> 
     try:
         with LoopbackServer(http_application(application)) as server:
             page = httpx.get(f"{server.url}/console/models")
-        assert (page.status_code, "not for you" in page.text) == (403, True)
+        assert (page.status_code, "Not for you" in page.text) == (403, True)
         assert post(application, "models/news2/stop", reason="drill") == 403
         assert commands(application) == []
     finally:
