@@ -19,6 +19,8 @@ from dicom_node.scu import Peer
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.validate import Validator
+from fhir_adapter.store.write import StoreWriter
 from inference import registry
 from inference.folder import ModelFolder, bundled_folder, open_folder
 from inference.models import MODELS
@@ -34,6 +36,7 @@ from kernel.outbox import STEP as DELIVER
 from kernel.outbox import Outbox
 from kernel.worker import Step, Worker
 from privacy.audit import AuditLog
+from privacy.authorize import LoopbackAuthorizer
 from privacy.keys import KeyRing
 from privacy.pseudonyms import Pseudonyms
 from service.catalogue import Catalogue
@@ -61,6 +64,7 @@ class Application(CoreServices):
     """Every component of a running Ausculta, but for its listeners (``service.listeners``)."""
 
     settings: Settings
+    interactions: Interactions
     keys: KeyRing
     pseudonyms: Pseudonyms
     checkpoints: Checkpoints
@@ -81,7 +85,7 @@ class Application(CoreServices):
 
     def _warm_up(self) -> None:
         """Load what the first message and the first patient would otherwise wait for."""
-        self.interactions.warm_up()
+        self.writer.warm_up()
         self.runtime.warm_up()
 
     def close(self) -> None:
@@ -154,6 +158,7 @@ def build(settings: Settings, *, clock: Clock | None = None, ids: Ids | None = N
     return Application(
         **vars(core),
         settings=settings,
+        interactions=Interactions(database, core.store, core.writer, core.audit, LoopbackAuthorizer(), clock),
         keys=keys,
         pseudonyms=pseudonyms,
         checkpoints=Checkpoints(database, core.audit, settings.data_dir / CHECKPOINT_FILE),
@@ -172,7 +177,7 @@ def build_core_services(
 ) -> CoreServices:
     """Build what every flow stands on."""
     cipher = keys.cipher()
-    jobs, audit, store = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids), Store(clock)
+    jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
     return CoreServices(
         clock=clock,
         ids=ids,
@@ -182,8 +187,8 @@ def build_core_services(
         inbox=Inbox(clock, ids, cipher),
         outbox=Outbox(clock, ids, cipher, jobs),
         audit=audit,
-        store=store,
-        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs).on_change, clock, ids),
+        store=Store(),
+        writer=StoreWriter(Validator(), audit, (Triggers(catalogue, jobs),), clock, ids),
     )
 
 

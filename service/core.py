@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.write import StoreWriter
 from inference.contract import ModelInput, Outcome
 from inference.runtime import Runtime
 from kernel.blobs import Blobs
@@ -29,7 +29,7 @@ class CoreServices:
     outbox: Outbox
     audit: AuditLog
     store: Store
-    interactions: Interactions
+    writer: StoreWriter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,12 +48,21 @@ class Context:
 class Conversion:
     """A message as FHIR."""
 
-    #: A transaction of PUT entries.
-    bundle: Resource
-    #: What the message said that the bundle does not, and why; never a value from the message.
+    #: Each is to be stored under its own id; the Patient comes first.
+    resources: tuple[Resource, ...]
+    #: What the message said that the resources do not, and why; never a value from the message.
     unmapped: tuple[str, ...]
     #: Id of the patient.
     patient: str
+
+    @property
+    def bundle(self) -> Resource:
+        """The resources as a transaction of PUT entries."""
+        entries = [
+            {"resource": it, "request": {"method": "PUT", "url": f"{it['resourceType']}/{it['id']}"}}
+            for it in self.resources
+        ]
+        return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
 @dataclass(frozen=True, kw_only=True)

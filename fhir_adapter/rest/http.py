@@ -24,6 +24,8 @@ from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequ
 from kernel.clock import Ids
 from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
+from privacy.authorize import Interaction
+from privacy.authorize import Request as Authorization
 from privacy.principal import Principal
 
 FHIR_JSON: Final = "application/fhir+json"
@@ -100,12 +102,18 @@ class _Endpoint:
         if segments == ("metadata",):
             if method != "GET":
                 raise _not_allowed({"GET"})
+            await run_in_threadpool(
+                self._interactions.require,
+                self._principal(request, request_id),
+                Authorization(interaction=Interaction.CAPABILITIES),
+            )
             capability = statement(self._interactions.types, base=base, version=self._settings.version)
             return Response(orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
+        call = Call(principal=self._principal(request, request_id), base=base)
         body = await self._body(request, route)
         interaction = InteractionRequest(
-            call=Call(principal=self._principal(request, request_id), base=base),
+            call=call,
             parts=parts,
             query=request.url.query,
             headers=request.headers,

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from fhir_adapter.results import as_transaction, resources_for
+from fhir_adapter.results import resources_for
 from inference.contract import NotAvailable, Outcome, Output, Prediction, result_id
 from kernel.db import Transaction
 from kernel.outbox import Delivery
@@ -54,7 +54,7 @@ class Publisher:
         outcome = model_result.outcome
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
-        prepared = self._core.interactions.prepare(as_transaction(resources))
+        prepared = self._core.writer.prepare(resources)
         deliveries = self._deliveries(result, model_result, resources) if outcome.model.status == "active" else []
         row = self._row(result, model_result)
 
@@ -62,8 +62,8 @@ class Publisher:
             tx.lock(f"result:{result}")
             if tx.execute(select(results.c.id).where(results.c.id == result)).first() is not None:
                 return
-            written = self._core.interactions.apply(tx, prepared, INTERNAL)
-            references = [version.reference for version in written]
+            written = self._core.writer.apply(tx, prepared, INTERNAL)
+            references = [done.version.reference for done in written]
             tx.execute(insert(results), row | {"resources": json.dumps(references)})
             for delivery in deliveries:
                 self._core.outbox.add(tx, delivery)

@@ -99,8 +99,8 @@ def parse(kind: str, query: str) -> Query:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=50)
     except ValueError as failure:
         raise Problem(Category.INCORRECT, "the query is not well-formed") from failure
-    asked = [(name, value) for name, value in pairs if name not in _RESULT_PARAMETERS]
-    criteria = tuple(_criterion(kind, name, value) for name, value in asked)
+    query_pairs = [(name, value) for name, value in pairs if name not in _RESULT_PARAMETERS]
+    criteria = tuple(_criterion(kind, name, value) for name, value in query_pairs)
     if sum(len(criterion.values) + len(criterion.ranges) for criterion in criteria) > MOST_VALUES:
         raise Problem(Category.INCORRECT, f"a search may hold {MOST_VALUES} values at the most")
     results = dict(pairs)
@@ -115,6 +115,26 @@ def parse(kind: str, query: str) -> Query:
         after=_cursor(results["_cursor"]) if "_cursor" in results else None,
         applied=urlencode(applied),
     )
+
+
+def patient_named_by(query: Query) -> str:
+    """Return the reference of the one patient that a search is limited to, empty when it names none or several.
+
+    Parameters
+    ----------
+    query
+        A parsed search; the parameters ``patient`` and ``subject`` name a patient, and so does ``_id`` for a Patient.
+    """
+    patients: set[str] = set()
+    for criterion in query.criteria:
+        texts = [text or "" for _, text in criterion.values]
+        if criterion.parameter.name == "_id" and query.type == "Patient":
+            texts = [f"Patient/{text}" for text in texts]
+        elif criterion.parameter.name not in {"patient", "subject"}:
+            continue
+        if len(texts) == 1 and texts[0].startswith("Patient/"):
+            patients.add(texts[0])
+    return patients.pop() if len(patients) == 1 else ""
 
 
 def _criterion(kind: str, name: str, value: str) -> Criterion:
