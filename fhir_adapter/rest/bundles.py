@@ -65,7 +65,7 @@ def history_page(query: str) -> tuple[int, int | None]:
         if name in {"_count", "_before"} and value.isascii() and value.isdigit() and len(value) < 10:
             found[name] = int(value)
         elif name != "_format":
-            raise Problem(Category.INCORRECT, "a history is asked for with _count alone")
+            raise Problem(Category.INCORRECT, "a history takes the parameter _count alone")
     return max(1, min(found.get("_count", 100), LARGEST_COUNT)), found.get("_before")
 
 

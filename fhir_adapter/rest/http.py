@@ -47,7 +47,7 @@ class HttpSettings:
     largest_body: int = 16 * 2**20
     #: Seconds for a body to arrive.
     body_seconds: float = 30.0
-    #: Tells who a request comes from; None for an open server.
+    #: Names the client of a request; None for an open server.
     identify: Callable[[Request], str] | None = None
 
 
@@ -123,7 +123,7 @@ class _Endpoint:
         return _response(reply, interaction.headers)
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
-        """Find the interaction that a request means; raises 404 and 405 as HTTP wants them told apart."""
+        """Find the interaction that a request means; raises 404 or 405, which HTTP distinguishes."""
         fitting = [(route, parts) for route in ROUTES if (parts := _parts(route.path, segments)) is not None]
         kind = segments[0] if segments else ""
         if not fitting or (kind and kind not in self._interactions.types):

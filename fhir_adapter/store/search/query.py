@@ -1,6 +1,6 @@
-"""A search as it was asked: names, prefixes and values, checked against the table of parameters (R4, search.html).
+"""A search, parsed: names, prefixes and values, checked against the table of parameters (R4, search.html).
 
-A parameter that is not served is refused rather than ignored: an answer to another question is worse than none.
+A parameter that is not served is refused rather than ignored: the answer to another search is worse than none.
 """
 
 import base64
@@ -35,13 +35,13 @@ class Cursor:
     id: str
 
     def text(self) -> str:
-        """Return it as it stands in a ``next`` link."""
+        """Return it as it is written in a ``next`` link."""
         return base64.urlsafe_b64encode(f"{self.key!r} {self.id}".encode()).decode().rstrip("=")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeRange:
-    """A prefix and the span of the date it stands before."""
+    """A prefix and the span of the date that follows it."""
 
     prefix: str
     low: datetime
@@ -88,7 +88,7 @@ def parse(kind: str, query: str) -> Query:
     kind
         The resource type.
     query
-        What stands after the question mark.
+        What follows the question mark.
 
     Raises
     ------
