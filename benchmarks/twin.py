@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from fhir_adapter.rest.interactions import Call, Interactions, Reply
-from fhir_adapter.rest.operations import Operation
 from fhir_adapter.store.document import Document, stamp
+from fhir_adapter.store.prepare import PreparedChanges
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from service.api import http_application
@@ -24,7 +24,8 @@ KINDS: Final = ("unsaved", "ceiling")
 class Unsaved(Interactions):
     """Everything up to the transaction, and an answer as if there had been one."""
 
-    def _one(self, call: Call, operation: Operation) -> Reply:
+    def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
+        (operation,) = prepared.operations
         assert operation.document is not None
         at = self._clock.now()
         content = stamp(operation.document, resource_id=operation.id, version=1, last_updated=at)
@@ -48,7 +49,7 @@ def main(kind: str, port: int, folder: Path) -> None:
     interactions = application.interactions
     interactions.__class__ = Unsaved
     if kind == "ceiling":
-        vars(interactions)["_validator"] = Trusting()
+        vars(application.writer)["_validator"] = Trusting()
     bound = listening_socket("127.0.0.1", port)
     bound.listen(512)
     http_server(http_application(application)).run(sockets=[bound])

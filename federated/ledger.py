@@ -39,8 +39,8 @@ class Ledger:
         Records the AuditEvents.
     clock
         Source of the time at which a round is recorded.
-    store_resource
-        Stores a FHIR resource in the transaction.
+    prepare_resource
+        Validates a FHIR resource and returns what stores it in a transaction.
     principal
         Who runs the federation.
     """
@@ -49,33 +49,41 @@ class Ledger:
         self,
         audit: AuditLog,
         clock: Clock,
-        store_resource: Callable[[Transaction, Resource], object],
+        prepare_resource: Callable[[Resource], Callable[[Transaction], object]],
         principal: Principal,
     ) -> None:
         self._audit = audit
         self._clock = clock
-        self._store_resource = store_resource
+        self._prepare_resource = prepare_resource
         self._principal = principal
 
-    def record(self, tx: Transaction, run: str, report: RoundReport) -> None:
-        """Record one round.
+    def prepare(self, run: str, report: RoundReport) -> Callable[[Transaction], None]:
+        """Prepare one round, outside the transaction, and return what writes it.
 
         Parameters
         ----------
-        tx
-            The transaction to write in; it fails when the round is recorded already.
         run
             Id of the run.
         report
             The report of the round.
+
+        Returns
+        -------
+        callable
+            Writes the round in the transaction that it is given; a round that is stored already makes it fail.
         """
         at = self._clock.now()
         row = {"run": run, "round": report.round, "recorded_at": at, "record": json.dumps(as_json(report))}
-        tx.execute(insert(federated_rounds), row)
-        self._store_resource(tx, provenance(run, report, server=self._principal.server, at=at))
+        store_provenance = self._prepare_resource(provenance(run, report, server=self._principal.server, at=at))
         entity = f"urn:ausculta:federated:{run}:{report.round}"
         event = balp.administered(self._principal, command="federated-round-recorded", entity=entity, at=at)
-        self._audit.record(tx, event)
+
+        def commit(tx: Transaction) -> None:
+            tx.execute(insert(federated_rounds), row)
+            store_provenance(tx)
+            self._audit.record(tx, event)
+
+        return commit
 
 
 def as_json(report: RoundReport) -> dict[str, Any]:

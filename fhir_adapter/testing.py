@@ -6,7 +6,6 @@ EHR as far as Ausculta can tell: the same FHIR API as ours, in front of another 
 
 import socket
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,10 +20,13 @@ from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import LARGEST_COUNT, parse
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
+from fhir_adapter.store.write import StoreWriter
 from kernel.clock import RandomIds, SystemClock
-from kernel.db import Database, Transaction
+from kernel.db import Database
 from privacy.audit import AuditLog
+from privacy.authorize import LoopbackAuthorizer
 from privacy.keys import KeyRing
 from privacy.principal import Principal
 
@@ -95,9 +97,10 @@ class StandInEhr:
         self._database.migrate()
         clock, ids = SystemClock(), RandomIds()
         audit = AuditLog(KeyRing.open_or_create(folder / "ehr-keys.json"), clock, ids)
-        self._interactions = Interactions(self._database, Store(clock), audit, _nothing_follows, clock, ids)
+        self._writer = StoreWriter(Validator(), audit, (), clock, ids)
+        interactions = Interactions(self._database, Store(), self._writer, audit, LoopbackAuthorizer(), clock)
         app = FastAPI(openapi_url=None)
-        app.include_router(fhir_router(self._interactions, ids, HttpSettings(version="stand-in")))
+        app.include_router(fhir_router(interactions, ids, HttpSettings(version="stand-in")))
         self.requests = 0
         self._counting = threading.Lock()
         self._server = LoopbackServer(self._counted(app))
@@ -117,11 +120,9 @@ class StandInEhr:
 
     def put(self, resource: Json) -> StoredVersion:
         """Store a resource that has an id, as if somebody at the hospital had."""
-        url = f"{resource['resourceType']}/{resource['id']}"
-        entry = {"resource": resource, "request": {"method": "PUT", "url": url}}
-        prepared = self._interactions.prepare({"resourceType": "Bundle", "type": "transaction", "entry": [entry]})
-        (stored,) = self._database.write(lambda tx: self._interactions.apply(tx, prepared, _OWN_ACCESS))
-        return stored
+        prepared = self._writer.prepare([resource])
+        (done,) = self._database.write(lambda tx: self._writer.apply(tx, prepared, _OWN_ACCESS))
+        return done.version
 
     def close(self) -> None:
         """Stop serving and close the database."""
@@ -144,7 +145,3 @@ class StandInEhr:
             await app(scope, receive, send)
 
         return count
-
-
-def _nothing_follows(tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:
-    """Set off nothing: an EHR's own affairs are not ours."""

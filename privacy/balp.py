@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from kernel.errors import Category, Problem
+from privacy.authorize import Interaction, Request
 from privacy.principal import Principal
 
 Event: TypeAlias = dict[str, Any]
@@ -58,6 +59,16 @@ _PATIENT: Final = {"system": _ROLE, "code": "1", "display": "Patient"}
 _REPORT: Final = {"system": _ROLE, "code": "3", "display": "Report"}
 _DOMAIN_RESOURCE: Final = {"system": _ROLE, "code": "4", "display": "Domain Resource"}
 _QUERY: Final = {"system": _ROLE, "code": "24", "display": "Query"}
+
+_ACTIONS: Final = {
+    Interaction.CREATE: "C",
+    Interaction.READ: "R",
+    Interaction.VREAD: "R",
+    Interaction.HISTORY: "R",
+    Interaction.UPDATE: "U",
+    Interaction.DELETE: "D",
+}
+"""AuditEvent.action of an interaction; any other one is an execution (E)."""
 
 
 def created(principal: Principal, *, entity: str | None, patient: str | None, at: datetime) -> Event:
@@ -240,6 +251,27 @@ def failed(event: Event, problem: Problem) -> Event:
     serious = problem.category in {Category.FAULT, Category.UNAVAILABLE, Category.INTERRUPTED}
     kept = {key: value for key, value in event.items() if key != "meta"}
     return kept | {"outcome": "8" if serious else "4", "outcomeDesc": problem.detail}
+
+
+def refused(principal: Principal, request: Request, problem: Problem, *, at: datetime) -> Event:
+    """Return the event of a FHIR interaction that the principal was not allowed to carry out.
+
+    Parameters
+    ----------
+    principal
+        Who tried.
+    request
+        What was refused.
+    problem
+        Why; only its ``detail`` is recorded.
+    at
+        When; aware.
+    """
+    event = _rest(_interaction(request.interaction.value), _ACTIONS.get(request.interaction, "E"), at)
+    entity = f"{request.target}/{request.target_id}" if request.target and request.target_id else None
+    return failed(
+        _finish(event, principal, _written(principal), _data(entity, request.compartment or None), ""), problem
+    )
 
 
 def _interaction(code: str) -> dict[str, str]:

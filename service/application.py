@@ -15,6 +15,8 @@ from types import MappingProxyType
 from dicom_node.archive import Archive
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.validate import Validator
+from fhir_adapter.store.write import StoreWriter
 from inference import registry
 from inference.catalogue import Catalogue
 from inference.folder import ModelFolder, bundled_folder, open_folder
@@ -70,6 +72,7 @@ class Application(CoreServices):
     """Every component of a running Ausculta, but for its listeners (``service.listeners``)."""
 
     settings: Settings
+    interactions: Interactions
     keys: KeyRing
     pseudonyms: Pseudonyms
     checkpoints: Checkpoints
@@ -94,7 +97,7 @@ class Application(CoreServices):
 
     def _warm_up(self) -> None:
         """Load what the first message and the first patient would otherwise wait for."""
-        self.interactions.warm_up()
+        self.writer.warm_up()
         self.runtime.warm_up()
 
     def close(self) -> None:
@@ -171,6 +174,7 @@ def build(
     return Application(
         **vars(core),
         settings=settings,
+        interactions=Interactions(database, core.store, core.writer, core.audit, authorizer, clock),
         keys=keys,
         pseudonyms=pseudonyms,
         checkpoints=Checkpoints(database, core.audit, settings.data_dir / CHECKPOINT_FILE),
@@ -198,7 +202,7 @@ def build_core_services(
 ) -> CoreServices:
     """Build what every flow stands on."""
     cipher = keys.cipher()
-    jobs, audit, store = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids), Store(clock)
+    jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
     results, blobs = Results(), Blobs(settings.data_dir / "blobs", cipher)
     return CoreServices(
         clock=clock,
@@ -209,9 +213,9 @@ def build_core_services(
         inbox=Inbox(clock, ids, cipher),
         outbox=Outbox(clock, ids, cipher, jobs, blobs),
         audit=audit,
-        store=store,
+        store=Store(),
+        writer=StoreWriter(Validator(), audit, (Triggers(catalogue, jobs, results),), clock, ids),
         results=results,
-        interactions=Interactions(database, store, audit, Triggers(catalogue, jobs, results).on_change, clock, ids),
     )
 
 

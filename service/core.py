@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass, replace
 
-from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.write import StoreWriter
 from inference.catalogue import Catalogue, DeclaredModel
 from inference.contract import ModelInput, Outcome
 from inference.runtime import Runtime
@@ -31,7 +31,7 @@ class CoreServices:
     outbox: Outbox
     audit: AuditLog
     store: Store
-    interactions: Interactions
+    writer: StoreWriter
     results: Results
 
 

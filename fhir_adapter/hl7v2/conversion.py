@@ -56,12 +56,21 @@ class Context:
 class Conversion:
     """The result of a conversion."""
 
-    #: A transaction of PUT entries.
-    bundle: Resource
-    #: Content of the message that is not in the bundle, and why; never a value from the message.
+    #: Each is to be stored under its own id; the Patient comes first.
+    resources: tuple[Resource, ...]
+    #: Content of the message that is not in the resources, and why; never a value from the message.
     unmapped: tuple[str, ...]
     #: Id of the patient.
     patient: str
+
+    @property
+    def bundle(self) -> Resource:
+        """The resources as a transaction of PUT entries."""
+        entries = [
+            {"resource": it, "request": {"method": "PUT", "url": f"{it['resourceType']}/{it['id']}"}}
+            for it in self.resources
+        ]
+        return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
 @dataclass(frozen=True, kw_only=True)

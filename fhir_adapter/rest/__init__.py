@@ -1,1 +1,1 @@
-"""The FHIR R4 REST API: what may be asked, how it is asked over HTTP, and what we say of it."""
+"""The FHIR R4 REST API: its interactions, HTTP, and the CapabilityStatement. HTTP alone: ``store`` reads and writes."""

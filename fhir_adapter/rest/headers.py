@@ -12,7 +12,7 @@ _ANY: Final = frozenset({"*/*", "application/*"})
 
 
 def answers_json(accept: str, wanted_format: str) -> None:
-    """Raise 406 unless an answer in JSON will do; ``_format`` stands over ``Accept``."""
+    """Raise 406 unless an answer in JSON will do; ``_format`` takes precedence over ``Accept``."""
     offers = wanted_format.replace(" ", "+") or accept or "*/*"
     types = {part.split(";", 1)[0].strip().lower() for part in offers.split(",")}
     if not types & (_JSON | _ANY):
@@ -40,6 +40,6 @@ def http_date(moment: datetime) -> str:
 
 
 def same_etag(header: str, etag: str) -> bool:
-    """Tell whether ``If-None-Match`` names an ETag, compared weakly (RFC 9110 section 8.8.3.2)."""
+    """Return whether ``If-None-Match`` names an ETag, compared weakly (RFC 9110 section 8.8.3.2)."""
     named = {part.strip().removeprefix("W/") for part in header.split(",")}
     return "*" in named or etag.removeprefix("W/") in named

@@ -24,6 +24,8 @@ from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequ
 from kernel.clock import Ids
 from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
+from privacy.authorize import Interaction
+from privacy.authorize import Request as Authorization
 from privacy.principal import Principal
 
 FHIR_JSON: Final = "application/fhir+json"
@@ -45,7 +47,7 @@ class HttpSettings:
     largest_body: int = 16 * 2**20
     #: Seconds for a body to arrive.
     body_seconds: float = 30.0
-    #: Tells who a request comes from; None for an open server.
+    #: Names the client of a request; None for an open server.
     identify: Callable[[Request], str] | None = None
 
 
@@ -100,12 +102,18 @@ class _Endpoint:
         if segments == ("metadata",):
             if method != "GET":
                 raise _not_allowed({"GET"})
+            await run_in_threadpool(
+                self._interactions.require,
+                self._principal(request, request_id),
+                Authorization(interaction=Interaction.CAPABILITIES),
+            )
             capability = statement(self._interactions.types, base=base, version=self._settings.version)
             return Response(orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
+        call = Call(principal=self._principal(request, request_id), base=base)
         body = await self._body(request, route)
         interaction = InteractionRequest(
-            call=Call(principal=self._principal(request, request_id), base=base),
+            call=call,
             parts=parts,
             query=request.url.query,
             headers=request.headers,
@@ -115,7 +123,7 @@ class _Endpoint:
         return _response(reply, interaction.headers)
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
-        """Find the interaction that a request means; raises 404 and 405 as HTTP wants them told apart."""
+        """Find the interaction that a request means; raises 404 or 405, which HTTP distinguishes."""
         fitting = [(route, parts) for route in ROUTES if (parts := _parts(route.path, segments)) is not None]
         kind = segments[0] if segments else ""
         if not fitting or (kind and kind not in self._interactions.types):

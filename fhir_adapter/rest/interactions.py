@@ -1,34 +1,34 @@
 """The interactions of the FHIR R4 REST API (http.html) as plain functions; HTTP itself is in ``http``.
 
-Whatever changes something is one transaction with its audit events and its consequences (:mod:`.changes`); whatever
-only reads leaves its audit event, durably, before the answer is given.
+Each one is: authorize, parse, prepare, write (or read), reply. :meth:`Interactions.require` is the one place that
+authorizes. Changes go through :class:`~fhir_adapter.store.write.StoreWriter`; an interaction that only reads records
+its audit event, durably, before the answer is given.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 import orjson
 from sqlalchemy import Connection
 
-from fhir_adapter.rest import bundles, operations
+from fhir_adapter.rest import bundles
 from fhir_adapter.rest import outcome as outcomes
+from fhir_adapter.rest.access import of_instance, of_lookup, of_operation, of_search
 from fhir_adapter.rest.audit_events import find_events, read_event
-from fhir_adapter.rest.changes import AuditSink, Changes, Done, OnChange
-from fhir_adapter.rest.operations import Operation, PreparedBundle
 from fhir_adapter.store import document as documents
-from fhir_adapter.store.document import Document, Json
+from fhir_adapter.store.document import Json
+from fhir_adapter.store.prepare import Entry, Lookup, PreparedBundle, PreparedChanges
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.parameters import PARAMETERS
-from fhir_adapter.store.search.query import LARGEST_COUNT, Query, parse
+from fhir_adapter.store.search.query import Query, parse
 from fhir_adapter.store.store import Store
-from fhir_adapter.store.validate import Validator
-from fhir_adapter.store.versions import StoredVersion
-from kernel.clock import Clock, Ids
-from kernel.db import Database, Transaction
+from fhir_adapter.store.write import AuditSink, Done, StoreWriter
+from kernel.clock import Clock
+from kernel.db import Database
 from kernel.errors import Category, Problem, as_problem
 from privacy import balp
+from privacy.authorize import Authorizer, Interaction, Request
 from privacy.principal import Principal
 
 Event: TypeAlias = Mapping[str, Any]
@@ -38,7 +38,7 @@ _AUDIT: Final = "AuditEvent"
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """Who asks, and where this API lies for them."""
+    """Who makes the request, and the address of this API as they see it."""
 
     principal: Principal
     #: Base URL without a final slash; references and links are made with it.
@@ -63,100 +63,141 @@ class Interactions:
     Parameters
     ----------
     database
-        Where everything lies.
+        Where everything is stored.
     store
-        The resources.
+        Reads resources.
+    writer
+        Writes resources.
     audit
-        Where each access is events.
-    on_change
-        What follows from a change, in the same transaction.
-    clock, ids
-        Time, and names for what is created.
+        Records every access.
+    authorizer
+        Decides what a principal may do.
+    clock
+        Gives the time of audit events.
     """
 
     def __init__(
-        self, database: Database, store: Store, audit: AuditSink, on_change: OnChange, clock: Clock, ids: Ids
+        self,
+        database: Database,
+        store: Store,
+        writer: StoreWriter,
+        audit: AuditSink,
+        authorizer: Authorizer,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._store = store
+        self._writer = writer
         self._audit = audit
-        self._changes = Changes(store, audit, on_change, clock)
+        self._authorizer = authorizer
         self._clock = clock
-        self._ids = ids
-        self._validator = Validator()
-        self.types = self._validator.types
+        self.types = writer.types
 
-    def warm_up(self) -> None:
-        """Import the models of the types that the flows meet, so that no first request waits for them."""
-        self._validator.warm_up((*PARAMETERS, "Bundle"))
-
-    def prepare(self, bundle: bytes | Json | Document) -> PreparedBundle:
-        """Validate a transaction or batch Bundle, outside any transaction.
+    def require(self, principal: Principal, request: Request) -> None:
+        """Return when the principal may do something; a refusal is recorded in the audit log first.
 
         Parameters
         ----------
-        bundle
-            JSON, or a dict that may hold :class:`~decimal.Decimal` values.
-        """
-        if isinstance(bundle, bytes):
-            bundle = documents.parse(bundle)
-        elif isinstance(bundle, dict):
-            bundle = documents.of(bundle)
-        return operations.prepare(bundle, self._validator, self._ids)
-
-    def apply(
-        self, tx: Transaction, bundle: bytes | Json | PreparedBundle, principal: Principal
-    ) -> Sequence[StoredVersion]:
-        """Apply a transaction Bundle inside the caller's transaction.
-
-        Parameters
-        ----------
-        tx
-            The caller's transaction. It is to be given up when this raises.
-        bundle
-            From :meth:`prepare` where the caller can, so that the transaction stays short.
         principal
-            Who brought it.
+            Who makes the request.
+        request
+            What they want to do.
 
-        Returns
-        -------
-        sequence of StoredVersion
-            For each entry the version that now stands, ``changed`` where this call made it.
+        Raises
+        ------
+        Problem
+            ``forbidden``.
         """
-        prepared = bundle if isinstance(bundle, PreparedBundle) else self.prepare(bundle)
-        if prepared.kind != "transaction":
-            raise Problem(Category.INCORRECT, "only a transaction can be part of another one")
-        done = self._changes.apply(tx, prepared, principal)
-        return [done[place].version for place in sorted(done)]
+        try:
+            self._authorizer.require(principal, request)
+        except Problem as problem:
+            self._record([balp.refused(principal, request, problem, at=self._clock.now())])
+            raise
 
     def create(self, call: Call, kind: str, body: bytes, *, if_none_exist: str | None = None) -> Reply:
-        """Create a resource, unless the condition finds one (R4, http.html#create, #ccreate)."""
-        operations.refuse_audit_change(kind)
-        operation = operations.post(kind, documents.parse(body), self._validator, self._ids, if_none_exist)
-        return self._one(call, operation)
+        """Create a resource, unless the condition finds one (R4, http.html#create, #ccreate).
+
+        Parameters
+        ----------
+        call
+            Who makes the request.
+        kind
+            Resource type in the URL.
+        body
+            The resource as JSON.
+        if_none_exist
+            ``If-None-Exist``; None for a create without a condition.
+        """
+        self.require(call.principal, Request(interaction=Interaction.CREATE, target=kind))
+        prepared = self._writer.prepare_create(kind, documents.parse(body), if_none_exist)
+        self._require_conditions(call, prepared)
+        return self._write_one(call, prepared)
 
     def update(self, call: Call, kind: str, resource_id: str, body: bytes, *, if_match: str | None = None) -> Reply:
-        """Store a new version of a resource, or the first (R4, http.html#update)."""
-        operations.refuse_audit_change(kind)
-        operation = operations.put(kind, resource_id, documents.parse(body), self._validator)
-        return self._one(call, replace(operation, if_match=operations.version_of(if_match)))
+        """Store a new version of a resource, or the first (R4, http.html#update).
+
+        Parameters
+        ----------
+        call
+            Who makes the request.
+        kind, resource_id
+            Resource type and id in the URL.
+        body
+            The resource as JSON.
+        if_match
+            ``If-Match``: the version that must be the current one.
+        """
+        self.require(call.principal, of_instance(Interaction.UPDATE, kind, resource_id))
+        return self._write_one(call, self._writer.prepare_update(kind, resource_id, documents.parse(body), if_match))
 
     def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Reply:
-        """Delete a resource; its history stays (R4, http.html#delete)."""
-        operations.refuse_audit_change(kind)
-        version = operations.version_of(if_match)
-        return self._one(call, Operation(method="DELETE", type=kind, id=resource_id, if_match=version))
+        """Delete a resource; its history stays (R4, http.html#delete).
+
+        Parameters
+        ----------
+        call
+            Who makes the request.
+        kind, resource_id
+            Resource type and id in the URL.
+        if_match
+            ``If-Match``: the version that must be the current one.
+        """
+        self.require(call.principal, of_instance(Interaction.DELETE, kind, resource_id))
+        return self._write_one(call, self._writer.prepare_delete(kind, resource_id, if_match))
 
     def read(self, call: Call, kind: str, resource_id: str, version: int | None = None) -> Reply:
-        """Return a resource as it is, or as it was in one version (R4, http.html#read, #vread)."""
+        """Return a resource as it is, or as it was in one version (R4, http.html#read, #vread).
+
+        Parameters
+        ----------
+        call
+            Who makes the request.
+        kind, resource_id
+            Resource type and id in the URL.
+        version
+            None for the current version.
+        """
+        interaction = Interaction.READ if version is None else Interaction.VREAD
+        self.require(call.principal, of_instance(interaction, kind, resource_id))
         with self._database.read() as connection:
             reply, events = self._look(connection, call, kind, resource_id, version)
         self._record(events)
         return reply
 
     def history(self, call: Call, kind: str, resource_id: str, query: str = "") -> Reply:
-        """Return a resource's versions, newest first (R4, http.html#history)."""
-        count, before = _history_page(query)
+        """Return a resource's versions, newest first (R4, http.html#history).
+
+        Parameters
+        ----------
+        call
+            Who makes the request.
+        kind, resource_id
+            Resource type and id in the URL.
+        query
+            What follows the question mark: ``_count``, and ``_before`` in the links of this server.
+        """
+        self.require(call.principal, of_instance(Interaction.HISTORY, kind, resource_id))
+        count, before = bundles.history_page(query)
         with self._database.read() as connection:
             found = self._store.history(connection, kind, resource_id, count=count + 1, before=before)
         versions = found[:count]
@@ -168,8 +209,19 @@ class Interactions:
         return Reply(status=200, body=bundles.history(versions, base=call.base, self_link=link, next_link=onward))
 
     def search(self, call: Call, kind: str, query: str) -> Reply:
-        """Return a page of what a search finds (R4, http.html#search)."""
+        """Return a page of what a search finds (R4, http.html#search).
+
+        Parameters
+        ----------
+        call
+            Who makes the request.
+        kind
+            Resource type in the URL.
+        query
+            What follows the question mark, or the form of a POST, or both.
+        """
         parsed = parse(kind, query)
+        self.require(call.principal, of_search(parsed))
         with self._database.read() as connection:
             reply, events = self._find(connection, call, parsed, f"{kind}?{query}")
         self._record(events)
@@ -178,57 +230,96 @@ class Interactions:
     def bundle(self, call: Call, body: bytes, *, with_content: bool = False) -> Reply:
         """Carry out a transaction as one, or the entries of a batch each alone (R4, http.html#transaction).
 
+        The GET entries of a transaction are read last (R4, http.html#trules), after its commit and not within it: they
+        see the committed state, in which later changes of others may be included. One that fails is answered for
+        itself, since the changes are durable by then.
+
         Parameters
         ----------
         call
-            Who asks.
+            Who makes the request.
         body
             The Bundle.
         with_content
             Answer with the resources as stored (``Prefer: return=representation``).
         """
-        prepared = self.prepare(body)
+        self.require(call.principal, Request(interaction=Interaction.BUNDLE))
+        prepared = self._writer.prepare_bundle(documents.parse(body))
         if prepared.kind == "transaction":
-            entries = self._database.write(lambda tx: self._transaction(tx, call, prepared, with_content=with_content))
+            entries = self._transaction(call, prepared, with_content=with_content)
             return Reply(status=200, body=bundles.response("transaction-response", entries))
         entries = [self._batch_entry(call, entry, with_content=with_content) for entry in prepared.entries]
         return Reply(status=200, body=bundles.response("batch-response", entries))
 
-    def _one(self, call: Call, operation: Operation) -> Reply:
-        prepared = PreparedBundle(kind="transaction", entries=(operation,))
-        done = self._database.write(lambda tx: self._changes.apply(tx, prepared, call.principal))
-        return _reply(call, done[0])
+    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Done]:
+        return self._database.write(lambda tx: self._writer.apply(tx, prepared, call.principal))
 
-    def _transaction(self, tx: Transaction, call: Call, prepared: PreparedBundle, *, with_content: bool) -> list[Json]:
-        done = self._changes.apply(tx, prepared, call.principal)
-        answers: list[Json] = []
-        for place, entry in enumerate(prepared.entries):
-            assert isinstance(entry, Operation)
-            if entry.method == "GET":
-                reply, events = self._get(tx.connection, call, entry)
-                self._audit.record_all(tx, events)
-                answers.append(_fetched(reply))
-            else:
-                answers.append(_changed(_reply(call, done[place]), with_content=with_content))
-        return answers
+    def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
+        return _reply(call, self._write(call, prepared)[0])
 
-    def _batch_entry(self, call: Call, entry: Operation | Problem, *, with_content: bool) -> Json:
+    def _transaction(self, call: Call, prepared: PreparedBundle, *, with_content: bool) -> list[Json]:
+        for entry in prepared.entries:
+            self._require_entry(call, entry)
+        self._require_conditions(call, prepared.changes)
+        done = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
+        lookups = iter(self._look_up(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
+        return [
+            next(lookups)
+            if isinstance(entry, Lookup)
+            else _changed(_reply(call, next(done)), with_content=with_content)
+            for entry in prepared.entries
+        ]
+
+    def _batch_entry(self, call: Call, entry: Entry, *, with_content: bool) -> Json:
         if isinstance(entry, Problem):
             return _refused(entry)
         try:
-            if entry.method != "GET":
-                return _changed(self._one(call, entry), with_content=with_content)
-            with self._database.read() as connection:
-                reply, events = self._get(connection, call, entry)
-            self._record(events)
-            return _fetched(reply)
+            self._require_entry(call, entry)
+            if isinstance(entry, Lookup):
+                return self._look_up(call, [entry])[0]
+            prepared = PreparedChanges(operations=(entry,))
+            self._require_conditions(call, prepared)
+            return _changed(self._write_one(call, prepared), with_content=with_content)
         except Exception as failure:  # noqa: BLE001 - each entry of a batch is answered for itself
             return _refused(as_problem(failure))
 
-    def _get(self, connection: Connection, call: Call, entry: Operation) -> tuple[Reply, Sequence[Event]]:
-        if entry.id:
-            return self._look(connection, call, entry.type, entry.id, entry.version)
-        return self._find(connection, call, parse(entry.type, entry.query), f"{entry.type}?{entry.query}")
+    def _require_entry(self, call: Call, entry: Entry) -> None:
+        if not isinstance(entry, Problem):
+            self.require(call.principal, of_lookup(entry) if isinstance(entry, Lookup) else of_operation(entry))
+
+    def _require_conditions(self, call: Call, prepared: PreparedChanges) -> None:
+        """Authorize the searches of conditional creates and conditional references."""
+        creates = [it.if_none_exist for it in prepared.operations if it.if_none_exist is not None]
+        for query in (*creates, *prepared.conditions.values()):
+            self.require(call.principal, of_search(query))
+
+    def _look_up(self, call: Call, lookups: Sequence[Lookup]) -> list[Json]:
+        """Answer GET entries from committed state; what they disclose is recorded before it is returned."""
+        answers: list[Json] = []
+        events: list[Event] = []
+        if not lookups:
+            return answers
+        try:
+            with self._database.read() as connection:
+                for lookup in lookups:
+                    answer, disclosed = self._look_up_one(connection, call, lookup)
+                    answers.append(answer)
+                    events += disclosed
+            if events:
+                self._record(events)
+        except Exception as failure:  # noqa: BLE001 - the changes of the same Bundle are durable and are reported
+            return [_refused(as_problem(failure)) for _ in lookups]
+        return answers
+
+    def _look_up_one(self, connection: Connection, call: Call, lookup: Lookup) -> tuple[Json, Sequence[Event]]:
+        try:
+            if lookup.search is None:
+                reply, events = self._look(connection, call, lookup.type, lookup.id, lookup.version)
+            else:
+                reply, events = self._find(connection, call, lookup.search, f"{lookup.type}?{lookup.query}")
+        except Problem as problem:
+            return _refused(problem), ()
+        return _fetched(reply), events
 
     def _look(
         self, connection: Connection, call: Call, kind: str, resource_id: str, version: int | None
@@ -278,7 +369,7 @@ def _reply(call: Call, done: Done) -> Reply:
     if version.deleted:
         return Reply(status=204, etag=version.etag, last_modified=version.last_updated)
     return Reply(
-        status=done.status,
+        status=201 if version.created and not done.existed else 200,
         body=version.content,
         etag=version.etag,
         last_modified=version.last_updated,
@@ -301,14 +392,3 @@ def _fetched(reply: Reply) -> Json:
 def _refused(problem: Problem) -> Json:
     status = str(outcomes.status_of(problem))
     return {"response": {"status": status, "outcome": outcomes.outcome(problem)}}
-
-
-def _history_page(query: str) -> tuple[int, int | None]:
-    found = {}
-    for part in query.split("&") if query else ():
-        name, _, value = part.partition("=")
-        if name in {"_count", "_before"} and value.isascii() and value.isdigit() and len(value) < 10:
-            found[name] = int(value)
-        elif name != "_format":
-            raise Problem(Category.INCORRECT, "a history is asked for with _count alone")
-    return max(1, min(found.get("_count", 100), LARGEST_COUNT)), found.get("_before")

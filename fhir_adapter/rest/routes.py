@@ -1,4 +1,4 @@
-"""The one table of what may be request: requests are dispatched by it and ``/metadata`` is written from it."""
+"""The one table of what may be requested: requests are dispatched by it and ``/metadata`` is written from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ class InteractionRequest:
     """One request, read to its end."""
 
     call: Call
-    #: What the path's placeholders stand for.
+    #: Values of the placeholders in the path.
     parts: Mapping[str, str]
-    #: What stands after the question mark.
+    #: What follows the question mark.
     query: str
     #: Header names in lower case.
     headers: Mapping[str, str]
@@ -24,7 +24,7 @@ class InteractionRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One interaction and the request that means it (R4, http.html#summary)."""
+    """One interaction and the request that selects it (R4, http.html#summary)."""
 
     #: Codes of the interactions: value sets type-restful-interaction and system-restful-interaction.
     codes: tuple[str, ...]

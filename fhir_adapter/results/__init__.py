@@ -19,7 +19,7 @@ from fhir_adapter.results import (
     provenance,
     risk_assessment,
 )
-from fhir_adapter.results.bundles import as_transaction, for_ehr
+from fhir_adapter.results.bundles import for_ehr
 from fhir_adapter.results.context import (
     ExpectedOutput,
     InstanceSummary,
@@ -37,7 +37,6 @@ __all__ = [
     "ResultContext",
     "SeriesSummary",
     "StudySummary",
-    "as_transaction",
     "for_ehr",
     "resources_for",
 ]

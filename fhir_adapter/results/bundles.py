@@ -1,7 +1,7 @@
-"""Results as transactions: into our own store, and into the hospital's EHR (FHIR R4, http.html#transaction).
+"""Results as a transaction for the hospital's EHR (FHIR R4, http.html#transaction).
 
-Into our own store everything goes by its id, since we gave it. An EHR gives ids of its own, so there every resource is
-created on the condition that none has its identifier yet; sending the same transaction twice changes nothing.
+An EHR assigns ids of its own, so every resource is created on the condition that none has its identifier yet; sending
+the same transaction twice changes nothing.
 """
 
 import uuid
@@ -14,15 +14,6 @@ from inference.contract import Subject
 
 _NAMESPACE: Final = uuid.UUID("6f1c2a52-6f0c-5a6e-9f4e-0a7f6f2d8a11")
 """Namespace (RFC 9562 section 5.5) of the names that resources have within a Bundle."""
-
-
-def as_transaction(resources: Iterable[Json]) -> Json:
-    """Return a transaction that puts each resource where its id says."""
-    entries = [
-        {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
-        for resource in resources
-    ]
-    return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
 
 def for_ehr(resources: Iterable[Json], subject: Subject, public_base_url: str) -> Json:

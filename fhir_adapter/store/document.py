@@ -132,7 +132,13 @@ def instant(moment: datetime) -> str:
 
 
 def same_content(left: bytes, right: bytes) -> bool:
-    """Tell whether two stamped documents say the same, in whatever order their names stand."""
+    """Return whether two stamped documents have the same content, whatever the order of their names.
+
+    Parameters
+    ----------
+    left, right
+        JSON from :func:`stamp`.
+    """
     if left == right:
         return True
     return len(left) == len(right) and _sorted(left) == _sorted(right)

@@ -1,6 +1,6 @@
 """The invariants of R4 4.0.1 for the structures we meet, each under HL7's own key and in HL7's sense.
 
-They are listed by structure (:data:`INVARIANTS`), so each is asked only where it applies. Sources: the ``constraint``
+They are listed by structure (:data:`INVARIANTS`), so each is checked only where it applies. Sources: the ``constraint``
 elements of the R4 StructureDefinitions; the narrative rules are FHIR R4, narrative.html (txt-1, txt-2).
 """
 
@@ -74,7 +74,7 @@ RESOURCE_INVARIANTS: Final = (
     Invariant(key="dom-2", text="a contained resource contains no other", holds=_dom_2),
     Invariant(key="dom-4", text="a contained resource has no version of its own", holds=_dom_4),
 )
-"""Asked of every resource."""
+"""Checked for every resource."""
 
 INVARIANTS: Final[Mapping[str, tuple[Invariant, ...]]] = {
     "Attachment": (

@@ -34,12 +34,12 @@ class _Unsafe(Exception):
 
 
 def is_safe(div: str) -> bool:
-    """Tell whether ``Narrative.div`` is one well-formed ``div`` of harmless elements (txt-1) with some content (txt-2).
+    """Return whether ``Narrative.div`` is one well-formed, harmless ``div`` (txt-1) with some content (txt-2).
 
     Parameters
     ----------
     div
-        The XHTML, as it stands in the JSON.
+        The XHTML, as it is in the JSON.
     """
     parser = expat.ParserCreate()
     has_content = False

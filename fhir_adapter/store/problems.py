@@ -14,7 +14,7 @@ from kernel.errors import Category, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class Issue:
-    """One fault of a resource, told without repeating what it holds."""
+    """One fault of a resource, described without repeating its content."""
 
     #: ``OperationOutcome.issue.code`` (value set issue-type).
     code: str

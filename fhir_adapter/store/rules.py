@@ -135,7 +135,7 @@ _EVERYWHERE: Final = frozenset({"extension", "modifierExtension", "contained", "
 
 
 def _literal_type(reference: str) -> str:
-    """Tell the type that a relative or absolute RESTful reference names; empty for URNs, fragments and conditions."""
+    """Return the type that a relative or absolute RESTful reference names; empty for URNs, fragments and conditions."""
     if "?" in reference:
         return reference.split("?", 1)[0].rsplit("/", 1)[-1]
     parts = reference.split("/_history/", 1)[0].rsplit("/", 2)

@@ -1,22 +1,12 @@
-"""The FHIR store: every version of every resource, in the one database.
+"""The FHIR store, read: every version of every resource, in the one database."""
 
-Writes take a :class:`~kernel.db.Transaction` and are part of its commit, reads a connection. What was sent is not
-validated here; the store gives it identity, keeps it and indexes it. An update that changes nothing makes no version,
-so that a replay of the same message leaves the same history behind.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, bindparam, select
 
-from fhir_adapter.store.document import Document
 from fhir_adapter.store.problems import Gone
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
-from fhir_adapter.store.writing import Key, WriteSet
-from kernel.clock import Clock
-from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import resource_heads, resource_versions
 
@@ -35,51 +25,17 @@ _HISTORY: Final = (
 
 
 class Store:
-    """Resources and their history.
-
-    Parameters
-    ----------
-    clock
-        Gives ``meta.lastUpdated``.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    @contextmanager
-    def writing(self, tx: Transaction, touched: Iterable[Key]) -> Iterator[WriteSet]:
-        """Gather several changes of one transaction and write them together when the block ends.
-
-        Parameters
-        ----------
-        tx
-            The transaction they become part of.
-        touched
-            Type and id of every resource that will be updated or deleted.
-        """
-        writing = WriteSet(tx, self._clock, touched)
-        yield writing
-        writing.flush()
-
-    def create(self, tx: Transaction, document: Document, resource_id: str) -> StoredVersion:
-        """Store the first version of a new resource; as :meth:`.WriteSet.create`."""
-        with self.writing(tx, ()) as writing:
-            return writing.create(document, resource_id)
-
-    def update(
-        self, tx: Transaction, document: Document, resource_id: str, *, if_match: int | None = None
-    ) -> StoredVersion:
-        """Store a new version; as :meth:`.WriteSet.update`."""
-        with self.writing(tx, [(document.type, resource_id)]) as writing:
-            return writing.update(document, resource_id, if_match=if_match)
-
-    def delete(self, tx: Transaction, kind: str, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
-        """Mark a resource as deleted; as :meth:`.WriteSet.delete`."""
-        with self.writing(tx, [(kind, resource_id)]) as writing:
-            return writing.delete(kind, resource_id, if_match=if_match)
+    """Reads resources and their history; :class:`~fhir_adapter.store.write.StoreWriter` writes them."""
 
     def read(self, connection: Connection, kind: str, resource_id: str) -> StoredVersion:
         """Return the newest version.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        kind, resource_id
+            Resource type and logical id.
 
         Raises
         ------
@@ -94,7 +50,24 @@ class Store:
         return _present(head)
 
     def vread(self, connection: Connection, kind: str, resource_id: str, version: int) -> StoredVersion:
-        """Return one version; raises as :meth:`read` does."""
+        """Return one version.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        kind, resource_id
+            Resource type and logical id.
+        version
+            From 1.
+
+        Raises
+        ------
+        Problem
+            ``not-found`` when it was never there.
+        Gone
+            When this version is the deletion.
+        """
         which = {"of_type": kind, "of_id": resource_id, "of_version": version}
         row = connection.execute(_VREAD, which).one_or_none()
         if row is None:
@@ -110,7 +83,18 @@ class Store:
         count: int = 100,
         before: int | None = None,
     ) -> Sequence[StoredVersion]:
-        """Return up to ``count`` versions, newest first, older than version ``before``; deletions among them.
+        """Return versions of a resource, newest first, deletions included.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        kind, resource_id
+            Resource type and logical id.
+        count
+            How many at the most.
+        before
+            Only versions older than this one; None for the newest.
 
         Raises
         ------

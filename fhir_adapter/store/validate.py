@@ -19,7 +19,7 @@ from fhir_adapter.store.problems import Invalid, Issue
 from fhir_adapter.store.rules import Rules
 
 MOST_ISSUES: Final = 20
-"""Faults told of one resource."""
+"""Faults reported of one resource."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -64,7 +64,7 @@ class Validator:
             raise Invalid(faults[:MOST_ISSUES])
 
     def _outline(self, resource: Json) -> Iterator[Issue]:
-        """Check what the model library would stumble over."""
+        """Check what the model library cannot report."""
         for inner, path in _resources(resource):
             kind = inner.get("resourceType")
             if not isinstance(kind, str) or kind not in self.types:
@@ -84,7 +84,7 @@ class Validator:
                 code, text = _TEXTS.get(error["type"], ("value", "the value is not allowed here"))
                 yield Issue(code=code, text=text, expression=_expression(kind, error["loc"]))
         except (KeyError, LookupError, TypeError, AttributeError, RecursionError, ValueError):
-            # The library trips over some wrong input instead of reporting it; it is wrong all the same.
+            # The library fails on some wrong input instead of reporting it.
             yield Issue(code="structure", text="the resource cannot be read", expression=kind)
 
 

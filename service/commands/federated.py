@@ -52,10 +52,10 @@ def simulate(
 
     with command_context(config) as context:
         run_name = context.ids.new()
-        ledger = Ledger(context.audit, context.clock, _storing(context), context.principal)
+        ledger = Ledger(context.audit, context.clock, _prepare_resource(context), context.principal)
 
         def note(report: "RoundReport") -> None:
-            context.database.write(lambda tx: ledger.record(tx, run_name, report))
+            context.database.write(ledger.prepare(run_name, report))
             typer.echo(f"round {report.round} ({report.kind}) is in the ledger: {report.digest[:12]}")
 
         result = run(data, rounds=rounds, seed=seed, report=note)
@@ -63,16 +63,18 @@ def simulate(
         _register(context, result, run_name)
 
 
-def _storing(context: CommandContext) -> "Callable[[Transaction, dict[str, Any]], object]":
-    """Return what stores a resource of the ledger in the FHIR store."""
-    from fhir_adapter.rest.interactions import Interactions
-    from fhir_adapter.results import as_transaction
-    from fhir_adapter.store.store import Store
+def _prepare_resource(context: CommandContext) -> "Callable[[dict[str, Any]], Callable[[Transaction], object]]":
+    """Return what prepares a resource of the ledger for the FHIR store."""
+    from fhir_adapter.store.validate import Validator
+    from fhir_adapter.store.write import StoreWriter
 
-    interactions = Interactions(
-        context.database, Store(context.clock), context.audit, lambda *_: None, context.clock, context.ids
-    )
-    return lambda tx, resource: interactions.apply(tx, as_transaction([resource]), context.principal)
+    writer = StoreWriter(Validator(), context.audit, (), context.clock, context.ids)
+
+    def prepare(resource: dict[str, Any]) -> "Callable[[Transaction], object]":
+        prepared = writer.prepare([resource])
+        return lambda tx: writer.apply(tx, prepared, context.principal)
+
+    return prepare
 
 
 def _register(context: CommandContext, result: "SimulationResult", run: str) -> None:

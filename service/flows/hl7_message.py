@@ -1,7 +1,7 @@
 """HL7 v2 in: a message is kept and acknowledged; a job turns it into resources.
 
 accept   raw => inbox row, job; ACK
-convert  job -> message -> transaction Bundle => resources, assess jobs
+convert  job -> message -> resources => versions, assess jobs
 """
 
 from typing import Final
@@ -95,12 +95,12 @@ class Hl7MessageFlow:
         conversion = convert(message, self._context(read_set))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
-        prepared = self._core.interactions.prepare(conversion.bundle)
+        prepared = self._core.writer.prepare(conversion.resources)
         principal = Principal(client=read_header(raw).sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
             read_set.still_holds(tx)
-            self._core.interactions.apply(tx, prepared, principal)
+            self._core.writer.apply(tx, prepared, principal)
             self._core.inbox.mark(tx, identifier, "done")
 
         return commit

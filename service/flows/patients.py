@@ -8,13 +8,13 @@ from its header; a study of a known patient changes nothing about them.
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection
 
 from dicom_node.demographics import birth_date_of, name_of, sex_of
 from dicom_node.study import Study
 from fhir_adapter.facts import subject as subject_of
 from fhir_adapter.hl7v2.datatypes import hd
+from fhir_adapter.store.prepare import PreparedChanges
 from inference.contract import Subject
 from kernel.db import Transaction
 from privacy.principal import Principal
@@ -29,8 +29,8 @@ class StudyPatient:
     """The patient of a study."""
 
     subject: Subject
-    new_resource: dict[str, Any] | None
-    """The Patient resource to write; none when there is one."""
+    creation: PreparedChanges | None
+    """The validated Patient resource to write; None when the store has one."""
 
 
 class PatientMatching:
@@ -65,21 +65,28 @@ class PatientMatching:
         name = self._pseudonyms.resource_id("Patient", *identifier)
         with self._core.database.read() as connection:
             if self._is_known(connection, name):
-                return StudyPatient(
-                    subject=subject_of(connection, self._core.store, f"Patient/{name}"), new_resource=None
-                )
-        return StudyPatient(subject=_subject(name, identifier, study), new_resource=_resource(name, identifier, study))
+                return StudyPatient(subject=subject_of(connection, self._core.store, f"Patient/{name}"), creation=None)
+        creation = self._core.writer.prepare([_resource(name, identifier, study)])
+        return StudyPatient(subject=_subject(name, identifier, study), creation=creation)
 
     def create_if_missing(self, tx: Transaction, patient: StudyPatient, principal: Principal) -> None:
-        """Write a patient that was not known when asked; one that has come meanwhile stays as it is."""
-        if patient.new_resource is None or self._is_known(tx.connection, patient.new_resource["id"]):
+        """Write the patient of a study unless the store has one by now, which then stays as it is.
+
+        Parameters
+        ----------
+        tx
+            The transaction of the study's results.
+        patient
+            From :meth:`of_study`.
+        principal
+            Who writes.
+        """
+        if patient.creation is None:
             return
-        entry = {
-            "resource": patient.new_resource,
-            "request": {"method": "PUT", "url": f"Patient/{patient.new_resource['id']}"},
-        }
-        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
-        self._core.interactions.apply(tx, orjson.dumps(bundle), principal)
+        reference = patient.subject.reference
+        tx.lock(reference)
+        if not self._is_known(tx.connection, reference.removeprefix("Patient/")):
+            self._core.writer.apply(tx, patient.creation, principal)
 
     def _is_known(self, connection: Connection, name: str) -> bool:
         return newest_version(connection, self._core.store, "Patient", name) is not None

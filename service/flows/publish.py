@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fhir_adapter.results import as_transaction, resources_for
+from fhir_adapter.results import resources_for
 from inference.contract import FeatureUse, NotAvailable, Output, Prediction, result_id
 from inference.wording import summary
 from kernel.db import Transaction
@@ -53,7 +53,7 @@ class Publisher:
         outcome = model_result.outcome
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
-        prepared = self._core.interactions.prepare(as_transaction(resources))
+        prepared = self._core.writer.prepare(resources)
         deliveries = self._deliveries(result, model_result, resources) if outcome.model.status == "active" else []
         row = self._row(result, model_result)
 
@@ -61,8 +61,8 @@ class Publisher:
             tx.lock(f"result:{result}")
             if self._core.results.exists(tx.connection, result):
                 return
-            written = self._core.interactions.apply(tx, prepared, INTERNAL)
-            references = [version.reference for version in written]
+            written = self._core.writer.apply(tx, prepared, INTERNAL)
+            references = [done.version.reference for done in written]
             self._core.results.add(tx, row, resources=references, supersedes=model_result.supersedes)
             for delivery in deliveries:
                 self._core.outbox.add(tx, delivery)

@@ -120,12 +120,12 @@ def ledger(tmp_path: Path, stored: list[dict[str, Any]]) -> Ledger:
     keys = KeyRing.open_or_create(tmp_path / "keys.json")
     audit = AuditLog(keys, CLOCK, SequenceIds())
     principal = Principal(client="ausculta federated simulate", client_address="")
-    return Ledger(audit, CLOCK, lambda _tx, resource: stored.append(resource), principal)
+    return Ledger(audit, CLOCK, lambda resource: lambda _tx: stored.append(resource), principal)
 
 
 def record_all(sqlite: Database, book: Ledger, result: SimulationResult) -> None:
     for report in result.rounds:
-        sqlite.write(lambda tx, report=report: book.record(tx, "run-1", report))
+        sqlite.write(book.prepare("run-1", report))
 
 
 def test_there_is_a_row_a_provenance_and_an_event_for_each_round(
@@ -163,20 +163,20 @@ def test_a_round_is_recorded_once(sqlite: Database, tmp_path: Path, result: Simu
     book = ledger(tmp_path, [])
     record_all(sqlite, book, result)
     with pytest.raises(IntegrityError):
-        sqlite.write(lambda tx: book.record(tx, "run-1", result.last))
+        sqlite.write(book.prepare("run-1", result.last))
 
 
 def test_a_round_whose_provenance_cannot_be_stored_leaves_no_row(
     sqlite: Database, tmp_path: Path, result: SimulationResult
 ) -> None:
-    def refuse(_tx: Transaction, _resource: dict[str, Any]) -> None:
+    def refuse(_tx: Transaction) -> None:
         raise ValueError("no")
 
     keys = KeyRing.open_or_create(tmp_path / "keys.json")
     principal = Principal(client="x", client_address="")
-    book = Ledger(AuditLog(keys, CLOCK, SequenceIds()), CLOCK, refuse, principal)
+    book = Ledger(AuditLog(keys, CLOCK, SequenceIds()), CLOCK, lambda _resource: refuse, principal)
     with pytest.raises(ValueError, match="no"):
-        sqlite.write(lambda tx: book.record(tx, "run-1", result.last))
+        sqlite.write(book.prepare("run-1", result.last))
     with sqlite.read() as connection:
         assert connection.scalar(select(func.count()).select_from(federated_rounds)) == 0
         assert connection.scalar(select(func.count()).select_from(audit_log)) == 0

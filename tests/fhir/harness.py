@@ -1,6 +1,6 @@
 """What a test holds in its hands: a server, a client at its listener, and a look behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +14,16 @@ from sqlalchemy import func, select
 from fhir_adapter.rest.http import HttpSettings, fhir_router
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
+from fhir_adapter.store.write import StoreWriter
 from fhir_adapter.testing import LoopbackServer
 from kernel.db import Database
+from kernel.errors import Category, Problem
 from kernel.tables import audit_log, resource_versions
 from kernel.testing import FakeClock, SequenceIds
 from privacy.audit import AuditLog
+from privacy.authorize import Request
 from privacy.keys import KeyRing
 from privacy.principal import Principal
 
@@ -31,10 +35,23 @@ class Changed:
     calls: list[tuple[list[str], Principal]] = field(default_factory=list)
     fails: bool = False
 
-    def __call__(self, tx: Any, changes: list[StoredVersion], principal: Principal) -> None:
+    def on_change(self, tx: Any, changes: list[StoredVersion], principal: Principal) -> None:
         if self.fails:
             raise RuntimeError("canary-secret")
         self.calls.append(([change.reference for change in changes], principal))
+
+
+@dataclass
+class RecordingAuthorizer:
+    """Allows everything but what ``refuses`` selects, and remembers what was requested of it."""
+
+    requests: list[Request] = field(default_factory=list)
+    refuses: Callable[[Request], bool] = lambda _request: False
+
+    def require(self, principal: Principal, request: Request) -> None:
+        self.requests.append(request)
+        if self.refuses(request):
+            raise Problem(Category.FORBIDDEN, "this is not allowed")
 
 
 @dataclass
@@ -43,7 +60,8 @@ class Server:
 
     client: httpx.Client
     database: Database
-    interactions: Interactions
+    writer: StoreWriter
+    authorizer: RecordingAuthorizer
     store: Store
     clock: FakeClock
     changed: Changed
@@ -78,9 +96,10 @@ def running(folder: Path) -> Iterator[Server]:
     """Serve the migrated database ``fhir.db`` of a folder."""
     clock, ids, changed = FakeClock(), SequenceIds(), Changed()
     database = Database.open(f"sqlite:///{folder / 'fhir.db'}")
-    store = Store(clock)
+    store = Store()
     audit = AuditLog(KeyRing.open_or_create(folder / "keys.json"), clock, ids)
-    interactions = Interactions(database, store, audit, changed, clock, ids)
+    writer, authorizer = StoreWriter(Validator(), audit, (changed,), clock, ids), RecordingAuthorizer()
+    interactions = Interactions(database, store, writer, audit, authorizer, clock)
     app = FastAPI(openapi_url=None)
     app.include_router(fhir_router(interactions, ids, HttpSettings(version="1.2.3", body_seconds=0.5)))
     with LoopbackServer(app) as loopback:
@@ -90,7 +109,8 @@ def running(folder: Path) -> Iterator[Server]:
             yield Server(
                 client=client,
                 database=database,
-                interactions=interactions,
+                writer=writer,
+                authorizer=authorizer,
                 store=store,
                 clock=clock,
                 changed=changed,

@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
+from privacy.principal import Principal
+
 from .examples import entry, observation, patient
 from .harness import Server
 
@@ -224,25 +226,36 @@ def test_a_transaction_reads_what_it_wrote(server: Server) -> None:
     assert answer.json()["entry"][0]["resource"]["id"] == "p1"
 
 
-def test_a_bundle_applied_by_the_house_is_part_of_its_own_transaction(server: Server) -> None:
-    from privacy.principal import Principal
+def test_a_failed_get_of_a_transaction_is_answered_for_itself(server: Server) -> None:
+    answer = server.transact(entry("GET", "Patient/none"), entry("PUT", "Patient/p1", patient()))
+    assert [it["response"]["status"] for it in answer.json()["entry"]] == ["404", "201"]
+    assert server.count() == 1
 
+
+def test_a_wrong_search_in_a_transaction_changes_nothing(server: Server) -> None:
+    answer = server.transact(entry("GET", "Patient?nonsense=1"), entry("PUT", "Patient/p1", patient()))
+    assert answer.status_code == 400
+    assert server.count() == 0
+
+
+def test_resources_of_a_flow_are_part_of_its_own_transaction(server: Server) -> None:
     principal = Principal(client="engine", client_address="10.0.0.1")
-    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry("PUT", "Patient/p1", patient())]}
+    prepared = server.writer.prepare([patient()])
 
     def fails(tx: Any) -> None:
-        server.interactions.apply(tx, bundle, principal)
+        server.writer.apply(tx, prepared, principal)
         raise KeyError
 
     with pytest.raises(KeyError):
         server.database.write(fails)
     assert server.count() == 0
-    made = server.database.write(
-        lambda tx: server.interactions.apply(tx, server.interactions.prepare(bundle), principal)
-    )
-    again = server.database.write(lambda tx: server.interactions.apply(tx, bundle, principal))
-    assert [(it.reference, it.created, it.changed) for it in made] == [("Patient/p1/_history/1", True, True)]
-    assert [(it.reference, it.created, it.changed) for it in again] == [("Patient/p1/_history/1", False, False)]
+    made = server.database.write(lambda tx: server.writer.apply(tx, prepared, principal))
+    again = server.database.write(lambda tx: server.writer.apply(tx, prepared, principal))
+    versions = [it.version for it in (*made, *again)]
+    assert [(it.reference, it.created, it.changed) for it in versions] == [
+        ("Patient/p1/_history/1", True, True),
+        ("Patient/p1/_history/1", False, False),
+    ]
 
 
 def test_a_request_id_is_carried_through_or_given(server: Server) -> None:

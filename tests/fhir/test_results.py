@@ -8,7 +8,7 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 import fhir_adapter.results as package
-from fhir_adapter.results import BUILDERS, ResultContext, as_transaction, for_ehr, resources_for
+from fhir_adapter.results import BUILDERS, ResultContext, for_ehr, resources_for
 from fhir_adapter.store import document
 from fhir_adapter.store.validate import Validator
 from inference.contract import Outcome, result_id
@@ -128,12 +128,6 @@ def test_an_unnamed_result_that_is_not_there_still_has_an_observation() -> None:
     made = by_type(NO_RISK, replace(PLAIN, expected=()))
     assert made["Observation"]["code"] == {"text": NO_RISK.model.title}
     assert "RiskAssessment" in made
-
-
-def test_a_transaction_puts_each_resource_in_its_place() -> None:
-    made = resources_for(RISK, PLAIN)
-    bundle = as_transaction(made)
-    assert [it["request"]["method"] for it in bundle["entry"]] == ["PUT"] * len(made)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,6 +1,5 @@
 """The same store on SQLite and on PostgreSQL: one contract."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,38 +14,51 @@ from fhir_adapter.store.problems import Gone, PreconditionFailed
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import parse
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
+from fhir_adapter.store.write import StoreWriter
 from kernel.clock import RandomIds
-from kernel.db import Database, Transaction
+from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock
 from privacy.audit import AuditLog
+from privacy.authorize import LoopbackAuthorizer
 from privacy.keys import KeyRing
 from privacy.principal import Principal
 
 from .examples import entry, observation, patient
 
-CALL = Call(principal=Principal(client="test", client_address="10.0.0.1"), base="http://us.example.org/fhir")
+CALL = Call(principal=Principal(client="test", client_address="127.0.0.1"), base="http://us.example.org/fhir")
 
 
 @pytest.fixture
-def store(clock: FakeClock) -> Store:
-    return Store(clock)
+def store() -> Store:
+    return Store()
 
 
 @pytest.fixture
-def interactions(database: Database, store: Store, clock: FakeClock, tmp_path: Path) -> Interactions:
-    ids = RandomIds()
-    audit = AuditLog(KeyRing.open_or_create(tmp_path / "keys.json"), clock, ids)
-    return Interactions(database, store, audit, nothing, clock, ids)
+def audit(clock: FakeClock, tmp_path: Path) -> AuditLog:
+    return AuditLog(KeyRing.open_or_create(tmp_path / "keys.json"), clock, RandomIds())
 
 
-def nothing(tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:
-    """Let nothing follow."""
+@pytest.fixture
+def writer(audit: AuditLog, clock: FakeClock) -> StoreWriter:
+    return StoreWriter(Validator(), audit, (), clock, RandomIds())
 
 
-def put(database: Database, store: Store, resource: dict[str, Any], if_match: int | None = None) -> StoredVersion:
-    return database.write(lambda tx: store.update(tx, of(resource), resource["id"], if_match=if_match))
+@pytest.fixture
+def interactions(
+    database: Database, store: Store, writer: StoreWriter, audit: AuditLog, clock: FakeClock
+) -> Interactions:
+    return Interactions(database, store, writer, audit, LoopbackAuthorizer(), clock)
+
+
+def put(
+    database: Database, writer: StoreWriter, resource: dict[str, Any], if_match: str | None = None
+) -> StoredVersion:
+    prepared = writer.prepare_update(resource["resourceType"], resource["id"], of(resource), if_match)
+    (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
+    return done.version
 
 
 def found(database: Database, kind: str, query: str) -> list[str]:
@@ -54,32 +66,34 @@ def found(database: Database, kind: str, query: str) -> list[str]:
         return [version.id for version in find(connection, parse(kind, query)).found]
 
 
-def test_versions_are_kept_and_the_newest_is_read(database: Database, store: Store) -> None:
-    put(database, store, patient())
-    put(database, store, patient(gender="male"))
+def test_versions_are_kept_and_the_newest_is_read(database: Database, store: Store, writer: StoreWriter) -> None:
+    put(database, writer, patient())
+    put(database, writer, patient(gender="male"))
     with database.read() as connection:
         assert store.read(connection, "Patient", "p1").version == 2
         assert b'"female"' in store.vread(connection, "Patient", "p1", 1).content
         assert [it.version for it in store.history(connection, "Patient", "p1")] == [2, 1]
 
 
-def test_a_replay_makes_no_version(database: Database, store: Store) -> None:
-    first, again = put(database, store, patient()), put(database, store, patient())
+def test_a_replay_makes_no_version(database: Database, writer: StoreWriter) -> None:
+    first, again = put(database, writer, patient()), put(database, writer, patient())
     assert (first.created, first.changed) == (True, True)
     assert (again.created, again.changed, again.reference) == (False, False, first.reference)
 
 
-def test_a_wrong_version_changes_nothing(database: Database, store: Store) -> None:
-    put(database, store, patient())
+def test_a_wrong_version_changes_nothing(database: Database, writer: StoreWriter) -> None:
+    put(database, writer, patient())
     with pytest.raises(PreconditionFailed):
-        put(database, store, patient(gender="male"), if_match=7)
+        put(database, writer, patient(gender="male"), if_match='W/"7"')
     with pytest.raises(PreconditionFailed):
-        put(database, store, patient("new"), if_match=1)
+        put(database, writer, patient("new"), if_match='W/"1"')
 
 
-def test_a_deletion_ends_reading_and_finding(database: Database, store: Store) -> None:
-    put(database, store, patient())
-    gone = database.write(lambda tx: store.delete(tx, "Patient", "p1"))
+def test_a_deletion_ends_reading_and_finding(database: Database, store: Store, writer: StoreWriter) -> None:
+    put(database, writer, patient())
+    prepared = writer.prepare_delete("Patient", "p1")
+    (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
+    gone = done.version
     assert (gone.deleted, gone.version, gone.patient) == (True, 2, "Patient/p1")
     assert found(database, "Patient", "") == []
     with database.read() as connection:
@@ -90,10 +104,10 @@ def test_a_deletion_ends_reading_and_finding(database: Database, store: Store) -
     assert refusal.value.category is Category.NOT_FOUND
 
 
-def test_search_sorts_and_pages_alike(database: Database, store: Store, clock: FakeClock) -> None:
+def test_search_sorts_and_pages_alike(database: Database, writer: StoreWriter, clock: FakeClock) -> None:
     for place in range(5):
         clock.advance(1)
-        put(database, store, observation(id=f"o{place}", effectiveDateTime=f"2026-01-1{9 - place}T00:00:00Z"))
+        put(database, writer, observation(id=f"o{place}", effectiveDateTime=f"2026-01-1{9 - place}T00:00:00Z"))
     assert found(database, "Observation", "patient=p1&code=8867-4&_sort=-date") == ["o0", "o1", "o2", "o3", "o4"]
     assert found(database, "Observation", "date=ge2026-01-17&_sort=date") == ["o2", "o1", "o0"]
     with database.read() as connection:
@@ -103,8 +117,8 @@ def test_search_sorts_and_pages_alike(database: Database, store: Store, clock: F
     assert [it.id for it in (*first.found, *second.found)] == ["o4", "o3", "o2", "o1"]
 
 
-def test_facts_are_read_alike(database: Database, store: Store, clock: FakeClock) -> None:
-    put(database, store, observation(id="a"))
+def test_facts_are_read_alike(database: Database, store: Store, writer: StoreWriter, clock: FakeClock) -> None:
+    put(database, writer, observation(id="a"))
     with database.read() as connection:
         since = clock.now().replace(hour=0)
         (fact,) = patient_facts(connection, store, "Patient/p1", ["http://loinc.org|8867-4"], since)
@@ -132,9 +146,9 @@ def test_updates_at_once_lose_nothing(interactions: Interactions, database: Data
         assert [it.version for it in store.history(connection, "Patient", "p1")] == list(range(16, 0, -1))
 
 
-def test_a_transaction_that_fails_late_leaves_nothing(interactions: Interactions, database: Database) -> None:
+def test_a_transaction_that_fails_late_leaves_nothing(writer: StoreWriter, database: Database) -> None:
     entries = [entry("PUT", "Patient/p1", patient()), entry("PUT", "Patient/p2", patient("p2"), ifMatch='W/"3"')]
-    prepared = interactions.prepare({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    bundle = writer.prepare_bundle(of({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
     with pytest.raises(PreconditionFailed):
-        database.write(lambda tx: interactions.apply(tx, prepared, CALL.principal))
+        database.write(lambda tx: writer.apply(tx, bundle.changes, CALL.principal))
     assert found(database, "Patient", "") == []

@@ -23,7 +23,7 @@ MESSAGES: Final[Mapping[str, Callable[[ConversionState], list[Resource]]]] = Map
 
 
 MOST_SEGMENTS: Final = 4500
-"""Of one message: more would not fit one transaction (``fhir_adapter.rest.operations.MOST_ENTRIES``)."""
+"""Of one message: more would not become one transaction (``fhir_adapter.store.prepare.MOST_ENTRIES``)."""
 
 _UNFRAMED: Final = "utf-16"
 
@@ -74,12 +74,4 @@ def convert(message: Message, context: Context) -> Conversion:
         raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
     state = read(message, context)
     resources = convert_to(state)
-    return Conversion(
-        bundle={"resourceType": "Bundle", "type": "transaction", "entry": [_put(resource) for resource in resources]},
-        unmapped=tuple(state.notes),
-        patient=resources[0]["id"],
-    )
-
-
-def _put(resource: Resource) -> Resource:
-    return {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
+    return Conversion(resources=tuple(resources), unmapped=tuple(state.notes), patient=resources[0]["id"])

@@ -29,7 +29,7 @@ from kernel.tables import resource_heads, resource_index
 
 _HEADS = resource_heads.c
 _NO_DATE = -1e18
-"""Where a resource stands that has no value for the date it is sorted by: before all others."""
+"""Sort key of a resource that has no value for the date it is sorted by: before all others."""
 
 
 @dataclass(frozen=True, kw_only=True)

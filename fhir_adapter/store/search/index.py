@@ -95,7 +95,7 @@ def _reference(parameter: Parameter, value: Any) -> Iterator[Row]:
     reference = local(value.get("reference", "")) if type(value) is dict else ""
     if reference and not reference.startswith("#"):
         target = reference.rsplit("/", 2)[-2] if "/" in reference else ""
-        if not parameter.only or target in parameter.targets:
+        if not parameter.restrict_to_targets or target in parameter.targets:
             yield _row(parameter, value=reference)
 
 

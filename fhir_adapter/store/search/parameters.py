@@ -21,14 +21,14 @@ class Parameter:
     kind: Kind
     #: Elements it looks at, dots between the steps.
     paths: tuple[str, ...]
-    #: For a reference: the types a bare id may mean, and the only ones indexed when ``only`` is set.
+    #: For a reference: the types a bare id may mean, and the only ones indexed when restricted.
     targets: tuple[str, ...] = ()
     #: For a reference: leave out references to other types.
-    only: bool = False
+    restrict_to_targets: bool = False
 
 
 def _patient(*paths: str) -> Parameter:
-    return Parameter("patient", "reference", paths, ("Patient",), only=True)
+    return Parameter("patient", "reference", paths, ("Patient",), restrict_to_targets=True)
 
 
 def _subject(path: str = "subject", *others: str) -> Parameter:
@@ -53,7 +53,7 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
         Parameter("action", "token", ("action",)),
         Parameter("date", "date", ("recorded",)),
         Parameter("entity", "reference", ("entity.what",), ()),
-        Parameter("patient", "reference", ("entity.what",), ("Patient",), only=True),
+        Parameter("patient", "reference", ("entity.what",), ("Patient",), restrict_to_targets=True),
     ),
     "Condition": (
         _IDENTIFIER,
@@ -147,7 +147,7 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
     "Practitioner": (_IDENTIFIER, Parameter("name", "string", ("name",))),
     "Provenance": (
         Parameter("target", "reference", ("target",)),
-        Parameter("patient", "reference", ("target",), ("Patient",), only=True),
+        Parameter("patient", "reference", ("target",), ("Patient",), restrict_to_targets=True),
         Parameter("recorded", "date", ("recorded",)),
         Parameter("agent", "reference", ("agent.who",), ("Device", "Practitioner", "Organization")),
         Parameter("entity", "reference", ("entity.what",)),

@@ -1,6 +1,6 @@
-"""A search as it was asked: names, prefixes and values, checked against the table of parameters (R4, search.html).
+"""A search, parsed: names, prefixes and values, checked against the table of parameters (R4, search.html).
 
-A parameter that is not served is refused rather than ignored: an answer to another question is worse than none.
+A parameter that is not served is refused rather than ignored: the answer to another search is worse than none.
 """
 
 import base64
@@ -35,13 +35,13 @@ class Cursor:
     id: str
 
     def text(self) -> str:
-        """Return it as it stands in a ``next`` link."""
+        """Return it as it is written in a ``next`` link."""
         return base64.urlsafe_b64encode(f"{self.key!r} {self.id}".encode()).decode().rstrip("=")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeRange:
-    """A prefix and the span of the date it stands before."""
+    """A prefix and the span of the date that follows it."""
 
     prefix: str
     low: datetime
@@ -88,7 +88,7 @@ def parse(kind: str, query: str) -> Query:
     kind
         The resource type.
     query
-        What stands after the question mark.
+        What follows the question mark.
 
     Raises
     ------
@@ -99,8 +99,8 @@ def parse(kind: str, query: str) -> Query:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=50)
     except ValueError as failure:
         raise Problem(Category.INCORRECT, "the query is not well-formed") from failure
-    asked = [(name, value) for name, value in pairs if name not in _RESULT_PARAMETERS]
-    criteria = tuple(_criterion(kind, name, value) for name, value in asked)
+    query_pairs = [(name, value) for name, value in pairs if name not in _RESULT_PARAMETERS]
+    criteria = tuple(_criterion(kind, name, value) for name, value in query_pairs)
     if sum(len(criterion.values) + len(criterion.ranges) for criterion in criteria) > MOST_VALUES:
         raise Problem(Category.INCORRECT, f"a search may hold {MOST_VALUES} values at the most")
     results = dict(pairs)
@@ -115,6 +115,26 @@ def parse(kind: str, query: str) -> Query:
         after=_cursor(results["_cursor"]) if "_cursor" in results else None,
         applied=urlencode(applied),
     )
+
+
+def patient_named_by(query: Query) -> str:
+    """Return the reference of the one patient that a search is limited to, empty when it names none or several.
+
+    Parameters
+    ----------
+    query
+        A parsed search; the parameters ``patient`` and ``subject`` name a patient, and so does ``_id`` for a Patient.
+    """
+    patients: set[str] = set()
+    for criterion in query.criteria:
+        texts = [text or "" for _, text in criterion.values]
+        if criterion.parameter.name == "_id" and query.type == "Patient":
+            texts = [f"Patient/{text}" for text in texts]
+        elif criterion.parameter.name not in {"patient", "subject"}:
+            continue
+        if len(texts) == 1 and texts[0].startswith("Patient/"):
+            patients.add(texts[0])
+    return patients.pop() if len(patients) == 1 else ""
 
 
 def _criterion(kind: str, name: str, value: str) -> Criterion:

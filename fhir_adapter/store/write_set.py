@@ -1,7 +1,7 @@
-"""Writing to the store: what one transaction changes, gathered, and written with one statement a table.
+"""The rows that one transaction changes, gathered, and written with one statement for each table.
 
-A message of thirty results is thirty resources; the database is asked once for what is there and told once, per table,
-what comes. Rows are gathered in memory and written by :meth:`WriteSet.flush`, which the transaction must end with.
+A message of thirty results is thirty resources: one query reads what is stored of them, and one statement a table
+writes what is new. Rows are gathered in memory and written by :meth:`WriteSet.flush`, which must be called last.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,8 +21,10 @@ from kernel.tables import resource_heads, resource_index, resource_versions
 _HEADS: Final = resource_heads.c
 _INDEX: Final = resource_index.c
 
-_KNOWN_ONE: Final = CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
-_KNOWN: Final = CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id.in_(bindparam("of_ids", expanding=True)))
+_HEAD_OF_ONE: Final = CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+_HEADS_OF_MANY: Final = CURRENT.where(
+    _HEADS.type == bindparam("of_type"), _HEADS.id.in_(bindparam("of_ids", expanding=True))
+)
 _ADD_VERSIONS: Final = insert(resource_versions)
 _ADD_HEADS: Final = insert(resource_heads)
 _MOVE_HEADS: Final = update(resource_heads).where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
@@ -30,7 +32,7 @@ _ADD_INDEX: Final = insert(resource_index)
 _DROP_INDEX: Final = delete(resource_index).where(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
 
 _AT_A_TIME: Final = 500
-"""Ids in one question to the database."""
+"""Ids in one query."""
 
 Key = tuple[str, str]
 """Resource type and id."""
@@ -60,21 +62,38 @@ class WriteSet:
         keys = sorted(set(touched))
         for kind, resource_id in keys:  # in one order everywhere, so that two transactions never wait for each other
             tx.lock(f"{kind}/{resource_id}")
-        self._known = self._read(keys)
+        self._stored = self._read(keys)
 
     def create(self, document: Document, resource_id: str) -> StoredVersion:
-        """Store the first version of a new resource; its id was never used before."""
-        return self._add(document, resource_id, version=1, is_known=False)
+        """Add the first version of a new resource.
+
+        Parameters
+        ----------
+        document
+            A validated resource.
+        resource_id
+            Its id, which was never used before.
+        """
+        return self._add(document, resource_id, version=1, is_stored=False)
 
     def update(self, document: Document, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
-        """Store a new version, or the first one (R4, http.html#upsert), or none when it says nothing new.
+        """Add a new version, or the first one (R4, http.html#upsert), or none when the content is the same.
+
+        Parameters
+        ----------
+        document
+            A validated resource.
+        resource_id
+            Its id; one of ``touched``.
+        if_match
+            The version that must be the current one.
 
         Raises
         ------
         PreconditionFailed
             When another version than ``if_match`` is the current one.
         """
-        head = self._known.get((document.type, resource_id))
+        head = self._stored.get((document.type, resource_id))
         _check_match(head, if_match)
         if head is None:
             return self.create(document, resource_id)
@@ -83,11 +102,18 @@ class WriteSet:
             if same_content(stamped, head.content):
                 return stored(head)
         return self._add(
-            document, resource_id, version=head.version + 1, is_known=True, was_deleted=head.content is None
+            document, resource_id, version=head.version + 1, is_stored=True, was_deleted=head.content is None
         )
 
     def delete(self, kind: str, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
         """Mark a resource as deleted; its versions stay. Deleting again changes nothing.
+
+        Parameters
+        ----------
+        kind, resource_id
+            The resource; one of ``touched``.
+        if_match
+            The version that must be the current one.
 
         Raises
         ------
@@ -96,7 +122,7 @@ class WriteSet:
         PreconditionFailed
             When ``if_match`` is not the current version.
         """
-        head = self._known.get((kind, resource_id))
+        head = self._stored.get((kind, resource_id))
         _check_match(head, if_match)
         if head is None:
             raise Problem(Category.NOT_FOUND, "there is no such resource")
@@ -131,7 +157,7 @@ class WriteSet:
                 gathered.clear()
 
     def _add(
-        self, document: Document, resource_id: str, *, version: int, is_known: bool, was_deleted: bool = False
+        self, document: Document, resource_id: str, *, version: int, is_stored: bool, was_deleted: bool = False
     ) -> StoredVersion:
         at = self._clock.now()
         kind = document.type
@@ -142,16 +168,16 @@ class WriteSet:
             last_updated=at,
             content=stamp(document, resource_id=resource_id, version=version, last_updated=at),
             patient=f"Patient/{resource_id}" if kind == "Patient" else patient_of(document.plain),
-            created=not is_known or was_deleted,
+            created=not is_stored or was_deleted,
             changed=True,
         )
         self._versions.append(_version_row(made, "POST" if version == 1 else "PUT"))
-        if is_known:
+        if is_stored:
             self._move(made)
         else:
             head = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
             self._new_heads.append(head)
-        self._index += ({"type": kind, "id": resource_id} | found for found in rows(document.plain))
+        self._index += ({"type": kind, "id": resource_id} | row for row in rows(document.plain))
         return made
 
     def _move(self, made: StoredVersion) -> None:
@@ -164,15 +190,15 @@ class WriteSet:
         by_type: dict[str, list[str]] = {}
         for kind, resource_id in keys:
             by_type.setdefault(kind, []).append(resource_id)
-        found: dict[Key, Row[Any]] = {}
+        heads: dict[Key, Row[Any]] = {}
         for kind, ids in by_type.items():
             if len(ids) == 1:
-                rows_found = self._tx.execute(_KNOWN_ONE, {"of_type": kind, "of_id": ids[0]}).all()
+                read = self._tx.execute(_HEAD_OF_ONE, {"of_type": kind, "of_id": ids[0]}).all()
             else:
-                asked = ({"of_type": kind, "of_ids": some} for some in _chunks(ids))
-                rows_found = [row for one in asked for row in self._tx.execute(_KNOWN, one)]
-            found |= {(row.type, row.id): row for row in rows_found}
-        return found
+                parameters = ({"of_type": kind, "of_ids": some} for some in _chunks(ids))
+                read = [row for one in parameters for row in self._tx.execute(_HEADS_OF_MANY, one)]
+            heads |= {(row.type, row.id): row for row in read}
+        return heads
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,0 +1,219 @@
+"""The one write path of the FHIR store: prepare outside the transaction, apply inside it.
+
+:meth:`StoreWriter.apply` runs in the caller's transaction. A resource, its history, its index, the audit of the change
+and the jobs that follow from it are durable together or not at all.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from fhir_adapter.store import document as documents
+from fhir_adapter.store import prepare
+from fhir_adapter.store.document import Document, Json, reread
+from fhir_adapter.store.observers import Observer
+from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
+from fhir_adapter.store.problems import PreconditionFailed
+from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.parameters import PARAMETERS
+from fhir_adapter.store.search.query import Query
+from fhir_adapter.store.validate import Validator
+from fhir_adapter.store.versions import StoredVersion
+from fhir_adapter.store.write_set import WriteSet
+from kernel.clock import Clock, Ids
+from kernel.db import Transaction
+from privacy import balp
+from privacy.principal import Principal
+
+_TOUCHING: Final = frozenset({"PUT", "DELETE"})
+"""Methods that change what may be stored already."""
+
+
+class AuditSink(Protocol):
+    """Where audit events go; :class:`privacy.audit.AuditLog` is one."""
+
+    def record_all(self, tx: Transaction, events: Sequence[Mapping[str, Any]]) -> Any:
+        """Write events in the caller's transaction."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The result of one operation."""
+
+    version: StoredVersion
+    #: A conditional create found this resource, so nothing was created.
+    existed: bool = False
+
+
+class StoreWriter:
+    """Writes resources.
+
+    Parameters
+    ----------
+    validator
+        Checks every resource.
+    audit
+        Records every change.
+    observers
+        What follows from a change, in this order, in the same transaction.
+    clock
+        Gives ``meta.lastUpdated`` and the time of audit events.
+    ids
+        Assigns an id to each resource that is created.
+    """
+
+    def __init__(
+        self, validator: Validator, audit: AuditSink, observers: Sequence[Observer], clock: Clock, ids: Ids
+    ) -> None:
+        self._validator = validator
+        self._audit = audit
+        self._observers = tuple(observers)
+        self._clock = clock
+        self._ids = ids
+        self.types = validator.types
+
+    def warm_up(self) -> None:
+        """Import the models of the types that the flows write, so that the first request does not wait for them."""
+        self._validator.warm_up((*PARAMETERS, "Bundle"))
+
+    def prepare(self, resources: Iterable[Json]) -> PreparedChanges:
+        """Validate resources that are to be stored under their own ids; outside any transaction.
+
+        Parameters
+        ----------
+        resources
+            Each with an ``id``; numbers may be :class:`~decimal.Decimal`. One that is stored already gets a new
+            version, or none when its content is the same.
+
+        Raises
+        ------
+        Invalid
+            When a resource is not valid R4.
+        Problem
+            ``incorrect`` when a resource has no id or occurs twice.
+        """
+        given = (documents.of(resource) for resource in resources)
+        return prepare.link([prepare.put(it.type, it.id or "", it, self._validator) for it in given])
+
+    def prepare_create(self, kind: str, document: Document, if_none_exist: str | None = None) -> PreparedChanges:
+        """Validate a create; parameters and exceptions as for :func:`.prepare.post`."""
+        operation = prepare.post(kind, document, self._validator, self._ids, if_none_exist)
+        return PreparedChanges(operations=(operation,))
+
+    def prepare_update(
+        self, kind: str, resource_id: str, document: Document, if_match: str | None = None
+    ) -> PreparedChanges:
+        """Validate an update; parameters and exceptions as for :func:`.prepare.put`, ``if_match`` as an ETag."""
+        version = prepare.version_of(if_match)
+        operation = prepare.put(kind, resource_id, document, self._validator, if_match=version)
+        return PreparedChanges(operations=(operation,))
+
+    def prepare_delete(self, kind: str, resource_id: str, if_match: str | None = None) -> PreparedChanges:
+        """Prepare a delete; parameters and exceptions as for :func:`.prepare.delete`, ``if_match`` as an ETag."""
+        return PreparedChanges(operations=(prepare.delete(kind, resource_id, prepare.version_of(if_match)),))
+
+    def prepare_bundle(self, document: Document) -> PreparedBundle:
+        """Validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
+        return prepare.prepare_bundle(document, self._validator, self._ids)
+
+    def apply(self, tx: Transaction, prepared: PreparedChanges, principal: Principal) -> Sequence[Done]:
+        """Carry out changes, record them in the audit and call the observers, in the caller's transaction.
+
+        Parameters
+        ----------
+        tx
+            The caller's transaction; it must be rolled back when this raises.
+        prepared
+            From one of the ``prepare`` methods.
+        principal
+            Who makes the change.
+
+        Returns
+        -------
+        sequence of Done
+            One for each operation, in the order in which they were prepared.
+
+        Raises
+        ------
+        PreconditionFailed
+            When a condition or a version does not hold.
+        Problem
+            ``not-found`` for the deletion of a resource that was never stored.
+        """
+        operations = prepared.in_order()
+        existing = self._existing(tx, operations)
+        names = {operation.full_url: operation.reference for operation in prepared.operations if operation.full_url}
+        names |= {prepared.operations[it].full_url: _reference(version) for it, version in existing.items()}
+        names |= {text: _only_match(tx, query) for text, query in prepared.conditions.items()}
+        touched = [(operation.type, operation.id) for _, operation in operations if operation.method in _TOUCHING]
+        write_set = WriteSet(tx, self._clock, touched)
+        done = {
+            position: Done(version=existing[position], existed=True)
+            if position in existing
+            else Done(version=_carry_out(write_set, operation, names))
+            for position, operation in operations
+        }
+        write_set.flush()
+        in_order_of_request = [done[position] for position in sorted(done)]
+        self._record(tx, in_order_of_request, principal)
+        changes = [it.version for it in in_order_of_request if it.version.changed]
+        if changes:
+            for observer in self._observers:
+                observer.on_change(tx, changes, principal)
+        return in_order_of_request
+
+    def _existing(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, StoredVersion]:
+        """Find the resources that conditional creates need not create; the locks last until the transaction ends."""
+        existing: dict[int, StoredVersion] = {}
+        conditions: set[tuple[str, str]] = set()
+        for position, operation in operations:
+            query = operation.if_none_exist
+            if query is None:
+                continue
+            if (query.type, query.applied) in conditions:
+                raise PreconditionFailed("two entries of the transaction have the same ifNoneExist")
+            conditions.add((query.type, query.applied))
+            tx.lock(f"{query.type}?{query.applied}")
+            matches = find(tx.connection, query).found
+            if len(matches) > 1:
+                raise PreconditionFailed("several resources meet the condition of a conditional create")
+            if matches:
+                existing[position] = matches[0]
+        return existing
+
+    def _record(self, tx: Transaction, done: Sequence[Done], principal: Principal) -> None:
+        at = self._clock.now()
+        events = []
+        for one in done:
+            event_of = balp.read if one.existed else _event_builder(one.version)
+            events.append(event_of(principal, entity=one.version.reference, patient=one.version.patient, at=at))
+        self._audit.record_all(tx, events)
+
+
+def _only_match(tx: Transaction, query: Query) -> str:
+    matches = find(tx.connection, query).found
+    if len(matches) != 1:
+        raise PreconditionFailed("a conditional reference must be met by exactly one resource")
+    return _reference(matches[0])
+
+
+def _carry_out(write_set: WriteSet, operation: Operation, names: Mapping[str, str]) -> StoredVersion:
+    if operation.document is None:
+        return write_set.delete(operation.type, operation.id, if_match=operation.if_match)
+    document = operation.document
+    if operation.unresolved:
+        document = reread(resolved(document.exact, {text: names[text] for text in operation.unresolved}))
+    if operation.method == "POST":
+        return write_set.create(document, operation.id)
+    return write_set.update(document, operation.id, if_match=operation.if_match)
+
+
+def _event_builder(version: StoredVersion) -> Callable[..., Mapping[str, Any]]:
+    if version.deleted:
+        return balp.deleted
+    return balp.created if version.created else balp.updated
+
+
+def _reference(version: StoredVersion) -> str:
+    return f"{version.type}/{version.id}"
