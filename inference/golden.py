@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from inference.contract import Fact, ImageInput, ModelInput, Subject, TabularInput
+from inference.contract import Fact, FactsInput, ImageInput, ModelInput, Subject
 from inference.limits import check_limits
 from inference.runners.base import Answer, Declined, Runner
 from kernel.errors import Category, Problem
@@ -81,7 +81,7 @@ def read_input(content: Mapping[str, Any]) -> ModelInput:
     at = datetime.fromisoformat(content["at"])
     if "facts" in content:
         facts = tuple(_fact(number, fact, at) for number, fact in enumerate(content["facts"]))
-        return TabularInput(subject=subject, facts=facts, at=at)
+        return FactsInput(subject=subject, facts=facts, at=at)
     levels = np.frombuffer(base64.b64decode(content["pixels"]), dtype=np.uint8).astype(np.float32)
     return ImageInput(
         subject=subject,

@@ -39,7 +39,7 @@ class Triggers:
         concerned = [change for change in changes if change.type in {"Observation", "Patient"} and change.changed]
         if not concerned:
             return
-        models = [model for model in self._catalogue.serving(tx.connection) if model.manifest.trigger.kind == "facts"]
+        models = [model for model in self._catalogue.serving(tx.connection) if model.manifest.trigger.kind == "codes"]
         enqueued: set[tuple[str, str, str]] = set()
         for change in concerned:
             resource = orjson.loads(change.content) if change.content else {}

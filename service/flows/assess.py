@@ -5,7 +5,7 @@ assess   job -> facts -> runtime.predict -> publish => resources, deliveries
 
 from fhir_adapter.facts import patient_facts
 from fhir_adapter.facts import subject as subject_of
-from inference.contract import TabularInput
+from inference.contract import FactsInput
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.worker import Commit
@@ -48,6 +48,6 @@ class AssessFlow:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
             subject = subject_of(connection, self._core.store, patient)
             facts = patient_facts(connection, self._core.store, patient, model.codes, at - model.lookback)
-        given = TabularInput(subject=subject, facts=facts, at=at)
+        given = FactsInput(subject=subject, facts=facts, at=at)
         outcome = self._models.infer(model, given)
         return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest))

@@ -195,7 +195,7 @@ class ImagingStudyFlow:
         return [
             model
             for model in self._models.catalogue.serving(connection)
-            if model.manifest.trigger.kind == "image" and modalities & set(model.manifest.trigger.modalities)
+            if model.manifest.trigger.kind == "study" and modalities & model.manifest.input.modalities
         ]
 
     def _look_again(self, tx: Transaction, StudyInstanceUID: str, now: datetime) -> None:

@@ -31,7 +31,8 @@ intended_use: Tests
 owner: Tests
 demonstration: true
 users: [tests]
-trigger: {kind: facts, codes: [8867-4]}
+trigger: {kind: codes, codes: [8867-4]}
+inputs: [{name: facts, kind: facts}]
 runner: linear
 outputs:
   - name: risk
