@@ -1,4 +1,4 @@
-"""A model is asked about a patient's facts.
+"""Run a model on a patient's facts.
 
 assess   job -> facts -> runtime.predict -> publish => resources, deliveries
 """
@@ -20,11 +20,11 @@ class AssessFlow:
     Parameters
     ----------
     core
-        What every flow stands on.
+        What every flow uses.
     models
-        Whom to ask.
+        The models that run.
     publisher
-        What becomes of the answer.
+        Publishes the results.
     """
 
     def __init__(self, core: CoreServices, models: Models, publisher: Publisher) -> None:
@@ -33,7 +33,7 @@ class AssessFlow:
         self._publisher = publisher
 
     def assess(self, job: Job) -> Commit:
-        """Read what the model may know, ask it, and return the commit that publishes its answer.
+        """Read what the model may know, run it, and return the commit that publishes the result.
 
         Raises
         ------
