@@ -54,6 +54,29 @@ def picture(dataset: Dataset) -> Picture:
     return np.ascontiguousarray(np.clip(shown, 0.0, 1.0), dtype=np.float32)
 
 
+def rescaled(dataset: Dataset) -> NDArray[np.float64]:
+    """Decode a single-frame grey image and apply its modality LUT or rescale (PS3.3 C.11.1).
+
+    Parameters
+    ----------
+    dataset
+        An image, with its file meta information.
+
+    Returns
+    -------
+    array
+        float64 (rows, columns) in the modality's unit, Hounsfield units for CT.
+
+    Raises
+    ------
+    Problem
+        As :func:`picture` does.
+    """
+    _check_geometry(dataset)
+    values, _, _ = _modality(_decode(dataset).astype(np.float64), dataset)
+    return values
+
+
 def _check_geometry(dataset: Dataset) -> None:
     """Refuse, before anything is allocated, what is not one plausible grey frame."""
     if "PixelData" not in dataset:

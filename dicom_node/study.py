@@ -5,12 +5,15 @@ association that brought some of it is open. What comes later opens the next rev
 of the one before.
 """
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final, TypeAlias, cast
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from sqlalchemy import Connection, func, select, update
 
 from dicom_node.encoding import open_file
@@ -44,7 +47,7 @@ def study_state(
     StudyInstanceUID
         Which study.
     now
-        The instant of the question.
+        Now.
     quiet_s
         How long nothing may have come.
     stale_s
@@ -71,7 +74,7 @@ def study_state(
 
 
 def open_revision(tx: Transaction, StudyInstanceUID: str, *, instances: int, now: datetime) -> int | None:
-    """Close the books on what a study holds, as its next revision.
+    """Open the next revision of a study, of the instances that it holds now.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def open_revision(tx: Transaction, StudyInstanceUID: str, *, instances: int, now
     -------
     int or None
         The revision, 1 for the first; None when another instance has come since the caller looked, or when the
-        revision is open already: then there is nothing to do but to look again.
+        revision is open already: then there is nothing to do but to check again.
     """
     opened = tx.execute(
         update(studies)
@@ -118,6 +121,14 @@ class Instance:
     #: Zero for an instance without pixels.
     Rows: int
     Columns: int
+    #: Millimetres; none when not stated, as for the following.
+    SliceThickness: float | None = None
+    #: Between the centres of rows and of columns, millimetres.
+    PixelSpacing: tuple[float, float] | None = None
+    #: Centre of the first pixel in the patient coordinate system (PS3.3 C.7.6.2.1.1), millimetres.
+    ImagePositionPatient: tuple[float, float, float] | None = None
+    #: Direction cosines along a row and along a column.
+    ImageOrientationPatient: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +144,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a study says of itself; text as it was sent, empty when absent."""
+    """What a study states about itself; text as it was sent, empty when absent."""
 
     StudyInstanceUID: str
     PatientID: str
@@ -152,52 +163,52 @@ class Study:
 
 
 def describe(files: Iterable[tuple[str, bytes]]) -> Study:
-    """Read a study from its files.
+    """Describe a study from the headers of its files, of which one at a time is in memory.
 
     Parameters
     ----------
     files
-        (address, DICOM file) of each instance. Attributes of the patient and the study are those of the first
-        instance by SOPInstanceUID.
+        (address, DICOM file) of each instance; may be a generator. Attributes of the patient and the study are those
+        of the first instance by SOPInstanceUID.
+
+    Returns
+    -------
+    Study
+        Series by SeriesInstanceUID, instances by SOPInstanceUID.
 
     Raises
     ------
     Problem
         ``incorrect`` when a file cannot be read or there is none.
     """
-    read = [(address, open_file(content, stop_before_pixels=True)) for address, content in files]
-    read.sort(key=lambda pair: str(pair[1].SOPInstanceUID))
+    read = sorted(
+        (_header(address, content) for address, content in files), key=lambda header: header[2].SOPInstanceUID
+    )
     if not read:
         raise Problem(Category.INCORRECT, "the study holds no instance")
-    by_series: dict[str, list[tuple[str, Dataset]]] = {}
-    for address, dataset in read:
-        by_series.setdefault(_text(dataset, "SeriesInstanceUID"), []).append((address, dataset))
-    first = read[0][1]
-    return Study(
-        StudyInstanceUID=_text(first, "StudyInstanceUID"),
-        PatientID=_text(first, "PatientID"),
-        IssuerOfPatientID=_text(first, "IssuerOfPatientID"),
-        PatientName=_text(first, "PatientName"),
-        PatientBirthDate=_text(first, "PatientBirthDate"),
-        PatientSex=_text(first, "PatientSex"),
-        AccessionNumber=_text(first, "AccessionNumber"),
-        StudyDate=_text(first, "StudyDate"),
-        StudyTime=_text(first, "StudyTime"),
-        TimezoneOffsetFromUTC=_text(first, "TimezoneOffsetFromUTC"),
-        StudyDescription=_text(first, "StudyDescription"),
-        series=tuple(_series(by_series[uid]) for uid in sorted(by_series)),
-    )
+    by_series: dict[str, list[_Header]] = {}
+    for header in read:
+        by_series.setdefault(header[1]["SeriesInstanceUID"], []).append(header)
+    return Study(**read[0][0], series=tuple(_series(by_series[uid]) for uid in sorted(by_series)))
 
 
-def _series(members: list[tuple[str, Dataset]]) -> Series:
-    first = members[0][1]
-    return Series(
-        SeriesInstanceUID=_text(first, "SeriesInstanceUID"),
-        Modality=_text(first, "Modality"),
-        SeriesDescription=_text(first, "SeriesDescription"),
-        BodyPartExamined=_text(first, "BodyPartExamined").upper(),
-        instances=tuple(_instance(address, dataset) for address, dataset in members),
-    )
+_Header: TypeAlias = tuple[dict[str, str], dict[str, str], Instance]
+"""Attributes of the study and of the series, and the instance."""
+
+_STUDY: Final = tuple(field.name for field in fields(Study) if field.name != "series")
+_SERIES: Final = tuple(field.name for field in fields(Series) if field.name != "instances")
+
+
+def _header(address: str, content: bytes) -> _Header:
+    dataset = open_file(content, stop_before_pixels=True)
+    study = {keyword: _text(dataset, keyword) for keyword in _STUDY}
+    series = {keyword: _text(dataset, keyword) for keyword in _SERIES}
+    series["BodyPartExamined"] = series["BodyPartExamined"].upper()
+    return study, series, _instance(address, dataset)
+
+
+def _series(members: list[_Header]) -> Series:
+    return Series(**members[0][1], instances=tuple(instance for _, _, instance in members))
 
 
 def _instance(address: str, dataset: Dataset) -> Instance:
@@ -209,7 +220,21 @@ def _instance(address: str, dataset: Dataset) -> Instance:
         ImageType=tuple(str(value) for value in dataset.get("ImageType") or ()),
         Rows=int(dataset.get("Rows") or 0),
         Columns=int(dataset.get("Columns") or 0),
+        SliceThickness=(_numbers(dataset, "SliceThickness", 1) or (None,))[0],
+        PixelSpacing=cast("tuple[float, float] | None", _numbers(dataset, "PixelSpacing", 2)),
+        ImagePositionPatient=cast("tuple[float, float, float] | None", _numbers(dataset, "ImagePositionPatient", 3)),
+        ImageOrientationPatient=_numbers(dataset, "ImageOrientationPatient", 6),
     )
+
+
+def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Return an attribute's numbers, or none when they are absent, not numbers, or not ``count`` of them."""
+    value = dataset.get(keyword)
+    try:
+        numbers = tuple(float(one) for one in (value if isinstance(value, MultiValue) else (value,)))
+    except (TypeError, ValueError):
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

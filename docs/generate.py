@@ -131,8 +131,8 @@ def models() -> str:
     rows = []
     for name in MODELS:
         manifest = open_folder(bundled_folder(name)).manifest
-        trigger = manifest.trigger
-        reads = ", ".join(trigger.codes or (*trigger.modalities, *trigger.body_parts))
+        selection = manifest.input.selection
+        reads = ", ".join(manifest.trigger.codes or (*sorted(selection.modalities), *selection.body_parts))
         says = "; ".join(f"{output.display} (`{output.code}`)" for output in manifest.outputs)
         demonstration = "yes" if manifest.demonstration else "no"
         rows.append((f"`{name}`", manifest.version, manifest.runner, reads, says, demonstration))

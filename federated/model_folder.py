@@ -12,7 +12,7 @@ from federated import task
 from federated.simulate import SimulationResult
 from inference.digest import seal
 from inference.folder import CARD, MANIFEST, WEIGHTS, open_folder
-from inference.golden import FOLDER, record_golden
+from inference.golden import settle_golden
 from inference.loading import load_model
 from inference.runners import runner_class
 
@@ -54,8 +54,7 @@ def write_model(result: SimulationResult, folder: Path, *, version: str = "1.0.0
     opened = open_folder(folder)
     runner = runner_class(opened.manifest.runner)(opened)
     runner.setup("cpu")
-    for case in sorted((folder / FOLDER).glob("*.json")):
-        record_golden(runner, case)
+    settle_golden(runner)
     digest = seal(folder)
     load_model(folder)
     return digest

@@ -105,7 +105,8 @@ def _scope(manifest: Manifest) -> list[str]:
     scope = []
     if manifest.limits.min_age_years is not None:
         scope.append(f"Declines patients under {manifest.limits.min_age_years} years, and those of unknown age.")
-    if manifest.trigger.kind == "image":
-        parts = [*manifest.trigger.modalities, *manifest.trigger.body_parts, *manifest.limits.views]
-        scope.append(f"Declines images other than: {', '.join(parts)}.")
+    if manifest.input.modalities:
+        rules = [part.selection for part in manifest.input.parts or (manifest.input,)]
+        words = [word for rule in rules for word in (*sorted(rule.modalities), *rule.body_parts, *rule.views)]
+        scope.append(f"Declines images other than: {', '.join(words)}.")
     return scope

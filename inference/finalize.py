@@ -7,13 +7,13 @@ from inference.card import render_card
 from inference.digest import seal
 from inference.features.spec import parse_features
 from inference.folder import CARD, ModelFolder, read_declaration
-from inference.golden import FOLDER, record_golden
+from inference.golden import settle_golden
 from inference.manifest import parse_manifest
 from inference.runners import runner_class
 
 
 def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | None = None) -> str:
-    """Write the card, record what the model says to its golden inputs, and seal the folder.
+    """Write the card, compare or record the golden answers, and seal the folder; never overwrite an answer.
 
     Parameters
     ----------
@@ -32,7 +32,8 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
     Raises
     ------
     Problem
-        ``incorrect`` when a declaration or the weights are wrong.
+        ``incorrect`` when a declaration or the weights are wrong; ``conflict``, naming the golden case, when the model
+        predicts otherwise than was recorded.
     """
     declared = read_declaration(path)
     manifest = parse_manifest(declared["model"])
@@ -44,6 +45,5 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
     )
     runner = runner_class(manifest.runner)(unsealed)
     runner.setup("cpu")
-    for case in sorted((path / FOLDER).glob("*.json")):
-        record_golden(runner, case)
+    settle_golden(runner)
     return seal(path)

@@ -1,66 +1,101 @@
-"""Golden cases: inputs in a model's folder and what the model must say to them, checked at every load.
+"""Golden cases: inputs in a model's folder and what the model must predict on them, checked at every load.
 
-One JSON file a case: ``input`` (facts, or an image as base64 of unsigned bytes, 255 = 1.0) and ``expected``. A model
-that answers otherwise, on this machine and device, is not the model that was approved, and is not loaded.
+One JSON file a case:
+
+- ``input``: facts (each with ``at``, a time or seconds relative to the time of prediction, where it was not measured
+  then), or an image as base64 of unsigned bytes, 255 = 1.0
+- ``expected``: what this runtime predicted when the folder was sealed
+- ``reference``: what the library that trained the model predicted; optional, compared as well
+- ``tolerance``: ``relative`` and ``absolute``; optional
+
+A model that predicts otherwise, on this machine and device, is not the model that was approved, and is not loaded.
 """
 
 import base64
 import json
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from inference.contract import Fact, ImageInput, ModelInput, Subject, TabularInput
+from inference.contract import Fact, FactsInput, ImageInput, ModelInput, Subject
 from inference.limits import check_limits
 from inference.runners.base import Answer, Declined, Runner
 from kernel.errors import Category, Problem
 
 FOLDER: Final = "golden"
-TOLERANCE: Final = 1e-3
-"""How far a value may be off: processors and devices round differently, approved models do not drift."""
+RELATIVE: Final = 0.0
+ABSOLUTE: Final = 1e-3
+"""How far a number may be off by default: processors and devices round differently, approved models do not drift."""
 
 
 def check_golden(runner: Runner[Any, Any, Any]) -> None:
     """Run every golden case of a runner's model.
 
+    Parameters
+    ----------
+    runner
+        Set up.
+
     Raises
     ------
     Problem
-        ``incorrect``, naming the first case that is answered otherwise, or when there is none.
+        ``incorrect``, naming the first case that is predicted otherwise, or when there is none.
     """
     folder = runner.model.path / FOLDER
     cases = sorted(folder.glob("*.json"))
     if not cases:
         raise Problem(Category.INCORRECT, f"the model folder {runner.model.path.name} has no golden cases")
     for path in cases:
-        case = json.loads(path.read_text(encoding="utf-8"))
+        case = _read(path)
         found = _answer(runner, read_input(case["input"]))
-        if not _agree(case["expected"], found):
+        if "expected" not in case or not _matches(case, found):
             raise Problem(
                 Category.INCORRECT,
                 f"the model {runner.model.manifest.name} does not answer its golden case {path.stem} as it should",
-                diagnostics=json.dumps({"expected": case["expected"], "found": found}),
+                diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
 
 
-def record_golden(runner: Runner[Any, Any, Any], path: Path) -> None:
-    """Write what the model says now as the ``expected`` of a case; for those who train models."""
-    case = json.loads(path.read_text(encoding="utf-8"))
-    case["expected"] = _answer(runner, read_input(case["input"]))
-    path.write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
+def settle_golden(runner: Runner[Any, Any, Any]) -> None:
+    """Compare every golden case that has ``expected``, then record it where it is missing; never overwrite one.
+
+    Parameters
+    ----------
+    runner
+        Set up.
+
+    Raises
+    ------
+    Problem
+        ``conflict``, naming the first case that is predicted otherwise; then nothing is recorded.
+    """
+    missing: list[tuple[Path, dict[str, Any]]] = []
+    for path in sorted((runner.model.path / FOLDER).glob("*.json")):
+        case = _read(path)
+        found = _answer(runner, read_input(case["input"]))
+        if not _matches(case, found):
+            raise Problem(
+                Category.CONFLICT,
+                f"the golden case {path.stem} records another answer; remove it to record the new one",
+                diagnostics=json.dumps({"case": _answers(case), "found": found}),
+            )
+        if "expected" not in case:
+            missing.append((path, case | {"expected": found}))
+    for path, case in missing:
+        path.write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
 
 
 def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
-    """Ask a model directly, alone and on this thread.
+    """Run a model directly on one input, on this thread.
 
     Raises
     ------
     Declined
-        When the model may not or cannot answer.
+        When the model may not or cannot predict.
     """
     check_limits(runner.model.manifest, given)
     decoded = runner.decode(given)
@@ -81,7 +116,7 @@ def read_input(content: Mapping[str, Any]) -> ModelInput:
     at = datetime.fromisoformat(content["at"])
     if "facts" in content:
         facts = tuple(_fact(number, fact, at) for number, fact in enumerate(content["facts"]))
-        return TabularInput(subject=subject, facts=facts, at=at)
+        return FactsInput(subject=subject, facts=facts, at=at)
     levels = np.frombuffer(base64.b64decode(content["pixels"]), dtype=np.uint8).astype(np.float32)
     return ImageInput(
         subject=subject,
@@ -96,14 +131,15 @@ def read_input(content: Mapping[str, Any]) -> ModelInput:
 
 
 def _fact(number: int, content: Mapping[str, Any], at: datetime) -> Fact:
+    measured = _time(content["at"], at) if "at" in content else at
     return Fact(
         system=content.get("system", "http://loinc.org"),
         code=content["code"],
         value=content["answer"] if "answer" in content else Decimal(content["value"]),
         value_system=None,
         unit=content.get("unit"),
-        effective=at,
-        issued=at,
+        effective=measured,
+        issued=measured,
         source=f"golden#{number}",
     )
 
@@ -120,12 +156,45 @@ def _answer(runner: Runner[Any, Any, Any], given: ModelInput) -> dict[str, Any]:
     }
 
 
-def _agree(expected: Any, found: Any) -> bool:
+def _time(stated: str | float, at: datetime) -> datetime:
+    """Return a time given in ISO 8601, or in seconds relative to ``at``."""
+    return datetime.fromisoformat(stated) if isinstance(stated, str) else at + timedelta(seconds=stated)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    case: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return case
+
+
+def _answers(case: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: case[key] for key in ("expected", "reference") if key in case}
+
+
+def _matches(case: Mapping[str, Any], found: Any) -> bool:
+    """Compare with the recorded answer and, where there is one, with the reference's."""
+    allowed = case.get("tolerance", {})
+    relative, absolute = float(allowed.get("relative", RELATIVE)), float(allowed.get("absolute", ABSOLUTE))
+    if "expected" in case and not _agree(case["expected"], found, relative, absolute):
+        return False
+    return "reference" not in case or _covers(case["reference"], found, relative, absolute)
+
+
+def _covers(reference: Mapping[str, Any], found: Mapping[str, Any], relative: float, absolute: float) -> bool:
+    """Compare a reference, which holds only numbers by output name, with what was found."""
+    values = {output["name"]: output["value"] for output in found.get("outputs", ())}
+    return reference.keys() <= values.keys() and all(
+        _agree(value, values[name], relative, absolute) for name, value in reference.items()
+    )
+
+
+def _agree(expected: Any, found: Any, relative: float, absolute: float) -> bool:
     """Compare two JSON values, numbers within the tolerance."""
     if isinstance(expected, dict) and isinstance(found, dict):
-        return expected.keys() == found.keys() and all(_agree(expected[key], found[key]) for key in expected)
+        same = expected.keys() == found.keys()
+        return same and all(_agree(expected[key], found[key], relative, absolute) for key in expected)
     if isinstance(expected, list) and isinstance(found, list):
-        return len(expected) == len(found) and all(map(_agree, expected, found))
+        pairs = zip(expected, found, strict=False)
+        return len(expected) == len(found) and all(_agree(one, other, relative, absolute) for one, other in pairs)
     if isinstance(expected, int | float) and isinstance(found, int | float):
-        return abs(expected - found) <= TOLERANCE
+        return abs(expected - found) <= max(absolute, relative * abs(expected))
     return bool(expected == found)

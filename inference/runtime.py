@@ -1,4 +1,4 @@
-"""The only listener to a model.
+"""The only entry to a model.
 
 Whatever a model does, the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
 is none. Only three things are raised: that no such model exists, that too much is waiting, and that the server is
@@ -16,15 +16,14 @@ from typing import Any, Literal, TypeAlias
 from inference import registry
 from inference.batching import Batcher, QueueLimits
 from inference.contract import (
+    FactsInput,
     FeatureUse,
-    ImageInput,
     InputUsed,
     ModelIdentity,
     ModelInput,
     NotAvailable,
     Outcome,
     Prediction,
-    TabularInput,
 )
 from inference.limits import check_limits
 from inference.loading import AnyRunner, load_model
@@ -53,12 +52,12 @@ class _Served:
 
 
 class Runtime:
-    """Asks models.
+    """Runs models.
 
     Parameters
     ----------
     database
-        Where the registry's rows are; read at every prediction, so that a stop is obeyed at once by every process.
+        Where the registry's rows are; read at every prediction, so that a stop takes effect at once in every process.
     device
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
     limits
@@ -90,14 +89,14 @@ class Runtime:
         self._closed = False
 
     def predict(self, name: str, given: ModelInput, *, version: str | None = None, deadline_s: float = 30.0) -> Outcome:
-        """Ask a model about one patient.
+        """Run a model on one input.
 
         Parameters
         ----------
         name
             The model's name.
         given
-            Facts or an image.
+            The input, of the kind that the manifest declares.
         version
             Which version; the active one by default.
         deadline_s
@@ -124,7 +123,7 @@ class Runtime:
         except Problem as problem:
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
             return _not_available(row.identity(), given, "failed", problem.detail)
-        return self._ask(served, row, given, deadline)
+        return self._run(served, row, given, deadline)
 
     def warm_up(self) -> None:
         """Load every model that runs, so that the first patient does not wait for it; failures wait for predict."""
@@ -164,7 +163,7 @@ class Runtime:
                 self._served[key] = _Served(runner=runner)
             return self._served[key]
 
-    def _ask(self, served: _Served, row: ModelRow, given: ModelInput, deadline: float) -> Outcome:
+    def _run(self, served: _Served, row: ModelRow, given: ModelInput, deadline: float) -> Outcome:
         runner = served.runner
         identity = runner.model.identity(row.status)
         inputs: tuple[InputUsed, ...] = ()
@@ -282,13 +281,7 @@ def _not_available(
 
 
 def _versions(given: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
-    """Return what the result rests on: what was used, or all that was known when nothing could be."""
-    if isinstance(given, ImageInput):
-        return tuple(sorted(set(given.sources)))
-    if inputs:
+    """Return the versions of what was used, or of all that was known when nothing could be used."""
+    if isinstance(given, FactsInput) and inputs:
         return tuple(sorted({used.source for used in inputs}))
-    return _known(given)
-
-
-def _known(given: TabularInput) -> tuple[str, ...]:
-    return tuple(sorted({f.source for f in given.facts if f.effective <= given.at and f.issued <= given.at}))
+    return tuple(sorted(set(given.sources)))

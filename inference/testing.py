@@ -1,4 +1,4 @@
-"""Made-up patients, images and models that tests of every room share; they obey the same contracts as the real ones."""
+"""Made-up patients, images and models that the tests share; they obey the same contracts as the real ones."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from inference.contract import Fact, ImageInput, InputUsed, ModelInput, Output, Subject, TabularInput
+from inference.contract import Fact, FactsInput, ImageInput, InputUsed, ModelInput, Subject
 from inference.folder import ModelFolder
 from inference.manifest import parse_manifest
+from inference.outputs import make_output
 from inference.runners.base import Answer, Declined, Decoded, Runner
 
 NOW: Final = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -54,7 +55,7 @@ def fact(code: str, value: str, unit: str | None, *, hours_ago: float = 1.0, kno
     )
 
 
-def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) -> TabularInput:
+def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) -> FactsInput:
     """Make the facts of a patient who is well.
 
     Parameters
@@ -69,7 +70,7 @@ def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) ->
     chosen: dict[str, Measured | None] = dict(WELL)
     chosen |= {name.strip("_").replace("_", "-"): given for name, given in changes.items()}
     facts = tuple(fact(code, *given) for code, given in chosen.items() if given is not None)
-    return TabularInput(subject=subject, facts=facts + more, at=NOW)
+    return FactsInput(subject=subject, facts=facts + more, at=NOW)
 
 
 def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInput:
@@ -101,7 +102,8 @@ def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> Mod
         "owner": "Tests",
         "demonstration": True,
         "users": ["tests"],
-        "trigger": {"kind": "facts", "codes": ["8867-4"]},
+        "trigger": {"kind": "codes", "codes": ["8867-4"]},
+        "inputs": [{"name": "facts", "kind": "facts"}],
         "runner": "score",
         "outputs": [output | {"bands": [band]}],
         "limits": {},
@@ -139,7 +141,7 @@ class ToyRunner(Runner[float, Sequence[float], float]):
 
     def decode(self, given: ModelInput) -> Decoded[float]:
         """Take the pulse; decline without one."""
-        pulses = [fact for fact in given.facts if fact.code == "8867-4"] if isinstance(given, TabularInput) else []
+        pulses = [fact for fact in given.facts if fact.code == "8867-4"] if isinstance(given, FactsInput) else []
         if not pulses:
             raise Declined("missing pulse", missing=("pulse",))
         pulse = pulses[-1]
@@ -151,22 +153,10 @@ class ToyRunner(Runner[float, Sequence[float], float]):
         return items
 
     def predict(self, batch: Sequence[float]) -> Sequence[float]:
-        """Think."""
+        """Apply the function."""
         return self.think(batch)
 
-    def encode(self, item: float, raw: float) -> Answer:  # noqa: ARG002 - a toy says what it thought
-        """Say the number."""
+    def encode(self, item: float, raw: float) -> Answer:  # noqa: ARG002 - a toy needs no item
+        """Return the number."""
         (spec,) = self.model.manifest.outputs
-        output = Output(
-            name=spec.name,
-            system=spec.system,
-            code=spec.code,
-            display=spec.display,
-            kind=spec.kind,
-            value=raw,
-            unit=None,
-            band="low",
-            text=self.opening(),
-            future=spec.future,
-        )
-        return Answer(outputs=(output,), heat_map=None)
+        return Answer(outputs=(make_output(spec, raw, band="low", text="", notice=self.opening()),), heat_map=None)

@@ -13,22 +13,22 @@ from privacy.principal import Principal
 from service.results import Results
 
 ASSESS: Final = "assess"
-"""The job step that asks a model about a patient's facts (``service.flows.assess``)."""
+"""The job step that runs a model on a patient's facts (``service.flows.assess``)."""
 
 _AI_ASSERTED: Final = "AIAST"
 
 
 class Triggers:
-    """Turns changed resources into questions to models.
+    """Turns changed resources into jobs that run models.
 
     Parameters
     ----------
     catalogue
-        What the models read.
+        The models that run, with their declarations.
     jobs
-        Where the questions wait.
+        Where the jobs are enqueued.
     results
-        Which models have answered about a patient.
+        Which models have a result about a patient.
     """
 
     def __init__(self, catalogue: Catalogue, jobs: Jobs, results: Results) -> None:
@@ -37,11 +37,11 @@ class Triggers:
         self._results = results
 
     def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:  # noqa: ARG002 - the hook's signature
-        """Enqueue one question for each model and patient that the changes concern."""
+        """Enqueue one job for each model and patient that the changes concern."""
         concerned = [change for change in changes if change.type in {"Observation", "Patient"} and change.changed]
         if not concerned:
             return
-        models = [model for model in self._catalogue.serving(tx.connection) if model.manifest.trigger.kind == "facts"]
+        models = [model for model in self._catalogue.serving(tx.connection) if model.manifest.trigger.kind == "codes"]
         enqueued: set[tuple[str, str, str]] = set()
         for change in concerned:
             resource = orjson.loads(change.content) if change.content else {}
@@ -53,9 +53,9 @@ class Triggers:
     def _enqueue_again(
         self, tx: Transaction, models: Sequence[DeclaredModel], patient: str, enqueued: set[tuple[str, str, str]]
     ) -> None:
-        """Ask those who spoke before: a new date of birth may undo a refusal; who was never enqueued stays silent."""
-        spoken = self._results.models_of(tx.connection, patient)
-        self._enqueue(tx, [model for model in models if model.row.name in spoken], patient, enqueued)
+        """Enqueue the models that have a result already: a new date of birth may allow what was declined."""
+        with_result = self._results.models_of(tx.connection, patient)
+        self._enqueue(tx, [model for model in models if model.row.name in with_result], patient, enqueued)
 
     def _enqueue(
         self, tx: Transaction, models: Iterable[DeclaredModel], patient: str | None, enqueued: set[tuple[str, str, str]]
@@ -63,11 +63,11 @@ class Triggers:
         if patient is None:
             return
         for model in models:
-            question = (model.row.name, model.row.version, patient)
-            if question in enqueued:
+            run = (model.row.name, model.row.version, patient)
+            if run in enqueued:
                 continue
-            enqueued.add(question)
-            key = "assess:" + ":".join(question)
+            enqueued.add(run)
+            key = "assess:" + ":".join(run)
             payload = {"model": model.row.name, "version": model.row.version, "patient": patient}
             self._jobs.enqueue(tx, ASSESS, payload, lock=key, queueing_lock=key)
 

@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from inference.contract import Fact, FeatureUse, InputUsed, Subject, TabularInput
+from inference.contract import Fact, FactsInput, FeatureUse, InputUsed, Subject
 from inference.features.spec import FeatureSpec, Source
 from inference.features.units import convert, tidy
 
@@ -60,7 +60,7 @@ class Extraction:
     features: tuple[FeatureUse, ...] = ()
 
 
-Extractor: TypeAlias = Callable[[TabularInput], Extraction]
+Extractor: TypeAlias = Callable[[FactsInput], Extraction]
 _Feature: TypeAlias = Callable[[Index, Subject, datetime], FeatureValue | Gap]
 
 _MISSING: Final = Gap(kind="missing")
@@ -98,7 +98,7 @@ def age_in_years(birth: date, on: date) -> int:
     return on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day))
 
 
-def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: TabularInput) -> Extraction:
+def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput) -> Extraction:
     index = index_facts(given.facts, given.at)
     readings: dict[str, FeatureValue | None] = {}
     uses: list[FeatureUse] = []

@@ -14,11 +14,14 @@ from kernel.errors import Category, Problem
 RUNNERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "score": ("inference.runners.score", "ScoreRunner"),
-        "torch": ("inference.runners.torch_image", "ImageClassifierRunner"),
+        "torch-image-classifier": ("inference.runners.torch_image", "ImageClassifierRunner"),
         "linear": ("inference.runners.linear", "LinearRunner"),
     }
 )
 """``runner`` of a manifest -> module and class."""
+
+_ALIASES: Final[Mapping[str, str]] = MappingProxyType({"torch": "torch-image-classifier"})
+"""Names that registered declarations still have."""
 
 
 def runner_class(kind: str) -> type[Runner[Any, Any, Any]]:
@@ -29,6 +32,7 @@ def runner_class(kind: str) -> type[Runner[Any, Any, Any]]:
     Problem
         ``unsupported`` when there is none.
     """
+    kind = _ALIASES.get(kind, kind)
     if kind not in RUNNERS:
         raise Problem(Category.UNSUPPORTED, f"model.yaml.runner must be one of: {', '.join(RUNNERS)}")
     module, name = RUNNERS[kind]

@@ -1,10 +1,10 @@
-"""What a runner is: five verbs, and one way to say no.
+"""What a runner is: five methods, and one exception for declining.
 
 - ``setup``: load everything, onto a device; nothing is loaded before
 - ``decode``: input -> item, or :class:`Declined`; on the caller's thread
 - ``batch``: items of one shape -> what the model takes
-- ``predict``: batch -> one raw answer an item; on the device's thread
-- ``encode``: item and raw answer -> outputs; on the caller's thread
+- ``predict``: batch -> one raw result an item; on the device's thread
+- ``encode``: item and raw result -> outputs; on the caller's thread
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ Raw = TypeVar("Raw")
 
 
 class Declined(Exception):
-    """The model may not or cannot answer for this input.
+    """The model may not or cannot predict on this input.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Declined(Exception):
     missing
         Names of the inputs that would be needed.
     inputs
-        What was at hand all the same.
+        What was available all the same.
     features
         What became of each feature.
     """
@@ -67,7 +67,7 @@ class Decoded(Generic[Item]):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model said about one item."""
+    """What the model predicted for one item."""
 
     outputs: tuple[Output, ...]
     #: (rows, columns) of the input image, in [0, 1].
@@ -100,11 +100,11 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
 
     @abstractmethod
     def predict(self, batch: Batch) -> Sequence[Raw]:
-        """Run the model: one raw answer per item, in order."""
+        """Run the model: one raw result per item, in order."""
 
     @abstractmethod
     def encode(self, item: Item, raw: Raw) -> Answer:
-        """Say it in the manifest's codes."""
+        """Express it in the manifest's codes."""
 
     def out_of_memory(self, failure: BaseException) -> bool:
         """Tell whether a smaller batch could have worked."""

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from inference.contract import ModelInput, Output
+from inference.contract import ModelInput
 from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.folder import WEIGHTS
+from inference.outputs import make_output
 from inference.runners.base import Answer, Declined, Decoded, Runner
 from inference.runners.tabular import decode_features
 from kernel.errors import Category, Problem
@@ -46,7 +47,7 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         self._extract = compile_features(self.model.features)
 
     def decode(self, given: ModelInput) -> Decoded[Extraction]:
-        """Extract the features; those still unknown that nothing may stand in for are a refusal."""
+        """Extract the features; decline when one is unknown and has no fill value."""
         decoded = decode_features(self._extract, given)
         unknown = np.isnan(self._row(decoded.item))
         if unknown.any():
@@ -64,27 +65,14 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         """Return the linear predictor of each patient."""
         return [float(value) for value in batch @ self._weight + self._bias]
 
-    def encode(self, item: Extraction, raw: float) -> Answer:  # noqa: ARG002 - the number says it all
-        """Say it in the manifest's codes, as a probability where the manifest asks for one."""
-        outputs = []
-        for spec in self.model.manifest.outputs:
-            value = float(np.exp(-np.logaddexp(0.0, -raw))) if spec.kind == "probability" else raw
-            band = spec.band(value)
-            outputs.append(
-                Output(
-                    name=spec.name,
-                    system=spec.system,
-                    code=spec.code,
-                    display=spec.display,
-                    kind=spec.kind,
-                    value=value,
-                    unit=spec.unit,
-                    band=band,
-                    text=f"{self.opening()} {spec.display}: {value:.2f} ({band}).",
-                    future=spec.future,
-                )
-            )
-        return Answer(outputs=tuple(outputs), heat_map=None)
+    def encode(self, item: Extraction, raw: float) -> Answer:  # noqa: ARG002 - the number is all that is needed
+        """Express it in the manifest's codes, as a probability where the manifest declares one."""
+        logistic = float(np.exp(-np.logaddexp(0.0, -raw)))
+        outputs = tuple(
+            make_output(spec, logistic if spec.kind == "probability" else raw, notice=self.opening())
+            for spec in self.model.manifest.outputs
+        )
+        return Answer(outputs=outputs, heat_map=None)
 
     def _row(self, extraction: Extraction) -> Vector:
         readings = [extraction.readings[spec.name] for spec in self.model.features]

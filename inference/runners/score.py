@@ -1,4 +1,4 @@
-"""Clinical scores: a pure function in the folder's ``model.py`` from readings to points.
+"""Clinical scores: a pure function in the folder's ``model.py`` from feature values to points.
 
 ``model.py`` defines ``score(readings) -> tuple[Score, ...]``, one :class:`Score` per output of the manifest, in order.
 """
@@ -6,8 +6,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inference.contract import ModelInput, Output
+from inference.contract import ModelInput
 from inference.features.extract import Extraction, compile_features
+from inference.outputs import make_output
 from inference.runners.base import Answer, Decoded, Runner
 from inference.runners.tabular import decode_features
 from kernel.errors import Category, Problem
@@ -50,23 +51,10 @@ class ScoreRunner(Runner[Extraction, Sequence[Extraction], Scores]):
         return [self._score(extraction.readings) for extraction in batch]
 
     def encode(self, item: Extraction, raw: Scores) -> Answer:  # noqa: ARG002 - a score carries its own words
-        """Say each score in the manifest's codes."""
-        outputs = []
-        for spec, score in zip(self.model.manifest.outputs, raw, strict=True):
-            if score.band not in {band.name for band in spec.bands}:
-                raise Problem(Category.FAULT, f"the model gave a band that {spec.name} does not have")
-            outputs.append(
-                Output(
-                    name=spec.name,
-                    system=spec.system,
-                    code=spec.code,
-                    display=spec.display,
-                    kind=spec.kind,
-                    value=score.value,
-                    unit=spec.unit,
-                    band=score.band,
-                    text=f"{self.opening()} {score.text}",
-                    future=spec.future,
-                )
-            )
-        return Answer(outputs=tuple(outputs), heat_map=None)
+        """Express each score in the manifest's codes."""
+        pairs = zip(self.model.manifest.outputs, raw, strict=True)
+        outputs = tuple(
+            make_output(spec, score.value, band=score.band, text=score.text, notice=self.opening())
+            for spec, score in pairs
+        )
+        return Answer(outputs=outputs, heat_map=None)

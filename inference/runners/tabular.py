@@ -1,6 +1,6 @@
-"""What runners of tabular models share: features in, or a refusal that names every missing one."""
+"""What runners of tabular models share: features in, or the names of every missing one."""
 
-from inference.contract import ModelInput, TabularInput
+from inference.contract import FactsInput, ModelInput
 from inference.features.extract import Extraction, Extractor
 from inference.runners.base import Declined, Decoded
 from kernel.errors import Category, Problem
@@ -14,8 +14,8 @@ def decode_features(extract: Extractor, given: ModelInput) -> Decoded[Extraction
     Declined
         When features are missing that the model cannot do without.
     """
-    if not isinstance(given, TabularInput):
-        raise Problem(Category.FAULT, "a tabular model was given an image")
+    if not isinstance(given, FactsInput):
+        raise Problem(Category.FAULT, "a model of facts was given another kind of input")
     found = extract(given)
     if found.missing:
         raise Declined(found.reason, missing=found.missing, inputs=found.inputs, features=found.features)

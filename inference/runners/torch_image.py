@@ -12,16 +12,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from inference.contract import ImageInput, InputUsed, ModelInput, Output, Pixels
+from inference.contract import ImageInput, InputUsed, ModelInput, Pixels
 from inference.explain import enlarge, grad_cam
 from inference.folder import WEIGHTS
+from inference.outputs import make_output
 from inference.runners.base import Answer, Decoded, Runner
 from kernel.errors import Category, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedImage:
-    """An image as the network takes it."""
+    """The tensor that the network takes, and the size of the image that it was made from."""
 
     #: (channels, height, width).
     image: Tensor
@@ -31,7 +32,7 @@ class PreparedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEvidence:
-    """What the network said about one image."""
+    """The probability that the network computed for one image, and the map of where the evidence for it lies."""
 
     #: In [0, 1].
     probability: float
@@ -40,7 +41,7 @@ class ImageEvidence:
 
 
 class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
-    """Runs a network that finds one thing on an image; the same code on ``cpu`` and ``cuda``."""
+    """Runs a network that detects one finding on an image; the same code on ``cpu`` and ``cuda``."""
 
     def setup(self, device: str) -> None:
         """Build the network and load its weights onto the device."""
@@ -88,29 +89,18 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
         ]
 
     def encode(self, item: PreparedImage, raw: ImageEvidence) -> Answer:
-        """Say it in the manifest's codes, and lay the evidence over the image.
+        """Express it in the manifest's codes, and lay the evidence over the image.
 
-        The heat map is scaled by the probability: where little speaks for the finding, little is shown.
+        The heat map is scaled by the probability: a low probability shows little evidence.
         """
         (spec,) = self.model.manifest.outputs
-        band = spec.band(raw.probability)
         heat_map = np.zeros(item.size, dtype=np.float32)
         seen = heat_map[self._crop(*item.size)]
         seen[:] = enlarge(raw.evidence, *seen.shape) * np.float32(raw.probability)
         threshold = spec.bands[-1].at_least
-        said = f"probability {raw.probability:.2f}, {band} (threshold {threshold:.2f})"
-        output = Output(
-            name=spec.name,
-            system=spec.system,
-            code=spec.code,
-            display=spec.display,
-            kind=spec.kind,
-            value=raw.probability,
-            unit=spec.unit,
-            band=band,
-            text=" ".join((self.opening(), f"{spec.display}: {said}.", *self.model.manifest.warnings)),
-            future=spec.future,
-        )
+        summary = f"probability {raw.probability:.2f}, {spec.band(raw.probability)} (threshold {threshold:.2f})"
+        text = " ".join((f"{spec.display}: {summary}.", *self.model.manifest.warnings))
+        output = make_output(spec, raw.probability, text=text, notice=self.opening())
         return Answer(outputs=(output,), heat_map=heat_map)
 
     def out_of_memory(self, failure: BaseException) -> bool:

@@ -1,11 +1,11 @@
-"""A model is asked about a patient's facts.
+"""Run a model on a patient's facts.
 
 assess   job -> facts -> runtime.predict -> publish => resources, deliveries
 """
 
 from fhir_adapter.facts import patient_facts
 from fhir_adapter.facts import subject as subject_of
-from inference.contract import TabularInput
+from inference.contract import FactsInput
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.worker import Commit
@@ -20,11 +20,11 @@ class AssessFlow:
     Parameters
     ----------
     core
-        What every flow stands on.
+        What every flow uses.
     models
-        Whom to ask.
+        The models that run.
     publisher
-        What becomes of the answer.
+        Publishes the results.
     """
 
     def __init__(self, core: CoreServices, models: Models, publisher: Publisher) -> None:
@@ -33,7 +33,7 @@ class AssessFlow:
         self._publisher = publisher
 
     def assess(self, job: Job) -> Commit:
-        """Read what the model may know, ask it, and return the commit that publishes its answer.
+        """Read what the model may know, run it, and return the commit that publishes the result.
 
         Raises
         ------
@@ -48,6 +48,6 @@ class AssessFlow:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
             subject = subject_of(connection, self._core.store, patient)
             facts = patient_facts(connection, self._core.store, patient, model.codes, at - model.lookback)
-        given = TabularInput(subject=subject, facts=facts, at=at)
+        given = FactsInput(subject=subject, facts=facts, at=at)
         outcome = self._models.infer(model, given)
         return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest))

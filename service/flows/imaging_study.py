@@ -5,7 +5,8 @@ complete  job -> is the study at rest? => revision, one read job per model
 read      job -> select, load, runtime.predict -> publish => resources, deliveries
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,10 +14,11 @@ from sqlalchemy import Connection
 
 from dicom_node.archive import Archive, StoredInstance
 from dicom_node.listener.association import ReceivedInstance
+from dicom_node.selection import NothingFits, Selected, SelectedImage, SelectedVolume, select_input
 from dicom_node.study import Study, StudyState, describe, open_revision, study_state
-from dicom_node.volume import NoImage, load_image, select_image
+from dicom_node.volume import load_image, load_volume
 from inference.catalogue import DeclaredModel
-from inference.contract import ImageInput, NotAvailable, Outcome, Subject
+from inference.contract import ImageInput, NotAvailable, Outcome, Subject, VolumeInput
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
@@ -41,15 +43,15 @@ class ImagingStudyFlow:
     Parameters
     ----------
     core
-        What every flow stands on.
+        What every flow uses.
     archive
         Where instances lie.
     models
-        Whom to ask.
+        The models that run.
     patients
-        Finds or founds the patient a study belongs to.
+        Finds or creates the patient a study belongs to.
     publisher
-        What becomes of the answer.
+        Publishes the results.
     quiet_s
         How long a study rests before it is read.
     """
@@ -103,7 +105,7 @@ class ImagingStudyFlow:
             self._look_again(tx, StudyInstanceUID, self._core.clock.now())
 
     def complete(self, job: Job) -> Commit:
-        """Open a study's next revision once it has come to rest, and ask the models about it; else look later."""
+        """Open a study's next revision once it has come to rest, and enqueue its models; else check later."""
         StudyInstanceUID = str(job.payload["study"])
         now = self._core.clock.now()
         with self._core.database.read() as connection:
@@ -126,7 +128,7 @@ class ImagingStudyFlow:
         return commit
 
     def read(self, job: Job) -> Commit:
-        """Show the model the image it wants of the study, and return the commit that publishes its answer."""
+        """Run the model on what its manifest selects from the study; return the commit that publishes the result."""
         name, version, StudyInstanceUID = (str(job.payload[key]) for key in ("model", "version", "study"))
         with self._core.database.read() as connection:
             model = self._models.catalogue.one(connection, name, version)
@@ -134,11 +136,10 @@ class ImagingStudyFlow:
             earlier = self._core.results.of_study(connection, name, StudyInstanceUID)
         if model is None:
             raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
-        files = {instance.SOPInstanceUID: self._archive.read(instance.SOPInstanceUID) for instance in instances}
-        study = describe((instance.blob, files[instance.SOPInstanceUID]) for instance in instances)
+        study = describe((instance.blob, self._archive.read(instance.SOPInstanceUID)) for instance in instances)
         patient = self._patients.of_study(study)
         sources = tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances)
-        outcome, imaging = self._infer(model, study, files, patient.subject, sources)
+        outcome, imaging = self._infer(model, study, patient.subject, sources)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
 
@@ -149,36 +150,47 @@ class ImagingStudyFlow:
         return commit
 
     def _infer(
-        self,
-        model: DeclaredModel,
-        study: Study,
-        files: Mapping[str, bytes],
-        subject: Subject,
-        sources: tuple[str, ...],
+        self, model: DeclaredModel, study: Study, subject: Subject, sources: tuple[str, ...]
     ) -> tuple[Outcome, ImagingContext]:
-        chosen = select_image(study)
-        if isinstance(chosen, NoImage):
-            some = next(iter(files))
-            shown = ImagingContext(study=study, source=files[some], chosen=some, image=None)
-            return self._declined(model, subject, chosen.reason, sources), shown
-        source = files[chosen.SOPInstanceUID]
+        """Load what the manifest selects, and nothing else, and run the model on it."""
+        selected = select_input(study, model.manifest.input)
+        chosen = _representative(study, selected)
+        shown = ImagingContext(study=study, source=self._archive.read(chosen), chosen=chosen, image=None)
+        if isinstance(selected, NothingFits):
+            return self._declined(model, subject, selected.reason, sources), shown
         try:
-            picture, description = load_image(source)
+            given = self._load(selected, shown.source, subject, sources)
         except Problem as problem:
-            shown = ImagingContext(study=study, source=source, chosen=chosen.SOPInstanceUID, image=None)
             return self._declined(model, subject, problem.detail, sources), shown
-        given = ImageInput(
+        image = given if isinstance(given, ImageInput) else None
+        return self._models.infer(model, given), replace(shown, image=image)
+
+    def _load(
+        self, selected: SelectedImage | SelectedVolume, source: bytes, subject: Subject, sources: tuple[str, ...]
+    ) -> ImageInput | VolumeInput:
+        at = self._core.clock.now()
+        if isinstance(selected, SelectedImage):
+            pixels, description = load_image(source)
+            return ImageInput(
+                subject=subject,
+                pixels=pixels,
+                modality=description.modality,
+                body_part=description.body_part,
+                view=description.view,
+                sources=sources,
+                acquired_at=description.acquired_at,
+                at=at,
+            )
+        series = selected.series
+        volume = load_volume(series, self._archive.read)
+        return VolumeInput(
             subject=subject,
-            pixels=picture,
-            modality=description.modality,
-            body_part=description.body_part,
-            view=description.view,
+            modality=series.Modality,
+            body_part=series.BodyPartExamined,
             sources=sources,
-            acquired_at=description.acquired_at,
-            at=self._core.clock.now(),
+            at=at,
+            **vars(volume),
         )
-        outcome = self._models.infer(model, given)
-        return outcome, ImagingContext(study=study, source=source, chosen=chosen.SOPInstanceUID, image=given)
 
     def _declined(self, model: DeclaredModel, subject: Subject, reason: str, sources: tuple[str, ...]) -> NotAvailable:
         return NotAvailable(
@@ -197,7 +209,7 @@ class ImagingStudyFlow:
         return [
             model
             for model in self._models.catalogue.serving(connection)
-            if model.manifest.trigger.kind == "image" and modalities & set(model.manifest.trigger.modalities)
+            if model.manifest.trigger.kind == "study" and modalities & model.manifest.input.modalities
         ]
 
     def _look_again(self, tx: Transaction, StudyInstanceUID: str, now: datetime) -> None:
@@ -221,3 +233,12 @@ class ImagingStudyFlow:
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
         self._core.jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
+
+
+def _representative(study: Study, selected: Selected) -> str:
+    """Return the SOPInstanceUID that a result refers to: the image, the middle slice, or any when nothing fits."""
+    if isinstance(selected, SelectedImage):
+        return selected.instance.SOPInstanceUID
+    series = selected.series if isinstance(selected, SelectedVolume) else study.series[0]
+    middle = len(series.instances) // 2 if isinstance(selected, SelectedVolume) else 0
+    return series.instances[middle].SOPInstanceUID

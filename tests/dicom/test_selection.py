@@ -1,10 +1,23 @@
-"""Which image of a study the chest model reads, or why none."""
+"""Which image or series of a study a model is given by its manifest's rules, or why none."""
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from dicom_node.selection import NothingFits, Selected, SelectedImage, SelectedVolume, select_input
 from dicom_node.study import Instance, Series, Study, describe
 from dicom_node.synthesise import ChestXRay, chest_x_ray
-from dicom_node.volume import NoImage, select_image
+from inference.folder import bundled_folder, open_folder
+from inference.manifest import InputSpec, Selection
+
+CHEST = open_folder(bundled_folder("cxr-pneumonia")).manifest.input
+
+
+def select_image(study: Study) -> Selected:
+    return select_input(study, CHEST)
 
 
 def study(*wanted: dict[str, object]) -> Study:
@@ -12,9 +25,9 @@ def study(*wanted: dict[str, object]) -> Study:
     return describe((f"address-{n}", content) for n, content in enumerate(files))
 
 
-def chosen(selected: Instance | NoImage) -> str:
-    assert isinstance(selected, Instance)
-    return selected.blob
+def chosen(selected: Selected) -> str:
+    assert isinstance(selected, SelectedImage)
+    return selected.instance.blob
 
 
 def test_pa_is_preferred_to_ap() -> None:
@@ -32,14 +45,14 @@ def test_an_unstated_view_is_taken_when_there_is_no_better() -> None:
 @pytest.mark.parametrize(
     ("wanted", "reason"),
     [
-        ({"modality": "CT"}, "no projection radiograph"),
-        ({"view": "LATERAL"}, "no frontal view"),
-        ({"view": "LL"}, "no frontal view"),
+        ({"modality": "CT"}, "no image of modality DX or CR"),
+        ({"view": "LATERAL"}, "no image with view PA or AP"),
+        ({"view": "LL"}, "no image with view PA or AP"),
     ],
 )
 def test_a_study_without_a_frontal_radiograph_says_why(wanted: dict[str, object], reason: str) -> None:
     selected = select_image(study(wanted))
-    assert isinstance(selected, NoImage)
+    assert isinstance(selected, NothingFits)
     assert reason in selected.reason
 
 
@@ -48,9 +61,59 @@ def test_the_body_part_decides(body_part: str, is_chosen: bool) -> None:
     (series,) = study({}).series
     moved = Series(**{**vars(series), "BodyPartExamined": body_part})
     selected = select_image(Study(**{**vars(study({})), "series": (moved,)}))
-    assert isinstance(selected, Instance) is is_chosen
+    assert isinstance(selected, SelectedImage) is is_chosen
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
     files = [(str(n), chest_x_ray(ChestXRay(rows=16, columns=16, instance=n))) for n in range(3)]
     assert select_image(describe(files)) == select_image(describe(reversed(files)))
+
+
+def test_a_derived_image_comes_after_an_original() -> None:
+    (series,) = study({}, {"view": "AP"}).series
+    pa, ap = series.instances
+    derived = replace(pa, ImageType=("DERIVED", "PRIMARY"))
+    held = replace(study({}), series=(replace(series, instances=(derived, ap)),))
+    assert chosen(select_image(held)) == ap.blob
+
+
+def stack(uid: str, count: int, thickness: float, description: str = "lung") -> Series:
+    slices = tuple(
+        Instance(
+            SOPInstanceUID=f"{uid}.{n}",
+            SOPClassUID="",
+            blob=f"{uid}.{n}",
+            ViewPosition="",
+            ImageType=(),
+            Rows=4,
+            Columns=4,
+            SliceThickness=thickness,
+        )
+        for n in range(count)
+    )
+    return Series(
+        SeriesInstanceUID=uid, Modality="CT", SeriesDescription=description, BodyPartExamined="CHEST", instances=slices
+    )
+
+
+def of_volumes(*series: Series, **rules: Any) -> Selected:
+    spec = InputSpec(name="ct", kind="volume", selection=Selection(modalities=("CT",), **rules))
+    return select_input(replace(study({}), series=series), spec)
+
+
+def test_the_volume_with_most_slices_is_taken() -> None:
+    assert of_volumes(stack("1", 3, 1.0), stack("2", 5, 1.0)) == SelectedVolume(series=stack("2", 5, 1.0))
+
+
+def test_slice_thickness_and_description_decide() -> None:
+    thin, thick, bone = stack("1", 3, 1.0), stack("2", 5, 5.0), stack("3", 9, 1.0, "bone")
+    rules = {
+        "slice_thickness_mm": (Decimal("0.5"), Decimal(2)),
+        "series_description": re.compile("lung"),
+    }
+    assert of_volumes(thin, thick, bone, **rules) == SelectedVolume(series=thin)
+
+
+def test_too_few_slices_are_no_volume() -> None:
+    selected = of_volumes(stack("1", 3, 1.0), min_slices=10)
+    assert selected == NothingFits(reason="the study holds no series of at least 10 slices")

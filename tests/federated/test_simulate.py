@@ -21,7 +21,7 @@ from federated.model_folder import NAME, write_model
 from federated.server_app import RoundReport
 from federated.simulate import SimulationResult, simulate
 from inference import registry
-from inference.contract import Fact, Subject, TabularInput
+from inference.contract import Fact, FactsInput, Subject
 from inference.digest import digest_of
 from inference.folder import open_folder
 from inference.golden import infer
@@ -238,7 +238,7 @@ def test_the_model_can_be_registered_as_shadow(sqlite: Database, tmp_path: Path,
     assert (row.name, row.version, row.status) == (NAME, "1.2.0", "shadow")
 
 
-def patient() -> TabularInput:
+def patient() -> FactsInput:
     """A man of 60 with pain that is not typical, after an exercise test."""
     own = "urn:ausculta:uci-heart"
     told: list[tuple[str, str, Decimal | str, str | None]] = [
@@ -266,4 +266,4 @@ def patient() -> TabularInput:
         for number, (system, code, value, unit) in enumerate(told)
     )
     subject = Subject(reference="Patient/p", birth_date=date(1966, 1, 1), sex="male", identifier=None)
-    return TabularInput(subject=subject, facts=facts, at=now)
+    return FactsInput(subject=subject, facts=facts, at=now)

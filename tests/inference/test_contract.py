@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from inference.contract import NotAvailable, Prediction, TabularInput, result_id
+from inference.contract import FactsInput, NotAvailable, Prediction, result_id
 from inference.testing import ADULT, NOW, fact, radiograph, toy_folder
 
 MODEL = toy_folder().identity("active")
@@ -23,7 +23,7 @@ def test_records_cannot_be_changed() -> None:
 
 def test_times_without_a_zone_are_refused() -> None:
     with pytest.raises(ValueError, match="at must carry a time zone"):
-        TabularInput(subject=ADULT, facts=(), at=datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
+        FactsInput(subject=ADULT, facts=(), at=datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
     with pytest.raises(ValueError, match="effective must carry a time zone"):
         replace(fact("1", "1", None), effective=datetime(2026, 1, 1))  # noqa: DTZ001 - the point of the test
 

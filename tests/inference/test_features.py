@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inference.contract import Fact, TabularInput
+from inference.contract import Fact, FactsInput
 from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.features.spec import parse_features
 from inference.features.units import CONVERSIONS, convert
@@ -31,7 +31,7 @@ SATURATION: dict[str, Any] = {
 
 def extract(declared: dict[str, Any], *facts: Fact, **changes: Any) -> Extraction:
     specs = parse_features({"features": [declared | changes]})
-    return compile_features(specs)(TabularInput(subject=ADULT, facts=facts, at=NOW))
+    return compile_features(specs)(FactsInput(subject=ADULT, facts=facts, at=NOW))
 
 
 def value(declared: dict[str, Any], *facts: Fact, **changes: Any) -> Decimal | str | None:
@@ -124,7 +124,7 @@ def test_missing_is_never_zero() -> None:
 
 def test_all_missing_features_are_named_at_once() -> None:
     specs = parse_features({"features": [TEMPERATURE, SATURATION]})
-    found = compile_features(specs)(TabularInput(subject=ADULT, facts=(), at=NOW))
+    found = compile_features(specs)(FactsInput(subject=ADULT, facts=(), at=NOW))
     assert found.reason == "missing temperature, oxygen saturation"
 
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from inference.contract import Fact, Output, TabularInput
+from inference.contract import Fact, FactsInput, Output
 from inference.folder import bundled_folder
 from inference.golden import infer
 from inference.loading import AnyRunner, load_model
@@ -21,12 +21,12 @@ def news2() -> AnyRunner:
     return load_model(bundled_folder("news2"))
 
 
-def total(news2: AnyRunner, given: TabularInput) -> Output:
+def total(news2: AnyRunner, given: FactsInput) -> Output:
     (output,) = infer(news2, given).outputs
     return output
 
 
-def refusal(news2: AnyRunner, given: TabularInput) -> Declined:
+def refusal(news2: AnyRunner, given: FactsInput) -> Declined:
     with pytest.raises(Declined) as declined:
         infer(news2, given)
     return declined.value
@@ -180,7 +180,7 @@ def test_without_one_parameter_there_is_no_total_but_its_name(news2: AnyRunner, 
 
 
 def test_every_missing_parameter_is_named(news2: AnyRunner) -> None:
-    said = refusal(news2, TabularInput(subject=ADULT, facts=(), at=NOW))
+    said = refusal(news2, FactsInput(subject=ADULT, facts=(), at=NOW))
     assert set(said.missing) == set(TITLES.values())
 
 

@@ -11,10 +11,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from inference import registry
+from inference.contract import FactsInput
 from inference.digest import seal, verify
 from inference.finalize import finalize_folder
 from inference.folder import ModelFolder, bundled_folder
-from inference.golden import infer
+from inference.golden import infer, read_input
 from inference.loading import load_model
 from inference.models import MODELS
 from inference.registry import ModelRow
@@ -31,7 +32,8 @@ intended_use: Tests
 owner: Tests
 demonstration: true
 users: [tests]
-trigger: {kind: facts, codes: [8867-4]}
+trigger: {kind: codes, codes: [8867-4]}
+inputs: [{name: facts, kind: facts}]
 runner: linear
 outputs:
   - name: risk
@@ -254,3 +256,45 @@ class TestRows:
 def with_digest(digest: str) -> ModelFolder:
 
     return replace(toy_folder(), digest=digest)
+
+
+def change_case(folder: Path, **changes: object) -> None:
+    case = folder / "golden" / "ninety.json"
+    case.write_text(json.dumps(json.loads(case.read_text()) | changes))
+
+
+def test_sealing_again_compares_and_never_overwrites(linear: Path) -> None:
+    recorded = (linear / "golden" / "ninety.json").read_bytes()
+    save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
+    with pytest.raises(Problem) as refused:
+        finalize_folder(linear, {"Evidence": "None: a test."})
+    assert refused.value.category is Category.CONFLICT
+    assert refused.value.detail.startswith("the golden case ninety records another answer")
+    assert (linear / "golden" / "ninety.json").read_bytes() == recorded
+
+
+@pytest.mark.parametrize(("risk", "agrees"), [(0.6792, True), (0.69, False)])
+def test_the_training_library_s_answer_is_compared_too(linear: Path, risk: float, agrees: bool) -> None:
+    change_case(linear, reference={"risk": risk})
+    seal(linear)
+    if agrees:
+        load_model(linear)
+    else:
+        assert "golden case ninety" in refusal(linear).detail
+
+
+@pytest.mark.parametrize("tolerance", [{"relative": 0.02}, {"absolute": 0.02}], ids=["relative", "absolute"])
+def test_a_case_states_its_own_tolerance(linear: Path, tolerance: dict[str, float]) -> None:
+    change_case(linear, reference={"risk": 0.69}, tolerance=tolerance)
+    seal(linear)
+    load_model(linear)
+
+
+def test_a_golden_fact_may_have_a_time_of_its_own() -> None:
+    facts = [{"code": "a", "value": "1", "at": -3600}, {"code": "b", "value": "2", "at": "2026-01-14T00:00:00+00:00"}]
+    given = read_input(CASE["input"] | {"facts": facts})
+    assert isinstance(given, FactsInput)
+    assert [fact.effective.isoformat() for fact in given.facts] == [
+        "2026-01-15T11:00:00+00:00",
+        "2026-01-14T00:00:00+00:00",
+    ]

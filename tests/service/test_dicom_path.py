@@ -93,7 +93,7 @@ def test_a_study_without_a_frontal_image_says_so_everywhere(hospital: Hospital) 
     hospital.rest()
     (row,) = hospital.results()
     assert row.kind == "declined"
-    assert row.summary.startswith("AI result not available: the study holds no frontal view")
+    assert row.summary.startswith("AI result not available: the study holds no image with view PA or AP")
     (report,) = hospital.ehr.received("DiagnosticReport")
     assert "AI result not available" in report["conclusion"]
     (uid,) = hospital.pacs.arrivals

@@ -124,7 +124,13 @@ def evaluate(split: Split, logits: Values, threshold: float, temperature: float,
 
 
 def _write(out: Path, fitted: PneumoniaNetwork, found: BinaryEvaluation) -> None:
-    """Write weights, threshold, card and golden answers, and seal the folder."""
+    """Write weights, threshold, card and golden answers, and seal the folder.
+
+    Raises
+    ------
+    Problem
+        ``conflict`` when ``out`` holds golden answers that these weights do not give.
+    """
     home = Path(__file__).parent
     if out.resolve() != home:
         shutil.copytree(home, out, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,0 +1,143 @@
+"""Which image or series of a study a model is given: the rules of its manifest, applied to a study's description."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from dicom_node.study import Instance, Series, Study
+from inference.manifest import InputSpec, Selection
+
+
+@dataclass(frozen=True, kw_only=True)
+class NothingFits:
+    """Why a study holds nothing for an input; completes "AI result not available: ..."."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedImage:
+    """The instance that holds the image."""
+
+    instance: Instance
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectedVolume:
+    """The series whose instances are the slices."""
+
+    series: Series
+
+
+Selected: TypeAlias = SelectedImage | SelectedVolume | NothingFits
+
+
+def select_input(study: Study, spec: InputSpec) -> Selected:
+    """Apply an input's selection rules to a study.
+
+    Parameters
+    ----------
+    study
+        The study's description.
+    spec
+        An input that the manifest declares.
+
+    Returns
+    -------
+    Selected
+        The same study always yields the same choice, whatever the order of arrival.
+    """
+    selector = SELECTORS.get(spec.kind)
+    if selector is None:
+        return NothingFits(reason=f"input of kind {spec.kind} cannot be read from an imaging study")
+    return selector(study, spec.selection)
+
+
+def select_image(study: Study, rules: Selection) -> SelectedImage | NothingFits:
+    """Choose one image.
+
+    Originals come before derived images, then the order of the rules' modalities and views (an unstated view last),
+    then the lowest SOPInstanceUID.
+
+    Parameters
+    ----------
+    study
+        The study's description.
+    rules
+        What the manifest declares.
+    """
+    series = _fitting(study, rules)
+    if isinstance(series, NothingFits):
+        return series
+    images = [(one, image) for one in series for image in one.instances if image.Rows and image.Columns]
+    if not images:
+        return NothingFits(reason="the study holds no instance with pixels")
+    views = (*rules.views, "") if rules.views else ()
+    fitting = [pair for pair in images if not views or pair[1].ViewPosition in views]
+    if not fitting:
+        return NothingFits(reason=f"the study holds no image with view {' or '.join(rules.views)}")
+
+    def preference(pair: tuple[Series, Instance]) -> tuple[bool, int, int, str]:
+        one, image = pair
+        view = views.index(image.ViewPosition) if views else 0
+        return "DERIVED" in image.ImageType, rules.modalities.index(one.Modality), view, image.SOPInstanceUID
+
+    return SelectedImage(instance=min(fitting, key=preference)[1])
+
+
+def select_volume(study: Study, rules: Selection) -> SelectedVolume | NothingFits:
+    """Choose one series of slices.
+
+    The order of the rules' modalities comes first, then the greatest number of slices, then the lowest
+    SeriesInstanceUID.
+
+    Parameters
+    ----------
+    study
+        The study's description.
+    rules
+        What the manifest declares.
+    """
+    series = _fitting(study, rules)
+    if isinstance(series, NothingFits):
+        return series
+    if rules.slice_thickness_mm is not None:
+        low, high = rules.slice_thickness_mm
+        series = [one for one in series if all(low <= _thickness(slice_) <= high for slice_ in one.instances)]
+        if not series:
+            return NothingFits(reason=f"the study holds no series with slices of {low} to {high} mm")
+    stacks = [one for one in series if len(one.instances) >= rules.min_slices]
+    if not stacks:
+        return NothingFits(reason=f"the study holds no series of at least {rules.min_slices} slices")
+
+    def preference(one: Series) -> tuple[int, int, str]:
+        return rules.modalities.index(one.Modality), -len(one.instances), one.SeriesInstanceUID
+
+    return SelectedVolume(series=min(stacks, key=preference))
+
+
+SELECTORS: Final[Mapping[str, Callable[[Study, Selection], Selected]]] = MappingProxyType(
+    {"image": select_image, "volume": select_volume}
+)
+"""Kind of an input -> what selects it from a study."""
+
+
+def _fitting(study: Study, rules: Selection) -> Sequence[Series] | NothingFits:
+    """Return the series that fit the rules on modality, body part and description."""
+    series = [one for one in study.series if one.Modality in rules.modalities]
+    if not series:
+        return NothingFits(reason=f"the study holds no image of modality {' or '.join(rules.modalities)}")
+    if rules.body_parts:
+        series = [one for one in series if not one.BodyPartExamined or one.BodyPartExamined in rules.body_parts]
+    if not series:
+        return NothingFits(reason=f"no image of the study shows body part {' or '.join(rules.body_parts)}")
+    if rules.series_description is not None:
+        series = [one for one in series if rules.series_description.search(one.SeriesDescription)]
+    if not series:
+        return NothingFits(reason="no series of the study has the description that the model needs")
+    return series
+
+
+def _thickness(one: Instance) -> float:
+    return -1.0 if one.SliceThickness is None else one.SliceThickness

@@ -1,0 +1,230 @@
+"""What a model returns: outputs by kind, and the outcome that carries them or says why there are none."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias
+
+from inference.contract.inputs import Pixels, Subject
+
+OutputKind: TypeAlias = Literal[
+    "score", "probability", "category", "class-set", "interval", "time-series", "mask", "spans"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputUsed:
+    """One input that took part in a result, as a person should see it."""
+
+    #: The feature's name.
+    name: str
+    #: The value that the model read, in ``unit``.
+    value: Decimal | str | None
+    #: UCUM unit of the value.
+    unit: str | None
+    #: When it was true of the subject.
+    effective: datetime | None
+    #: Versioned reference to where it was read.
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSet:
+    """Every class with its probability, in the order of the manifest's bands."""
+
+    probabilities: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A range that holds the true value with the stated probability."""
+
+    low: float
+    high: float
+    #: In (0, 1), such as 0.9.
+    coverage: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSeries:
+    """One value for each time, ascending."""
+
+    times: tuple[datetime, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskReference:
+    """A segmentation: the name of the artefact that holds it; voxels never lie inside a result."""
+
+    artefact: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """A part of a text."""
+
+    #: Offsets in characters, the end exclusive.
+    start: int
+    end: int
+    #: Class of the part.
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spans:
+    """Parts of a text, by ascending start."""
+
+    spans: tuple[Span, ...]
+
+
+OutputDetail: TypeAlias = ClassSet | Interval | TimeSeries | MaskReference | Spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One output of a model, in the codes of its manifest."""
+
+    #: Name within the model.
+    name: str
+    #: Code system of ``code``.
+    system: str
+    #: What the output is about.
+    code: str
+    #: ``code`` in words.
+    display: str
+    #: How ``value`` and ``detail`` are to be read.
+    kind: OutputKind
+    #: Points; probability; probability of the most likely class; point estimate of an interval; last value of a time
+    #: series; segmented part of the image in [0, 1]; number of spans. Absent for a category.
+    value: float | None
+    #: UCUM unit of ``value``.
+    unit: str | None
+    #: The value's class, such as ``low-medium`` or ``positive``.
+    band: str
+    #: What a clinician reads; always begins with the notice that it is AI-generated.
+    text: str
+    #: True for the risk of a future event, False for a finding that is present now.
+    future: bool
+    #: The rest of an output that is more than one number.
+    detail: OutputDetail | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelIdentity:
+    """Which model made a result, exactly."""
+
+    name: str
+    version: str
+    #: SHA-256 (hex) of the folder's ``SHA256SUMS``, hence of every file in it.
+    digest: str
+    title: str
+    intended_use: str
+    owner: str
+    #: Made to show the system at work, not for care.
+    demonstration: bool
+    #: The model card, Markdown.
+    card: str = field(repr=False)
+    #: ``shadow``, ``active`` or ``retired``.
+    status: str
+
+
+REVIEW: Final = "AI-generated, not reviewed by a person."
+"""Begins every text of every result, in every protocol."""
+
+DEMONSTRATION: Final = "Demonstration model, not for clinical use."
+"""Follows it where that is so."""
+
+
+def notice(*, demonstration: bool) -> str:
+    """Return the notice that every text of every result begins with."""
+    return f"{REVIEW} {DEMONSTRATION}" if demonstration else REVIEW
+
+
+def opened(text: str, *, demonstration: bool) -> str:
+    """Return ``text`` with the notice before it, once."""
+    return text if text.startswith(REVIEW) else f"{notice(demonstration=demonstration)} {text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureUse:
+    """What became of one feature of a model, for monitoring and review."""
+
+    #: The feature's name.
+    name: str
+    #: The value that the model read, in ``unit``; None when it read none.
+    value: Decimal | str | None
+    #: UCUM unit of the value.
+    unit: str | None
+    #: ``imputed``: missing, a declared default stands in; ``dropped``: there was a value that cannot be read.
+    status: Literal["used", "imputed", "dropped", "implausible", "missing"]
+    #: Versioned reference to where it was read, the first of several.
+    source: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model predicted."""
+
+    model: ModelIdentity
+    subject: Subject
+    outputs: tuple[Output, ...]
+    inputs: tuple[InputUsed, ...]
+    #: Sorted versions of everything that was used; the result's identity is made from them.
+    input_versions: tuple[str, ...]
+    at: datetime
+    #: (rows, columns) of the input image, in [0, 1]: where the evidence lies.
+    heat_map: Pixels | None = field(default=None, compare=False, repr=False)
+    #: Every feature of the model, whether it had a value or not.
+    features: tuple[FeatureUse, ...] = ()
+    #: Milliseconds from the request to the prediction.
+    latency_ms: float | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotAvailable:
+    """Why there is no prediction: shown and delivered in its place."""
+
+    model: ModelIdentity
+    subject: Subject
+    #: The model may not or cannot predict on this input, failed, or has been switched off.
+    kind: Literal["declined", "failed", "stopped"]
+    #: Completes the sentence "AI result not available: ..."; safe to show.
+    reason: str
+    #: Names of the inputs that would be needed.
+    missing: tuple[str, ...]
+    inputs: tuple[InputUsed, ...]
+    #: Sorted versions of everything that was available.
+    input_versions: tuple[str, ...]
+    at: datetime
+    #: As of a prediction.
+    features: tuple[FeatureUse, ...] = ()
+    #: As of a prediction.
+    latency_ms: float | None = field(default=None, compare=False)
+
+
+Outcome: TypeAlias = Prediction | NotAvailable
+
+
+def result_id(outcome: Outcome) -> str:
+    """Name the result of one model version on one set of inputs.
+
+    Retries, replays and duplicate deliveries of the same inputs get the same name. The subject takes part
+    because declining without any input would otherwise be the same result for every patient.
+
+    Parameters
+    ----------
+    outcome
+        What the runtime returned.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+    """
+    kind = outcome.kind if isinstance(outcome, NotAvailable) else "prediction"
+    model = outcome.model
+    parts = [model.name, model.version, model.digest, outcome.subject.reference, kind, *sorted(outcome.input_versions)]
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()

@@ -1,0 +1,236 @@
+"""``model.yaml`` read and checked."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final, cast, get_args
+
+from inference.contract import InputKind, OutputKind
+from inference.manifest.legacy import normalise
+from inference.manifest.records import (
+    Band,
+    ChangePlan,
+    EncounterEvent,
+    InputSpec,
+    Limits,
+    Manifest,
+    OutputSpec,
+    Selection,
+    Trigger,
+    TriggerKind,
+)
+from inference.yaml_mapping import YamlMapping, as_number
+from kernel.errors import Category, Problem
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+_VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
+
+_RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "facts": frozenset(),
+        "series": frozenset({"hours", "step_hours"}),
+        "image": frozenset({"modalities", "body_parts", "views", "series_description", "min_side", "min_contrast"}),
+        "volume": frozenset({"modalities", "body_parts", "series_description", "slice_thickness_mm", "min_slices"}),
+        "text": frozenset({"document_types"}),
+        "study": frozenset(),
+    }
+)
+"""Kind of an input -> the selection rules that it may declare."""
+
+_NEEDED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
+    {
+        "series": frozenset({"hours", "step_hours"}),
+        "image": frozenset({"modalities"}),
+        "volume": frozenset({"modalities"}),
+    }
+)
+"""Kind of an input -> the selection rules that it must declare."""
+
+
+def parse_manifest(content: object) -> Manifest:
+    """Read the content of ``model.yaml``, of the present or the first form.
+
+    Parameters
+    ----------
+    content
+        What YAML or JSON holds.
+
+    Returns
+    -------
+    Manifest
+        The checked declaration.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``, naming the key that is missing, unknown or wrong.
+    """
+    table = YamlMapping("model.yaml", normalise(content))
+    manifest = Manifest(
+        name=_matching(table, "name", _NAME),
+        version=_matching(table, "version", _VERSION),
+        title=table.text("title"),
+        intended_use=table.text("intended_use"),
+        owner=table.text("owner"),
+        demonstration=table.take("demonstration", bool),
+        users=_some(table, "users"),
+        trigger=_trigger(table.table("trigger")),
+        input=_only_input(table),
+        runner=table.text("runner"),
+        outputs=tuple(_output(output) for output in table.tables("outputs")),
+        limits=_limits(table.table("limits")),
+        warnings=table.texts("warnings"),
+        change_plan=_change_plan(table.table("change_plan")),
+    )
+    table.done()
+    if not manifest.outputs:
+        raise Problem(Category.INCORRECT, "model.yaml.outputs must not be empty")
+    return manifest
+
+
+def _trigger(table: YamlMapping) -> Trigger:
+    kind = cast("TriggerKind", table.choice("kind", "codes", "schedule", "document", "study"))
+    trigger = Trigger(kind=kind)
+    if kind == "codes":
+        trigger = Trigger(kind=kind, codes=_some(table, "codes"))
+    elif kind == "schedule":
+        trigger = Trigger(
+            kind=kind,
+            cadence_hours=_positive(table, "cadence_hours") if table.has("cadence_hours") else None,
+            events=tuple(_event(table, event) for event in table.texts("events")),
+        )
+        if trigger.cadence_hours is None and not trigger.events:
+            raise Problem(Category.INCORRECT, f"{table.place} must have cadence_hours or events")
+    elif kind == "document":
+        trigger = Trigger(kind=kind, document_types=table.texts("document_types"))
+    table.done()
+    return trigger
+
+
+def _event(table: YamlMapping, event: str) -> EncounterEvent:
+    if event not in {"admission", "discharge"}:
+        raise Problem(Category.INCORRECT, f"{table.place}.events must be of: admission, discharge")
+    return cast("EncounterEvent", event)
+
+
+def _only_input(table: YamlMapping) -> InputSpec:
+    inputs = table.tables("inputs")
+    if len(inputs) != 1:
+        detail = "must have one entry; several inputs of one examination are the parts of an input of kind study"
+        raise Problem(Category.INCORRECT, f"{table.place}.inputs {detail}")
+    return _input(inputs[0], *_RULES)
+
+
+def _input(table: YamlMapping, *kinds: str) -> InputSpec:
+    kind = cast("InputKind", table.choice("kind", *kinds))
+    for rule in sorted(_NEEDED.get(kind, ())):
+        if not table.has(rule):
+            raise Problem(Category.INCORRECT, f"{table.place}.{rule} is missing")
+    parts = table.tables("parts") if kind == "study" else ()
+    spec = InputSpec(
+        name=_matching(table, "name", _NAME),
+        kind=kind,
+        selection=_selection(table, _RULES[kind]),
+        parts=tuple(_input(part, *(other for other in _RULES if other != "study")) for part in parts),
+    )
+    table.done()
+    names = [part.name for part in spec.parts]
+    if kind == "study" and (not names or len(names) != len(set(names))):
+        raise Problem(Category.INCORRECT, f"{table.place}.parts must have entries of different names")
+    return spec
+
+
+def _selection(table: YamlMapping, rules: frozenset[str]) -> Selection:
+    def has(key: str) -> bool:
+        return key in rules and table.has(key)
+
+    return Selection(
+        modalities=_some(table, "modalities") if has("modalities") else (),
+        body_parts=table.texts("body_parts") if has("body_parts") else (),
+        views=table.texts("views") if has("views") else (),
+        series_description=_pattern(table, "series_description") if has("series_description") else None,
+        slice_thickness_mm=_range(table, "slice_thickness_mm") if has("slice_thickness_mm") else None,
+        min_slices=table.take("min_slices", int) if has("min_slices") else 1,
+        min_side=table.take("min_side", int) if has("min_side") else 1,
+        min_contrast=float(table.number("min_contrast")) if has("min_contrast") else 0.0,
+        document_types=table.texts("document_types") if has("document_types") else (),
+        hours=_positive(table, "hours") if has("hours") else None,
+        step_hours=_positive(table, "step_hours") if has("step_hours") else None,
+    )
+
+
+def _pattern(table: YamlMapping, key: str) -> re.Pattern[str]:
+    try:
+        return re.compile(table.text(key), re.IGNORECASE)
+    except re.error as failure:
+        raise Problem(Category.INCORRECT, f"{table.place}.{key} is no regular expression") from failure
+
+
+def _range(table: YamlMapping, key: str) -> tuple[Decimal, Decimal]:
+    place = f"{table.place}.{key}"
+    bounds = [as_number(place, bound) for bound in table.take(key, list)]
+    if len(bounds) != 2 or bounds[0] > bounds[1]:
+        raise Problem(Category.INCORRECT, f"{place} must be two numbers, from low to high")
+    return bounds[0], bounds[1]
+
+
+def _positive(table: YamlMapping, key: str) -> Decimal:
+    value = table.number(key)
+    if value <= 0:
+        raise Problem(Category.INCORRECT, f"{table.place}.{key} must be above 0")
+    return value
+
+
+def _limits(table: YamlMapping) -> Limits:
+    limits = Limits(min_age_years=table.take("min_age_years", int) if table.has("min_age_years") else None)
+    table.done()
+    return limits
+
+
+def _output(table: YamlMapping) -> OutputSpec:
+    output = OutputSpec(
+        name=table.text("name"),
+        system=table.text("system"),
+        code=table.text("code"),
+        display=table.text("display"),
+        kind=cast("OutputKind", table.choice("kind", *get_args(OutputKind))),
+        unit=table.text("unit") if table.has("unit") else None,
+        future=table.take("future", bool),
+        bands=tuple(_band(band) for band in table.tables("bands")),
+    )
+    table.done()
+    bounds = [band.at_least for band in output.bands if band.at_least is not None]
+    if bounds != sorted(bounds):
+        raise Problem(Category.INCORRECT, f"{table.place}.bands must be given from low to high")
+    if output.kind == "probability" and (len(bounds) != len(output.bands) or not bounds or bounds[0] != 0):
+        raise Problem(Category.INCORRECT, f"{table.place}.bands must each have at_least, the first of them 0")
+    if output.kind == "class-set" and len(output.bands) < 2:
+        raise Problem(Category.INCORRECT, f"{table.place}.bands must name at least two classes")
+    return output
+
+
+def _band(table: YamlMapping) -> Band:
+    band = Band(name=table.text("name"), at_least=table.number("at_least") if table.has("at_least") else None)
+    table.done()
+    return band
+
+
+def _change_plan(table: YamlMapping) -> ChangePlan:
+    plan = ChangePlan(allowed=table.texts("allowed"), acceptance=_some(table, "acceptance"))
+    table.done()
+    return plan
+
+
+def _some(table: YamlMapping, key: str) -> tuple[str, ...]:
+    values = table.texts(key)
+    if not values:
+        raise Problem(Category.INCORRECT, f"{table.place}.{key} must be a list with at least one entry")
+    return values
+
+
+def _matching(table: YamlMapping, key: str, form: re.Pattern[str]) -> str:
+    value = table.text(key)
+    if not form.fullmatch(value):
+        raise Problem(Category.INCORRECT, f"{table.place}.{key} must have the form {form.pattern}")
+    return value

@@ -1,0 +1,149 @@
+"""The records that ``model.yaml`` is read into."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from inference.contract import InputKind, OutputKind
+from kernel.errors import Category, Problem
+
+TriggerKind: TypeAlias = Literal["codes", "schedule", "document", "study"]
+EncounterEvent: TypeAlias = Literal["admission", "discharge"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """Which event makes the model run."""
+
+    kind: TriggerKind
+    #: Codes of Observations; for ``codes``.
+    codes: tuple[str, ...] = ()
+    #: Hours between two runs while a patient is admitted; for ``schedule``.
+    cadence_hours: Decimal | None = None
+    #: Changes of an Encounter; for ``schedule``.
+    events: tuple[EncounterEvent, ...] = ()
+    #: Codes of document types, empty for all; for ``document``.
+    document_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Rules that choose the data of one input; an empty rule accepts everything.
+
+    The order of modalities and views is the order of preference. An image that states no body part or no view is
+    accepted, after those that state one.
+    """
+
+    modalities: tuple[str, ...] = ()
+    body_parts: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    #: Must be found in SeriesDescription, upper or lower case.
+    series_description: re.Pattern[str] | None = None
+    #: Least and greatest slice thickness, inclusive.
+    slice_thickness_mm: tuple[Decimal, Decimal] | None = None
+    #: Least number of slices of a volume.
+    min_slices: int = 1
+    #: Least rows and columns of an image.
+    min_side: int = 1
+    #: Least standard deviation of an image's pixels.
+    min_contrast: float = 0.0
+    #: Codes of document types.
+    document_types: tuple[str, ...] = ()
+    #: Length and step of a time series' grid.
+    hours: Decimal | None = None
+    step_hours: Decimal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """One declared input."""
+
+    name: str
+    kind: InputKind
+    selection: Selection
+    #: What an input of kind ``study`` is made of.
+    parts: tuple["InputSpec", ...] = ()
+
+    @property
+    def modalities(self) -> frozenset[str]:
+        """Every modality that this input or one of its parts is selected from."""
+        return frozenset(self.selection.modalities).union(*(part.modalities for part in self.parts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Outside these the model declines."""
+
+    #: Completed years of age; a patient whose age is unknown is declined too.
+    min_age_years: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """A class of an output's value."""
+
+    name: str
+    #: Lower bound of the value, inclusive; ``None`` where the model's own rule decides.
+    at_least: Decimal | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """One declared output, in codes."""
+
+    name: str
+    system: str
+    code: str
+    display: str
+    kind: OutputKind
+    unit: str | None
+    #: True: risk of a future event. False: a finding that is present now.
+    future: bool
+    #: From low to high; the classes of a class set.
+    bands: tuple[Band, ...]
+
+    def band(self, value: float) -> str:
+        """Return the name of the highest band that ``value`` reaches.
+
+        Raises
+        ------
+        Problem
+            ``fault`` when it reaches none.
+        """
+        reached = [band.name for band in self.bands if band.at_least is not None and value >= band.at_least]
+        if not reached:
+            raise Problem(Category.FAULT, f"the value of {self.name} is in no declared band")
+        return reached[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangePlan:
+    """What may change without a new approval, and what a change must first show (FDA PCCP guidance, 2024)."""
+
+    allowed: tuple[str, ...]
+    acceptance: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A model's ``model.yaml``."""
+
+    name: str
+    version: str
+    title: str
+    intended_use: str
+    owner: str
+    demonstration: bool
+    #: Who may act on its results.
+    users: tuple[str, ...]
+    trigger: Trigger
+    #: The declared input; several inputs of one examination are the parts of an input of kind ``study``.
+    input: InputSpec
+    #: A key of :data:`inference.runners.RUNNERS`.
+    runner: str
+    outputs: tuple[OutputSpec, ...]
+    limits: Limits
+    #: What a reader of the card must know, one sentence each.
+    warnings: tuple[str, ...]
+    change_plan: ChangePlan

@@ -1,0 +1,93 @@
+"""``model.yaml``: inputs by kind with their selection rules, triggers by event, and the first form of both."""
+
+from typing import Any
+
+import pytest
+
+from inference.manifest import Manifest, parse_manifest
+from kernel.errors import Problem
+
+OUTPUT = {"name": "x", "system": "urn:test", "code": "x", "display": "X", "kind": "score", "future": False, "bands": []}
+DECLARED: dict[str, Any] = {
+    "name": "toy",
+    "version": "1.0.0",
+    "title": "A toy",
+    "intended_use": "Tests",
+    "owner": "Tests",
+    "demonstration": True,
+    "users": ["tests"],
+    "trigger": {"kind": "codes", "codes": ["8867-4"]},
+    "inputs": [{"name": "facts", "kind": "facts"}],
+    "runner": "score",
+    "outputs": [OUTPUT],
+    "limits": {},
+    "change_plan": {"acceptance": ["none"]},
+}
+IMAGE = {"name": "image", "kind": "image", "modalities": ["DX"]}
+
+
+def declared(**changes: Any) -> Manifest:
+    return parse_manifest(DECLARED | changes)
+
+
+def first_form(**changes: Any) -> Manifest:
+    return parse_manifest({key: value for key, value in DECLARED.items() if key != "inputs"} | changes)
+
+
+def test_facts_of_the_first_form_are_triggered_by_codes() -> None:
+    trigger = {"kind": "facts", "codes": ["8867-4"]}
+    assert first_form(trigger=trigger, limits={"views": []}) == declared()
+
+
+def test_an_image_of_the_first_form_keeps_its_rules() -> None:
+    limits = {"min_age_years": 18, "views": ["PA", "AP"], "min_side": 28, "min_contrast": 0.02}
+    old = first_form(trigger={"kind": "image", "modalities": ["CR"], "body_parts": ["CHEST"]}, limits=limits)
+    rules = {"modalities": ["CR"], "body_parts": ["CHEST"], "views": ["PA", "AP"], "min_side": 28, "min_contrast": 0.02}
+    assert old == declared(trigger={"kind": "study"}, inputs=[IMAGE | rules], limits={"min_age_years": 18})
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        {"name": "trend", "kind": "series", "hours": 24, "step_hours": 1},
+        IMAGE | {"views": ["PA"], "series_description": "chest"},
+        {"name": "ct", "kind": "volume", "modalities": ["CT"], "slice_thickness_mm": [0.5, 2.5], "min_slices": 20},
+        {"name": "note", "kind": "text", "document_types": ["18842-5"]},
+        {"name": "all", "kind": "study", "parts": [IMAGE, {"name": "facts", "kind": "facts"}]},
+    ],
+)
+def test_every_kind_of_input_can_be_declared(one: dict[str, Any]) -> None:
+    assert declared(inputs=[one]).input.kind == one["kind"]
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        {"kind": "schedule", "cadence_hours": 4},
+        {"kind": "schedule", "events": ["admission", "discharge"]},
+        {"kind": "document", "document_types": ["18842-5"]},
+        {"kind": "study"},
+    ],
+)
+def test_every_kind_of_trigger_can_be_declared(trigger: dict[str, Any]) -> None:
+    assert declared(trigger=trigger).trigger.kind == trigger["kind"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"inputs": []}, "model.yaml.inputs must have one entry"),
+        ({"inputs": [{"name": "i", "kind": "sound"}]}, "model.yaml.inputs[0].kind must be one of"),
+        ({"inputs": [{"name": "i", "kind": "image"}]}, "model.yaml.inputs[0].modalities is missing"),
+        ({"inputs": [IMAGE | {"min_slices": 3}]}, "model.yaml.inputs[0].min_slices is not known"),
+        ({"inputs": [IMAGE | {"series_description": "("}]}, "model.yaml.inputs[0].series_description is no regular"),
+        ({"inputs": [{"name": "s", "kind": "study", "parts": []}]}, "model.yaml.inputs[0].parts must have"),
+        ({"trigger": {"kind": "schedule"}}, "model.yaml.trigger must have cadence_hours or events"),
+        ({"trigger": {"kind": "schedule", "events": ["birth"]}}, "model.yaml.trigger.events must be of"),
+        ({"outputs": [OUTPUT | {"kind": "class-set"}]}, "model.yaml.outputs[0].bands must name at least two classes"),
+    ],
+)
+def test_a_wrong_declaration_is_refused_by_its_place(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(Problem) as refused:
+        declared(**changes)
+    assert refused.value.detail.startswith(complaint)
