@@ -151,11 +151,7 @@ def build(
     destinations = build_destinations(settings)
     context = ServerContext(clock=clock, software_version=version("ausculta"))
     publisher = Publisher(core, list(destinations.values()), context)
-    conventions = SiteConventions(
-        authority=settings.default_assigning_authority,
-        systems=settings.identifier_systems,
-        time_zone=settings.time_zone,
-    )
+    conventions = site_conventions(settings)
     patients = PatientMatching(core, pseudonyms, conventions)
     hl7_messages = Hl7MessageFlow(core, pseudonyms, conventions)
     imaging_studies = ImagingStudyFlow(core, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s)
@@ -194,6 +190,15 @@ def build(
             outbox=core.outbox,
             authorizer=authorizer,
         ),
+    )
+
+
+def site_conventions(settings: Settings) -> SiteConventions:
+    """Return how this hospital writes what the standards leave open."""
+    return SiteConventions(
+        authority=settings.default_assigning_authority,
+        systems=settings.identifier_systems,
+        time_zone=settings.time_zone,
     )
 
 

@@ -82,7 +82,7 @@ class MllpDestination(Destination):
         self._client.close()
 
     def _recipient(self, subject: Subject) -> Recipient:
-        # A patient whom the EHR knows by its own id alone is told by that id.
+        # A patient whom the EHR knows by its own id alone is identified by that id.
         system, value = subject.identifier or ("", subject.reference.removeprefix("Patient/"))
         authority = self._authorities.get(system) or system.removeprefix(_AUTHORITY)
         return Recipient(

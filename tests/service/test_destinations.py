@@ -22,7 +22,7 @@ SECRET = "a long random text"
 
 
 class StandInWebhook:
-    """An HTTP server that keeps what is posted and answers as it is told."""
+    """An HTTP server that keeps what is posted and answers as configured."""
 
     def __init__(self) -> None:
         self.posts: list[tuple[dict[str, str], bytes]] = []

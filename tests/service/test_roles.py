@@ -29,7 +29,7 @@ PATIENT = SyntheticPatient(
 
 
 class Deciding:
-    """An authorizer that remembers what was wanted and by whom, and refuses when told so."""
+    """An authorizer that remembers what was wanted and by whom, and refuses when it is set to."""
 
     def __init__(self, *, refuse: bool) -> None:
         self.refuse = refuse
