@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, kw_only=True)
 class BandCodes:
-    """The codes of one band; a code is None where the standard has none that says the same."""
+    """The codes of one band; a code is None where the standard has none of the same meaning."""
 
     #: HL7 v3 ObservationInterpretation (FHIR ``Observation.interpretation``): code and display.
     interpretation: tuple[str, str] | None = None
@@ -59,8 +59,8 @@ def gravities(bands: Sequence[str]) -> list[int]:
         All bands of the output, from low to high. Where one of them is not in the table, the bands are spread
         evenly from 0 to 3.
     """
-    known = [codes_of(band).gravity for band in bands]
-    declared = [gravity for gravity in known if gravity is not None]
-    if len(declared) == len(known):
+    mapped = [codes_of(band).gravity for band in bands]
+    declared = [gravity for gravity in mapped if gravity is not None]
+    if len(declared) == len(mapped):
         return declared
     return [round(3 * position / max(1, len(bands) - 1)) for position in range(len(bands))]

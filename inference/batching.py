@@ -1,7 +1,7 @@
-"""A bounded micro-batcher: what waits together runs together, and each request fails only by its own fault.
+"""A bounded micro-batcher: requests that wait together run as one batch, and each fails on its own.
 
-One batcher serves one (model, version, device, shape). Its thread takes whatever waits, so a lone request never
-waits for company; while another batcher has the device it lets requests gather, for a few milliseconds at most.
+One batcher serves one (model, version, device, shape). Its thread takes whatever waits, so a single request never
+waits for others; while another batcher has the device it lets requests gather, for a few milliseconds at most.
 
 Every future is answered: with the result, with what the model raised for that item alone, with ``TimeoutError`` when
 its deadline passed before it ran, or with a :class:`~kernel.errors.Problem` (``interrupted``) on :meth:`close`.
@@ -31,7 +31,7 @@ class QueueLimits:
     largest_batch: int = 32
     #: Seconds that requests may gather while the device is busy.
     linger_s: float = 0.004
-    #: Seconds after which a running batch is thought never to end.
+    #: Seconds after which a running batch is assumed never to end.
     stuck_s: float = 120.0
     #: Seconds that :meth:`Batcher.close` waits for the batch that is running.
     close_s: float = 10.0
@@ -57,9 +57,9 @@ class Batcher(Generic[Item, Raw]):
     limits
         Bounds.
     out_of_memory
-        Tells whether a smaller batch could have worked.
+        Returns whether a smaller batch could have succeeded after this failure.
     monotonic
-        Seconds that never go back; deadlines are told on it.
+        Seconds that never go back; deadlines are instants of this clock.
     """
 
     def __init__(
@@ -87,6 +87,13 @@ class Batcher(Generic[Item, Raw]):
     def submit(self, item: Item, *, deadline: float) -> "Future[Raw]":
         """Queue one item.
 
+        Parameters
+        ----------
+        item
+            What the model takes, as one element of a batch.
+        deadline
+            Seconds on the batcher's ``monotonic`` clock; an item not started by then gets ``TimeoutError``.
+
         Raises
         ------
         Problem
@@ -103,7 +110,7 @@ class Batcher(Generic[Item, Raw]):
         return waiting.answer
 
     def stuck(self) -> bool:
-        """Tell whether the running batch has taken longer than any batch should."""
+        """Return whether the running batch has taken longer than any batch should."""
         since = self._running_since
         return since is not None and self._monotonic() - since > self._limits.stuck_s
 
@@ -154,7 +161,7 @@ class Batcher(Generic[Item, Raw]):
             return
         try:
             answers = _one_each(self._run([waiting.item for waiting in batch]), len(batch))
-        except BaseException as failure:  # noqa: BLE001 - the thread must outlive any model, and answer everyone
+        except BaseException as failure:  # noqa: BLE001 - the thread must survive any model's failure and complete every future
             if len(batch) == 1:
                 _fail(batch[0], failure)
                 return
@@ -167,7 +174,7 @@ class Batcher(Generic[Item, Raw]):
     def _parts(
         self, batch: Sequence[_Waiting[Item, Raw]], failure: BaseException
     ) -> Sequence[Sequence[_Waiting[Item, Raw]]]:
-        """Halve a batch that was too large; otherwise run each item alone, to find the one at fault."""
+        """Halve a batch that was too large; otherwise run each item alone, to find the one that fails."""
         if self._out_of_memory(failure):
             middle = len(batch) // 2
             return batch[:middle], batch[middle:]

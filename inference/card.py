@@ -1,4 +1,4 @@
-"""Model cards, made from the manifest and from measured results; nobody writes a figure by hand.
+"""Model cards, made from the manifest and from measured results; no figure is written by hand.
 
 The headings follow Mitchell et al. 2019, *Model Cards for Model Reporting*.
 """
@@ -12,7 +12,7 @@ from inference.measure import Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryEvaluation:
-    """What was measured of a model that finds one thing, on a part of the data it never saw."""
+    """What was measured of a model that finds one thing, on a held-out part of the data."""
 
     #: What the data are, where from, under which licence.
     data: str
@@ -37,7 +37,7 @@ class BinaryEvaluation:
 
 
 def evaluation_sections(found: BinaryEvaluation) -> Mapping[str, str]:
-    """Return the sections of a card that tell what was measured."""
+    """Return the sections of a card that report what was measured."""
     rows = (
         ("Area under the ROC curve", found.auroc),
         (f"The same, {found.rival}", found.rival_auroc),
@@ -76,7 +76,7 @@ def render_card(manifest: Manifest, sections: Mapping[str, str], *, limits: Sequ
     sections
         Heading -> Markdown: evidence.
     limits
-        What is known to be weak, beside the manifest's warnings.
+        Known weaknesses, beside the manifest's warnings.
     """
     outputs = "; ".join(f"{output.display} ({output.system} {output.code})" for output in manifest.outputs)
     demonstration = ["**A DEMONSTRATION MODEL, NOT FOR CLINICAL USE.**", ""] if manifest.demonstration else []

@@ -33,7 +33,7 @@ class DeclaredModel:
 class Catalogue:
     """The models that run, with their declarations.
 
-    They are read from the registry, not from the folders: a model whose folder was altered or lost is still asked, and
+    They are read from the registry, not from the folders: a model whose folder was altered or lost is still run, and
     the runtime's refusal becomes a visible result.
     """
 
@@ -44,14 +44,22 @@ class Catalogue:
     def serving(self, connection: Connection) -> tuple[DeclaredModel, ...]:
         """Return the active and shadow models; read anew only when a row of the registry has changed."""
         state = registry.state(connection)
-        known, models = self._serving
-        if state != known:
+        previous_state, models = self._serving
+        if state != previous_state:
             models = tuple(self._join(row) for row in registry.serving(connection))
             self._serving = (state, models)
         return models
 
     def one(self, connection: Connection, name: str, version: str) -> DeclaredModel | None:
-        """Return one version, or none when it is not registered."""
+        """Return one version, or none when it is not registered.
+
+        Parameters
+        ----------
+        connection
+            A connection to read from.
+        name, version
+            The model, as in its manifest.
+        """
         row = registry.get(connection, name, version)
         return None if row is None else self._join(row)
 

@@ -1,4 +1,4 @@
-"""Where the evidence lies: Grad-CAM (Selvaraju et al. 2017)."""
+"""Heat maps of the evidence in an image: Grad-CAM (Selvaraju et al. 2017)."""
 
 from typing import cast
 
@@ -11,7 +11,7 @@ from inference.contract import Pixels
 
 
 def grad_cam(evidence: Tensor, gradients: Tensor) -> Tensor:
-    """Weigh each channel of the evidence by its mean gradient, and keep what speaks for the finding.
+    """Weigh each channel of the evidence by its mean gradient, and keep the positive part.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def grad_cam(evidence: Tensor, gradients: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (n, h, w), each map's own greatest value 1, or all 0 where nothing speaks for the finding.
+        (n, h, w), each map's own greatest value 1, or all 0 where no value is positive.
     """
     maps = torch.relu((gradients.mean(dim=(2, 3), keepdim=True) * evidence).sum(dim=1))
     greatest = maps.amax(dim=(1, 2), keepdim=True)
@@ -29,7 +29,15 @@ def grad_cam(evidence: Tensor, gradients: Tensor) -> Tensor:
 
 
 def enlarge(small: Pixels, rows: int, columns: int) -> Pixels:
-    """Stretch a map (h, w) over an image of (rows, columns), bilinear, values staying in [0, 1]."""
+    """Stretch a map (h, w) over an image of (rows, columns), by bilinear interpolation; values stay in [0, 1].
+
+    Parameters
+    ----------
+    small
+        (h, w), float32 in [0, 1].
+    rows, columns
+        Size of the image, in pixels.
+    """
     given = torch.from_numpy(small)[None, None]
     large = functional.interpolate(given, size=(rows, columns), mode="bilinear", align_corners=False)
     return cast("Pixels", large[0, 0].clamp(0, 1).numpy().astype(np.float32))

@@ -44,11 +44,11 @@ class ModelFolder:
 
     @property
     def code(self) -> ModuleType | None:
-        """Its ``model.py``, imported only when asked for: a network's library takes seconds to load."""
+        """Its ``model.py``, imported only when first read: a network's library takes seconds to load."""
         return None if self.package is None else importlib.import_module(f"{self.package}.model")
 
     def identity(self, status: str) -> ModelIdentity:
-        """Return what a result says about the model that made it."""
+        """Return what a result records about the model that produced it."""
         manifest = self.manifest
         return ModelIdentity(
             name=manifest.name,

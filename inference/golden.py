@@ -92,6 +92,13 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
 def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
     """Run a model directly on one input, on this thread.
 
+    Parameters
+    ----------
+    runner
+        Set up.
+    given
+        The input; it is checked against the manifest's limits first.
+
     Raises
     ------
     Declined

@@ -1,4 +1,4 @@
-"""How good a binary model is, on a part of the data it never saw.
+"""How good a binary model is, on a held-out part of the data.
 
 Discrimination: area under the ROC curve as the Mann-Whitney statistic (Hanley and McNeil 1982), sensitivity and
 specificity at a threshold. Calibration: Brier score (1950) and the expected calibration error over equal-width bins
@@ -46,22 +46,56 @@ def auroc(labels: Labels, scores: Values) -> float:
 
 
 def sensitivity(labels: Labels, called: Labels) -> float:
-    """Share of the positives that were called positive."""
+    """Share of the positives that were called positive.
+
+    Parameters
+    ----------
+    labels
+        (n,) true where the finding is present; at least one must be.
+    called
+        (n,) true where the model called the case positive.
+    """
     return float(called[labels].mean())
 
 
 def specificity(labels: Labels, called: Labels) -> float:
-    """Share of the negatives that were called negative."""
+    """Share of the negatives that were called negative.
+
+    Parameters
+    ----------
+    labels
+        (n,) true where the finding is present; at least one must not be.
+    called
+        (n,) true where the model called the case positive.
+    """
     return float((~called[~labels]).mean())
 
 
 def brier(labels: Labels, probabilities: Values) -> float:
-    """Mean squared distance between probability and truth; 0 is perfect."""
+    """Mean squared distance between probability and label; 0 is perfect.
+
+    Parameters
+    ----------
+    labels
+        (n,) true where the finding is present.
+    probabilities
+        (n,) predicted probability of the finding, in [0, 1].
+    """
     return float(np.mean((probabilities - labels) ** 2))
 
 
 def calibration_error(labels: Labels, probabilities: Values, *, bins: int = 10) -> float:
-    """Mean distance between what was said and what happened, over equal-width bins weighted by their size."""
+    """Mean distance between predicted and observed frequency, over equal-width bins weighted by their size.
+
+    Parameters
+    ----------
+    labels
+        (n,) true where the finding is present.
+    probabilities
+        (n,) predicted probability of the finding, in [0, 1].
+    bins
+        Number of bins of equal width that divide [0, 1].
+    """
     place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
     error = 0.0
     for number in range(bins):
@@ -72,7 +106,15 @@ def calibration_error(labels: Labels, probabilities: Values, *, bins: int = 10) 
 
 
 def youden_threshold(labels: Labels, probabilities: Values) -> float:
-    """Threshold with the greatest sensitivity + specificity - 1 (Youden 1950), midway to the next value below."""
+    """Threshold with the greatest sensitivity + specificity - 1 (Youden 1950), midway to the next value below.
+
+    Parameters
+    ----------
+    labels
+        (n,) true where the finding is present; both classes must occur.
+    probabilities
+        (n,) predicted probability of the finding, in [0, 1].
+    """
     levels = np.unique(probabilities)
     calls = (probabilities >= level for level in levels)
     gains = [sensitivity(labels, called) + specificity(labels, called) for called in calls]
@@ -84,7 +126,21 @@ def youden_threshold(labels: Labels, probabilities: Values) -> float:
 def bootstrap(
     statistic: Callable[[Labels, Values], float], labels: Labels, scores: Values, *, seed: int, rounds: int = 2000
 ) -> Estimate:
-    """Measure a statistic with its 95 % percentile interval; each class is resampled within itself."""
+    """Measure a statistic with its 95 % percentile interval; each class is resampled within itself.
+
+    Parameters
+    ----------
+    statistic
+        Function of labels and scores, such as :func:`auroc`.
+    labels
+        (n,) true where the finding is present; both classes must occur.
+    scores
+        (n,) what ``statistic`` takes as its second argument.
+    seed
+        Seed of the random generator: the same seed gives the same interval.
+    rounds
+        Number of resamples.
+    """
     draw = np.random.default_rng(seed)
     positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
     values = np.empty(rounds)

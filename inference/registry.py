@@ -1,4 +1,4 @@
-"""Which models this server has, and which of them may speak: rows of the ``models`` table.
+"""Which models this server has, and which of them may predict: rows of the ``models`` table.
 
 A model version is ``shadow`` (runs, is stored, is not delivered), ``active`` (at most one version of a name) or
 ``retired``. Apart from that a person may stop a model: its row says so, the next prediction reads the row.
@@ -39,7 +39,7 @@ class ModelRow:
     owner: str
     intended_use: str
     declaration: str
-    #: JSON of ``model.yaml``, ``features.yaml`` and the card as registered: known even when the folder is broken.
+    #: JSON of ``model.yaml``, ``features.yaml`` and the card as registered: available even when the folder is broken.
     added_at: datetime
     changed_at: datetime
     changed_by: str
@@ -80,9 +80,9 @@ def register(tx: Transaction, model: ModelFolder, status: Status, *, by: str, at
         ``conflict`` when this version is registered with other content.
     """
     manifest = model.manifest
-    known = get(tx.connection, manifest.name, manifest.version)
-    if known is not None:
-        if known.digest != model.digest:
+    registered = get(tx.connection, manifest.name, manifest.version)
+    if registered is not None:
+        if registered.digest != model.digest:
             detail = f"version {manifest.version} of {manifest.name} is registered with other content"
             raise Problem(Category.CONFLICT, f"{detail}: give the changed folder a new version")
         return
@@ -108,15 +108,24 @@ def register(tx: Transaction, model: ModelFolder, status: Status, *, by: str, at
 
 
 def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: datetime) -> None:
-    """Register a model that came with the software, as active; a newer build of the same version takes its row over.
+    """Register a model that came with the software, as active; a newer build of the same version updates its row.
 
     What a person decided about the row (its status, a stop) stays.
+
+    Parameters
+    ----------
+    tx
+        The transaction to write in.
+    model
+        The opened folder.
+    by, at
+        Who registers it, and when.
     """
     manifest = model.manifest
-    known = get(tx.connection, manifest.name, manifest.version)
-    if known is None:
+    registered = get(tx.connection, manifest.name, manifest.version)
+    if registered is None:
         register(tx, model, "active", by=by, at=at)
-    elif (known.digest, known.folder) != (model.digest, model.path):
+    elif (registered.digest, registered.folder) != (model.digest, model.path):
         change = _one(manifest.name, manifest.version).values(
             digest=model.digest,
             folder=str(model.path),
@@ -147,7 +156,7 @@ def state(conn: Connection) -> object:
 
 
 def active(conn: Connection) -> Sequence[ModelRow]:
-    """Return the versions whose results are delivered, those that are stopped included: they owe a reason."""
+    """Return the versions whose results are delivered, stopped ones included: a reason replaces their results."""
     return [row for row in everything(conn) if row.status == "active"]
 
 
@@ -157,7 +166,17 @@ def serving(conn: Connection) -> Sequence[ModelRow]:
 
 
 def get(conn: Connection, name: str, version: str | None = None) -> ModelRow | None:
-    """Return one version; without a version the active one, or else the newest."""
+    """Return one version of a model, or None when there is none.
+
+    Parameters
+    ----------
+    conn
+        A connection to read from.
+    name
+        The model.
+    version
+        One of its versions; None for the active one, or else the newest.
+    """
     versions = [row for row in everything(conn) if row.name == name]
     if version is not None:
         return next((row for row in versions if row.version == version), None)
@@ -166,6 +185,17 @@ def get(conn: Connection, name: str, version: str | None = None) -> ModelRow | N
 
 def set_status(tx: Transaction, name: str, version: str, status: Status, *, by: str, at: datetime) -> None:
     """Change what a version may do; making it active retires the version that was.
+
+    Parameters
+    ----------
+    tx
+        The transaction to write in.
+    name, version
+        The model, as in its manifest.
+    status
+        ``shadow``, ``active`` or ``retired``.
+    by, at
+        Who decided, and when.
 
     Raises
     ------
@@ -203,7 +233,17 @@ def stop(tx: Transaction, name: str | None, reason: str, *, by: str, at: datetim
 
 
 def resume(tx: Transaction, name: str | None, *, by: str, at: datetime) -> int:
-    """Let a model, or all models, speak again; return how many versions do."""
+    """Let a model, or all models, predict again; return how many versions do.
+
+    Parameters
+    ----------
+    tx
+        The transaction to write in.
+    name
+        The model; ``None`` for all.
+    by, at
+        Who decided, and when.
+    """
     return _switch(tx, name, {"stopped": False, "stop_reason": None, "changed_at": at, "changed_by": by})
 
 

@@ -175,8 +175,8 @@ class Runtime:
             raw = self._wait(runner, future, deadline)
             answer = _encode(runner, decoded, raw)
         except Declined as no:
-            known = no.inputs or inputs
-            declined = _not_available(identity, given, "declined", no.reason, inputs=known, missing=no.missing)
+            available = no.inputs or inputs
+            declined = _not_available(identity, given, "declined", no.reason, inputs=available, missing=no.missing)
             return replace(declined, features=no.features or features)
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
@@ -281,7 +281,7 @@ def _not_available(
 
 
 def _versions(given: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
-    """Return the versions of what was used, or of all that was known when nothing could be used."""
+    """Return the versions of what was used, or of all that was available when nothing could be used."""
     if isinstance(given, FactsInput) and inputs:
         return tuple(sorted({used.source for used in inputs}))
     return tuple(sorted(set(given.sources)))

@@ -37,7 +37,21 @@ WELL: Final[Mapping[str, Measured]] = MappingProxyType(
 
 
 def fact(code: str, value: str, unit: str | None, *, hours_ago: float = 1.0, known_h: float = 0.0) -> Fact:
-    """Make a fact of ``hours_ago``, which the server learnt ``known_h`` hours after it was true."""
+    """Make a fact that was true ``hours_ago`` and issued ``known_h`` hours later.
+
+    Parameters
+    ----------
+    code
+        LOINC code.
+    value
+        A decimal number, or else the code of an answer.
+    unit
+        Unit of the number; None for an answer.
+    hours_ago
+        Hours before :data:`NOW` at which it was true.
+    known_h
+        Hours from then until it was issued to the server.
+    """
     effective = NOW - timedelta(hours=hours_ago)
     try:
         number: Decimal | str = Decimal(value)
@@ -74,7 +88,15 @@ def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) ->
 
 
 def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInput:
-    """Make an image of a chest: two dark lungs on a bright body."""
+    """Make an image of a chest: two dark lungs on a bright body.
+
+    Parameters
+    ----------
+    rows, columns
+        Size of the image, in pixels.
+    **changes
+        Other values of the fields of :class:`~inference.contract.ImageInput`.
+    """
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     lungs = np.exp(-((((np.abs(x) - 0.45) / 0.28) ** 2 + (y / 0.6) ** 2) ** 2))
     given: dict[str, Any] = {
@@ -91,7 +113,15 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
 
 
 def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> ModelFolder:
-    """Make an opened folder without files, of a model that reads facts and gives one score."""
+    """Make an opened folder without files, of a model that reads facts and gives one score.
+
+    Parameters
+    ----------
+    name, version
+        The model, as in its manifest.
+    **changes
+        Other values of the keys of ``model.yaml``.
+    """
     band = {"name": "low"}
     output = {"name": "sum", "system": "urn:toy", "code": "sum", "display": "Sum", "kind": "score", "future": True}
     declared = {
@@ -137,7 +167,7 @@ class ToyRunner(Runner[float, Sequence[float], float]):
         self.think = think
 
     def setup(self, device: str) -> None:
-        """Need nothing."""
+        """Do nothing."""
 
     def decode(self, given: ModelInput) -> Decoded[float]:
         """Take the pulse; decline without one."""
@@ -157,6 +187,14 @@ class ToyRunner(Runner[float, Sequence[float], float]):
         return self.think(batch)
 
     def encode(self, item: float, raw: float) -> Answer:  # noqa: ARG002 - a toy needs no item
-        """Return the number."""
+        """Return the number.
+
+        Parameters
+        ----------
+        item
+            The pulse; not used.
+        raw
+            The number that the function returned for it.
+        """
         (spec,) = self.model.manifest.outputs
         return Answer(outputs=(make_output(spec, raw, band="low", text="", notice=self.opening()),), heat_map=None)

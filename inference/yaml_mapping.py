@@ -1,7 +1,7 @@
-"""FeatureValue YAML that people write: every key is expected, every complaint names its place.
+"""Reads YAML that people write: every key must be expected, and every error names its place.
 
-A :class:`YamlMapping` hands out the values of one mapping and remembers which keys were asked for, so that a key nobody
-reads (a spelling mistake, usually) is refused rather than ignored.
+A :class:`YamlMapping` returns the values of one mapping and records which keys were read, so that a key that is never
+read (usually a spelling mistake) is refused rather than ignored.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ class YamlMapping:
     Parameters
     ----------
     place
-        Where it stands, for complaints, such as ``model.yaml: outputs[0]``.
+        Where it stands, for error messages, such as ``model.yaml: outputs[0]``.
     content
         What YAML made of it.
     """
@@ -32,15 +32,28 @@ class YamlMapping:
         if not isinstance(content, Mapping):
             raise Problem(Category.INCORRECT, f"{place} must be a mapping")
         self._content: Mapping[Any, Any] = content
-        self._asked: set[str] = set()
+        self._read: set[str] = set()
 
     def has(self, key: str) -> bool:
-        """Tell whether ``key`` is given."""
+        """Return whether ``key`` is given."""
         return key in self._content
 
     def take(self, key: str, kind: type[T]) -> T:
-        """Return the value of ``key``, which must be given and of ``kind``."""
-        self._asked.add(key)
+        """Return the value of ``key``, which must be given and of ``kind``.
+
+        Parameters
+        ----------
+        key
+            Key of the mapping.
+        kind
+            Python type that the value must have; a boolean is accepted only for ``bool``, not as a number.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the key is missing or its value is of another type.
+        """
+        self._read.add(key)
         if key not in self._content:
             raise Problem(Category.INCORRECT, f"{self.place}.{key} is missing")
         value = self._content[key]
@@ -49,14 +62,33 @@ class YamlMapping:
         return value
 
     def text(self, key: str) -> str:
-        """Return a text that is not empty."""
+        """Return a text that is not empty, with each run of white space replaced by one space.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the key is missing, its value is not a text, or the text is empty.
+        """
         value = " ".join(self.take(key, str).split())
         if not value:
             raise Problem(Category.INCORRECT, f"{self.place}.{key} must not be empty")
         return value
 
     def choice(self, key: str, *choices: str) -> str:
-        """Return a text that is one of ``choices``."""
+        """Return a text that is one of ``choices``.
+
+        Parameters
+        ----------
+        key
+            Key of the mapping.
+        *choices
+            Texts that are allowed.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the key is missing or its value is not one of ``choices``.
+        """
         value = self.text(key)
         if value not in choices:
             raise Problem(Category.INCORRECT, f"{self.place}.{key} must be one of: {', '.join(choices)}")
@@ -67,7 +99,13 @@ class YamlMapping:
         return as_number(f"{self.place}.{key}", self.take(key, object))
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts, empty when ``key`` is not given."""
+        """Return a list of texts, empty when ``key`` is not given.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the value is not a list of texts.
+        """
         if not self.has(key):
             return ()
         values = self.take(key, list)
@@ -85,19 +123,38 @@ class YamlMapping:
         return YamlMapping(f"{self.place}.{key}", self.take(key, object))
 
     def all_keys(self) -> tuple[str, ...]:
-        """Return all keys, which counts as asking for each."""
-        self._asked.update(self._content)
+        """Return all keys, which counts as reading each."""
+        self._read.update(self._content)
         return tuple(str(key) for key in self._content)
 
     def done(self) -> None:
-        """Refuse keys that nobody asked for."""
-        unknown = sorted(str(key) for key in self._content if key not in self._asked)
+        """Refuse keys that were never read.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the mapping has such a key; it names the first in alphabetical order.
+        """
+        unknown = sorted(str(key) for key in self._content if key not in self._read)
         if unknown:
             raise Problem(Category.INCORRECT, f"{self.place}.{unknown[0]} is not known")
 
 
 def as_number(place: str, value: object) -> Decimal:
-    """Return a YAML number exactly as it was written in decimal."""
+    """Return a YAML number exactly as it was written in decimal.
+
+    Parameters
+    ----------
+    place
+        Where the value stands, for the error message, such as ``features.yaml: features[0].low``.
+    value
+        What YAML made of it.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when it is not an integer or decimal number.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Problem(Category.INCORRECT, f"{place} must be a number")
     return Decimal(str(value))

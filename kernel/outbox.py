@@ -35,7 +35,7 @@ class Delivery:
     subject: str
     """What it carries: a result's id, or ``kind:id`` of anything else."""
     patient: str | None
-    """Whom it discloses, as a reference, for the audit."""
+    """Reference of the patient whose data it discloses, for the audit."""
     payload: bytes
     payload_blob: str | None = None
     """Blob address of the payload, in its place (:meth:`Outbox.prepare`)."""
@@ -58,7 +58,7 @@ class QueuedDelivery:
     changed_at: datetime
 
 
-_KNOWN: Final = select(outbox.c.id).where(
+_WITH_KEY: Final = select(outbox.c.id).where(
     outbox.c.destination == bindparam("wanted"), outbox.c.idempotency_key == bindparam("key")
 )
 _INSERT: Final = insert(outbox)
@@ -99,9 +99,18 @@ class Outbox:
         return replace(delivery, payload=b"", payload_blob=self._blobs.put(delivery.payload))
 
     def add(self, tx: Transaction, delivery: Delivery) -> None:
-        """Queue a delivery in the transaction; one with a known idempotency key is there already."""
+        """Queue a delivery in the transaction; one whose idempotency key is already queued for the destination is left.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        delivery
+            What to send, as returned by :meth:`prepare` when it may be large; its ``idempotency_key`` is unique per
+            destination.
+        """
         wanted = {"wanted": delivery.destination, "key": delivery.idempotency_key}
-        if tx.execute(_KNOWN, wanted).first() is not None:
+        if tx.execute(_WITH_KEY, wanted).first() is not None:
             return
         identifier, now = self._ids.new(), self._clock.now()
         tx.execute(
@@ -123,17 +132,43 @@ class Outbox:
         self.drain(tx, delivery.destination)
 
     def drain(self, tx: Transaction, destination: str) -> None:
-        """Make sure a job that sends what waits for ``destination`` exists."""
+        """Enqueue the job that sends what waits for ``destination``, unless it waits already.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        destination
+            Name of the destination, as in :attr:`Delivery.destination`.
+        """
         key = f"{STEP}:{destination}"
         self._jobs.enqueue(tx, STEP, {"destination": destination}, lock=key, queueing_lock=key)
 
     def pending(self, connection: Connection, destination: str, limit: int = 64) -> list[QueuedDelivery]:
-        """Return what waits for ``destination``, in the order in which it must arrive."""
+        """Return the deliveries that wait for ``destination``, in the order in which they must arrive.
+
+        Parameters
+        ----------
+        connection
+            A connection to read from.
+        destination
+            Name of the destination.
+        limit
+            Largest number of rows to return.
+        """
         wanted = outbox.c.destination == destination, outbox.c.status == "pending"
         return self._rows(connection, wanted, limit)
 
     def of_subject(self, connection: Connection, subject: str) -> list[QueuedDelivery]:
-        """Return every delivery that carries ``subject``."""
+        """Return the deliveries that carry ``subject``, in the order in which they were queued; 100 at most.
+
+        Parameters
+        ----------
+        connection
+            A connection to read from.
+        subject
+            A result's id, or ``kind:id`` of anything else, as in :attr:`Delivery.subject`.
+        """
         return self._rows(connection, (outbox.c.subject == subject,), 100)
 
     def parked(self, connection: Connection) -> list[QueuedDelivery]:
@@ -141,7 +176,15 @@ class Outbox:
         return self._rows(connection, (outbox.c.status == "parked",), 200)
 
     def payload(self, connection: Connection, identifier: str) -> bytes:
-        """Return what a delivery sends."""
+        """Return the bytes that a delivery sends, unsealed.
+
+        Parameters
+        ----------
+        connection
+            A connection to read from.
+        identifier
+            ``id`` of a queued delivery; it must exist.
+        """
         columns = select(outbox.c.payload, outbox.c.payload_blob).where(outbox.c.id == identifier)
         row = connection.execute(columns).one()
         if row.payload_blob is not None:
@@ -149,11 +192,33 @@ class Outbox:
         return self._cipher.open(row.payload, identifier.encode())
 
     def delivered(self, tx: Transaction, delivery: QueuedDelivery, receipt: str) -> None:
-        """Note that the destination has it."""
+        """Record that the destination has accepted the delivery.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        delivery
+            The row that was sent.
+        receipt
+            What the destination answered, stored with the row.
+        """
         self._change(tx, delivery, status="delivered", receipt=receipt, problem_category=None, problem_detail=None)
 
     def failed(self, tx: Transaction, delivery: QueuedDelivery, problem: Problem, *, park: bool) -> None:
-        """Note that an attempt failed; ``park`` takes the row out of the queue until a person replays it."""
+        """Record that an attempt failed.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        delivery
+            The row that was tried.
+        problem
+            Why it failed; its category and detail are stored with the row.
+        park
+            Whether to take the row out of the queue until a person replays it; otherwise it stays pending.
+        """
         self._change(
             tx,
             delivery,
@@ -163,7 +228,15 @@ class Outbox:
         )
 
     def replay(self, tx: Transaction, identifier: str) -> bool:
-        """Queue a parked delivery again; return whether there was one."""
+        """Queue a parked delivery again; return whether there was one.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        identifier
+            ``id`` of the delivery; one that is not parked is left as it is.
+        """
         row = tx.execute(select(outbox).where(outbox.c.id == identifier, outbox.c.status == "parked")).first()
         if row is None:
             return False

@@ -37,7 +37,20 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Turn an aware datetime into microseconds."""
+        """Convert an aware datetime to microseconds since 1970-01-01T00:00:00Z.
+
+        Parameters
+        ----------
+        value
+            An aware datetime in any time zone, or None for NULL.
+        dialect
+            The database's dialect; not used.
+
+        Raises
+        ------
+        ValueError
+            When the datetime has no time zone.
+        """
         if value is None:
             return None
         if value.tzinfo is None:
@@ -46,7 +59,15 @@ class Instant(TypeDecorator[datetime]):
         return (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Turn microseconds into an aware datetime in UTC."""
+        """Convert microseconds to an aware datetime in UTC.
+
+        Parameters
+        ----------
+        value
+            Microseconds since 1970-01-01T00:00:00Z, or None for NULL.
+        dialect
+            The database's dialect; not used.
+        """
         return None if value is None else _EPOCH + value * _MICROSECOND
 
 

@@ -28,9 +28,9 @@ class Subject:
 
     #: Relative reference, ``Patient/<id>``.
     reference: str
-    #: Day of birth, as far as it is known.
+    #: Day of birth, None when not recorded.
     birth_date: date | None
-    #: Administrative sex, as far as it is known.
+    #: Administrative sex, None when not recorded.
     sex: str | None
     #: Business identifier, (system, value).
     identifier: tuple[str, str] | None
@@ -54,7 +54,7 @@ class Fact:
     unit: str | None
     #: When it was true of the subject.
     effective: datetime
-    #: When this server could first have known it.
+    #: When it became available to this server.
     issued: datetime
     #: Opaque, versioned reference to where it was read, such as ``Observation/1/_history/2``.
     source: str
@@ -70,7 +70,7 @@ class FactsInput:
 
     #: Whom the facts are about.
     subject: Subject
-    #: Everything known, in any order; features choose among them.
+    #: Every fact available, in any order; features choose among them.
     facts: tuple[Fact, ...]
     #: The time of prediction: nothing learnt later may be used.
     at: datetime
@@ -80,7 +80,7 @@ class FactsInput:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Versions of every fact that was known at the time of prediction."""
+        """Versions of every fact that was available at the time of prediction."""
         return tuple(fact.source for fact in self.facts if fact.effective <= self.at and fact.issued <= self.at)
 
 

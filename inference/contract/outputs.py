@@ -1,4 +1,4 @@
-"""What a model returns: outputs by kind, and the outcome that carries them or says why there are none."""
+"""What a model returns: outputs by kind, and the outcome that carries them or the reason why there are none."""
 
 import hashlib
 import json
@@ -144,7 +144,15 @@ def notice(*, demonstration: bool) -> str:
 
 
 def opened(text: str, *, demonstration: bool) -> str:
-    """Return ``text`` with the notice before it, once."""
+    """Return ``text`` with the notice before it, once.
+
+    Parameters
+    ----------
+    text
+        Text of a result; one that begins with :data:`REVIEW` is returned unchanged.
+    demonstration
+        Whether the model is for demonstration only, which adds :data:`DEMONSTRATION`.
+    """
     return text if text.startswith(REVIEW) else f"{notice(demonstration=demonstration)} {text}"
 
 

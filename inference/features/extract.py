@@ -1,6 +1,6 @@
 """Feature specs compiled to plain closures, and what they find in one patient's facts.
 
-A fact counts when it was both true and known at the instant that is asked about: ``effective`` and ``issued`` are not
+A fact counts when it was both true and available at the instant of the prediction: ``effective`` and ``issued`` are not
 after it. A value that cannot be read safely (unknown unit, unknown answer, outside the plausible range) is treated
 as missing with its own reason; an older value never steps in for a newer one that cannot be read.
 """
@@ -20,7 +20,7 @@ from inference.features.spec import FeatureSpec, Source
 from inference.features.units import convert, tidy
 
 Index: TypeAlias = Mapping[tuple[str, str], Sequence[Fact]]
-"""(system, code) -> facts that were known at the time, oldest first."""
+"""(system, code) -> facts that were available at the time, oldest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,15 @@ def compile_features(specs: Sequence[FeatureSpec]) -> Extractor:
 
 
 def index_facts(facts: Sequence[Fact], at: datetime) -> Index:
-    """Sort facts by code and time, leaving out what was not yet true or not yet known at ``at``."""
+    """Group facts by (system, code), oldest first, leaving out those not yet effective or not yet issued at ``at``.
+
+    Parameters
+    ----------
+    facts
+        Facts of one patient, in any order.
+    at
+        Instant of the prediction; a fact counts when neither ``effective`` nor ``issued`` is after it.
+    """
     index: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in facts:
         if fact.effective <= at and fact.issued <= at:
@@ -94,7 +102,15 @@ def index_facts(facts: Sequence[Fact], at: datetime) -> Index:
 
 
 def age_in_years(birth: date, on: date) -> int:
-    """Return completed years of age."""
+    """Return completed years of age.
+
+    Parameters
+    ----------
+    birth
+        Day of birth.
+    on
+        Day on which the age is wanted.
+    """
     return on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day))
 
 

@@ -13,7 +13,7 @@ from kernel.errors import Category, Problem
 
 LOINC: Final = "http://loinc.org"
 LIFETIME: Final = timedelta(days=130 * 365)
-"""Longer than anybody lives, and still a time that can be subtracted from today."""
+"""Longer than any human life, and short enough to be subtracted from today's date."""
 
 Take: TypeAlias = Literal["last", "min", "max", "mean", "count"]
 MissingPolicy: TypeAlias = Literal["refuse", "nan", "default"]

@@ -1,7 +1,7 @@
 """Units that features may be measured in, and how each becomes the feature's own.
 
 The table is explicit: a unit that is not in it is refused, never guessed. Beside the UCUM code (case sensitive form)
-stand the few spellings that HL7 v2 senders use and that can mean nothing else for that feature.
+are the few spellings that HL7 v2 senders use and that can mean nothing else for that feature.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,17 @@ CONVERSIONS: Final[Mapping[str, Mapping[str | None, Conversion]]] = MappingProxy
 
 
 def convert(value: Decimal, unit: str | None, canonical: str) -> Decimal | None:
-    """Express ``value`` in the canonical unit; ``None`` when the unit is not known for it."""
+    """Express ``value`` in the canonical unit; ``None`` when the table has no conversion from ``unit``.
+
+    Parameters
+    ----------
+    value
+        The number as sent.
+    unit
+        The unit as sent, spaces around it ignored; None when it was sent without one.
+    canonical
+        UCUM code of the feature's unit, a key of :data:`CONVERSIONS`.
+    """
     conversion = CONVERSIONS[canonical].get(unit.strip() if unit else None)
     return None if conversion is None else tidy(conversion(value))
 

@@ -104,10 +104,18 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
 
     @abstractmethod
     def encode(self, item: Item, raw: Raw) -> Answer:
-        """Express it in the manifest's codes."""
+        """Express a raw result in the manifest's codes.
+
+        Parameters
+        ----------
+        item
+            The item, as :meth:`decode` returned it.
+        raw
+            The model's result for it, as :meth:`predict` returned it.
+        """
 
     def out_of_memory(self, failure: BaseException) -> bool:
-        """Tell whether a smaller batch could have worked."""
+        """Return whether a smaller batch could have succeeded after this failure."""
         return isinstance(failure, MemoryError)
 
     def opening(self) -> str:

@@ -31,7 +31,14 @@ class LinearRunner(Runner[Extraction, Vector, float]):
     """Runs a linear model, on the processor whatever the device: it is one dot product."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - see the class
-        """Read the numbers and check that they fit the features."""
+        """Read the numbers and check that they fit the features.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when arrays are missing, unexpected, not finite or of another size than the features, or a
+            scale is not above 0.
+        """
         count = len(self.model.features)
         tensors = {name: array.astype(np.float64) for name, array in load_file(self.model.path / WEIGHTS).items()}
         if not {"weight", "bias"} <= tensors.keys() <= _NAMES:
@@ -66,7 +73,15 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         return [float(value) for value in batch @ self._weight + self._bias]
 
     def encode(self, item: Extraction, raw: float) -> Answer:  # noqa: ARG002 - the number is all that is needed
-        """Express it in the manifest's codes, as a probability where the manifest declares one."""
+        """Express the result in the manifest's codes, as a probability where the manifest declares one.
+
+        Parameters
+        ----------
+        item
+            The patient's features; not used.
+        raw
+            The linear predictor.
+        """
         logistic = float(np.exp(-np.logaddexp(0.0, -raw)))
         outputs = tuple(
             make_output(spec, logistic if spec.kind == "probability" else raw, notice=self.opening())

@@ -32,7 +32,13 @@ class ScoreRunner(Runner[Extraction, Sequence[Extraction], Scores]):
     """Runs a score; needs no device."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - arithmetic runs anywhere
-        """Find the function and compile the features."""
+        """Find the function and compile the features.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the folder has no ``model.py``.
+        """
         if self.model.code is None:
             raise Problem(Category.INCORRECT, f"the model folder {self.model.path.name} has no model.py")
         self._score = self.model.code.score
@@ -50,8 +56,16 @@ class ScoreRunner(Runner[Extraction, Sequence[Extraction], Scores]):
         """Score each patient."""
         return [self._score(extraction.readings) for extraction in batch]
 
-    def encode(self, item: Extraction, raw: Scores) -> Answer:  # noqa: ARG002 - a score carries its own words
-        """Express each score in the manifest's codes."""
+    def encode(self, item: Extraction, raw: Scores) -> Answer:  # noqa: ARG002 - a score has its own text
+        """Express each score in the manifest's codes.
+
+        Parameters
+        ----------
+        item
+            The patient's features; not used.
+        raw
+            One score per output of the manifest, in order.
+        """
         pairs = zip(self.model.manifest.outputs, raw, strict=True)
         outputs = tuple(
             make_output(spec, score.value, band=score.band, text=score.text, notice=self.opening())

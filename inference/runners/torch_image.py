@@ -44,7 +44,13 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
     """Runs a network that detects one finding on an image; the same code on ``cpu`` and ``cuda``."""
 
     def setup(self, device: str) -> None:
-        """Build the network and load its weights onto the device."""
+        """Build the network and load its weights onto the device.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the folder has no ``model.py``.
+        """
         if self.model.code is None:
             raise Problem(Category.INCORRECT, f"the model folder {self.model.path.name} has no model.py")
         self._device = torch.device(device)
@@ -57,7 +63,13 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
         self._prepare, self._crop = self.model.code.prepare, self.model.code.crop
 
     def decode(self, given: ModelInput) -> Decoded[PreparedImage]:
-        """Bring the image to the network's shape."""
+        """Bring the image to the network's shape.
+
+        Raises
+        ------
+        Problem
+            ``fault`` when the input is not an image.
+        """
         if not isinstance(given, ImageInput):
             raise Problem(Category.FAULT, "an image model was given facts")
         rows, columns = given.pixels.shape
@@ -89,9 +101,16 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
         ]
 
     def encode(self, item: PreparedImage, raw: ImageEvidence) -> Answer:
-        """Express it in the manifest's codes, and lay the evidence over the image.
+        """Express the result in the manifest's codes, and lay the evidence over the image.
 
         The heat map is scaled by the probability: a low probability shows little evidence.
+
+        Parameters
+        ----------
+        item
+            The prepared image, whose ``size`` the heat map gets.
+        raw
+            The network's probability and (h, w) map for it.
         """
         (spec,) = self.model.manifest.outputs
         heat_map = np.zeros(item.size, dtype=np.float32)
@@ -104,6 +123,6 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
         return Answer(outputs=(output,), heat_map=heat_map)
 
     def out_of_memory(self, failure: BaseException) -> bool:
-        """Tell whether a smaller batch could have worked, on either device."""
+        """Return whether a smaller batch could have succeeded, on either device."""
         is_cpu = isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)
         return is_cpu or isinstance(failure, torch.OutOfMemoryError) or super().out_of_memory(failure)

@@ -44,7 +44,6 @@ STILL_USED: Final = frozenset(
         "dicom_node/results/provenance.py",
         "fhir_adapter/hl7v2/message.py",
         "fhir_adapter/hl7v2/mllp.py",
-        "inference/batching.py",
         "service/delivery.py",
         "tests/console/examples.py",
         "tests/crash/test_verdict.py",
