@@ -41,7 +41,7 @@ def history(versions: Sequence[StoredVersion], *, base: str, self_link: str, nex
     versions
         Versions of the page, newest first.
     base
-        Base URL of the API, without a final slash.
+        Base URL of the API, to which ``/type/id`` is appended.
     self_link
         URL of this page.
     next_link
@@ -106,9 +106,9 @@ def response_entry(
     location
         URL of the version that was written.
     etag
-        ETag of that version.
+        ETag of the version that was written or read.
     modified
-        When that version was written; aware.
+        When the version was stored; aware.
     """
     fields = {
         "status": status,
