@@ -52,7 +52,7 @@ class Archive:
     blobs
         Holds the bytes.
     clock
-        Tells when an instance was received.
+        Gives the time at which an instance is received.
     listener
         The name under which open associations are noted.
     """
@@ -81,7 +81,7 @@ class Archive:
         Raises
         ------
         Problem
-            ``incorrect`` when the dataset is not what the request says, ``conflict`` when this SOPInstanceUID is
+            ``incorrect`` when the dataset is not what the request states, ``conflict`` when this SOPInstanceUID is
             already kept with other content, ``unavailable`` when the disk or the database refuses.
         """
         attributes = read_index_attributes(received.encoded, received.TransferSyntaxUID)
@@ -132,13 +132,29 @@ class Archive:
         return self._blobs.get(address)
 
     def instances(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
-        """Return what is kept of a study, in the order of SOPInstanceUID."""
+        """Return what is kept of a study, in the order of SOPInstanceUID.
+
+        Parameters
+        ----------
+        connection
+            Open connection to the database.
+        StudyInstanceUID
+            The study.
+        """
         query = select(instances).where(instances.c.StudyInstanceUID == StudyInstanceUID)
         rows = connection.execute(query.order_by(instances.c.SOPInstanceUID)).mappings()
         return [StoredInstance(**row) for row in rows]
 
     def closed(self, tx: Transaction, association: str) -> list[str]:
-        """Note that an association has ended; returns the StudyInstanceUIDs that it had touched."""
+        """Record that an association has ended; return the StudyInstanceUIDs of the instances that it sent.
+
+        Parameters
+        ----------
+        tx
+            The caller's transaction.
+        association
+            Identifier under which the association was recorded.
+        """
         mine = associations.c.association == association
         touched = tx.execute(select(associations.c.StudyInstanceUID).where(mine)).scalars().all()
         tx.execute(delete(associations).where(mine))

@@ -1,6 +1,6 @@
 """Sending instances to a PACS: C-STORE and C-ECHO as a user, every wait bounded (PS3.4 Annex B, PS3.7 section 9).
 
-A peer's refusal becomes a :class:`~kernel.errors.Problem` whose category says whether sending again can help.
+A peer's refusal becomes a :class:`~kernel.errors.Problem` whose category shows whether sending again can help.
 """
 
 import socket

@@ -20,7 +20,7 @@ CHARACTER_SET: Final = "ISO_IR 192"
 
 @dataclass(frozen=True, kw_only=True)
 class ChestXRay:
-    """What a synthetic chest radiograph says and shows."""
+    """Attributes and image content of a synthetic chest radiograph."""
 
     PatientID: str = "DEMO-0001"
     IssuerOfPatientID: str = "AUSCULTA-DEMO"
@@ -42,7 +42,7 @@ class ChestXRay:
     consolidation: bool = False
     #: Everything random follows from it, UIDs included.
     seed: int = 1
-    #: Tells the images of one study apart.
+    #: Distinguishes the images of one study.
     instance: int = 1
 
 
@@ -52,7 +52,7 @@ def chest_x_ray(wanted: ChestXRay) -> bytes:
     Parameters
     ----------
     wanted
-        What it says and shows.
+        Attributes and image content.
     """
     stored = np.round(_anatomy(wanted) * (2**wanted.bits - 1))
     if wanted.photometric == "MONOCHROME1":

@@ -1,4 +1,4 @@
-"""What a peer may ask of the DICOM listener."""
+"""Limits of the DICOM listener on what a peer may send."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ MEBIBYTE = 1024 * 1024
 class DicomLimits:
     """Bounds on size, number and time. Every wait of the listener ends by one of them."""
 
-    #: Maximum Length told to the peer: bytes of a P-DATA-TF PDU (PS3.8 Annex D.1).
+    #: Maximum Length that is sent to the peer: bytes of a P-DATA-TF PDU (PS3.8 Annex D.1).
     maximum_length: int = 256 * 1024
     #: Longest PDU of any kind that is read at all; a longer one is refused before a byte of it is buffered.
     pdu_bytes: int = MEBIBYTE
@@ -19,7 +19,7 @@ class DicomLimits:
     associations: int = 64
     #: Connections, with or without an association; one more is closed at once.
     connections: int = 1024
-    #: ARTIM: from connection to A-ASSOCIATE-RQ, TLS included, and from the last word to the peer's hanging up.
+    #: ARTIM: from connection to A-ASSOCIATE-RQ, TLS included, and from the last PDU sent until the peer disconnects.
     artim_s: float = 10.0
     #: From the first byte of a PDU to its last.
     pdu_s: float = 30.0

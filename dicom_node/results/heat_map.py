@@ -67,7 +67,7 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.SourceImageSequence = [_reference(source)]
     capture.DerivationDescription = notice(demonstration=outcome.model.demonstration)
-    capture.BurnedInAnnotation = "NO"  # the banner tells nothing of the patient
+    capture.BurnedInAnnotation = "NO"  # the banner contains no patient data
     return finish(capture, outcome.at)
 
 

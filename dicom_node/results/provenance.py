@@ -1,4 +1,4 @@
-"""What every DICOM object that a model makes has in common: whence its identity, its date, its words."""
+"""What every DICOM object that a model makes has in common: its identity, date and description."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,7 +35,15 @@ _KEPT: Final = ("IssuerOfPatientID", "OtherPatientIDsSequence", "StudyDescriptio
 
 
 def derived_uid(outcome: Outcome, purpose: str) -> str:
-    """Return the UID that a result has for ``purpose``: always the same (PS3.5 Annex B.2, root 2.25)."""
+    """Return the UID that a result has for a purpose: always the same (PS3.5 Annex B.2, root 2.25).
+
+    Parameters
+    ----------
+    outcome
+        The outcome that the result states.
+    purpose
+        Distinguishes the UIDs of one result.
+    """
     digest = hashlib.sha256(f"{result_id(outcome)}/{purpose}".encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16])}"
 
@@ -65,7 +73,15 @@ def evidence(sources: Sequence[bytes]) -> list[Dataset]:
 
 
 def inherit(dataset: Dataset, source: Dataset) -> None:
-    """Take over what the library leaves behind of the source's patient and study."""
+    """Copy the patient and study attributes that the library does not copy.
+
+    Parameters
+    ----------
+    dataset
+        Receives them; an attribute that it has is kept.
+    source
+        The instance that the result rests on.
+    """
     for keyword in _KEPT:
         if keyword in source and keyword not in dataset:
             dataset[keyword] = source[keyword]

@@ -222,7 +222,7 @@ def read_delimiters(text: str, codec: str) -> Delimiters:
     Raises
     ------
     Problem
-        ``incorrect`` when the text does not begin with MSH or its delimiters cannot be told apart.
+        ``incorrect`` when the text does not begin with MSH or its delimiters are ambiguous.
     """
     if not text.startswith("MSH"):
         raise Problem(Category.INCORRECT, "the message does not begin with an MSH segment")

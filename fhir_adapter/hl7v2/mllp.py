@@ -85,7 +85,14 @@ class MllpServer:
         self.port = 0
 
     def start(self, host: str, port: int) -> None:
-        """Listen on ``host`` and ``port`` (0: any free one, told by :attr:`port`).
+        """Start the event loop and listen for connections.
+
+        Parameters
+        ----------
+        host
+            Name or address to listen on.
+        port
+            TCP port; 0 for any free one, which :attr:`port` then gives.
 
         Raises
         ------
@@ -130,12 +137,28 @@ class MllpServer:
         return sum(len(connection.deframer) for connection in self._connections)
 
     def refusal(self, head: bytes, problem: Problem) -> bytes:
-        """Write the negative acknowledgement of a message that begins with ``head``."""
+        """Write the negative acknowledgement of a message.
+
+        Parameters
+        ----------
+        head
+            The message, or at least its beginning.
+        problem
+            Why the message is refused.
+        """
         _log.warning("mllp.refused", category=problem.category)
         return refuse(head, problem, control_id=self._ids.new(), at=self._clock.now())
 
     def answer(self, message: bytes, peer: Peer) -> "asyncio.Future[bytes]":
-        """Run the handler in the pool; the future never fails."""
+        """Run the handler in the pool; the future never fails.
+
+        Parameters
+        ----------
+        message
+            The message without its MLLP framing.
+        peer
+            Who sent it.
+        """
         return self._loop.run_in_executor(self._pool, self._handle, message, peer)
 
     def _handle(self, message: bytes, peer: Peer) -> bytes:

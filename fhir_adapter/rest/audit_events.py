@@ -24,7 +24,20 @@ class AuditPage:
 
 
 def read_event(connection: Connection, event_id: str) -> Row[Any]:
-    """Return one event's row; raises ``not-found``."""
+    """Return one event's row of the audit log.
+
+    Parameters
+    ----------
+    connection
+        Open connection to the database.
+    event_id
+        Logical id of the AuditEvent.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` when there is no such event.
+    """
     row = connection.execute(select(audit_log).where(_LOG.id == event_id)).one_or_none()
     if row is None:
         raise Problem(Category.NOT_FOUND, "there is no such resource")
@@ -32,7 +45,15 @@ def read_event(connection: Connection, event_id: str) -> Row[Any]:
 
 
 def find_events(connection: Connection, query: Query) -> AuditPage:
-    """Return one page of the events that a query finds, in the order of the log."""
+    """Return one page of the events that a query finds, in the order of the log.
+
+    Parameters
+    ----------
+    connection
+        Open connection to the database.
+    query
+        Criteria, order, page size and, from the second page on, where the page starts.
+    """
     statement = select(audit_log).where(*(_condition(criterion) for criterion in query.criteria))
     seq = type_coerce(_LOG.seq, BigInteger)
     if query.after is not None:

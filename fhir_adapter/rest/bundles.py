@@ -34,7 +34,19 @@ def searchset(found: Sequence[tuple[str, bytes]], *, self_link: str, next_link: 
 
 
 def history(versions: Sequence[StoredVersion], *, base: str, self_link: str, next_link: str | None) -> bytes:
-    """Build a page of a resource's history, newest first (R4, http.html#history)."""
+    """Build a page of a resource's history (R4, http.html#history).
+
+    Parameters
+    ----------
+    versions
+        Versions of the page, newest first.
+    base
+        Base URL of the API, to which ``/type/id`` is appended.
+    self_link
+        URL of this page.
+    next_link
+        URL of the next page; None on the last.
+    """
     links = [{"relation": "self", "url": self_link}]
     if next_link:
         links.append({"relation": "next", "url": next_link})
@@ -70,14 +82,34 @@ def history_page(query: str) -> tuple[int, int | None]:
 
 
 def response(kind: str, entries: Sequence[Json]) -> bytes:
-    """Build the answer to a transaction or batch; ``kind`` is ``transaction-response`` or ``batch-response``."""
+    """Build the answer to a transaction or batch.
+
+    Parameters
+    ----------
+    kind
+        ``transaction-response`` or ``batch-response``.
+    entries
+        Entries of the Bundle, in the order of the request.
+    """
     return _bundle(kind, entries)
 
 
 def response_entry(
     status: str, *, location: str | None = None, etag: str | None = None, modified: datetime | None = None
 ) -> Json:
-    """Build one entry of the answer to a transaction or batch."""
+    """Build one entry of the answer to a transaction or batch; fields that are None are left out.
+
+    Parameters
+    ----------
+    status
+        HTTP status, such as ``201``.
+    location
+        URL of the version that was written.
+    etag
+        ETag of the version that was written or read.
+    modified
+        When the version was stored; aware.
+    """
     fields = {
         "status": status,
         "location": location,

@@ -1,4 +1,4 @@
-"""What HTTP headers say to a FHIR API: media types, character sets, ETags and dates (FHIR R4, http.html#mime-type)."""
+"""HTTP headers of a FHIR API: media types, character sets, ETags and dates (FHIR R4, http.html#mime-type)."""
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -12,7 +12,20 @@ _ANY: Final = frozenset({"*/*", "application/*"})
 
 
 def answers_json(accept: str, wanted_format: str) -> None:
-    """Raise 406 unless an answer in JSON will do; ``_format`` takes precedence over ``Accept``."""
+    """Check that the client accepts an answer in JSON.
+
+    Parameters
+    ----------
+    accept
+        Value of ``Accept``; empty when absent.
+    wanted_format
+        Value of ``_format``, which takes precedence over ``Accept``; empty when absent.
+
+    Raises
+    ------
+    HttpProblem
+        406 when neither JSON nor any type is accepted.
+    """
     offers = wanted_format.replace(" ", "+") or accept or "*/*"
     types = {part.split(";", 1)[0].strip().lower() for part in offers.split(",")}
     if not types & (_JSON | _ANY):
@@ -20,7 +33,20 @@ def answers_json(accept: str, wanted_format: str) -> None:
 
 
 def check_content_type(value: str, *, is_form: bool) -> None:
-    """Raise 415 unless a body is FHIR R4 JSON in UTF-8, or a form where a search is sent as one."""
+    """Check that a body is FHIR R4 JSON in UTF-8, or a form where a search is sent as one.
+
+    Parameters
+    ----------
+    value
+        Value of ``Content-Type``.
+    is_form
+        Whether ``application/x-www-form-urlencoded`` is expected instead of JSON.
+
+    Raises
+    ------
+    HttpProblem
+        415 for another media type, character set or FHIR version.
+    """
     kind, *parameters = (part.strip().lower() for part in value.split(";"))
     wanted = {"application/x-www-form-urlencoded"} if is_form else _JSON
     if kind not in wanted:
@@ -40,6 +66,14 @@ def http_date(moment: datetime) -> str:
 
 
 def same_etag(header: str, etag: str) -> bool:
-    """Return whether ``If-None-Match`` names an ETag, compared weakly (RFC 9110 section 8.8.3.2)."""
+    """Return whether ``If-None-Match`` names an ETag, compared weakly (RFC 9110 section 8.8.3.2).
+
+    Parameters
+    ----------
+    header
+        Value of ``If-None-Match``: ETags separated by commas, or ``*``.
+    etag
+        ETag of the current version.
+    """
     named = {part.strip().removeprefix("W/") for part in header.split(",")}
     return "*" in named or etag.removeprefix("W/") in named

@@ -4,7 +4,7 @@ The shape follows HL7 AI Transparency on FHIR 1.0.0-ballot (http://hl7.org/fhir/
 labelled AIAST, its Device is the model, a DocumentReference is the model's card, a Provenance ties them to the inputs.
 A future risk is a RiskAssessment mirrored as an Observation, since many EHRs take only that; a finding that is
 present now is an Observation, grouped in a DiagnosticReport. An outcome that is not available has the same shape and
-says why.
+states why.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,9 +61,9 @@ def resources_for(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
     Parameters
     ----------
     outcome
-        What the model said, or why it said nothing.
+        The model's prediction, or why there is none.
     context
-        What the resources need to know besides.
+        Time, software version, study and encounter of the result.
 
     Returns
     -------

@@ -56,13 +56,24 @@ def model_key(model: ModelIdentity) -> str:
 
 
 def labelled(outcome: Outcome, key: str = "") -> Json:
-    """Return ``meta`` and ``identifier`` of an AI result; ``key`` tells apart several of one type."""
+    """Return ``meta`` and ``identifier`` of an AI result.
+
+    Parameters
+    ----------
+    outcome
+        The outcome that the result states.
+    key
+        Distinguishes several results of one type; empty when there is one.
+    """
     value = f"{result_id(outcome)}.{key}" if key else result_id(outcome)
     return {"meta": {"security": [AIAST]}, "identifier": [{"system": RESULT_SYSTEM, "value": value}]}
 
 
 def about(outcome: Outcome, context: ResultContext) -> Json:
-    """Return ``subject`` and, where it is known, ``encounter``."""
+    """Return ``subject`` and, where the context has one, ``encounter``.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
+    """
     fields: Json = {"subject": {"reference": outcome.subject.reference}}
     return fields | ({"encounter": {"reference": context.encounter}} if context.encounter else {})
 
@@ -78,13 +89,21 @@ def device_performer(model: ModelIdentity) -> list[Json]:
 
 
 def method(model: ModelIdentity) -> Json:
-    """Say how the result was made."""
+    """Return ``method``: the model and its version."""
     coding = {"system": MODEL_SYSTEM, "code": model.name, "version": model.version, "display": model.title}
     return {"coding": [coding], "text": f"{model.title} {model.version}"}
 
 
 def input_references(outcome: Outcome, *kinds: str) -> list[Json]:
-    """Refer to the versioned inputs that are resources of these types (all, when none is given)."""
+    """Refer to the versioned inputs that are resources.
+
+    Parameters
+    ----------
+    outcome
+        The outcome whose inputs they are.
+    kinds
+        Resource types; all when none is given.
+    """
     sources = dict.fromkeys([used.source for used in outcome.inputs] + list(outcome.input_versions))
     return [{"reference": source} for source in sources if _is_resource(source, kinds)]
 
@@ -101,7 +120,10 @@ def _is_resource(source: str, kinds: Iterable[str]) -> bool:
 
 
 def outputs_of(outcome: Outcome, context: ResultContext) -> tuple[Output | ExpectedOutput, ...]:
-    """Return what the outcome says or, if it says nothing, what it was to say."""
+    """Return the outputs of a prediction or, for an outcome that is not available, the expected outputs.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
+    """
     return outcome.outputs if isinstance(outcome, Prediction) else context.expected
 
 

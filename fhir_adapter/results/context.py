@@ -1,4 +1,4 @@
-"""What the builders of results need to know besides the outcome itself."""
+"""What the builders of results need besides the outcome itself."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedOutput:
-    """A thing that the model was to say, so that its absence is filed where its presence would have been."""
+    """An output that the model was to give, so that its absence is filed where its presence would have been."""
 
     #: Code system and code of the output.
     system: str
@@ -59,9 +59,9 @@ class ResultContext:
     software_version: str
     #: For an imaging result.
     study: StudySummary | None = None
-    #: Reference of the encounter, where it is known.
+    #: Reference of the encounter; None when there is none.
     encounter: str | None = None
-    #: What the model was asked for; used when the outcome does not say it itself.
+    #: Outputs that the model was to give; used when the outcome has none.
     expected: tuple[ExpectedOutput, ...] = ()
     #: Ids of earlier results that this one replaces: the same model's, on an earlier revision of the study.
     supersedes: tuple[str, ...] = ()

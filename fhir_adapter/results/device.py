@@ -17,6 +17,8 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:  # noqa
     """Build the Device that every result of this model version names.
 
     It depends on the model alone, so that every result brings the same one.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
     """
     model = outcome.model
     uses = f"{model.intended_use} {DEMONSTRATION}" if model.demonstration else model.intended_use

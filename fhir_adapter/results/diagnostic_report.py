@@ -18,7 +18,9 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
     """Build the report of an imaging result, none for any other.
 
     A report on a result that is not available is ``preliminary`` too, not ``cancelled``: lists of reports hide
-    cancelled ones, and a silence must not read as normal.
+    cancelled ones, and a missing report must not read as normal.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
     """
     study = context.study
     if study is None:

@@ -22,7 +22,10 @@ def study_reference(study: StudySummary) -> Json:
 
 
 def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
-    """Build the ImagingStudy of an imaging result, none for any other; it is no AI result and not labelled as one."""
+    """Build the ImagingStudy of an imaging result, none for any other; it is no AI result and not labelled as one.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
+    """
     study = context.study
     if study is None:
         return ()

@@ -10,7 +10,10 @@ from inference.contract import Outcome
 
 
 def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:  # noqa: ARG001 - every builder has this form
-    """Build the DocumentReference that holds the card; it depends on the model alone."""
+    """Build the DocumentReference that holds the card; it depends on the model alone.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
+    """
     model = outcome.model
     card = model.card.encode()
     attachment = {

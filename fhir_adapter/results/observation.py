@@ -33,7 +33,10 @@ _CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 
 
 def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
-    """Build an Observation for each output; at least one, even when the model was asked for nothing we can name."""
+    """Build an Observation for each output; at least one, even when no output is expected.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
+    """
     outputs = outputs_of(outcome, context)
     several = len(outputs) > 1
     built = [_observation(outcome, context, output, key=_key(output) if several else "") for output in outputs]
@@ -41,7 +44,10 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
 
 
 def observation_ids(outcome: Outcome, context: ResultContext) -> list[str]:
-    """Return the ids of what :func:`build` builds."""
+    """Return the ids of what :func:`build` builds.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
+    """
     outputs = outputs_of(outcome, context)
     several = len(outputs) > 1
     return [_id(outcome, _key(output) if several else "") for output in outputs] or [_id(outcome, "")]
@@ -96,7 +102,10 @@ def _value(output: Output) -> Json:
 
 
 def _interpretation(output: Output) -> Json:
-    known = codes_of(output.band).interpretation
-    if known is None:
+    interpretation = codes_of(output.band).interpretation
+    if interpretation is None:
         return {"text": output.band}
-    return {"coding": [{"system": _INTERPRETATION, "code": known[0], "display": known[1]}], "text": output.band}
+    return {
+        "coding": [{"system": _INTERPRETATION, "code": interpretation[0], "display": interpretation[1]}],
+        "text": output.band,
+    }

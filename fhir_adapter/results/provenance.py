@@ -35,6 +35,8 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
     """Build the Provenance of everything that one outcome asserts.
 
     R4's Provenance has no identifier, so a tag holds the result's: ``_tag=urn:ausculta:result|…`` finds it.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
     """
     model = outcome.model
     results = [

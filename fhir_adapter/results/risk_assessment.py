@@ -29,7 +29,9 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
     """Build the RiskAssessment of an outcome that concerns the future, none for a finding that is present now.
 
     One that is not available is ``cancelled``, R4's word for "unavailable because not started or not completed",
-    without a prediction, and says why.
+    without a prediction, and states why.
+
+    Parameters as for :func:`fhir_adapter.results.resources_for`.
     """
     if not _concerns_future(outcome, context):
         return ()
@@ -64,6 +66,6 @@ def _prediction(output: Output) -> Json:
     prediction: Json = {"outcome": concept(output)}
     if output.kind == "probability" and output.value is not None:
         prediction["probabilityDecimal"] = number(output.value * 100)
-    known = codes_of(output.band).risk
-    coding = {"coding": [{"system": _RISK, "code": known[0], "display": known[1]}]} if known else {}
+    risk = codes_of(output.band).risk
+    coding = {"coding": [{"system": _RISK, "code": risk[0], "display": risk[1]}]} if risk else {}
     return prediction | {"qualitativeRisk": coding | {"text": output.band}, "rationale": output.text}

@@ -371,7 +371,13 @@ def delete(kind: str, resource_id: str, if_match: int | None = None) -> Operatio
 
 
 def refuse_audit_change(kind: str) -> None:
-    """Raise ``unsupported`` for a change of the audit log, which this server alone writes."""
+    """Refuse a change of the audit log, which this server alone writes.
+
+    Raises
+    ------
+    Problem
+        ``unsupported`` for an AuditEvent.
+    """
     if kind == "AuditEvent":
         raise Problem(Category.UNSUPPORTED, "audit events are written by this server alone")
 

@@ -33,7 +33,15 @@ class AuditSink(Protocol):
     """Where audit events go; :class:`privacy.audit.AuditLog` is one."""
 
     def record_all(self, tx: Transaction, events: Sequence[Mapping[str, Any]]) -> Any:
-        """Write events in the caller's transaction."""
+        """Write events in the caller's transaction.
+
+        Parameters
+        ----------
+        tx
+            The caller's transaction.
+        events
+            AuditEvents to write, in this order.
+        """
         ...
 
 

@@ -42,7 +42,15 @@ class Page:
 
 
 def find(connection: Connection, query: Query) -> Page:
-    """Return one page of what a query finds, in its order."""
+    """Return one page of what a query finds, in its order.
+
+    Parameters
+    ----------
+    connection
+        Open connection to the database.
+    query
+        Resource type, criteria, order, page size and, from the second page on, where the page starts.
+    """
     key = _sort_key(query)
     statement = matching(query).add_columns(key.label("sort_key"))
     if query.after is not None:
@@ -91,6 +99,15 @@ def filtered(index: FromClause, kind: str, name: str) -> ColumnElement[bool]:
 
     The name is compared through ``coalesce`` so that no index on it is usable. SQLite would otherwise look up every
     resource of the hospital with this value, once for each candidate, instead of the candidate's own few rows.
+
+    Parameters
+    ----------
+    index
+        Alias of the search index.
+    kind
+        Resource type.
+    name
+        Name of the search parameter.
     """
     return and_(index.c.type == kind, index.c.id == _HEADS.id, func.coalesce(index.c.param, "") == name)
 
@@ -127,7 +144,15 @@ def _within(index: FromClause, span: TimeRange) -> ColumnElement[bool]:
 
 
 def instant_matches(column: ColumnElement[Any], span: TimeRange) -> ColumnElement[bool]:
-    """Return the comparison of an instant with a prefixed date."""
+    """Return the comparison of an instant with a prefixed date (R4, search.html#date).
+
+    Parameters
+    ----------
+    column
+        Column that holds the instant.
+    span
+        Range of the date, its end excluded, and the prefix.
+    """
     within = and_(column >= span.low, column < span.high)
     return {
         "eq": within,
