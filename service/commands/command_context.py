@@ -49,7 +49,15 @@ class CommandContext:
 
 
 def read_settings(config: Path | None, **overrides: Any) -> Settings:
-    """Read the settings of this process and set up its log."""
+    """Read the settings of this process and set up its log.
+
+    Parameters
+    ----------
+    config
+        File with settings; None for the environment and the defaults alone.
+    **overrides
+        Settings from the command line, by name; as for :func:`service.settings.load`.
+    """
     settings = load(os.environ, config, **overrides)
     configure_logging(level=settings.log_level, json=settings.log_format == "json")
     return settings
