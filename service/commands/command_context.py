@@ -56,7 +56,7 @@ def read_settings(config: Path | None, **overrides: Any) -> Settings:
     config
         File with settings; None for the environment and the defaults alone.
     **overrides
-        Settings from the command line, by name; as for :func:`service.settings.load`.
+        Values that take precedence over the environment and the file, by field name.
     """
     settings = load(os.environ, config, **overrides)
     configure_logging(level=settings.log_level, json=settings.log_format == "json")

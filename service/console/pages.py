@@ -129,7 +129,7 @@ def back_to(request: Request, path: str) -> Response:
     request
         The POST of the form; its ``root_path`` is put before the path.
     path
-        Path of the next page within the console's application, beginning with ``/``.
+        Path of the next page, such as ``/console/queue``.
     """
     return RedirectResponse(f"{request.scope.get('root_path', '')}{path}", 303, headers=HEADERS)
 

@@ -1,4 +1,4 @@
-"""The interface engine: ORU^R01 over MLLP. Its MSH-10 is the same at every try, by which it recognises a repetition."""
+"""The interface engine: ORU^R01 over MLLP. MSH-10 is the same at every try, so that a repetition is recognised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
