@@ -1,4 +1,4 @@
-"""The system is a list: everything is built here, in order, from one settings object, and nowhere else.
+"""The composition root: every component is built here, in order, from one settings object, and nowhere else.
 
 :func:`build` hands each component what it needs by argument; :meth:`Application.close` stops them in reverse.
 """
@@ -101,7 +101,7 @@ class Application(CoreServices):
         self.runtime.warm_up()
 
     def close(self) -> None:
-        """Finish what is in hand and let go of everything, last built first."""
+        """Finish the running jobs and close every component, last built first."""
         self.worker.stop()
         self.runtime.close()
         for destination in self.destinations.values():
@@ -205,7 +205,21 @@ def site_conventions(settings: Settings) -> SiteConventions:
 def build_core_services(
     settings: Settings, keys: KeyRing, database: Database, catalogue: Catalogue, clock: Clock, ids: Ids
 ) -> CoreServices:
-    """Build what every flow stands on."""
+    """Build the components that every flow uses.
+
+    Parameters
+    ----------
+    settings
+        Checked settings; gives the data folder in which blobs are kept.
+    keys
+        Encrypts jobs, messages, deliveries and blobs, and signs the audit log.
+    database
+        Migrated to the current schema.
+    catalogue
+        The registered models; decides which resources trigger which model.
+    clock, ids
+        Current time and new identifiers.
+    """
     cipher = keys.cipher()
     jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
     results, blobs = Results(), Blobs(settings.data_dir / "blobs", cipher)
@@ -263,7 +277,16 @@ def _shortcuts(settings: Settings) -> Iterator[ConfiguredDestination]:
 def register_models(database: Database, folders: Sequence[Path], clock: Clock) -> None:
     """Register the models that came with the software as active, and those in ``folders`` as shadow.
 
-    A folder that cannot be opened costs its own model alone: it is logged and left out.
+    A folder that cannot be opened does not affect the other models: it is logged and left out.
+
+    Parameters
+    ----------
+    database
+        Migrated to the current schema.
+    folders
+        Folders of further models, from the setting ``MODEL_DIRS``.
+    clock
+        Gives the time of registration.
     """
     for path in (*(bundled_folder(name) for name in MODELS), *folders):
         try:

@@ -20,7 +20,7 @@ from service.core import CoreServices
 from service.destinations import Destination
 
 AT_A_TIME: Final = 16
-"""Deliveries of one job: a server that is told to stop waits for the jobs in hand, not for a backlog."""
+"""Deliveries of one job: a server that stops waits for its running jobs, not for all pending deliveries."""
 
 _log = get_logger(__name__)
 
@@ -31,7 +31,7 @@ class DeliveryFlow:
     Parameters
     ----------
     core
-        What every flow stands on.
+        The components that every flow uses.
     destinations
         Where results go, by name.
     """

@@ -254,9 +254,9 @@ def load(environment: Mapping[str, str], config: Path | None = None, **overrides
     written = _renamed({name.upper(): str(value) for name, value in file.items()})
     from_environment = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     written |= _renamed({name.removeprefix(PREFIX): value for name, value in from_environment.items()})
-    known = {setting.name for setting in SETTINGS}
+    names = {setting.name for setting in SETTINGS}
     for name in written:
-        if name not in known:
+        if name not in names:
             raise Problem(Category.INCORRECT, f"there is no setting {name}")
     values = {setting.name.lower(): _value(setting, written.get(setting.name)) for setting in SETTINGS}
     return Settings(**({**values, DESTINATION: tables} | overrides))

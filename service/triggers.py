@@ -1,4 +1,4 @@
-"""Which models a change calls for, written as jobs of the same commit as the change."""
+"""Which models a change triggers, written as jobs of the same commit as the change."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -37,7 +37,17 @@ class Triggers:
         self._results = results
 
     def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:  # noqa: ARG002 - the hook's signature
-        """Enqueue one job for each model and patient that the changes concern."""
+        """Enqueue one job for each model and patient that the changes concern.
+
+        Parameters
+        ----------
+        tx
+            The transaction that writes the changes.
+        changes
+            The versions that it writes; only those of Observation and Patient that changed count.
+        principal
+            Who made the changes; not used.
+        """
         concerned = [change for change in changes if change.type in {"Observation", "Patient"} and change.changed]
         if not concerned:
             return
@@ -73,7 +83,15 @@ class Triggers:
 
 
 def models_for(models: Iterable[DeclaredModel], observation: dict[str, Any]) -> list[DeclaredModel]:
-    """Return the models that an Observation's codes, or those of its components, call for."""
+    """Return the models that the codes of an Observation, or of its components, trigger.
+
+    Parameters
+    ----------
+    models
+        The models to choose from, with their declared trigger codes.
+    observation
+        A FHIR R4 Observation as JSON; one that is labelled as asserted by AI (``AIAST``) triggers no model.
+    """
     labels = observation.get("meta", {}).get("security", ())
     if any(label.get("code") == _AI_ASSERTED for label in labels):
         return []

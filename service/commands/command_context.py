@@ -49,7 +49,15 @@ class CommandContext:
 
 
 def read_settings(config: Path | None, **overrides: Any) -> Settings:
-    """Read the settings of this process and set up its log."""
+    """Read the settings of this process and set up its log.
+
+    Parameters
+    ----------
+    config
+        File with settings; None for the environment and the defaults alone.
+    **overrides
+        Values that take precedence over the environment and the file, by field name.
+    """
     settings = load(os.environ, config, **overrides)
     configure_logging(level=settings.log_level, json=settings.log_format == "json")
     return settings

@@ -91,8 +91,8 @@ def _next_version(context: CommandContext) -> str:
     from inference import registry
 
     with context.database.read() as connection:
-        known = [row for row in registry.everything(connection) if row.name == MODEL]
-    return f"1.0.{len(known)}"
+        registered = [row for row in registry.everything(connection) if row.name == MODEL]
+    return f"1.0.{len(registered)}"
 
 
 def _table(rounds: "tuple[RoundReport, ...]") -> Table:

@@ -135,6 +135,6 @@ def _register_bundled(database: Database, clock: Clock) -> None:
 def _register_bundled_once(context: CommandContext) -> None:
     """Do so only in a database without any model, for a switch must not wait."""
     with context.database.read() as connection:
-        known = registry.everything(connection)
-    if not known:
+        registered = registry.everything(connection)
+    if not registered:
         _register_bundled(context.database, context.clock)

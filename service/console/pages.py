@@ -44,9 +44,9 @@ class Pages:
     Parameters
     ----------
     clock
-        Tells the time at which a page was true.
+        Gives the time at which a page was rendered.
     zone
-        In which times are shown; UTC when the site has not said.
+        Time zone in which times are shown; UTC when the site has set none.
     """
 
     def __init__(self, clock: Clock, zone: tzinfo | None) -> None:
@@ -79,7 +79,15 @@ class Pages:
         return HTMLResponse(self._templates.get_template(template).render(values), status, headers=HEADERS)
 
     def failure(self, request: Request, problem: Problem) -> Response:
-        """Return the page of an error; of the problem it shows what is safe for a peer."""
+        """Return the page of an error; of the problem it shows what is safe for a peer.
+
+        Parameters
+        ----------
+        request
+            The request that failed; links begin with its ``root_path``.
+        problem
+            Its category decides the HTTP status and the title; its ``detail`` is shown, its diagnostics are not.
+        """
         status = HTTP_STATUS[problem.category]
         title = _TITLES[problem.category]
         return self.render(request, "error.html", status=status, title=title, detail=problem.detail, code=status)
@@ -114,7 +122,15 @@ class Pages:
 
 
 def back_to(request: Request, path: str) -> Response:
-    """Send the browser on after a form (RFC 9110 section 15.4.4, 303: with GET)."""
+    """Redirect the browser after a form (RFC 9110 section 15.4.4, 303: with GET).
+
+    Parameters
+    ----------
+    request
+        The POST of the form; its ``root_path`` is put before the path.
+    path
+        Path of the next page, such as ``/console/queue``.
+    """
     return RedirectResponse(f"{request.scope.get('root_path', '')}{path}", 303, headers=HEADERS)
 
 

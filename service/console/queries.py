@@ -1,4 +1,4 @@
-"""What the pages ask of the database; every query of the console is here."""
+"""What the pages read from the database; every query of the console is here."""
 
 import json
 from collections import defaultdict
@@ -60,6 +60,8 @@ def overview(data: ConsoleData, *, patient: str | None = None, before: int | Non
 
     Parameters
     ----------
+    data
+        The components that the console reads.
     patient
         Only results about this one, as a reference.
     before
@@ -79,6 +81,13 @@ def overview(data: ConsoleData, *, patient: str | None = None, before: int | Non
 
 def result(data: ConsoleData, result_id: str) -> ResultPage:
     """Read everything about one result.
+
+    Parameters
+    ----------
+    data
+        The components that the console reads.
+    result_id
+        Id of the result.
 
     Raises
     ------
@@ -108,7 +117,20 @@ def result(data: ConsoleData, result_id: str) -> ResultPage:
 
 
 def one_result(data: ConsoleData, result_id: str) -> StoredResult:
-    """Return a stored result; raises ``not-found``."""
+    """Return a stored result.
+
+    Parameters
+    ----------
+    data
+        The components that the console reads.
+    result_id
+        Id of the result.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` when there is none of that id.
+    """
     with data.database.read() as connection:
         return _result(data, connection, result_id)
 
@@ -140,7 +162,20 @@ def models(data: ConsoleData) -> tuple[ModelShown, ...]:
 
 
 def model(data: ConsoleData, name: str, version: str) -> ModelShown:
-    """Read one model version; raises ``not-found``."""
+    """Read one model version.
+
+    Parameters
+    ----------
+    data
+        The components that the console reads.
+    name, version
+        The model and its version, as registered.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` when this version is not registered.
+    """
     for found in models(data):
         if (found.name, found.version) == (name, version):
             return found
@@ -256,17 +291,17 @@ def _workers(data: ConsoleData, connection: Connection) -> tuple[WorkerShown, ..
 
 
 def _models(data: ConsoleData, connection: Connection) -> tuple[ModelShown, ...]:
-    spoken: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for (name, version, kind), count in data.results.counts(connection).items():
-        spoken[name, version][kind] = count
+        counts[name, version][kind] = count
     return tuple(
-        _model(data, connection, row, spoken[row.name, row.version]) for row in registry.everything(connection)
+        _model(data, connection, row, counts[row.name, row.version]) for row in registry.everything(connection)
     )
 
 
-def _model(data: ConsoleData, connection: Connection, row: ModelRow, spoken: Mapping[str, int]) -> ModelShown:
+def _model(data: ConsoleData, connection: Connection, row: ModelRow, counts: Mapping[str, int]) -> ModelShown:
     declared = data.catalogue.one(connection, row.name, row.version)
-    predictions = spoken.get("prediction", 0)
+    predictions = counts.get("prediction", 0)
     return ModelShown(
         name=row.name,
         version=row.version,
@@ -282,7 +317,7 @@ def _model(data: ConsoleData, connection: Connection, row: ModelRow, spoken: Map
         changed_at=row.changed_at,
         changed_by=row.changed_by,
         predictions=predictions,
-        refusals=sum(spoken.values()) - predictions,
+        refusals=sum(counts.values()) - predictions,
         card=None if declared is None else row.identity().card,
     )
 
@@ -330,8 +365,8 @@ def _plotted(finding: OutputShown, output: OutputSpec) -> OutputShown:
         return finding
     if scale is None:
         return finding
-    said = " ".join(part for part in (finding.value, finding.band) if part)
-    return replace(finding, plot=on_scale(scale, float(value), said), plot_note=scale.note)
+    label = " ".join(part for part in (finding.value, finding.band) if part)
+    return replace(finding, plot=on_scale(scale, float(value), label), plot_note=scale.note)
 
 
 def _audit_of_result(connection: Connection, row: StoredResult) -> tuple[AuditRow, ...]:

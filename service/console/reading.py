@@ -1,4 +1,4 @@
-"""What stored resources say, in a person's words: pure functions from FHIR R4 JSON to records.
+"""The content of stored resources as text for people: pure functions from FHIR R4 JSON to records.
 
 Values are shown as they were written, digit for digit. A resource that lacks something is shown without it: what a
 peer may have sent must never break the page on which somebody looks for it.
@@ -45,7 +45,7 @@ def value_of(holder: Json) -> tuple[str, str]:
 
 
 def findings(resources: Iterable[Json]) -> tuple[OutputShown, ...]:
-    """Return what a result says: its Observations, or its RiskAssessments where there is no Observation.
+    """Return the findings of a result: its Observations, or its RiskAssessments where there is no Observation.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def findings(resources: Iterable[Json]) -> tuple[OutputShown, ...]:
 
 
 def codes(resource: Json) -> set[tuple[str, str]]:
-    """Return the (system, code) pairs that say what a resource is about."""
+    """Return the (system, code) pairs of a resource's ``code``."""
     return {
         (str(coding.get("system")), str(coding.get("code"))) for coding in resource.get("code", {}).get("coding", ())
     }
@@ -94,7 +94,15 @@ def inputs(reference: str, resource: Json | None) -> Iterator[InputShown]:
 
 
 def provenance(reference: str, resource: Json) -> ProvenanceShown:
-    """Summarise a Provenance."""
+    """Summarise a Provenance.
+
+    Parameters
+    ----------
+    reference
+        Its versioned reference.
+    resource
+        Its content: a FHIR R4 Provenance as JSON.
+    """
     return ProvenanceShown(
         reference=reference,
         recorded=str(resource.get("recorded", "")),
@@ -108,7 +116,15 @@ def provenance(reference: str, resource: Json) -> ProvenanceShown:
 
 
 def audit_row(row: Any, event: Json) -> AuditRow:
-    """Make a line of an event; ``row`` is of the table ``audit_log``."""
+    """Make a line of the audit page from an event.
+
+    Parameters
+    ----------
+    row
+        Row of the table ``audit_log``; gives the columns that are indexed there.
+    event
+        The row's AuditEvent as JSON; gives the agents, the outcome and its reason.
+    """
     agents: Sequence[Json] = event.get("agent", ())
     requestors = [agent for agent in agents if agent.get("requestor")] or list(agents[:1])
     asker = requestors[0] if requestors else {}
@@ -181,7 +197,7 @@ def _time(resource: Json) -> str:
 
 
 def _named(reference: Json) -> str:
-    """Return a Reference in words: its display with what tells it apart, or else whatever names it."""
+    """Return a Reference as text: display and identifier, or else the first of display, reference and identifier."""
     identifier = str(reference.get("identifier", {}).get("value", ""))
     display, target = str(reference.get("display", "")), str(reference.get("reference", ""))
     if display and identifier:

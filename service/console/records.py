@@ -147,7 +147,7 @@ class InputShown:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvenanceShown:
-    """What a Provenance resource tells, in short."""
+    """A Provenance resource in short."""
 
     reference: str
     recorded: str

@@ -73,7 +73,15 @@ def check_names(configured: Sequence[ConfiguredDestination]) -> None:
 
 
 def build_destination(configured: ConfiguredDestination, site: SiteContext) -> Destination:
-    """Build one instance."""
+    """Build one destination.
+
+    Parameters
+    ----------
+    configured
+        Name, kind and checked settings of the instance.
+    site
+        What the instance may need to know of this server.
+    """
     return KINDS[configured.kind].build(configured.name, configured.settings, site)
 
 

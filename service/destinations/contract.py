@@ -20,7 +20,7 @@ class ImagingContext:
     chosen: str
     """Its SOPInstanceUID."""
     image: ImageInput | None
-    """As the model saw it; none when nothing could be read."""
+    """The model's input; none when nothing could be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class ModelResult:
 
     outcome: Outcome
     manifest: Manifest
-    """What the model was to say."""
+    """The manifest of the model: its declared inputs and outputs."""
     imaging: ImagingContext | None = None
     supersedes: tuple[str, ...] = ()
     """Ids of earlier results that this one replaces."""
@@ -66,14 +66,14 @@ class Destination(ABC):
 
     @abstractmethod
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
-        """Say a result in the destination's words; nothing when it does not concern the destination.
+        """Render a result in the destination's format; nothing when it does not concern the destination.
 
         Parameters
         ----------
         result
             The result's id.
         model_result
-            What was found.
+            The model's outcome, and what it is about.
         resources
             The FHIR resources that this server keeps of it.
         """
@@ -97,4 +97,4 @@ class Destination(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Hang up; the server stops."""
+        """Close the connections; the server stops."""

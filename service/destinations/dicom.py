@@ -28,7 +28,17 @@ def read(table: DestinationTable) -> DicomSettings:
 
 
 def build(name: str, settings: DicomSettings, site: SiteContext) -> "DicomDestination":
-    """Build an instance."""
+    """Build a destination of kind ``dicom``.
+
+    Parameters
+    ----------
+    name
+        Name of the instance, unique among the destinations.
+    settings
+        Its checked settings.
+    site
+        Gives our application entity title, the calling AE title.
+    """
     peer = Peer(ae_title=settings.ae_title, host=settings.host, port=settings.port, calling_ae=site.ae_title)
     return DicomDestination(name, peer)
 
@@ -50,7 +60,10 @@ class DicomDestination(Destination):
         self._peer = peer
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
-        """Say an imaging result as DICOM objects; a result without images is none of the archive's business."""
+        """Render an imaging result as DICOM objects, and nothing for a result without images.
+
+        Parameters as for :meth:`service.destinations.contract.Destination.render`.
+        """
         if model_result.imaging is None:
             return []
         made = ((kind, build(model_result.outcome, [model_result.imaging.source])) for kind, build in RESULTS.items())
@@ -61,7 +74,7 @@ class DicomDestination(Destination):
         ]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - the SOPInstanceUID carries it
-        """Store one object."""
+        """Store one object; parameters as for :meth:`service.destinations.contract.Destination.send`."""
         receipt = send([payload], self._peer)
         return ", ".join(f"{uid} 0x{status:04X}" for uid, status in receipt.statuses.items())
 

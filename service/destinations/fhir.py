@@ -26,7 +26,17 @@ def read(table: DestinationTable) -> FhirSettings:
 
 
 def build(name: str, settings: FhirSettings, site: SiteContext) -> "FhirDestination":
-    """Build an instance."""
+    """Build a destination of kind ``fhir``.
+
+    Parameters
+    ----------
+    name
+        Name of the instance, unique among the destinations.
+    settings
+        Its checked settings.
+    site
+        Gives our FHIR base URL.
+    """
     return FhirDestination(name, httpx.Client(trust_env=False), address=settings.url, public_url=site.public_url)
 
 
@@ -38,7 +48,7 @@ class FhirDestination(Destination):
     name
         Of this instance.
     client
-        Speaks HTTP to it.
+        Sends the HTTP requests.
     address
         Its base URL.
     public_url
@@ -53,14 +63,17 @@ class FhirDestination(Destination):
         self._public_url = public_url
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
-        """Say the result as one transaction Bundle."""
+        """Render the result as one transaction Bundle.
+
+        Parameters as for :meth:`service.destinations.contract.Destination.render`.
+        """
         bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
         return [Rendered(idempotency_key=f"{result}:fhir", payload=encode(bundle))]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - conditional creates carry it
-        """POST the transaction."""
+        """POST the transaction; parameters as for :meth:`service.destinations.contract.Destination.send`."""
         return self._upstream.send(payload)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self._client.close()

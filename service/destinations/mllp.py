@@ -1,4 +1,4 @@
-"""The interface engine: ORU^R01 over MLLP. Its MSH-10 is the same at every try, so the engine can tell a repetition."""
+"""The interface engine: ORU^R01 over MLLP. MSH-10 is the same at every try, so that a repetition is recognised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,17 @@ def read(table: DestinationTable) -> MllpSettings:
 
 
 def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestination":
-    """Build an instance."""
+    """Build a destination of kind ``mllp``.
+
+    Parameters
+    ----------
+    name
+        Name of the instance, unique among the destinations.
+    settings
+        Its checked settings.
+    site
+        Gives the namespace of each assigning authority.
+    """
     client = MllpClient(settings.host, settings.port)
     return MllpDestination(name, client, address=f"{settings.host}:{settings.port}", authorities=site.authorities)
 
@@ -46,7 +56,7 @@ class MllpDestination(Destination):
     name
         Of this instance.
     client
-        Speaks MLLP to it.
+        Sends the messages over MLLP.
     address
         ``host:port``.
     authorities
@@ -60,7 +70,10 @@ class MllpDestination(Destination):
         self._authorities = authorities
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
-        """Say the result as one message."""
+        """Render the result as one message.
+
+        Parameters as for :meth:`service.destinations.contract.Destination.render`.
+        """
         outcome = model_result.outcome
         message = OruResult(
             outcome=outcome,
@@ -73,12 +86,15 @@ class MllpDestination(Destination):
         return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - MSH-10 carries it
-        """Send the message and wait for its acknowledgement."""
+        """Send the message and wait for its acknowledgement.
+
+        Parameters as for :meth:`service.destinations.contract.Destination.send`.
+        """
         receipt = self._client.send(payload)
         return f"{receipt.code} {receipt.control_id}"
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._client.close()
 
     def _recipient(self, subject: Subject) -> Recipient:

@@ -38,7 +38,17 @@ def read(table: DestinationTable) -> WebhookSettings:
 
 
 def build(name: str, settings: WebhookSettings, site: SiteContext) -> "WebhookDestination":
-    """Build an instance."""
+    """Build a destination of kind ``webhook``.
+
+    Parameters
+    ----------
+    name
+        Name of the instance, unique among the destinations.
+    settings
+        Its checked settings.
+    site
+        Gives our FHIR base URL.
+    """
     return WebhookDestination(name, httpx.Client(trust_env=False), settings, public_url=site.public_url)
 
 
@@ -65,12 +75,24 @@ class WebhookDestination(Destination):
         self._public_url = public_url
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
-        """Render the result as one transaction Bundle."""
+        """Render the result as one transaction Bundle.
+
+        Parameters as for :meth:`service.destinations.contract.Destination.render`.
+        """
         bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
         return [Rendered(idempotency_key=f"{result}:webhook", payload=encode(bundle))]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:
-        """POST the Bundle; any 2xx is the receipt."""
+        """POST the Bundle; any 2xx is the receipt.
+
+        Parameters as for :meth:`service.destinations.contract.Destination.send`.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when the webhook cannot be reached or answers 408, 425 or 5xx; ``busy`` when it answers
+            429; ``incorrect`` for every other status.
+        """
         headers = {
             "Content-Type": "application/fhir+json",
             "Idempotency-Key": idempotency_key,

@@ -34,7 +34,7 @@ READ: Final = "read-study"
 """The job steps of this flow."""
 
 STALE_S: Final = 180.0
-"""An association that brought nothing for so long is taken for dead; the listener itself hangs up well before."""
+"""An association that brought nothing for so many seconds counts as ended; the listener itself ends it well before."""
 
 
 class ImagingStudyFlow:
@@ -93,7 +93,7 @@ class ImagingStudyFlow:
         self._archive.add(received, on_commit=on_commit)
 
     def association_closed(self, association: str) -> None:
-        """Note that a sender has hung up: its studies may now come to rest."""
+        """Record that an association has ended: its studies may now come to rest."""
         self._core.database.write(lambda tx: self._archive.closed(tx, association))
 
     def listener_starts(self, tx: Transaction) -> None:
@@ -128,7 +128,13 @@ class ImagingStudyFlow:
         return commit
 
     def read(self, job: Job) -> Commit:
-        """Run the model on what its manifest selects from the study; return the commit that publishes the result."""
+        """Run the model on what its manifest selects from the study; return the commit that publishes the result.
+
+        Raises
+        ------
+        Problem
+            ``not-found`` when the model version is not registered.
+        """
         name, version, StudyInstanceUID = (str(job.payload[key]) for key in ("model", "version", "study"))
         with self._core.database.read() as connection:
             model = self._models.catalogue.one(connection, name, version)

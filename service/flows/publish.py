@@ -37,7 +37,7 @@ class Publisher:
     destinations
         Where results leave to.
     context
-        What resources say of this server.
+        How resources describe this server.
     """
 
     def __init__(self, core: CoreServices, destinations: Sequence[Destination], context: ServerContext) -> None:

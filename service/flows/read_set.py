@@ -1,4 +1,4 @@
-"""What is stored of a resource now, or nothing: the question that both ways in ask before they write."""
+"""What is stored of a resource now, or nothing; HL7 v2 messages and DICOM studies both read it before they write."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,17 @@ from kernel.errors import Category, Problem
 
 
 def newest_version(connection: Connection, store: Store, kind: str, resource_id: str) -> StoredVersion | None:
-    """Return the newest version of a resource; None when it is not there or has been deleted."""
+    """Return the newest version of a resource; None when it is not there or has been deleted.
+
+    Parameters
+    ----------
+    connection, store
+        Where to read.
+    kind
+        Resource type, such as ``Patient``.
+    resource_id
+        Logical id of the resource.
+    """
     try:
         return store.read(connection, kind, resource_id)
     except Problem as problem:
@@ -23,7 +33,7 @@ def newest_version(connection: Connection, store: Store, kind: str, resource_id:
 
 
 class ReadSet:
-    """What a step has read before its commit, so that the commit can tell whether it still holds.
+    """What a step has read before its commit, so that the commit can check whether it is unchanged.
 
     Parameters
     ----------
@@ -37,7 +47,15 @@ class ReadSet:
         self._versions: dict[tuple[str, str], int] = {}
 
     def current(self, kind: str, resource_id: str) -> Mapping[str, Any] | None:
-        """Return a resource as it is stored, its decimals exact; None when it is not there."""
+        """Return a resource as it is stored, its decimals exact; None when it is not there.
+
+        Parameters
+        ----------
+        kind
+            Resource type, such as ``Patient``.
+        resource_id
+            Logical id of the resource.
+        """
         with self._database.read() as connection:
             found = newest_version(connection, self._store, kind, resource_id)
         self._versions[kind, resource_id] = 0 if found is None else found.version

@@ -15,7 +15,7 @@ from service.destinations.contract import ModelResult
 
 @dataclass(frozen=True, kw_only=True)
 class ServerContext:
-    """What every result says of this server."""
+    """How every result describes this server."""
 
     clock: Clock
     software_version: str

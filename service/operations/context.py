@@ -1,4 +1,4 @@
-"""What every operation needs: the database, the audit log, and the one who decides."""
+"""What every operation needs: the database, the audit log, and the authorizer."""
 
 from dataclasses import dataclass
 
@@ -45,11 +45,25 @@ class OperationContext:
         )
 
     def record(self, tx: Transaction, principal: Principal, command: str, entity: str, reason: str = "") -> None:
-        """Record an operation in the transaction that carries it out; parameters as for ``balp.administered``."""
+        """Record an operation in the transaction that carries it out.
+
+        Parameters
+        ----------
+        tx
+            The transaction that carries out the operation.
+        principal
+            The person or program that gave the command.
+        command
+            A constant code, such as ``model-stopped``.
+        entity
+            What it concerned: a reference, or a URN such as ``urn:ausculta:model:news2:1.0.0``.
+        reason
+            The reason that the principal gave; no PHI.
+        """
         at = self.clock.now()
         self.audit.record(tx, balp.administered(principal, command=command, entity=entity, reason=reason, at=at))
 
 
 def performer(principal: Principal) -> str:
-    """Return how a changed row names the principal: the person where known, and the client."""
+    """Return how a changed row names the principal: the person, where the principal names one, and the client."""
     return f"{principal.user} ({principal.client})" if principal.user else principal.client

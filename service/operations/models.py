@@ -254,10 +254,19 @@ def verify(context: OperationContext, principal: Principal, name: str, version: 
 def find(context: OperationContext, name: str, version: str | None) -> ModelRow:
     """Return the row of a model version; without a version the active one, or else the newest.
 
+    Parameters
+    ----------
+    context
+        What operations use.
+    name
+        Name of the model.
+    version
+        Its version; None for the active one, or else the newest.
+
     Raises
     ------
     Problem
-        ``not-found``.
+        ``not-found`` when it is not registered.
     """
     with context.database.read() as connection:
         row = registry.get(connection, name, version)

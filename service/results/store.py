@@ -39,11 +39,27 @@ class Results:
         tx.execute(update(results).where(*earlier).values(state="superseded", superseded_by=result.id))
 
     def exists(self, connection: Connection, identifier: str) -> bool:
-        """Return whether a result of this id is stored."""
+        """Return whether a result of this id is stored.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        identifier
+            Id of the result.
+        """
         return connection.execute(select(results.c.id).where(results.c.id == identifier)).first() is not None
 
     def one(self, connection: Connection, identifier: str) -> StoredResult | None:
-        """Return the result of this id; None when there is none."""
+        """Return the result of this id; None when there is none.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        identifier
+            Id of the result.
+        """
         row = connection.execute(select(results).where(results.c.id == identifier)).first()
         return None if row is None else _stored(row)
 
@@ -78,18 +94,48 @@ class Results:
         return [_stored(row) for row in connection.execute(wanted)]
 
     def nth(self, connection: Connection, model: str, subject: str, number: int) -> StoredResult | None:
-        """Return a model's result about a patient by its place in time, the first being 0."""
+        """Return a model's result about a patient by its place in time; None when there are not so many.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        model
+            Name of the model.
+        subject
+            Reference of the patient.
+        number
+            Place of the result in the order of storage, from 0.
+        """
         about = select(results).where(results.c.model == model, results.c.subject == subject)
         row = connection.execute(about.order_by(results.c.seq).offset(number).limit(1)).first()
         return None if row is None else _stored(row)
 
     def of_study(self, connection: Connection, model: str, study: str) -> tuple[str, ...]:
-        """Return the ids of a model's results about a study, oldest first."""
+        """Return the ids of a model's results about a study, oldest first.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        model
+            Name of the model.
+        study
+            StudyInstanceUID.
+        """
         wanted = select(results.c.id).where(results.c.study == study, results.c.model == model)
         return tuple(connection.execute(wanted.order_by(results.c.seq)).scalars())
 
     def models_of(self, connection: Connection, subject: str) -> frozenset[str]:
-        """Return the names of the models that have a result about a patient."""
+        """Return the names of the models that have a result about a patient.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        subject
+            Reference of the patient.
+        """
         wanted = select(results.c.model).where(results.c.subject == subject).distinct()
         return frozenset(connection.execute(wanted).scalars())
 
@@ -101,6 +147,15 @@ class Results:
 
     def change_state(self, tx: Transaction, identifier: str, state: State) -> None:
         """Change a result's state; a result becomes ``superseded`` only by :meth:`add`.
+
+        Parameters
+        ----------
+        tx
+            The transaction that changes it.
+        identifier
+            Id of the result.
+        state
+            The new state; ``TRANSITIONS`` lists those that may follow the present one.
 
         Raises
         ------

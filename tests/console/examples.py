@@ -141,9 +141,9 @@ class Browser:
         return asyncio.run(self._ask("POST", path, headers or SAME_ORIGIN, form))
 
     async def _ask(self, method: str, path: str, headers: dict[str, str], form: Any) -> httpx.Response:
-        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
         async with httpx.AsyncClient(transport=self._transport, base_url=HOST) as client:
-            return await client.request(method, path, headers=told, data=form)
+            return await client.request(method, path, headers=sent, data=form)
 
 
 def browser_of(application: Application) -> Browser:

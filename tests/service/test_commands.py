@@ -36,8 +36,8 @@ def ausculta(tmp_path: Path) -> Command:
 def test_models_list_shows_what_a_hospital_asks_for_first(ausculta: Command) -> None:
     run = ausculta("models", "list")
     assert run.returncode == 0, run.stderr
-    for told in ("news2", "cxr-pneumonia", "1.0.0", "active since", "sha256", "owner", "not for clinical use"):
-        assert told in run.stdout
+    for text in ("news2", "cxr-pneumonia", "1.0.0", "active since", "sha256", "owner", "not for clinical use"):
+        assert text in run.stdout
 
 
 def test_models_show_prints_the_card_and_verify_checks_files_and_answers(ausculta: Command) -> None:
@@ -125,7 +125,7 @@ def test_the_audit_verifies_is_exported_and_an_alteration_is_found(ausculta: Com
     assert "ALTERED: " in altered.stdout
 
 
-def test_files_are_sent_through_every_door(ausculta: Command, hospital: Hospital, tmp_path: Path) -> None:
+def test_files_are_sent_to_every_listener(ausculta: Command, hospital: Hospital, tmp_path: Path) -> None:
     files = tmp_path / "files"
     files.mkdir()
     (files / "oru.hl7").write_bytes(hospital.vitals().replace(b"\r", b"\n"))
@@ -154,8 +154,8 @@ def test_hospitals_train_together_and_the_result_is_a_shadow_with_a_ledger(auscu
     pytest.importorskip("flwr", reason="the extra federated is not installed")
     run = ausculta("federated", "simulate", str(shared / "data" / "uci-heart"), "--rounds", "3")
     assert run.returncode == 0, run.stderr
-    for told in ("cleveland", "own model", "registered as shadow", "not meaningful"):
-        assert told in run.stdout.lower()
+    for text in ("cleveland", "own model", "registered as shadow", "not meaningful"):
+        assert text in run.stdout.lower()
     assert "heart-disease-federated" in ausculta("models", "list").stdout
     assert "the record is whole" in ausculta("audit", "verify").stdout
     again = ausculta("federated", "simulate", str(shared / "data" / "uci-heart"), "--rounds", "1", "--seed", "2")

@@ -132,7 +132,7 @@ def unused_port() -> int:
 
 
 def test_a_backlog_is_sent_in_order_by_short_jobs(hospital: Hospital) -> None:
-    """A server that is told to stop waits for the jobs in hand: none of them may be a whole backlog long."""
+    """A server that stops waits for its running jobs: none of them may cover all pending deliveries."""
     outbox, database = hospital.application.outbox, hospital.application.database
     sent: list[bytes] = []
     hospital.application.destinations["engine"].send = lambda payload, key: sent.append(payload) or "AA"  # type: ignore[method-assign, func-returns-value]

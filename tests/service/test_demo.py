@@ -20,7 +20,7 @@ from service.demo import Hospital, hospital, run_story
 from service.demo.story import MARA, Step, story
 from service.demo.story_run import Answer, StepReport
 
-pytestmark = pytest.mark.xdist_group("demo")  # told once, read by many
+pytestmark = pytest.mark.xdist_group("demo")  # run once, read by many tests
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 
@@ -35,8 +35,8 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(temporary: Path) -> subprocess.CompletedProcess[str]:
-    """The story, told once for the tests that read what was printed."""
+def completed(temporary: Path) -> subprocess.CompletedProcess[str]:
+    """The demo, run once for the tests that read what was printed."""
     return subprocess.run(
         [AUSCULTA, "demo", "--once"],
         env=environment(temporary),
@@ -48,10 +48,10 @@ def told(temporary: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def rows(told: subprocess.CompletedProcess[str]) -> dict[int, str]:
+def rows(completed: subprocess.CompletedProcess[str]) -> dict[int, str]:
     """The table's rows by their number, the lines of a cell joined by spaces, cells by bars."""
     found: dict[int, list[list[str]]] = {}
-    for line in told.stdout.splitlines():
+    for line in completed.stdout.splitlines():
         cells = [cell.strip() for cell in line.split("│")[1:-1]]
         if len(cells) == 4 and (cells[0].isdigit() or (found and not cells[0])):
             number = int(cells[0]) if cells[0] else max(found)
@@ -59,13 +59,15 @@ def rows(told: subprocess.CompletedProcess[str]) -> dict[int, str]:
     return {number: " | ".join(" ".join(cell) for cell in zip(*lines, strict=True)) for number, lines in found.items()}
 
 
-def test_it_ends_well_once_every_expected_result_has_been_received(told: subprocess.CompletedProcess[str]) -> None:
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "The stand-ins have received all 6 expected results" in told.stdout
+def test_it_ends_well_once_every_expected_result_has_been_received(completed: subprocess.CompletedProcess[str]) -> None:
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert "The stand-ins have received all 6 expected results" in completed.stdout
 
 
-def test_it_logs_nothing_and_leaves_nothing_behind(told: subprocess.CompletedProcess[str], temporary: Path) -> None:
-    assert told.stderr == ""
+def test_it_logs_nothing_and_leaves_nothing_behind(
+    completed: subprocess.CompletedProcess[str], temporary: Path
+) -> None:
+    assert completed.stderr == ""
     assert not list(temporary.iterdir())
 
 
@@ -108,7 +110,7 @@ def test_what_no_model_reads_is_shown_without_a_result(rows: dict[int, str], num
     assert "| nothing: no model reads this" in rows[number]
 
 
-def test_without_once_it_stays_up_with_its_console_until_it_is_told_to_stop(tmp_path: Path) -> None:
+def test_without_once_it_stays_up_with_its_console_until_it_receives_sigterm(tmp_path: Path) -> None:
     with subprocess.Popen(
         [AUSCULTA, "demo"], env=environment(tmp_path), stdout=subprocess.PIPE, encoding="utf-8"
     ) as running:
@@ -170,7 +172,7 @@ def test_a_stand_in_that_is_away_makes_it_fail_and_name_what_did_not_arrive(
     assert "  of step 2 (ORU^R01 vital signs, 5 h ago) news2's ORU^R01 at the engine did not arrive\n" in printed
 
 
-def test_a_step_that_its_door_refuses_makes_it_fail_and_name_the_step(
+def test_a_step_that_its_listener_refuses_makes_it_fail_and_name_the_step(
     opened: Hospital, steps: tuple[Step, ...]
 ) -> None:
     unknown = adt_a01(MARA, "DEMO-9999", datetime.now(UTC)).replace(b"ADT^A01", b"ADT^Z99")

@@ -97,9 +97,9 @@ def test_a_missing_parameter_is_named_and_delivered_as_a_reason(hospital: Hospit
     assert (row.kind, row.summary[:28]) == ("declined", "AI result not available: mis")
     (risk,) = hospital.ehr.received("RiskAssessment")
     assert "prediction" not in risk
-    told = str(risk)
-    assert "consciousness" in told
-    assert "oxygen" in told
+    text = str(risk)
+    assert "consciousness" in text
+    assert "oxygen" in text
     (mirror,) = hospital.ehr.received("Observation")
     assert "dataAbsentReason" in mirror
     assert "valueQuantity" not in mirror
@@ -179,8 +179,8 @@ def test_every_access_and_disclosure_is_in_a_log_that_verifies(hospital: Hospita
     hospital.get(f"RiskAssessment/{risk['id']}")
 
     events = hospital.all("AuditEvent?_count=200")
-    told = {event["subtype"][0]["code"] for event in events}
-    assert {"disclose", "create", "read", "search-type"} <= told
+    codes = {event["subtype"][0]["code"] for event in events}
+    assert {"disclose", "create", "read", "search-type"} <= codes
     disclosed = [event for event in events if event["type"]["code"] == "110106"]
     assert {agent["who"]["identifier"]["value"] for event in disclosed for agent in event["agent"]} >= {"ehr", "engine"}
     hospital.application.checkpoints.sign()

@@ -54,7 +54,7 @@ def announced(process: "subprocess.Popen[str]") -> dict[str, str]:
     return {line[:9].strip(): line[9:].strip() for line in lines}
 
 
-def test_serve_announces_its_doors_answers_and_stops_cleanly_on_sigterm(start, tmp_path: Path) -> None:
+def test_serve_announces_its_listeners_answers_and_stops_cleanly_on_sigterm(start, tmp_path: Path) -> None:
     process = start("serve")
     listeners = announced(process)
     assert httpx.get(f"{listeners['FHIR']}/metadata").json()["fhirVersion"] == "4.0.1"
@@ -98,9 +98,9 @@ def test_a_port_that_is_taken_stops_the_start_with_its_name(start, name: str, tm
         assert process.wait(60) == 2
     finally:
         taken.close()
-    told = (tmp_path / "log-0").read_text()
-    assert f"{name} {taken.port} cannot be listened on" in told
-    assert "Traceback" not in told
+    log = (tmp_path / "log-0").read_text()
+    assert f"{name} {taken.port} cannot be listened on" in log
+    assert "Traceback" not in log
 
 
 def test_an_open_server_beyond_loopback_does_not_start(start, tmp_path: Path) -> None:
@@ -164,6 +164,6 @@ def test_the_log_of_a_server_at_work_holds_no_phi(start, tmp_path: Path) -> None
     assert httpx.get(f"{listeners['FHIR']}/Patient?nonsense=CANARYMRN").status_code == 400
     process.send_signal(signal.SIGTERM)
     process.wait(30)
-    told = (tmp_path / "log-0").read_text() + os.linesep.join(path.name for path in (tmp_path / "data").rglob("*"))
+    written = (tmp_path / "log-0").read_text() + os.linesep.join(path.name for path in (tmp_path / "data").rglob("*"))
     for phi in ("CANARY", "1911"):
-        assert phi not in told
+        assert phi not in written

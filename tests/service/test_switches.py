@@ -18,7 +18,7 @@ from .model_folder import PULSE_RISK, pulse_risk, write_weights
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 
 
-def told(hospital: Hospital) -> str:
+def last_summary(hospital: Hospital) -> str:
     return str(hospital.results()[-1].summary)
 
 
@@ -29,7 +29,7 @@ def test_a_stopped_model_says_so_from_the_next_result_on(hospital: Hospital) -> 
     )
     hospital.hl7(hospital.vitals())
     hospital.work()
-    assert told(hospital) == "AI result not available: the model was stopped: wrong units at ward 7"
+    assert last_summary(hospital) == "AI result not available: the model was stopped: wrong units at ward 7"
     (risk,) = hospital.ehr.received("RiskAssessment")
     assert "wrong units at ward 7" in str(risk)
 
@@ -49,13 +49,13 @@ def test_the_stop_command_takes_less_than_five_seconds_and_is_recorded(hospital:
     assert run.returncode == 0, run.stderr
     hospital.hl7(hospital.vitals())
     hospital.work()
-    assert told(hospital) == "AI result not available: the model was stopped: maintenance"
+    assert last_summary(hospital) == "AI result not available: the model was stopped: maintenance"
     assert took < 5
     commands = [event for event in hospital.all("AuditEvent?_count=200") if event["type"]["code"] == "110100"]
     assert commands[0]["subtype"][0]["code"] == "model-stopped"
 
 
-def test_a_shadow_model_is_stored_and_leaves_the_house_nowhere(hospital: Hospital) -> None:
+def test_a_shadow_model_is_stored_and_is_delivered_nowhere(hospital: Hospital) -> None:
     hospital.admit()
     hospital.set_model("news2", "shadow")
     before = hospital.ehr.requests
