@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-COVERAGE_AT_LEAST ?= 0
+COVERAGE_AT_LEAST ?= 93
 
 .PHONY: demo test check fast coverage bench bench-crash format clean
 
