@@ -1,4 +1,4 @@
-"""What every flow stands on: time, identity, the database and its boxes, the audit, the FHIR store."""
+"""The components that every flow uses: time, ids, the database, inbox, outbox and jobs, the audit, the FHIR store."""
 
 import time
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class CoreServices:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The models that run, and the one way to ask them."""
+    """The models that run, and the one way to run them."""
 
     catalogue: Catalogue
     runtime: Runtime
@@ -45,7 +45,7 @@ class Models:
     """How long a model may take."""
 
     def infer(self, model: DeclaredModel, given: ModelInput) -> Outcome:
-        """Ask one version of a model; raises as :meth:`inference.runtime.Runtime.predict` does."""
+        """Run one version of a model; raises as :meth:`inference.runtime.Runtime.predict` does."""
         row, started = model.row, time.perf_counter()
         outcome = self.runtime.predict(row.name, given, version=row.version, deadline_s=self.deadline_s)
         return replace(outcome, latency_ms=(time.perf_counter() - started) * 1000)

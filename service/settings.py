@@ -7,7 +7,7 @@ the environment. A setting that is unknown or malformed stops the start with its
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -212,7 +212,7 @@ class Settings:
     worker_threads: int
     log_level: str
     log_format: str
-    destination: tuple[Mapping[str, Any], ...] = ()
+    destination: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     """The ``[[destination]]`` tables of the file as they are written; ``service.destinations`` reads them."""
 
     def __post_init__(self) -> None:

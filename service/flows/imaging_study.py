@@ -24,10 +24,11 @@ from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.worker import Commit
 from privacy import balp
+from privacy.principal import SERVER
 from service.core import CoreServices, Models
 from service.destinations.contract import ImagingContext, ModelResult
 from service.flows.patients import PatientMatching
-from service.flows.publish import INTERNAL, Publisher
+from service.flows.publish import Publisher
 
 COMPLETE: Final = "complete-study"
 READ: Final = "read-study"
@@ -139,9 +140,9 @@ class ImagingStudyFlow:
         with self._core.database.read() as connection:
             model = self._models.catalogue.one(connection, name, version)
             instances = self._archive.instances(connection, StudyInstanceUID)
-            earlier = self._core.results.of_study(connection, name, StudyInstanceUID)
-        if model is None:
-            raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
+            if model is None:
+                raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
+            earlier = self._core.results.replaced_by(connection, model.row, StudyInstanceUID)
         study = describe((instance.blob, self._archive.read(instance.SOPInstanceUID)) for instance in instances)
         patient = self._patients.of_study(study)
         sources = tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances)
@@ -150,7 +151,7 @@ class ImagingStudyFlow:
         publish = self._publisher.publish(model_result)
 
         def commit(tx: Transaction) -> None:
-            self._patients.create_if_missing(tx, patient, INTERNAL)
+            self._patients.create_if_missing(tx, patient, SERVER)
             publish(tx)
 
         return commit

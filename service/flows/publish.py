@@ -16,15 +16,12 @@ from inference.wording import summary
 from kernel.db import Transaction
 from kernel.outbox import Delivery
 from kernel.worker import Commit
-from privacy.principal import Principal
+from privacy.principal import SERVER
 from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 from service.results import NewResult
-
-INTERNAL = Principal(client="Ausculta", client_address="")
-"""Who writes results: this server itself."""
 
 
 class Publisher:
@@ -33,7 +30,7 @@ class Publisher:
     Parameters
     ----------
     core
-        What every flow stands on.
+        The components that every flow uses.
     destinations
         Where results leave to.
     context
@@ -61,7 +58,7 @@ class Publisher:
             tx.lock(f"result:{result}")
             if self._core.results.exists(tx.connection, result):
                 return
-            written = self._core.writer.apply(tx, prepared, INTERNAL)
+            written = self._core.writer.apply(tx, prepared, SERVER)
             references = [done.version.reference for done in written]
             self._core.results.add(tx, row, resources=references, supersedes=model_result.supersedes)
             for delivery in deliveries:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from inference.registry import ModelRow
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import results
@@ -111,19 +112,26 @@ class Results:
         row = connection.execute(about.order_by(results.c.seq).offset(number).limit(1)).first()
         return None if row is None else _stored(row)
 
-    def of_study(self, connection: Connection, model: str, study: str) -> tuple[str, ...]:
-        """Return the ids of a model's results about a study, oldest first.
+    def replaced_by(self, connection: Connection, model: ModelRow, study: str) -> tuple[str, ...]:
+        """Return the ids of the results about a study that a new one of this model version replaces, oldest first.
+
+        A delivered result is replaced by a delivered one, of whatever version; a shadow result only by one of its own
+        version, so that what is not delivered never supersedes what a clinician has.
 
         Parameters
         ----------
         connection
             Where to read.
         model
-            Name of the model.
+            The version that makes the new result.
         study
             StudyInstanceUID.
         """
-        wanted = select(results.c.id).where(results.c.study == study, results.c.model == model)
+        wanted = select(results.c.id).where(
+            results.c.study == study, results.c.model == model.name, results.c.status == model.status
+        )
+        if model.status != "active":
+            wanted = wanted.where(results.c.version == model.version)
         return tuple(connection.execute(wanted.order_by(results.c.seq)).scalars())
 
     def models_of(self, connection: Connection, subject: str) -> frozenset[str]:

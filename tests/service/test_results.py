@@ -1,6 +1,7 @@
 """Results have one owner: what it stores, and how a result's state changes."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import create_engine, text
 
+from inference import registry
 from kernel.errors import Category, Problem
 from kernel.migrations.versions import r0003_results
 from service.results import StoredResult
@@ -69,8 +71,6 @@ def test_a_changed_patient_does_not_change_the_identity_of_a_result(hospital: Ho
 
 
 def test_a_late_instance_supersedes_the_earlier_result(hospital: Hospital) -> None:
-    from dataclasses import replace
-
     hospital.dicom(CHEST)
     hospital.rest()
     earlier = newest(hospital)
@@ -117,3 +117,20 @@ def test_the_migration_takes_the_reason_from_the_summary_of_a_refusal() -> None:
             r0003_results.upgrade()
         rows = connection.execute(text("SELECT id, reason, state, outputs FROM results ORDER BY id")).all()
     assert rows == [("a", "missing pulse", "preliminary", "[]"), ("b", None, "preliminary", "[]")]
+
+
+def test_a_shadow_result_supersedes_nothing_that_was_delivered(hospital: Hospital) -> None:
+    """The model goes to shadow between two instances of a study: what the clinician has is still the newest."""
+    hospital.dicom(CHEST)
+    hospital.rest()
+    delivered = newest(hospital)
+    at = hospital.clock.now()
+    hospital.application.database.write(
+        lambda tx: registry.set_status(tx, delivered.model, delivered.version, "shadow", by="test", at=at)
+    )
+    hospital.dicom(replace(CHEST, instance=CHEST.instance + 1))
+    hospital.rest()
+    with hospital.application.database.read() as connection:
+        stored = hospital.application.results.newest(connection, limit=9, study=delivered.study)
+    assert [(one.status, one.state) for one in stored] == [("shadow", "preliminary"), ("active", "preliminary")]
+    assert stored[1].superseded_by is None
