@@ -26,7 +26,7 @@ from pynetdicom import AE, build_context, evt
 from dicom_node.archive import Archive
 from dicom_node.encoding import open_file
 from dicom_node.listener.limits import DicomLimits
-from dicom_node.listener.server import DicomServer
+from dicom_node.listener.server import DicomServer, StorageHandlers
 from dicom_node.scu import Peer, send
 from dicom_node.synthesise import ChestXRay, chest_x_ray
 from kernel.blobs import Blobs
@@ -45,8 +45,10 @@ def ausculta(folder: Path, told: Connection) -> None:
     archive = Archive(database, Blobs(folder / "blobs", keys.cipher()), SystemClock())
     server = DicomServer(
         "SCP",
-        lambda received: void(archive.add(received, on_commit=lambda _tx, _stored: None)),
-        lambda association: void(database.write(lambda tx: archive.closed(tx, association))),
+        StorageHandlers(
+            store=lambda received: void(archive.add(received, on_commit=lambda _tx, _stored: None)),
+            closed=lambda association: void(database.write(lambda tx: archive.closed(tx, association))),
+        ),
         DicomLimits(),
     )
     server.start("127.0.0.1", 0)

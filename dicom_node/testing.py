@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from dicom_node.encoding import open_file, part10
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.listener.limits import DicomLimits
-from dicom_node.listener.server import DicomServer
+from dicom_node.listener.server import DicomServer, StorageHandlers
 from dicom_node.scu import Peer
 from kernel.errors import Problem
 
@@ -30,7 +30,9 @@ class StandInPacs:
         self._guard = threading.Condition()
         self._kept: dict[str, bytes] = {}
         self._arrivals: dict[str, int] = {}
-        self._server = DicomServer(ae_title, self._keep, lambda _association: None, DicomLimits())
+        self._server = DicomServer(
+            ae_title, StorageHandlers(store=self._keep, closed=lambda _association: None), DicomLimits()
+        )
         self.refuse_with: Problem | None = None
         """When set, every instance is refused with it."""
 

@@ -162,11 +162,6 @@ def build(
         ASSESS: AssessFlow(core, models, publisher).assess,
         DELIVER: DeliveryFlow(core, destinations).deliver,
     }
-
-    def parked(tx: Transaction, job: Job, _problem: Problem) -> None:
-        if job.step == hl7_message.CONVERT:
-            core.inbox.mark(tx, str(job.payload["message"]), "parked")
-
     return Application(
         **vars(core),
         settings=settings,
@@ -180,16 +175,49 @@ def build(
         destinations=destinations,
         hl7_messages=hl7_messages,
         imaging_studies=imaging_studies,
-        worker=Worker(database, core.jobs, steps, clock, ids, threads=settings.worker_threads, on_parked=parked),
+        worker=build_worker(core, steps, settings.worker_threads),
         authorizer=authorizer,
-        operations=OperationContext(
-            clock=clock,
-            database=database,
-            audit=core.audit,
-            jobs=core.jobs,
-            outbox=core.outbox,
-            authorizer=authorizer,
-        ),
+        operations=operation_context(core, authorizer),
+    )
+
+
+def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) -> Worker:
+    """Build the worker; an HL7 v2 message whose conversion is parked is marked so in the inbox.
+
+    Parameters
+    ----------
+    core
+        Whose jobs it runs.
+    steps
+        Step name -> what runs it.
+    threads
+        How many jobs run at a time.
+    """
+
+    def parked(tx: Transaction, job: Job, _problem: Problem) -> None:
+        if job.step == hl7_message.CONVERT:
+            core.inbox.mark(tx, str(job.payload["message"]), "parked")
+
+    return Worker(core.database, core.jobs, steps, core.clock, core.ids, threads=threads, on_parked=parked)
+
+
+def operation_context(core: CoreServices, authorizer: Authorizer) -> OperationContext:
+    """Return what operations use.
+
+    Parameters
+    ----------
+    core
+        The components that they change and record with.
+    authorizer
+        Decides who may carry them out.
+    """
+    return OperationContext(
+        clock=core.clock,
+        database=core.database,
+        audit=core.audit,
+        jobs=core.jobs,
+        outbox=core.outbox,
+        authorizer=authorizer,
     )
 
 

@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pynetdicom.ae import ApplicationEntity
@@ -59,6 +60,18 @@ class _Listener(socketserver.ThreadingTCPServer):
         _log.exception("dicom_connection_failed")
 
 
+@dataclass(frozen=True, kw_only=True)
+class StorageHandlers:
+    """What the server calls: in the association's thread, except for ``before_accepting``."""
+
+    #: Stores an instance; returns when it is durable, raises otherwise.
+    store: Callable[[ReceivedInstance], None]
+    #: Called with the identifier of each association that has ended, for any reason.
+    closed: Callable[[str], None]
+    #: Called by :meth:`DicomServer.start` once the port is ours and before the first connection is accepted.
+    before_accepting: Callable[[], None] = lambda: None
+
+
 class DicomServer:
     """A storage service class provider.
 
@@ -66,10 +79,8 @@ class DicomServer:
     ----------
     ae_title
         Our application entity title; the called AE title of a peer is not checked against it.
-    on_store
-        Stores an instance. Runs in the association's thread; returns when the instance is durable, raises otherwise.
-    on_closed
-        Called with the identifier of each association that has ended, for any reason.
+    handlers
+        What the server calls.
     limits
         Bounds on what peers may do.
     ids
@@ -78,27 +89,22 @@ class DicomServer:
         Enables TLS (PS3.15 Annex B); plain TCP when None.
     authorizer
         Decides about each C-ECHO and C-STORE; peers on this machine alone when not given.
-    before_accepting
-        Called by :meth:`start` once the port is ours and before the first connection is accepted.
     """
 
-    def __init__(  # noqa: PLR0913 - the two callbacks and the policy are separate dependencies
+    def __init__(
         self,
         ae_title: str,
-        on_store: Callable[[ReceivedInstance], None],
-        on_closed: Callable[[str], None],
+        handlers: StorageHandlers,
         limits: DicomLimits,
         *,
         ids: Ids | None = None,
         ssl_context: ssl.SSLContext | None = None,
         authorizer: Authorizer | None = None,
-        before_accepting: Callable[[], None] = lambda: None,
     ) -> None:
         self.limits = limits
         self.authorizer = authorizer or LoopbackAuthorizer()
-        self.store = on_store
-        self._on_closed = on_closed
-        self._before_accepting = before_accepting
+        self.store = handlers.store
+        self._handlers = handlers
         self._ids = ids or RandomIds()
         self._ssl_context = ssl_context
         self._entity = ApplicationEntity(ae_title)
@@ -128,7 +134,7 @@ class DicomServer:
         """
         listener = _Listener((host, port), self)
         try:
-            self._before_accepting()
+            self._handlers.before_accepting()
         except BaseException:
             listener.server_close()
             raise
@@ -215,7 +221,7 @@ class DicomServer:
             self._associations.discard(association)
         try:
             if was_admitted:
-                self._on_closed(association)
+                self._handlers.closed(association)
         except Exception as failure:  # noqa: BLE001 - the association has ended; its rows expire by themselves
             _log.warning("dicom_closing_failed", association=association, failure=failure)
         finally:

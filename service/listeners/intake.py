@@ -1,7 +1,7 @@
 """Opening and closing the MLLP and DICOM listeners of an application; HTTP is :mod:`service.listeners.http`."""
 
 from dicom_node.listener.limits import DicomLimits
-from dicom_node.listener.server import DicomServer
+from dicom_node.listener.server import DicomServer, StorageHandlers
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.mllp import Handler, MllpLimits, MllpServer, Peer
 from kernel.errors import Category, Problem
@@ -55,12 +55,14 @@ class IntakeListeners:
         )
         self._dicom = DicomServer(
             settings.dicom_ae_title,
-            application.imaging_studies.accept,
-            application.imaging_studies.association_closed,
+            StorageHandlers(
+                store=application.imaging_studies.accept,
+                closed=application.imaging_studies.association_closed,
+                before_accepting=lambda: application.database.write(application.imaging_studies.listener_starts),
+            ),
             DicomLimits(),
             ids=application.ids,
             authorizer=application.authorizer,
-            before_accepting=lambda: application.database.write(application.imaging_studies.listener_starts),
         )
 
     @property

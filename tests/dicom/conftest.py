@@ -19,7 +19,7 @@ from pynetdicom.sop_class import Verification
 from dicom_node.archive import Archive, StoredInstance
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.listener.limits import DicomLimits
-from dicom_node.listener.server import DicomServer
+from dicom_node.listener.server import DicomServer, StorageHandlers
 from dicom_node.scu import Peer, Timeouts, _Sender
 from kernel.blobs import Blobs
 from kernel.db import Database, Transaction
@@ -53,6 +53,10 @@ class Ward:
         self.closed.append(association)
 
     @property
+    def handlers(self) -> StorageHandlers:
+        return StorageHandlers(store=self.on_store, closed=self.on_closed)
+
+    @property
     def port(self) -> int:
         assert self.server
         return self.server.port
@@ -73,7 +77,7 @@ class Ward:
 def ward(sqlite: Database, tmp_path: Path, clock: FakeClock) -> Iterator[Ward]:
     archive = Archive(sqlite, Blobs(tmp_path / "blobs", PlainCipher()), clock)
     ward = Ward(database=sqlite, archive=archive, clock=clock)
-    ward.server = DicomServer("AUSCULTA", ward.on_store, ward.on_closed, QUICK, ids=SequenceIds())
+    ward.server = DicomServer("AUSCULTA", ward.handlers, QUICK, ids=SequenceIds())
     ward.server.start("127.0.0.1", 0)
     yield ward
     ward.server.close()

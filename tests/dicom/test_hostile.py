@@ -111,7 +111,7 @@ def test_two_hundred_idle_connections_do_not_hold_up_a_sender(ward, instance: Ma
 
 def test_a_silent_tls_client_does_not_hold_up_the_next_one(ward) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server = DicomServer("AUSCULTA", ward.on_store, ward.on_closed, ward.server.limits, ssl_context=context)
+    server = DicomServer("AUSCULTA", ward.handlers, ward.server.limits, ssl_context=context)
     server.start("127.0.0.1", 0)
     silent = socket.create_connection(("127.0.0.1", server.port), timeout=10)
     refused = socket.create_connection(("127.0.0.1", server.port), timeout=10)
@@ -202,7 +202,7 @@ def test_values_that_break_the_standard_are_not_quoted(ward, instance: Make, cap
 
 
 def test_one_connection_too_many_is_closed_at_once(ward) -> None:
-    server = DicomServer("AUSCULTA", ward.on_store, ward.on_closed, replace(ward.server.limits, connections=1))
+    server = DicomServer("AUSCULTA", ward.handlers, replace(ward.server.limits, connections=1))
     server.start("127.0.0.1", 0)
     first, second = (socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(2))
     started = time.monotonic()

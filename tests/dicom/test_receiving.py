@@ -206,7 +206,7 @@ def test_tls_is_spoken_with_a_certificate(ward, tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = DicomServer("AUSCULTA", ward.on_store, ward.on_closed, ward.server.limits, ssl_context=context)
+    server = DicomServer("AUSCULTA", ward.handlers, ward.server.limits, ssl_context=context)
     server.start("127.0.0.1", 0)
     entity = AE("MODALITY")
     entity.add_requested_context(Verification)
