@@ -152,16 +152,22 @@ def gather(hospital: Hospital, server: ServerProcess, *, unfinished: int = 0) ->
 
 
 def _stored(server: ServerProcess) -> dict[str, int]:
-    """Count what each patient has: Observations read over HTTP, instances that the index and the blobs hold."""
-    mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
+    """Count what each patient has: Observations read over HTTP, instances that the index and the blobs hold.
+
+    Patients are read last: a server that has not come to rest may store another one while the others are read.
+    """
     counted: Counter[str] = Counter()
     for observation in _search(server, "Observation"):
         if not _is_ours(observation):
-            counted[mrns[observation["subject"]["reference"]]] += 1
+            counted[observation["subject"]["reference"]] += 1
     kept = _kept_instances(server.data)
     for study in _search(server, "ImagingStudy"):
-        counted[mrns[study["subject"]["reference"]]] += kept[_uid(study)]
-    return dict(counted)
+        counted[study["subject"]["reference"]] += kept[_uid(study)]
+    mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
+    stored: Counter[str] = Counter()
+    for reference, count in counted.items():
+        stored[mrns[reference]] += count
+    return dict(stored)
 
 
 def _on_the_way(server: ServerProcess) -> dict[str, frozenset[str]]:
