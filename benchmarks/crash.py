@@ -79,7 +79,7 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _line: No
     folder
         Empty; the server's data, its log and the EHR's database lie here afterwards.
     tell
-        Told of progress.
+        Called with one line of text for each step of the run.
     """
     started = time.monotonic()
     chance, ledger = random.Random(plan.seed), Ledger()

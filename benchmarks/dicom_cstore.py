@@ -38,7 +38,7 @@ STORESCU = Path("/usr/bin/storescu")
 PDU = 128 * 1024
 
 
-def ausculta(folder: Path, told: Connection) -> None:
+def ausculta(folder: Path, control: Connection) -> None:
     keys = KeyRing.open_or_create(folder / "keys.json")
     database = Database.open(f"sqlite:///{folder}/ausculta.db")
     database.migrate()
@@ -52,13 +52,13 @@ def ausculta(folder: Path, told: Connection) -> None:
         DicomLimits(),
     )
     server.start("127.0.0.1", 0)
-    told.send(server.port)
-    told.recv()
+    control.send(server.port)
+    control.recv()
     server.close()
     database.close()
 
 
-def plain(folder: Path, told: Connection) -> None:
+def plain(folder: Path, control: Connection) -> None:
     def keep(event: evt.Event) -> int:
         (folder / f"{event.request.AffectedSOPInstanceUID}.dcm").write_bytes(event.encoded_dataset())
         return 0x0000
@@ -67,8 +67,8 @@ def plain(folder: Path, told: Connection) -> None:
     entity.maximum_pdu_size = PDU
     entity.supported_contexts = [build_context(dataset().SOPClassUID)]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
-    told.send(server.server_address[1])
-    told.recv()
+    control.send(server.server_address[1])
+    control.recv()
     server.shutdown()
 
 

@@ -72,7 +72,7 @@ def main() -> dict[str, Any]:
         time.sleep(5)  # the models are loaded in the background
         ports = {"durable": server.ports.http, **dict(zip(KINDS, (unsaved, ceiling), strict=True))}
         found = {str(connections): _rounds(loader, ports, connections) for connections in REQUESTS}
-    print(_told(found))
+    print(_report(found))
     return found
 
 
@@ -104,7 +104,7 @@ def _rounds(loader: Loader, ports: dict[str, int], connections: int) -> dict[str
     }
 
 
-def _told(found: dict[str, Any]) -> str:
+def _report(found: dict[str, Any]) -> str:
     rows = [["connections", "durable/s", "validated, unsaved/s", "ceiling/s", "durable : ceiling", "p50 ms", "p95 ms"]]
     for connections, figures in found.items():
         rates = figures["per_second"]

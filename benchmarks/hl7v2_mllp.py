@@ -47,7 +47,7 @@ def rate(work: Callable[[], object], seconds: float = 0.5) -> float:
 
 
 def drive(
-    port: int, connections: int, seconds: float, framed: bytes, told: "multiprocessing.Queue[list[float]]"
+    port: int, connections: int, seconds: float, framed: bytes, results: "multiprocessing.Queue[list[float]]"
 ) -> None:
     """Send on each connection as soon as it is answered; tell the round trip times in seconds."""
     chooser = selectors.DefaultSelector()
@@ -66,7 +66,7 @@ def drive(
                 times.append(time.perf_counter() - key.data[0])
                 key.data[0] = time.perf_counter()
                 sender.sendall(framed)
-    told.put(times)
+    results.put(times)
 
 
 def round_trips(connections: int, message: bytes, seconds: float = 3.0) -> list[float]:
@@ -78,10 +78,10 @@ def round_trips(connections: int, message: bytes, seconds: float = 3.0) -> list[
     server = MllpServer(at_once, limits=MllpLimits(workers=4), clock=SystemClock(), ids=ids)
     server.start("127.0.0.1", 0)
     spawn = multiprocessing.get_context("spawn")
-    told = spawn.Queue()
-    process = spawn.Process(target=drive, args=(server.port, connections, seconds, frame(message), told))
+    results = spawn.Queue()
+    process = spawn.Process(target=drive, args=(server.port, connections, seconds, frame(message), results))
     process.start()
-    times = sorted(told.get(timeout=seconds + 30))
+    times = sorted(results.get(timeout=seconds + 30))
     process.join()
     server.close()
     return times

@@ -48,7 +48,7 @@ class Hospital:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a server must be told to find them."""
+        """The settings with which a server delivers to them."""
         peer = self.pacs.peer
         return {
             "EHR_URL": self.ehr.url,

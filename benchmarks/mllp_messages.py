@@ -58,7 +58,7 @@ def main() -> dict[str, Any]:
                 server.wait_ready()
             time.sleep(5)  # the models are loaded in the background
             found = {str(connections): _rounds(loader, servers, connections) for connections in MESSAGES}
-    print(_told(found))
+    print(_report(found))
     return found
 
 
@@ -83,7 +83,7 @@ def _rounds(loader: Loader, servers: dict[str, ServerProcess], connections: int)
     }
 
 
-def _told(found: dict[str, Any]) -> str:
+def _report(found: dict[str, Any]) -> str:
     rows = [["connections", "accepting/s", "p50 ms", "p95 ms", "while converting/s", "p50 ms", "p95 ms"]]
     for connections, figures in found.items():
         row = [connections]

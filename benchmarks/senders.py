@@ -77,7 +77,7 @@ class Sender:
     interface
         Which interface it uses.
     name
-        Tells it apart from others of its kind, in the numbers of its patients.
+        Distinguishes it from other senders of the same interface; part of its patients' numbers.
     ports
         Where the server is, now and after each restart.
     ledger
@@ -85,7 +85,7 @@ class Sender:
     seed
         For its pauses.
     admit
-        Told of each item before it is first sent.
+        Called with each item before it is first sent.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ QUICK = DicomLimits(artim_s=1.0, pdu_s=1.0, idle_s=5.0, send_s=5.0, associations
 
 @dataclass
 class Ward:
-    """A running listener, its archive, and what they told the service."""
+    """A running listener, its archive, and the calls that they made to the service."""
 
     database: Database
     archive: Archive

@@ -94,13 +94,13 @@ def test_another_open_association_of_the_study_holds_it_back(room: Room) -> None
     assert room.state() is StudyState.RECEIVING
 
 
-def test_an_association_of_a_dead_server_does_not_hold_it_back_for_ever(room: Room) -> None:
+def test_a_stale_association_of_a_dead_server_does_not_keep_the_study_incomplete(room: Room) -> None:
     room.add()
     room.clock.advance(STALE + 1)
     assert room.state() is StudyState.COMPLETE
 
 
-def test_a_restarted_door_clears_its_own_associations(room: Room) -> None:
+def test_a_restarted_listener_clears_its_own_associations(room: Room) -> None:
     room.add()
     assert room.database.write(room.archive.forget_associations) == [STUDY]
     room.clock.advance(QUIET)

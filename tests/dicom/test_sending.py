@@ -147,7 +147,7 @@ def test_a_warning_and_a_duplicate_are_kept(moody: tuple[Peer, list[int]], statu
     assert send([XRAY], peer).statuses == {UID: status}
 
 
-def test_a_refusal_of_the_stand_in_is_told(pacs: StandInPacs) -> None:
+def test_a_refusal_of_the_stand_in_raises_its_category(pacs: StandInPacs) -> None:
     pacs.refuse_with = Problem(Category.BUSY, "full")
     assert category(lambda: send([XRAY], pacs.peer)) is Category.BUSY
     assert pacs.arrivals == {}

@@ -241,7 +241,7 @@ def test_the_model_can_be_registered_as_shadow(sqlite: Database, tmp_path: Path,
 def patient() -> FactsInput:
     """A man of 60 with pain that is not typical, after an exercise test."""
     own = "urn:ausculta:uci-heart"
-    told: list[tuple[str, str, Decimal | str, str | None]] = [
+    values: list[tuple[str, str, Decimal | str, str | None]] = [
         ("http://loinc.org", "8480-6", Decimal(150), "mm[Hg]"),
         ("http://loinc.org", "2093-3", Decimal(250), "mg/dL"),
         (own, "fbs", "no", None),
@@ -263,7 +263,7 @@ def patient() -> FactsInput:
             issued=now,
             source=f"Observation/{number}/_history/1",
         )
-        for number, (system, code, value, unit) in enumerate(told)
+        for number, (system, code, value, unit) in enumerate(values)
     )
     subject = Subject(reference="Patient/p", birth_date=date(1966, 1, 1), sex="male", identifier=None)
     return FactsInput(subject=subject, facts=facts, at=now)

@@ -30,7 +30,7 @@ from privacy.principal import Principal
 
 @dataclass
 class Changed:
-    """Remembers what followed from changes, and fails when told to."""
+    """An observer that records the changes it gets, and raises when ``fails`` is set."""
 
     calls: list[tuple[list[str], Principal]] = field(default_factory=list)
     fails: bool = False
@@ -43,7 +43,7 @@ class Changed:
 
 @dataclass
 class RecordingAuthorizer:
-    """Allows everything but what ``refuses`` selects, and remembers what was requested of it."""
+    """Permits everything except what ``refuses`` selects, and records the requests."""
 
     requests: list[Request] = field(default_factory=list)
     refuses: Callable[[Request], bool] = lambda _request: False

@@ -17,12 +17,12 @@ CANARY = "canary-secret"
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
-    told = answer.json()
-    assert told["resourceType"] == "OperationOutcome"
+    outcome = answer.json()
+    assert outcome["resourceType"] == "OperationOutcome"
     assert answer.headers["content-type"] == "application/fhir+json"
-    assert answer.headers["x-request-id"] in told["issue"][0]["diagnostics"]
+    assert answer.headers["x-request-id"] in outcome["issue"][0]["diagnostics"]
     assert CANARY not in answer.text
-    return answer.status_code, told["issue"][0]["code"]
+    return answer.status_code, outcome["issue"][0]["code"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_body_that_cannot_be_accepted_is_refused(lasting: Server, body: bytes,
         ("GET", "/Patient?_format=xml", {}, (406, "not-supported")),
     ],
 )
-def test_a_request_that_means_nothing_here_is_told_so(
+def test_a_request_that_is_not_supported_is_refused(
     lasting: Server, method: str, path: str, headers: dict[str, str], expected: tuple[int, str]
 ) -> None:
     assert refusal(lasting.client.request(method, path, headers=headers)) == expected

@@ -191,7 +191,7 @@ def test_a_transaction_is_given_up_when_what_follows_fails(server: Server) -> No
     assert server.count() == 0
 
 
-def test_what_follows_is_told_once_of_all_that_changed(server: Server) -> None:
+def test_an_observer_is_called_once_with_all_changes_of_a_transaction(server: Server) -> None:
     server.put(patient("old"))
     server.changed.calls.clear()
     server.transact(
@@ -214,11 +214,11 @@ def test_each_entry_of_a_batch_stands_alone(server: Server) -> None:
         {"request": "nonsense"},
         kind="batch",
     )
-    told = answer.json()["entry"]
-    assert [it["response"]["status"] for it in told] == ["201", "422", "200", "200", "404", "400"]
-    assert told[1]["response"]["outcome"]["resourceType"] == "OperationOutcome"
-    assert told[2]["resource"]["id"] == "p1"
-    assert told[3]["resource"]["type"] == "searchset"
+    entries = answer.json()["entry"]
+    assert [it["response"]["status"] for it in entries] == ["201", "422", "200", "200", "404", "400"]
+    assert entries[1]["response"]["outcome"]["resourceType"] == "OperationOutcome"
+    assert entries[2]["resource"]["id"] == "p1"
+    assert entries[3]["resource"]["type"] == "searchset"
 
 
 def test_a_transaction_reads_what_it_wrote(server: Server) -> None:

@@ -9,12 +9,12 @@ from fhir_adapter.hl7v2.ack import acknowledge, refuse
 from kernel.errors import Category, Problem
 
 AT = datetime(2026, 1, 15, 12, 30, 5, tzinfo=UTC)
-MSH = b"MSH|^~\\&|LAB|GEN|AUSCULTA|HOUSE|20260115||ORU^R01^ORU_R01|M1|T|2.3||||||8859/1\rPID|1\r"
+MSH = b"MSH|^~\\&|LAB|GEN|AUSCULTA|HOSPITAL|20260115||ORU^R01^ORU_R01|M1|T|2.3||||||8859/1\rPID|1\r"
 
 
 def test_it_goes_back_to_the_sender_in_the_senders_terms() -> None:
     assert acknowledge(MSH, "AA", control_id="A1", at=AT) == (
-        b"MSH|^~\\&|AUSCULTA|HOUSE|LAB|GEN|20260115123005+0000||ACK^R01^ACK|A1|T|2.3||||||8859/1\rMSA|AA|M1\r"
+        b"MSH|^~\\&|AUSCULTA|HOSPITAL|LAB|GEN|20260115123005+0000||ACK^R01^ACK|A1|T|2.3||||||8859/1\rMSA|AA|M1\r"
     )
 
 

@@ -247,8 +247,8 @@ def test_a_message_without_meaning_is_refused_by_the_name_of_the_field(
 
 
 def test_reports_of_what_is_not_mapped_hold_no_values(context: Context) -> None:
-    told = " ".join(note for name in NAMES for note in run(fixture(name), context).unmapped)
-    assert not [word for word in ("Müller", "Otto", "4711", "Leeds", "JVBER", "<5") if word in told]
+    reported = " ".join(note for name in NAMES for note in run(fixture(name), context).unmapped)
+    assert not [word for word in ("Müller", "Otto", "4711", "Leeds", "JVBER", "<5") if word in reported]
 
 
 def test_expected_files_belong_to_messages() -> None:

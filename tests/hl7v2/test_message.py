@@ -11,7 +11,7 @@ from fhir_adapter.hl7v2.header import header
 from fhir_adapter.hl7v2.message import Message
 from kernel.errors import Category, Problem
 
-MSH = "MSH|^~\\&|LAB|GEN|AUS|HOUSE|20260115||ORU^R01^ORU_R01|M1|P|2.5.1"
+MSH = "MSH|^~\\&|LAB|GEN|AUS|HOSPITAL|20260115||ORU^R01^ORU_R01|M1|P|2.5.1"
 
 
 def message(*segments: str, charset: str = "", codec: str = "utf-8") -> Message:
@@ -35,7 +35,7 @@ def test_what_is_absent_is_empty() -> None:
     assert (pid.get(99), pid.get(1, 7), pid.get(1, 1, 7), pid.repetitions(50)) == ("", "", "", [])
 
 
-def test_the_null_value_is_empty_and_can_be_told_apart() -> None:
+def test_the_null_value_reads_as_empty_and_is_recognised() -> None:
     pid = message('PID|""|').first("PID")
     assert pid
     assert pid.get(1) == ""

@@ -31,7 +31,7 @@ def test_a_message_is_answered_with_what_the_handler_returns(start: Start, conne
     assert answer.segments[1].get(2) == "M1"
 
 
-def test_the_handler_is_told_the_message_and_its_sender(start: Start, connect: Connect) -> None:
+def test_the_handler_gets_the_message_and_its_sender(start: Start, connect: Connect) -> None:
     seen: list[tuple[bytes, Peer]] = []
 
     def handler(raw: bytes, peer: Peer) -> bytes:
@@ -46,12 +46,12 @@ def test_a_message_that_arrives_byte_by_byte_is_one_message(start: Start, connec
     sender = connect(start())
     for byte in frame(oru("M1")):
         sender.send(bytes([byte]))
-    assert sender.told() == ("AA", "M1")
+    assert sender.acknowledgement() == ("AA", "M1")
 
 
 def test_pipelined_messages_are_answered_in_order(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(b"".join(frame(oru(f"M{number}")) for number in range(300)))
-    assert [sender.told() for _ in range(300)] == [("AA", f"M{number}") for number in range(300)]
+    assert [sender.acknowledgement() for _ in range(300)] == [("AA", f"M{number}") for number in range(300)]
 
 
 def test_one_connection_has_one_message_with_the_handler(start: Start, connect: Connect) -> None:
@@ -73,26 +73,26 @@ def test_one_connection_has_one_message_with_the_handler(start: Start, connect: 
 @pytest.mark.parametrize("noise", [b"\r\n", b"\n\n\n", b"  ", b"\xff\xfe\x00", b"\r\x1c\r"])
 def test_noise_between_frames_is_passed_over(start: Start, connect: Connect, noise: bytes) -> None:
     sender = connect(start()).send(noise + frame(oru("M1")) + noise.replace(b"\xff", b"\n") + frame(oru("M2")))
-    assert [sender.told(), sender.told()] == [("AA", "M1"), ("AA", "M2")]
+    assert [sender.acknowledgement(), sender.acknowledgement()] == [("AA", "M1"), ("AA", "M2")]
 
 
 def test_a_frame_ended_by_fs_alone_is_answered(start: Start, connect: Connect) -> None:
-    assert connect(start()).send(b"\x0b" + oru("M1") + b"\x1c").told() == ("AA", "M1")
+    assert connect(start()).send(b"\x0b" + oru("M1") + b"\x1c").acknowledgement() == ("AA", "M1")
 
 
 def test_segments_ended_by_line_feeds_are_accepted(start: Start, connect: Connect) -> None:
-    assert connect(start()).send(frame(oru("M1", end="\n"))).told() == ("AA", "M1")
+    assert connect(start()).send(frame(oru("M1", end="\n"))).acknowledgement() == ("AA", "M1")
 
 
 def test_a_frame_without_its_beginning_is_refused(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(oru("M1") + b"\x1c\r")
-    assert sender.told() == ("AE", "M1")
-    assert sender.send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert sender.acknowledgement() == ("AE", "M1")
+    assert sender.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
 def test_a_message_cut_off_by_the_next_is_refused_and_the_next_accepted(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(b"\x0b" + oru("M1")[:90] + frame(oru("M2")))
-    assert [sender.told(), sender.told()] == [("AE", "M1"), ("AA", "M2")]
+    assert [sender.acknowledgement(), sender.acknowledgement()] == [("AE", "M1"), ("AA", "M2")]
 
 
 def test_an_oversized_message_is_refused_once_and_skipped(start: Start, connect: Connect) -> None:
@@ -101,25 +101,25 @@ def test_an_oversized_message_is_refused_once_and_skipped(start: Start, connect:
     assert answer.first("MSA").get(1) == "AE"
     assert answer.first("MSA").get(2) == "BIG"
     assert answer.first("ERR").get(8) == "the message is larger than 10000 bytes"
-    assert sender.told() == ("AA", "M2")
+    assert sender.acknowledgement() == ("AA", "M2")
 
 
 def test_a_connection_that_ends_inside_a_message_gets_a_refusal(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(b"\x0b" + oru("M1"))
     sender.socket.shutdown(1)
-    assert sender.told() == ("AR", "M1")
+    assert sender.acknowledgement() == ("AR", "M1")
     assert sender.closed()
 
 
 def test_a_sender_that_stops_talking_still_gets_its_answer(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(frame(oru("M1")) + frame(oru("M2")))
     sender.socket.shutdown(1)
-    assert [sender.told(), sender.told()] == [("AA", "M1"), ("AA", "M2")]
+    assert [sender.acknowledgement(), sender.acknowledgement()] == [("AA", "M1"), ("AA", "M2")]
 
 
 def test_a_message_that_never_finishes_is_refused_and_closed(start: Start, connect: Connect) -> None:
     sender = connect(start(message_s=0.2)).send(b"\x0b" + oru("M1"))
-    assert sender.told() == ("AR", "M1")
+    assert sender.acknowledgement() == ("AR", "M1")
     assert sender.closed()
 
 
@@ -146,26 +146,26 @@ def test_a_connection_without_messages_is_closed_when_idle(start: Start, connect
 def test_one_connection_too_many_is_closed(start: Start, connect: Connect) -> None:
     server = start(most_connections=2)
     kept = [connect(server), connect(server)]
-    assert [sender.send(frame(oru("M1"))).told() for sender in kept] == [("AA", "M1")] * 2
+    assert [sender.send(frame(oru("M1"))).acknowledgement() for sender in kept] == [("AA", "M1")] * 2
     assert connect(server).closed()
-    assert kept[0].send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert kept[0].send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
 def test_large_messages_are_refused_as_busy_when_all_together_are_too_many(start: Start, connect: Connect) -> None:
     sender = connect(start(most_buffered=1_500_000)).send(frame(oru("BIG", padding=4_000_000)))
-    assert sender.told() == ("AR", "BIG")
-    assert sender.send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert sender.acknowledgement() == ("AR", "BIG")
+    assert sender.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
 def test_a_megabyte_of_garbage_harms_nobody(start: Start, connect: Connect) -> None:
     server = start()
     garbage = connect(server).send(bytes(byte for byte in range(256) if byte not in (0x0B, 0x1C)) * 4100)
-    assert connect(server).send(frame(oru("M1"))).told() == ("AA", "M1")
-    assert garbage.send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert connect(server).send(frame(oru("M1"))).acknowledgement() == ("AA", "M1")
+    assert garbage.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
 def test_a_flood_of_end_marks_harms_nobody(start: Start, connect: Connect) -> None:
-    assert connect(start()).send(b"\x1c" * 300_000 + frame(oru("M1"))).told() == ("AA", "M1")
+    assert connect(start()).send(b"\x1c" * 300_000 + frame(oru("M1"))).acknowledgement() == ("AA", "M1")
 
 
 def test_two_hundred_idle_connections_leave_another_sender_alone(start: Start, connect: Connect) -> None:
@@ -175,7 +175,7 @@ def test_two_hundred_idle_connections_leave_another_sender_alone(start: Start, c
         half.send(b"\x0bMSH|^~\\&|")
     sender = connect(server)
     for number in range(50):
-        assert sender.send(frame(oru(f"M{number}"))).told() == ("AA", f"M{number}")
+        assert sender.send(frame(oru(f"M{number}"))).acknowledgement() == ("AA", f"M{number}")
 
 
 def test_a_slow_handler_does_not_hold_up_other_connections(start: Start, connect: Connect) -> None:
@@ -225,7 +225,7 @@ def test_a_sender_that_reads_no_answers_is_read_from_no_more(start: Start, conne
         (Category.FAULT, "AR", "207"),
     ],
 )
-def test_a_problem_is_told_in_msa_and_err(
+def test_a_problem_is_reported_in_msa_and_err(
     start: Start, connect: Connect, category: Category, code: str, error: str
 ) -> None:
     def handler(_raw: bytes, _peer: Peer) -> bytes:
@@ -257,7 +257,7 @@ def test_a_frame_of_anything_is_answered(start: Start, connect: Connect, garbage
     def handler(_raw: bytes, _peer: Peer) -> bytes:
         raise Problem(Category.INCORRECT, "unreadable")
 
-    assert connect(start(handler)).send(frame(garbage)).told()[0] == "AE"
+    assert connect(start(handler)).send(frame(garbage)).acknowledgement()[0] == "AE"
 
 
 def test_close_answers_the_message_under_way(start: Start, connect: Connect) -> None:
@@ -277,11 +277,11 @@ def test_close_answers_the_message_under_way(start: Start, connect: Connect) -> 
     assert idle.closed()
     release.set()
     closing.join()
-    assert sender.told() == ("AA", "M1")
+    assert sender.acknowledgement() == ("AA", "M1")
     assert sender.closed()
 
 
-def test_an_address_in_use_is_told_to_the_one_who_starts(start: Start, clock: Any, ids: Any) -> None:
+def test_start_raises_when_the_address_is_in_use(start: Start, clock: Any, ids: Any) -> None:
     from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer
 
     taken = start()

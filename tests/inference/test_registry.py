@@ -162,7 +162,7 @@ def test_weights_that_are_no_safetensors_are_refused(linear: Path) -> None:
     assert refusal(linear).detail == "the model in pulse-risk could not be set up"
 
 
-def test_the_house_s_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
+def test_bundled_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
     copy = tmp_path / "news2"
     shutil.copytree(bundled_folder("news2"), copy)
     assert verify(copy)

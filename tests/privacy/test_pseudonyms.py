@@ -30,7 +30,7 @@ def test_parts_cannot_run_into_each_other() -> None:
     assert NAMES.resource_id("Patient", "ab", "c") != NAMES.resource_id("Patient", "a", "bc")
 
 
-def test_types_are_told_apart() -> None:
+def test_different_types_have_different_pseudonyms() -> None:
     assert NAMES.resource_id("Patient", "s", "v") != NAMES.resource_id("Encounter", "s", "v")
 
 
