@@ -21,7 +21,7 @@ Picture: TypeAlias = NDArray[np.float32]
 _Values: TypeAlias = NDArray[np.float64]
 
 MOST_PIXELS: Final = 64 * 1024 * 1024
-"""Rows x Columns that are decoded at all; the largest digital radiographs have some 16 million."""
+"""Largest Rows x Columns that is decoded; the largest digital radiographs have some 16 million."""
 
 GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 
@@ -78,7 +78,7 @@ def rescaled(dataset: Dataset) -> NDArray[np.float64]:
 
 
 def _check_geometry(dataset: Dataset) -> None:
-    """Refuse, before anything is allocated, what is not one plausible grey frame."""
+    """Refuse, before memory is allocated, everything except one plausible grey frame."""
     if "PixelData" not in dataset:
         raise Problem(Category.INCORRECT, "the instance holds no pixels")
     frames = _whole(dataset, "NumberOfFrames", default=1)

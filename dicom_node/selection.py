@@ -1,4 +1,4 @@
-"""Which image or series of a study a model is given: the rules of its manifest, applied to a study's description."""
+"""Selects the image or series of a study for a model: the manifest's rules, applied to the study's description."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ def select_volume(study: Study, rules: Selection) -> SelectedVolume | NothingFit
 SELECTORS: Final[Mapping[str, Callable[[Study, Selection], Selected]]] = MappingProxyType(
     {"image": select_image, "volume": select_volume}
 )
-"""Kind of an input -> what selects it from a study."""
+"""Kind of an input -> its selector."""
 
 
 def _fitting(study: Study, rules: Selection) -> Sequence[Series] | NothingFits:

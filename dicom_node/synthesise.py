@@ -1,4 +1,4 @@
-"""Synthetic radiographs for demonstrations and tests: no person was ever in front of them."""
+"""Synthetic radiographs for demonstrations and tests; they show no real person."""
 
 import hashlib
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class ChestXRay:
     bits: int = 12
     #: Shade one lower lung as a consolidation would.
     consolidation: bool = False
-    #: Everything random follows from it, UIDs included.
+    #: Seed of everything random, UIDs included.
     seed: int = 1
     #: Distinguishes the images of one study.
     instance: int = 1

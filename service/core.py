@@ -37,7 +37,7 @@ class CoreServices:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The models that run, and the one way to run them."""
+    """The registered models and the runtime that runs them."""
 
     catalogue: Catalogue
     runtime: Runtime

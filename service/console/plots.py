@@ -1,7 +1,7 @@
 """Drawings for the console: a value on its scale, as inline SVG without script or style of its own.
 
-Colours come from the console's style sheet by class; what they say is also written out, so that nothing depends on
-telling colours apart (WCAG 2.2, success criterion 1.4.1).
+Colours come from the console's style sheet by class; the same information is also written as text, so that
+nothing depends on colour alone (WCAG 2.2, success criterion 1.4.1).
 """
 
 from collections.abc import Iterator
@@ -22,15 +22,15 @@ class Segment:
     """One band of a scale."""
 
     name: str
-    #: Where it ends; it starts where the one before it ended.
+    #: Its end; it starts at the end of the segment before it.
     end: float
-    #: How grave it is, 0 (none) to 3: chooses the colour.
+    #: Severity, 0 (none) to 3; selects the colour.
     gravity: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Where a value can lie and what that means."""
+    """The range of a value and its bands."""
 
     low: float
     high: float
@@ -38,7 +38,7 @@ class Scale:
     segments: tuple[Segment, ...]
     #: (position, label) of the marks below the bar.
     ticks: tuple[tuple[float, str], ...]
-    #: What the drawing cannot show, one sentence.
+    #: One sentence about what the drawing cannot show.
     note: str = ""
 
 
@@ -50,9 +50,9 @@ def on_scale(scale: Scale, value: float, said: str) -> Markup:
     scale
         The bands.
     value
-        Where the marker stands; outside the scale it stands at the nearer end.
+        Position of the marker; a value outside the scale is drawn at the nearer end.
     said
-        The value in words, written at the marker.
+        The value as text, written beside the marker.
 
     Returns
     -------

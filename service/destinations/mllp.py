@@ -21,7 +21,7 @@ _AUTHORITY: Final = "urn:ausculta:authority:"
 
 @dataclass(frozen=True, kw_only=True)
 class MllpSettings:
-    """Where an interface engine listens."""
+    """Address of an interface engine."""
 
     host: str
     port: int
@@ -60,7 +60,7 @@ class MllpDestination(Destination):
     address
         ``host:port``.
     authorities
-        Identifier system to the namespace of its assigning authority; a system of our own making names its namespace.
+        Identifier system to the namespace of its assigning authority; a system made by this server contains it.
     """
 
     def __init__(self, name: str, client: MllpClient, *, address: str, authorities: Mapping[str, str]) -> None:

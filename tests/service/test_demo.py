@@ -72,7 +72,7 @@ def test_it_logs_nothing_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-    ("number", "came_in", "said"),
+    ("number", "inputs", "said"),
     [
         (2, "HL7 v2 ORU^R01 vital signs, 5 h ago Mara Ashdown, 100234 DEMO-0002", r"total score: 1 \(low\)"),
         (3, "HL7 v2 ORU^R01 vital signs, 2 h ago Mara Ashdown, 100234 DEMO-0003", r"total score: 6 \(medium\)"),
@@ -85,10 +85,10 @@ def test_it_logs_nothing_and_leaves_nothing_behind(
         (8, "FHIR 2 Observations, what was missing Tomas Weller, 100871 Observation/", r"total score: 1 \(low\)"),
     ],
 )
-def test_a_score_is_shown_with_what_came_in_and_the_ids_of_its_deliveries(
-    rows: dict[int, str], number: int, came_in: str, said: str
+def test_a_score_is_shown_with_what_inputs_and_the_ids_of_its_deliveries(
+    rows: dict[int, str], number: int, inputs: str, said: str
 ) -> None:
-    assert rows[number].startswith(came_in)
+    assert rows[number].startswith(inputs)
     assert re.search(rf"\| news2 1\.0\.0 .*{said} +\|", rows[number])
     assert re.search(
         r"\| EHR +RiskAssessment/[\w-]{36} EHR +Observation/[\w-]{36} engine ORU\^R01 [0-9a-f]{40}", rows[number]
@@ -163,7 +163,7 @@ def test_on_a_narrow_screen_the_ids_stand_whole_below_the_table(opened: Hospital
 def test_a_stand_in_that_is_away_makes_it_fail_and_name_what_did_not_arrive(
     opened: Hospital, steps: tuple[Step, ...]
 ) -> None:
-    opened.around.engine.close()
+    opened.stand_ins.engine.close()
     for _ in range(15):  # the same messages sent again lead to the same result, which the EHR has sooner or later
         status, printed = perform(opened, steps[:2], deadline_s=2)
         assert status == 1
@@ -183,6 +183,6 @@ def test_a_step_that_its_listener_refuses_makes_it_fail_and_name_the_step(
 
 
 def test_another_score_than_the_story_calls_for_is_a_failure(steps: tuple[Step, ...]) -> None:
-    answer = Answer(result="r", model="news2 1.0.0", says="total score: 2 (low)")
+    answer = Answer(result="r", model="news2 1.0.0", text="total score: 2 (low)")
     wrong = StepReport(number=2, step=steps[1], identifier="DEMO-0002", answer=answer)
-    assert "news2 said “total score: 2 (low)” instead of “total score: 1 (low)”" in wrong.lacks
+    assert "news2 said “total score: 2 (low)” instead of “total score: 1 (low)”" in wrong.missing
