@@ -1,7 +1,7 @@
 """FHIR dates as spans: ``2026-01`` is a month and ``12:00:00Z`` a second (R4, search.html#date).
 
 A partial date means every instant within it. Bounds are half open, ``[start, end)``, and in UTC; a date without a time
-zone is read as UTC, which search needs in order to compare at all and nothing else may rely on.
+zone is read as UTC, because search must compare it; no other code may do so.
 """
 
 import re
@@ -26,7 +26,7 @@ def span(text: str) -> tuple[datetime, datetime]:
     Raises
     ------
     Problem
-        ``incorrect`` when ``text`` is none.
+        ``incorrect`` when ``text`` is not a date.
     """
     match = _DATE_TIME.fullmatch(text)
     if match is None:
@@ -35,7 +35,7 @@ def span(text: str) -> tuple[datetime, datetime]:
     given = len(numbers)
     try:
         if given == 6:
-            numbers[5] = min(numbers[5], 59)  # a leap second; Python's clock has none
+            numbers[5] = min(numbers[5], 59)  # a leap second, which Python's datetime does not have
         year, month, day, hour, minute, second = numbers + [1, 1, 1, 0, 0, 0][given:]
         start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         start -= _offset(match["zone"])
@@ -49,7 +49,7 @@ def span(text: str) -> tuple[datetime, datetime]:
 
 
 def point(text: str | None) -> datetime | None:
-    """Return the instant a FHIR dateTime names, None when it names none: a bare date or no time zone."""
+    """Return the instant of a FHIR dateTime; None for a date without a time or a time without a zone."""
     match = _DATE_TIME.fullmatch(text) if text else None
     if text is None or match is None or match["zone"] is None:
         return None

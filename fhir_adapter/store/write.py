@@ -26,11 +26,11 @@ from privacy import balp
 from privacy.principal import Principal
 
 _TOUCHING: Final = frozenset({"PUT", "DELETE"})
-"""Methods that change what may be stored already."""
+"""Methods that change a resource that may exist."""
 
 
 class AuditSink(Protocol):
-    """Where audit events go; :class:`privacy.audit.AuditLog` is one."""
+    """Receives audit events; :class:`privacy.audit.AuditLog` implements it."""
 
     def record_all(self, tx: Transaction, events: Sequence[Mapping[str, Any]]) -> Any:
         """Write events in the caller's transaction.
@@ -50,7 +50,7 @@ class Done:
     """The result of one operation."""
 
     version: StoredVersion
-    #: A conditional create found this resource, so nothing was created.
+    #: Whether a conditional create found this resource, so that nothing was created.
     existed: bool = False
 
 
@@ -60,13 +60,13 @@ class StoreWriter:
     Parameters
     ----------
     validator
-        Checks every resource.
+        Validates every resource.
     audit
         Records every change.
     observers
-        What follows from a change, in this order, in the same transaction.
+        Called for every change, in this order, in the same transaction.
     clock
-        Gives ``meta.lastUpdated`` and the time of audit events.
+        Source of ``meta.lastUpdated`` and of the time of audit events.
     ids
         Assigns an id to each resource that is created.
     """
@@ -172,7 +172,7 @@ class StoreWriter:
         return in_order_of_request
 
     def _existing(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, StoredVersion]:
-        """Find the resources that conditional creates need not create; the locks last until the transaction ends."""
+        """Return the resources that conditional creates find; the locks are held until the transaction ends."""
         existing: dict[int, StoredVersion] = {}
         conditions: set[tuple[str, str]] = set()
         for position, operation in operations:

@@ -1,7 +1,7 @@
-"""The rows that one transaction changes, gathered, and written with one statement for each table.
+"""Collects the rows of one transaction and writes them with one statement for each table.
 
-A message of thirty results is thirty resources: one query reads what is stored of them, and one statement a table
-writes what is new. Rows are gathered in memory and written by :meth:`WriteSet.flush`, which must be called last.
+A message of thirty results is thirty resources: one query reads their stored versions, and one statement for each
+table writes the new rows. :meth:`WriteSet.flush` writes what was collected in memory and must be called last.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ _ADD_INDEX: Final = insert(resource_index)
 _DROP_INDEX: Final = delete(resource_index).where(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
 
 _AT_A_TIME: Final = 500
-"""Ids in one query."""
+"""Largest number of ids in one query."""
 
 Key = tuple[str, str]
 """Resource type and id."""
@@ -44,9 +44,9 @@ class WriteSet:
     Parameters
     ----------
     tx
-        The transaction they become part of.
+        The transaction to write in.
     clock
-        Gives ``meta.lastUpdated``.
+        Source of ``meta.lastUpdated``.
     touched
         Every resource that will be updated or deleted. Each may be written once.
     """
@@ -60,7 +60,7 @@ class WriteSet:
         self._dropped: list[Json] = []
         self._index: list[Json] = []
         keys = sorted(set(touched))
-        for kind, resource_id in keys:  # in one order everywhere, so that two transactions never wait for each other
+        for kind, resource_id in keys:  # always in the same order, so that two transactions cannot deadlock
             tx.lock(f"{kind}/{resource_id}")
         self._stored = self._read(keys)
 
@@ -72,7 +72,7 @@ class WriteSet:
         document
             A validated resource.
         resource_id
-            Its id, which was never used before.
+            Its id, which is not used yet.
         """
         return self._add(document, resource_id, version=1, is_stored=False)
 
@@ -118,7 +118,7 @@ class WriteSet:
         Raises
         ------
         Problem
-            ``not-found`` when it was never there.
+            ``not-found`` when it was never stored.
         PreconditionFailed
             When ``if_match`` is not the current version.
         """
@@ -144,7 +144,7 @@ class WriteSet:
         return made
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the collected rows."""
         for statement, gathered in (
             (_ADD_VERSIONS, self._versions),
             (_ADD_HEADS, self._new_heads),

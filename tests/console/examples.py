@@ -153,7 +153,7 @@ def browser_of(application: Application) -> Browser:
 
 
 def bring_x_ray(application: Application, clock: FakeClock) -> None:
-    """Take an X-ray in as the DICOM listener does, and let the study come to rest."""
+    """Store an X-ray as the DICOM listener does, and advance the clock until the study is complete."""
     file = chest_x_ray(ChestXRay(consolidation=True))
     dataset = dcmread(io.BytesIO(file))
     meta = dataset.file_meta

@@ -115,11 +115,11 @@ def test_what_is_there_twice_is_duplicated(evidence: Evidence, expected: str) ->
     ("evidence", "expected"),
     [
         (replace(KEPT, parked=1), "1 jobs or deliveries are parked"),
-        (replace(KEPT, unfinished=2), "2 jobs or deliveries did not come to rest"),
+        (replace(KEPT, unfinished=2), "2 jobs or deliveries are not finished"),
         (replace(KEPT, audit_is_whole=False), "the audit log does not verify"),
         (
             replace(KEPT, ehr={**KEPT.ehr, "X": ("r3",)}),
-            "the EHR has results of 1 patients that nobody was acknowledged for",
+            "the EHR has results of 1 patients for whom nothing was acknowledged",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""A whole hospital on loopback: our server with its three real listeners, and the three systems around it.
+"""A complete hospital on loopback: the server with its three real listeners, and the three systems around it.
 
 Time stands still until a test moves it, and no worker thread runs: ``work()`` does what is due, on the spot. What a
 test sees is therefore the same every time, although every message goes through a real socket.
@@ -47,7 +47,7 @@ CHILD = replace(ADULT, mrn="0815", birth_date=date(2015, 6, 1))
 
 @dataclass
 class Hospital:
-    """Our server and those around it."""
+    """The server and the systems around it."""
 
     application: Application
     listeners: IntakeListeners
@@ -97,7 +97,7 @@ class Hospital:
             pass
 
     def rest(self) -> None:
-        """Let studies come to rest, once their senders have hung up, and read them."""
+        """Advance the clock until the studies are complete, after their associations have ended, and process them."""
         hung_up = threading.Event()
         for _ in range(200):
             if not self.listeners._dicom.associations:

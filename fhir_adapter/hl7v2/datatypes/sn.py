@@ -11,7 +11,7 @@ _COMPARATORS: Final = {"": "", "=": "", "<": "<", ">": ">", "<=": "<=", ">=": ">
 
 
 def value(element: Element, unit: Resource) -> Resource:
-    """Return the one ``value[x]`` that says what the structured number says.
+    """Return the ``value[x]`` with the meaning of the structured number.
 
     Parameters
     ----------
