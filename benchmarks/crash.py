@@ -1,7 +1,8 @@
 """Kills the real server at random moments while three listeners receive data; nothing may be lost or duplicated.
 
-Senders repeat each item until they get a receipt. At the end the harness waits until no work is left, and every item that
-was acknowledged must be stored and have exactly one result at each stand-in that it concerns (:mod:`benchmarks.verdict`).
+Senders repeat each item until they get a receipt. At the end the harness waits until no work is left; every item that
+was acknowledged must be stored and have exactly one result at each stand-in that it concerns
+(:mod:`benchmarks.verdict`).
 Run as ``python -m benchmarks.crash --kills 20 --seed 1``.
 """
 

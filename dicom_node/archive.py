@@ -1,7 +1,7 @@
 """The archive of received instances: the bytes in an encrypted blob, then an index row.
 
 ``add`` returns when both are durable. The caller's rows (the study's waiting job) are part of the same commit.
-The dataset is kept byte for byte; only the file meta information before it is ours (PS3.10 section 7.1).
+The dataset is stored byte for byte; only the file meta information before it is made here (PS3.10 section 7.1).
 """
 
 from collections.abc import Callable, Sequence
@@ -185,10 +185,10 @@ class Archive:
 def _is_new(tx: Transaction, stored: StoredInstance) -> bool:
     tx.lock(f"instance {stored.SOPInstanceUID}")
     query = select(instances.c.blob).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
-    kept = tx.execute(query).scalar_one_or_none()
-    if kept is not None and kept != stored.blob:
-        raise Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is kept")
-    return kept is None
+    existing = tx.execute(query).scalar_one_or_none()
+    if existing is not None and existing != stored.blob:
+        raise Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is stored")
+    return existing is None
 
 
 def _note_study(tx: Transaction, stored: StoredInstance) -> None:

@@ -231,7 +231,7 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
     """Return an attribute's numbers, or none when they are absent, not numbers, or not ``count`` of them."""
     value = dataset.get(keyword)
     try:
-        numbers = tuple(float(one) for one in (value if isinstance(value, MultiValue) else (value,)))
+        numbers = tuple(float(number) for number in (value if isinstance(value, MultiValue) else (value,)))
     except (TypeError, ValueError):
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None

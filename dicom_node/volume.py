@@ -113,8 +113,8 @@ def load_volume(series: Series, open_instance: Callable[[str], bytes], *, zone: 
     slices, spacing, orientation = _geometry(series)
     voxels = np.empty((len(slices), slices[0].Rows, slices[0].Columns), dtype=np.float32)
     acquired_at = None
-    for index, one in enumerate(slices):
-        dataset = open_file(open_instance(one.SOPInstanceUID))
+    for index, instance in enumerate(slices):
+        dataset = open_file(open_instance(instance.SOPInstanceUID))
         if index == 0:
             acquired_at = _acquired_at(dataset, zone)
         values = rescaled(dataset)

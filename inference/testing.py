@@ -82,8 +82,8 @@ def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) ->
         Other values by LOINC code (``_`` for ``-`` and in front: ``_8867_4``); ``None`` leaves one out.
     """
     chosen: dict[str, Measured | None] = dict(WELL)
-    chosen |= {name.strip("_").replace("_", "-"): given for name, given in changes.items()}
-    facts = tuple(fact(code, *given) for code, given in chosen.items() if given is not None)
+    chosen |= {name.strip("_").replace("_", "-"): value for name, value in changes.items()}
+    facts = tuple(fact(code, *value) for code, value in chosen.items() if value is not None)
     return FactsInput(subject=subject, facts=facts + more, at=NOW)
 
 
@@ -99,7 +99,7 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
     """
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     lungs = np.exp(-((((np.abs(x) - 0.45) / 0.28) ** 2 + (y / 0.6) ** 2) ** 2))
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "subject": ADULT,
         "pixels": (0.75 * (1 - 0.75 * lungs)).astype(np.float32),
         "modality": "DX",
@@ -109,7 +109,7 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
         "acquired_at": NOW,
         "at": NOW,
     }
-    return ImageInput(**given | changes)
+    return ImageInput(**fields | changes)
 
 
 def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> ModelFolder:
@@ -169,9 +169,11 @@ class ToyRunner(Runner[float, Sequence[float], float]):
     def setup(self, device: str) -> None:
         """Do nothing."""
 
-    def decode(self, given: ModelInput) -> Decoded[float]:
+    def decode(self, model_input: ModelInput) -> Decoded[float]:
         """Take the pulse; decline without one."""
-        pulses = [fact for fact in given.facts if fact.code == "8867-4"] if isinstance(given, FactsInput) else []
+        pulses = (
+            [fact for fact in model_input.facts if fact.code == "8867-4"] if isinstance(model_input, FactsInput) else []
+        )
         if not pulses:
             raise Declined("missing pulse", missing=("pulse",))
         pulse = pulses[-1]

@@ -59,7 +59,7 @@ class QueuedDelivery:
 
 
 _WITH_KEY: Final = select(outbox.c.id).where(
-    outbox.c.destination == bindparam("wanted"), outbox.c.idempotency_key == bindparam("key")
+    outbox.c.destination == bindparam("for_destination"), outbox.c.idempotency_key == bindparam("key")
 )
 _INSERT: Final = insert(outbox)
 
@@ -109,8 +109,8 @@ class Outbox:
             What to send, as returned by :meth:`prepare` when it may be large; its ``idempotency_key`` is unique per
             destination.
         """
-        wanted = {"wanted": delivery.destination, "key": delivery.idempotency_key}
-        if tx.execute(_WITH_KEY, wanted).first() is not None:
+        parameters = {"for_destination": delivery.destination, "key": delivery.idempotency_key}
+        if tx.execute(_WITH_KEY, parameters).first() is not None:
             return
         identifier, now = self._ids.new(), self._clock.now()
         tx.execute(
@@ -156,8 +156,8 @@ class Outbox:
         limit
             Largest number of rows to return.
         """
-        wanted = outbox.c.destination == destination, outbox.c.status == "pending"
-        return self._rows(connection, wanted, limit)
+        condition = outbox.c.destination == destination, outbox.c.status == "pending"
+        return self._rows(connection, condition, limit)
 
     def of_subject(self, connection: Connection, subject: str) -> list[QueuedDelivery]:
         """Return the deliveries about ``subject``, in the order in which they were queued; 100 at most.
@@ -257,8 +257,8 @@ class Outbox:
         tx.execute(update(outbox).where(outbox.c.seq == delivery.seq).values(**values))
 
     @staticmethod
-    def _rows(connection: Connection, wanted: Sequence[Any], limit: int) -> list[QueuedDelivery]:
-        rows = connection.execute(select(outbox).where(*wanted).order_by(outbox.c.seq).limit(limit))
+    def _rows(connection: Connection, condition: Sequence[Any], limit: int) -> list[QueuedDelivery]:
+        rows = connection.execute(select(outbox).where(*condition).order_by(outbox.c.seq).limit(limit))
         return [_queued(row) for row in rows]
 
 

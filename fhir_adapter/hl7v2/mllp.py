@@ -209,7 +209,7 @@ class _Connection(asyncio.Protocol):
         self._busy = False
         self._choked = False
         self._ending = False
-        self._gone = False
+        self._lost = False
         self._deadline = self._loop.time() + server.limits.idle_s
         self._timed_unfinished: bool | None = False  # the wait that the deadline was set for; None: set it again
 
@@ -223,7 +223,7 @@ class _Connection(asyncio.Protocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        self._gone = True
+        self._lost = True
         self._server.unregister(self)
 
     def data_received(self, data: bytes) -> None:
@@ -276,7 +276,7 @@ class _Connection(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Answer the flaws before the next complete message, and pass the message to the handler."""
-        while (found := self.deframer.next()) is not None and not self._gone:
+        while (found := self.deframer.next()) is not None and not self._lost:
             self._timed_unfinished = None
             if isinstance(found, Flaw):
                 self._refuse(found)
@@ -284,7 +284,7 @@ class _Connection(asyncio.Protocol):
                     return
             else:
                 self._busy = True
-                self._server.answer(found, self._peer).add_done_callback(self._answered)
+                self._server.answer(found, self._peer).add_done_callback(self._send_answer)
                 return
         self._limit_memory()
         self._time()
@@ -297,11 +297,11 @@ class _Connection(asyncio.Protocol):
             limits = self._server.limits
             self._deadline = self._loop.time() + (limits.message_s if unfinished else limits.idle_s)
 
-    def _answered(self, done: "asyncio.Future[bytes]") -> None:
+    def _send_answer(self, future: "asyncio.Future[bytes]") -> None:
         self._busy = False
-        if self._gone:
+        if self._lost:
             return
-        self._transport.write(frame(done.result()))
+        self._transport.write(frame(future.result()))
         if self._ending:
             self._end()
         else:
@@ -329,7 +329,7 @@ class _Connection(asyncio.Protocol):
             self._refuse(self.deframer.refuse(full))
 
     def _control_reading(self) -> None:
-        if self._gone or self._transport.is_closing():
+        if self._lost or self._transport.is_closing():
             return
         if self._busy or self._choked:
             self._transport.pause_reading()

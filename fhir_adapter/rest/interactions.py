@@ -23,7 +23,7 @@ from fhir_adapter.store.prepare import Entry, Lookup, PreparedBundle, PreparedCh
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import Query, parse
 from fhir_adapter.store.store import Store
-from fhir_adapter.store.write import AuditSink, Done, StoreWriter
+from fhir_adapter.store.write import AuditSink, StoreWriter, Written
 from kernel.clock import Clock
 from kernel.db import Database
 from kernel.errors import Category, Problem, as_problem
@@ -251,7 +251,7 @@ class Interactions:
         entries = [self._batch_entry(call, entry, with_content=with_content) for entry in prepared.entries]
         return Reply(status=200, body=bundles.response("batch-response", entries))
 
-    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Done]:
+    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Written]:
         return self._database.write(lambda tx: self._writer.apply(tx, prepared, call.principal))
 
     def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
@@ -261,12 +261,12 @@ class Interactions:
         for entry in prepared.entries:
             self._require_entry(call, entry)
         self._require_conditions(call, prepared.changes)
-        done = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
+        written = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
         lookups = iter(self._lookups(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
         return [
             next(lookups)
             if isinstance(entry, Lookup)
-            else _changed(_reply(call, next(done)), with_content=with_content)
+            else _changed(_reply(call, next(written)), with_content=with_content)
             for entry in prepared.entries
         ]
 
@@ -364,12 +364,12 @@ class Interactions:
         self._database.write(lambda tx: self._audit.record_all(tx, events))
 
 
-def _reply(call: Call, done: Done) -> Reply:
-    version = done.version
+def _reply(call: Call, written: Written) -> Reply:
+    version = written.version
     if version.deleted:
         return Reply(status=204, etag=version.etag, last_modified=version.last_updated)
     return Reply(
-        status=201 if version.created and not done.existed else 200,
+        status=201 if version.created and not written.existed else 200,
         body=version.content,
         etag=version.etag,
         last_modified=version.last_updated,

@@ -32,18 +32,18 @@ def span(text: str) -> tuple[datetime, datetime]:
     if match is None:
         raise Problem(Category.INCORRECT, "not a FHIR date or time")
     numbers = [int(match[part]) for part in _PARTS if match[part] is not None]
-    given = len(numbers)
+    precision = len(numbers)
     try:
-        if given == 6:
+        if precision == 6:
             numbers[5] = min(numbers[5], 59)  # a leap second, which Python's datetime does not have
-        year, month, day, hour, minute, second = numbers + [1, 1, 1, 0, 0, 0][given:]
+        year, month, day, hour, minute, second = numbers + [1, 1, 1, 0, 0, 0][precision:]
         start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         start -= _offset(match["zone"])
         if match["fraction"]:
             digits = match["fraction"][:6]
             start += timedelta(microseconds=int(digits.ljust(6, "0")))
             return start, start + timedelta(microseconds=10 ** (6 - len(digits)))
-        return start, _end(start, given)
+        return start, _end(start, precision)
     except (ValueError, OverflowError) as failure:
         raise Problem(Category.INCORRECT, "not a FHIR date or time") from failure
 
@@ -64,10 +64,10 @@ def _offset(zone: str | None) -> timedelta:
     return -offset if zone[0] == "-" else offset
 
 
-def _end(start: datetime, given: int) -> datetime:
-    if given == 1:
+def _end(start: datetime, precision: int) -> datetime:
+    if precision == 1:
         return start.replace(year=start.year + 1) if start.year < 9999 else LATEST
-    if given == 2:
+    if precision == 2:
         return (start + timedelta(days=31)).replace(day=1)
     steps = {3: timedelta(days=1), 5: timedelta(minutes=1), 6: timedelta(seconds=1)}
-    return start + steps[given]
+    return start + steps[precision]

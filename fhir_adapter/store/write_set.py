@@ -129,7 +129,7 @@ class WriteSet:
         before = stored(head)
         if before.deleted:
             return before
-        made = StoredVersion(
+        new_version = StoredVersion(
             type=kind,
             id=resource_id,
             version=head.version + 1,
@@ -139,9 +139,9 @@ class WriteSet:
             changed=True,
             deleted=True,
         )
-        self._versions.append(_version_row(made, "DELETE"))
-        self._move(made)
-        return made
+        self._versions.append(_version_row(new_version, "DELETE"))
+        self._move(new_version)
+        return new_version
 
     def flush(self) -> None:
         """Write the collected rows."""
@@ -161,7 +161,7 @@ class WriteSet:
     ) -> StoredVersion:
         at = self._clock.now()
         kind = document.type
-        made = StoredVersion(
+        new_version = StoredVersion(
             type=kind,
             id=resource_id,
             version=version,
@@ -171,18 +171,22 @@ class WriteSet:
             created=not is_stored or was_deleted,
             changed=True,
         )
-        self._versions.append(_version_row(made, "POST" if version == 1 else "PUT"))
+        self._versions.append(_version_row(new_version, "POST" if version == 1 else "PUT"))
         if is_stored:
-            self._move(made)
+            self._move(new_version)
         else:
             head = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
             self._new_heads.append(head)
         self._index += ({"type": kind, "id": resource_id} | row for row in rows(document.plain))
-        return made
+        return new_version
 
-    def _move(self, made: StoredVersion) -> None:
-        which = {"of_type": made.type, "of_id": made.id}
-        state = {"version": made.version, "deleted": made.deleted, "last_updated": made.last_updated}
+    def _move(self, new_version: StoredVersion) -> None:
+        which = {"of_type": new_version.type, "of_id": new_version.id}
+        state = {
+            "version": new_version.version,
+            "deleted": new_version.deleted,
+            "last_updated": new_version.last_updated,
+        }
         self._moved_heads.append(which | state)
         self._dropped.append(which)
 
@@ -195,7 +199,7 @@ class WriteSet:
             if len(ids) == 1:
                 read = self._tx.execute(_HEAD_OF_ONE, {"of_type": kind, "of_id": ids[0]}).all()
             else:
-                parameters = ({"of_type": kind, "of_ids": some} for some in _chunks(ids))
+                parameters = ({"of_type": kind, "of_ids": chunk} for chunk in _chunks(ids))
                 read = [row for one in parameters for row in self._tx.execute(_HEADS_OF_MANY, one)]
             heads |= {(row.type, row.id): row for row in read}
         return heads
@@ -205,14 +209,14 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _AT_A_TIME] for start in range(0, len(ids), _AT_A_TIME))
 
 
-def _version_row(made: StoredVersion, method: str) -> Json:
+def _version_row(new_version: StoredVersion, method: str) -> Json:
     return {
-        "type": made.type,
-        "id": made.id,
-        "version": made.version,
-        "last_updated": made.last_updated,
+        "type": new_version.type,
+        "id": new_version.id,
+        "version": new_version.version,
+        "last_updated": new_version.last_updated,
         "method": method,
-        "content": made.content or None,
+        "content": new_version.content or None,
     }
 
 

@@ -42,7 +42,7 @@ class Scale:
     note: str = ""
 
 
-def on_scale(scale: Scale, value: float, said: str) -> Markup:
+def on_scale(scale: Scale, value: float, text: str) -> Markup:
     """Draw a value on its scale.
 
     Parameters
@@ -51,7 +51,7 @@ def on_scale(scale: Scale, value: float, said: str) -> Markup:
         The bands.
     value
         Position of the marker; a value outside the scale is drawn at the nearer end.
-    said
+    text
         The value as text, written beside the marker.
 
     Returns
@@ -60,8 +60,8 @@ def on_scale(scale: Scale, value: float, said: str) -> Markup:
         One ``svg`` element with a title; every text in it is escaped.
     """
     bands = ", ".join(segment.name for segment in scale.segments)
-    title = Markup("<title>{} on a scale from {:g} to {:g}: {}</title>").format(said, scale.low, scale.high, bands)
-    parts = [*_segments(scale), *_ticks(scale), _marker(scale, value, said)]
+    title = Markup("<title>{} on a scale from {:g} to {:g}: {}</title>").format(text, scale.low, scale.high, bands)
+    parts = [*_segments(scale), *_ticks(scale), _marker(scale, value, text)]
     opening = Markup('<svg class="scale" viewBox="0 0 {} {}" role="img">').format(2 * _LEFT + _WIDTH, _HEIGHT)
     return opening + title + Markup("").join(parts) + Markup("</svg>")
 
@@ -94,7 +94,7 @@ def _ticks(scale: Scale) -> Iterator[Markup]:
         yield Markup('<text class="tick" x="{:.1f}" y="{}">{}</text>').format(across, bottom + 22, label)
 
 
-def _marker(scale: Scale, value: float, said: str) -> Markup:
+def _marker(scale: Scale, value: float, text: str) -> Markup:
     across = _x(scale, value)
     triangle = f"{across - 8:.1f},{_TOP - 12} {across + 8:.1f},{_TOP - 12} {across:.1f},{_TOP}"
     anchor = "start" if across < _LEFT + 60 else "end" if across > _LEFT + _WIDTH - 60 else "middle"
@@ -103,4 +103,4 @@ def _marker(scale: Scale, value: float, said: str) -> Markup:
         '<polygon class="marker" points="{0}"/>'
         '<line class="marker" x1="{1:.1f}" x2="{1:.1f}" y1="{2}" y2="{3}"/>'
         '<text class="marker" text-anchor="{4}" x="{5:.1f}" y="{6}">{7}</text>'
-    ).format(triangle, across, _TOP, _TOP + _BAR, anchor, label_at, _TOP - 17, said)
+    ).format(triangle, across, _TOP, _TOP + _BAR, anchor, label_at, _TOP - 17, text)

@@ -226,12 +226,12 @@ def fhir_patient(patient: SyntheticPatient) -> dict[str, Any]:
 
 def _bundle(title: str, observations: Sequence[dict[str, Any]], at: datetime, expected: Expected) -> Step:
     """Put a patient, unless stored, and their observations into one transaction, so that the model reads them all."""
-    known = f"identifier={IDENTIFIER_SYSTEM}|{TOMAS.mrn}"
+    condition = f"identifier={IDENTIFIER_SYSTEM}|{TOMAS.mrn}"
     name = "urn:uuid:2f4f2a0e-6f0a-4b43-9f0e-3f6d5a1f7c11"
     patient = {
         "fullUrl": name,
         "resource": fhir_patient(TOMAS),
-        "request": {"method": "POST", "url": "Patient", "ifNoneExist": known},
+        "request": {"method": "POST", "url": "Patient", "ifNoneExist": condition},
     }
     about: dict[str, Any] = {
         "resourceType": "Observation",

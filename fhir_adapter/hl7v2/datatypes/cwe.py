@@ -18,8 +18,8 @@ def code_system(name: str) -> str:
     """Return the URI of a coding system of table 0396, of a local one where HL7 names none; empty for no name."""
     if not name:
         return ""
-    if known := CODE_SYSTEMS.get(name):
-        return known
+    if uri := CODE_SYSTEMS.get(name):
+        return uri
     if table := _HL7_TABLE.fullmatch(name):
         return f"{TERMINOLOGY}v2-{table[1]}"
     return hd.universal(name) or f"urn:ausculta:codesystem:{quote(name, safe='')}"
