@@ -84,7 +84,7 @@ def test_the_style_the_x_ray_and_the_heat_map_are_drawn(
     assert (pixels[..., 0] - pixels[..., 2] > 60).mean() > 0.01, "a heat map is warm"
 
 
-def test_a_page_asks_for_its_style_and_pictures_and_for_nothing_else(
+def test_a_page_loads_only_its_style_sheet_and_pictures(
     served: str, look: Look, examples: Examples, tmp_path: Path
 ) -> None:
     log = tmp_path / "net.json"

@@ -74,7 +74,7 @@ REFUSALS = {
 RECEIPTS = {Interface.HL7: "kept", Interface.FHIR: "200 Bundle", Interface.DICOM: "kept"}
 
 
-def test_what_cannot_be_saved_is_refused_and_leaves_nothing_behind(
+def test_a_failed_write_is_refused_and_stores_nothing(
     server: ServerProcess, disk: FaultyDisk, broken: str, item: Item, answer: Callable[[Item], str]
 ) -> None:
     disk.fail(broken)
@@ -85,7 +85,7 @@ def test_what_cannot_be_saved_is_refused_and_leaves_nothing_behind(
     assert stored(server, item) == 0
 
 
-def test_once_mended_the_same_process_takes_the_same_item(
+def test_when_the_disk_works_again_the_same_process_accepts_the_same_item(
     server: ServerProcess, disk: FaultyDisk, broken: str, item: Item, answer: Callable[[Item], str]
 ) -> None:
     before = server.pid
@@ -121,5 +121,5 @@ def test_a_server_that_cannot_save_says_that_it_is_not_ready(
     assert httpx.get(f"{server.url}/health/live").status_code == 200
 
 
-def test_the_record_of_all_this_is_whole(server: ServerProcess) -> None:
+def test_the_audit_log_of_the_run_verifies(server: ServerProcess) -> None:
     assert server.command("audit", "verify").returncode == 0

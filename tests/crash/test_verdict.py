@@ -47,7 +47,7 @@ def test_kept_promises_are_a_clean_verdict() -> None:
         (replace(KEPT, pacs={}), "DICOM 2.25.1: 0 of 1 in the PACS"),
     ],
 )
-def test_what_is_missing_is_lost(evidence: Evidence, expected: str) -> None:
+def test_a_missing_result_is_lost(evidence: Evidence, expected: str) -> None:
     assert check(ITEMS, evidence).lost == (expected,)
 
 
@@ -68,7 +68,7 @@ def test_what_is_missing_is_lost(evidence: Evidence, expected: str) -> None:
         ),
     ],
 )
-def test_what_the_server_still_holds_is_not_yet_delivered_and_not_lost(evidence: Evidence, expected: str) -> None:
+def test_a_result_that_the_server_still_holds_is_undelivered_and_not_lost(evidence: Evidence, expected: str) -> None:
     verdict = check(ITEMS, evidence)
     assert (verdict.lost, verdict.undelivered) == ((), (expected,))
     assert not verdict.is_clean
@@ -107,7 +107,7 @@ def test_pending_and_parked_work_is_found_in_the_database_of_the_server() -> Non
         ),
     ],
 )
-def test_what_is_there_twice_is_duplicated(evidence: Evidence, expected: str) -> None:
+def test_a_result_that_is_present_twice_is_duplicated(evidence: Evidence, expected: str) -> None:
     assert check(ITEMS, evidence).duplicated == (expected,)
 
 
@@ -123,10 +123,10 @@ def test_what_is_there_twice_is_duplicated(evidence: Evidence, expected: str) ->
         ),
     ],
 )
-def test_what_else_must_not_be_is_a_fault(evidence: Evidence, expected: str) -> None:
+def test_other_deviations_are_faults(evidence: Evidence, expected: str) -> None:
     assert check(ITEMS, evidence).faults == (expected,)
 
 
-def test_a_ledger_with_a_receipt_too_many_is_found_out() -> None:
+def test_an_additional_receipt_in_the_ledger_is_reported_as_lost() -> None:
     forged = replace(VITALS, mrn="H2", key="M2")
     assert len(check((*ITEMS, forged), KEPT).lost) == 3

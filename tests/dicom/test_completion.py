@@ -62,7 +62,7 @@ def room(database: Database, tmp_path: Path, clock: FakeClock) -> Room:
     return Room(database, tmp_path / "blobs", clock)
 
 
-def test_a_study_of_which_nothing_came_is_unknown(room: Room) -> None:
+def test_a_study_without_instances_is_unknown(room: Room) -> None:
     assert room.state() is StudyState.UNKNOWN
 
 
@@ -86,7 +86,7 @@ def test_it_is_complete_when_quiet_and_closed(room: Room) -> None:
     assert room.state() is StudyState.COMPLETE
 
 
-def test_another_open_association_of_the_study_holds_it_back(room: Room) -> None:
+def test_another_open_association_of_the_study_keeps_it_incomplete(room: Room) -> None:
     room.add(1, "a")
     room.add(2, "b")
     room.close("a")
@@ -120,7 +120,7 @@ def test_a_late_instance_opens_the_next_revision(room: Room) -> None:
     assert room.open(2) == 2
 
 
-def test_an_instance_that_came_again_opens_no_revision(room: Room) -> None:
+def test_a_repeated_instance_opens_no_revision(room: Room) -> None:
     room.add(1)
     assert room.open(1) == 1
     room.add(1, "again")
@@ -138,7 +138,7 @@ def test_a_revision_is_opened_once(room: Room) -> None:
     assert [room.open(1), room.open(1)] == [1, None]
 
 
-def test_when_the_callers_part_fails_nothing_is_kept(room: Room) -> None:
+def test_when_on_commit_fails_nothing_is_stored(room: Room) -> None:
     def fail(_tx: object, _stored: object) -> None:
         raise Problem(Category.BUSY, "no")
 

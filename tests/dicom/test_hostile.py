@@ -42,7 +42,7 @@ def store_one(ward, instance: Make) -> int:
     return int(status)
 
 
-def test_a_silent_client_is_dropped(ward) -> None:
+def test_a_silent_client_is_disconnected(ward) -> None:
     assert until_closed(ward.connect()) == b""
 
 

@@ -98,7 +98,7 @@ def test_a_simulation_needs_no_network_and_no_home(data: Path, no_network: Path)
     assert list(no_network.iterdir()) == []
 
 
-def test_what_the_report_raises_ends_the_run(data: Path) -> None:
+def test_an_exception_of_the_report_ends_the_run(data: Path) -> None:
     def refuse(report: RoundReport) -> None:
         if report.round == 2:
             raise RuntimeError("the ledger is away")
@@ -151,7 +151,7 @@ def test_the_last_row_holds_the_digest_of_the_weights(
     assert json.loads(record)["digest"] == task.digest(result.parameters)
 
 
-def test_a_row_marks_the_auc_that_means_nothing(sqlite: Database, tmp_path: Path, result: SimulationResult) -> None:
+def test_a_row_marks_an_auc_that_is_not_meaningful(sqlite: Database, tmp_path: Path, result: SimulationResult) -> None:
     record_all(sqlite, ledger(tmp_path, []), result)
     with sqlite.read() as connection:
         record = connection.scalar(select(federated_rounds.c.record).where(federated_rounds.c.round == 1))

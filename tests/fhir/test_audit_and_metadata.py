@@ -68,7 +68,7 @@ def test_each_change_of_a_transaction_is_recorded(server: Server) -> None:
     ]
 
 
-def test_what_is_refused_leaves_no_event_of_success(server: Server) -> None:
+def test_a_refused_request_records_no_event_of_success(server: Server) -> None:
     server.post(observation(status="banana"))
     server.client.get("/Patient/none")
     assert server.audited() == []

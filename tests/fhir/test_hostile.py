@@ -89,7 +89,7 @@ def test_a_body_that_is_too_large_is_refused_unread(lasting: Server) -> None:
     assert refusal(lasting.client.post("/Observation", content=b"x" * (20 * 2**20))) == (413, "too-long")
 
 
-def test_a_body_that_never_says_its_length_is_cut_off(lasting: Server) -> None:
+def test_a_body_without_a_declared_length_is_limited(lasting: Server) -> None:
     def endless() -> Any:
         for _ in range(20):
             yield b"x" * 2**20
@@ -109,7 +109,7 @@ def test_a_client_that_never_finishes_is_timed_out(lasting: Server) -> None:
     assert b"OperationOutcome" in answer
 
 
-def test_two_hundred_idle_connections_hinder_nobody(lasting: Server) -> None:
+def test_two_hundred_idle_connections_do_not_delay_http_requests(lasting: Server) -> None:
     host, port = lasting.url.split("/")[2].split(":")
     idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(200)]
     try:
@@ -121,14 +121,14 @@ def test_two_hundred_idle_connections_hinder_nobody(lasting: Server) -> None:
             connection.close()
 
 
-def test_a_fault_of_ours_tells_nothing_but_its_number(server: Server) -> None:
+def test_an_internal_error_shows_only_the_request_id(server: Server) -> None:
     server.changed.fails = True
     assert refusal(server.put(patient())) == (500, "exception")
     server.changed.fails = False
     assert server.put(patient()).status_code == 201
 
 
-def test_a_database_that_is_away_is_said_to_be(server: Server) -> None:
+def test_an_unreachable_database_is_reported_as_unavailable(server: Server) -> None:
     server.database.close()
     answer = server.put(patient())
     assert refusal(answer) == (503, "transient")

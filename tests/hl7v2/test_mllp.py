@@ -71,7 +71,7 @@ def test_one_connection_has_one_message_with_the_handler(start: Start, connect: 
 
 
 @pytest.mark.parametrize("noise", [b"\r\n", b"\n\n\n", b"  ", b"\xff\xfe\x00", b"\r\x1c\r"])
-def test_noise_between_frames_is_passed_over(start: Start, connect: Connect, noise: bytes) -> None:
+def test_bytes_between_frames_are_ignored(start: Start, connect: Connect, noise: bytes) -> None:
     sender = connect(start()).send(noise + frame(oru("M1")) + noise.replace(b"\xff", b"\n") + frame(oru("M2")))
     assert [sender.acknowledgement(), sender.acknowledgement()] == [("AA", "M1"), ("AA", "M2")]
 
@@ -111,7 +111,7 @@ def test_a_connection_that_ends_inside_a_message_gets_a_refusal(start: Start, co
     assert sender.closed()
 
 
-def test_a_sender_that_stops_talking_still_gets_its_answer(start: Start, connect: Connect) -> None:
+def test_a_sender_that_closes_its_side_gets_its_answer(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(frame(oru("M1")) + frame(oru("M2")))
     sender.socket.shutdown(1)
     assert [sender.acknowledgement(), sender.acknowledgement()] == [("AA", "M1"), ("AA", "M2")]
@@ -123,7 +123,7 @@ def test_a_message_that_never_finishes_is_refused_and_closed(start: Start, conne
     assert sender.closed()
 
 
-def test_a_trickle_of_bytes_does_not_prolong_a_message(start: Start, connect: Connect) -> None:
+def test_slow_bytes_do_not_extend_the_deadline_of_a_message(start: Start, connect: Connect) -> None:
     sender = connect(start(message_s=0.3)).send(b"\x0bMSH|")
     begun = time.monotonic()
     sender.socket.settimeout(0.01)
@@ -157,18 +157,18 @@ def test_large_messages_are_refused_as_busy_when_all_together_are_too_many(start
     assert sender.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
-def test_a_megabyte_of_garbage_harms_nobody(start: Start, connect: Connect) -> None:
+def test_a_megabyte_of_random_bytes_does_not_affect_other_senders(start: Start, connect: Connect) -> None:
     server = start()
     garbage = connect(server).send(bytes(byte for byte in range(256) if byte not in (0x0B, 0x1C)) * 4100)
     assert connect(server).send(frame(oru("M1"))).acknowledgement() == ("AA", "M1")
     assert garbage.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
-def test_a_flood_of_end_marks_harms_nobody(start: Start, connect: Connect) -> None:
+def test_many_end_marks_without_a_message_do_not_affect_other_senders(start: Start, connect: Connect) -> None:
     assert connect(start()).send(b"\x1c" * 300_000 + frame(oru("M1"))).acknowledgement() == ("AA", "M1")
 
 
-def test_two_hundred_idle_connections_leave_another_sender_alone(start: Start, connect: Connect) -> None:
+def test_two_hundred_idle_connections_do_not_delay_another_sender(start: Start, connect: Connect) -> None:
     server = start()
     idle = [connect(server) for _ in range(200)]
     for half in idle[:100]:
@@ -193,7 +193,7 @@ def test_a_slow_handler_does_not_hold_up_other_connections(start: Start, connect
     assert slow.answer()
 
 
-def test_a_sender_that_reads_no_answers_is_read_from_no_more(start: Start, connect: Connect) -> None:
+def test_a_sender_that_reads_no_answers_is_not_read_from(start: Start, connect: Connect) -> None:
     handled = threading.Semaphore(0)
     long_answer = b"MSH|^~\\&\rMSA|AA|M1|" + b"x" * 200_000 + b"\r"
 
@@ -239,7 +239,7 @@ def test_a_problem_is_reported_in_msa_and_err(
 
 
 @pytest.mark.parametrize("failure", [ValueError("Mueller, born 1950"), SystemExit(3), RecursionError()])
-def test_whatever_the_handler_raises_the_sender_is_answered_without_its_words(
+def test_an_exception_of_the_handler_is_answered_without_its_text(
     start: Start, connect: Connect, failure: BaseException
 ) -> None:
     def handler(_raw: bytes, _peer: Peer) -> bytes:
@@ -253,7 +253,7 @@ def test_whatever_the_handler_raises_the_sender_is_answered_without_its_words(
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\x00\xff" * 500, b"MSH", b"MSH|", b"MSH|^~\\&|\xff", b"hello", b"MSHAAAA"])
-def test_a_frame_of_anything_is_answered(start: Start, connect: Connect, garbage: bytes) -> None:
+def test_a_frame_with_any_content_is_answered(start: Start, connect: Connect, garbage: bytes) -> None:
     def handler(_raw: bytes, _peer: Peer) -> bytes:
         raise Problem(Category.INCORRECT, "unreadable")
 

@@ -380,7 +380,7 @@ def test_dicom_survives_random_bytes(connect: Connect, association_request: byte
 
 
 @pytest.mark.parametrize("interface", list(Interface), ids=str)
-def test_two_hundred_idle_connections_hold_nobody_up(connect: Connect, interface: Interface) -> None:
+def test_two_hundred_idle_connections_do_not_delay_an_association(connect: Connect, interface: Interface) -> None:
     idle = [connect(interface) for _ in range(IDLE)]
     time.sleep(3)
     assert len(idle) == IDLE
@@ -401,7 +401,7 @@ def begun(association_request: bytes) -> Iterator[tuple[Interface, bytes]]:
     yield Interface.DICOM, association_request + p_data(3, store_request("2.25.9"))[:40]
 
 
-def test_clients_that_never_finish_are_let_go(connect: Connect, association_request: bytes) -> None:
+def test_clients_that_never_finish_are_disconnected(connect: Connect, association_request: bytes) -> None:
     """Ten of each kind at once, each sending one more byte now and then; every one is hung up on in time."""
     beginnings = list(begun(association_request)) * 10
     slow = []

@@ -25,7 +25,7 @@ def test_equal_content_has_one_address_and_one_file(blobs: Blobs, tmp_path: Path
     assert len(files(tmp_path)) == 1
 
 
-def test_what_was_put_is_got(blobs: Blobs) -> None:
+def test_a_stored_blob_is_returned(blobs: Blobs) -> None:
     assert blobs.get(blobs.put(b"\x00\xff")) == b"\x00\xff"
 
 

@@ -24,7 +24,7 @@ def test_an_unexpected_exception_shows_a_peer_nothing() -> None:
     assert "Doe" in problem.diagnostics
 
 
-def test_a_problem_stays_what_it_is() -> None:
+def test_a_problem_is_passed_on_unchanged() -> None:
     problem = Problem(Category.BUSY, "later")
     assert as_problem(problem) is problem
 

@@ -177,7 +177,7 @@ def test_every_version_of_every_resource_can_be_read(application: Application, d
         web.close()
 
 
-def test_what_was_pending_is_delivered_and_what_was_parked_waits(
+def test_pending_deliveries_are_sent_and_parked_ones_wait(
     application: Application, around: tuple[StandInEhr, StandInEngine, StandInPacs]
 ) -> None:
     ehr, engine, _pacs = around

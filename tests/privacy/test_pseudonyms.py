@@ -26,7 +26,7 @@ def test_another_key_gives_other_names() -> None:
     assert NAMES.resource_id("Patient", "s", "v") != other.resource_id("Patient", "s", "v")
 
 
-def test_parts_cannot_run_into_each_other() -> None:
+def test_parts_of_an_identifier_are_separated_unambiguously() -> None:
     assert NAMES.resource_id("Patient", "ab", "c") != NAMES.resource_id("Patient", "a", "bc")
 
 

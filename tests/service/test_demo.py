@@ -64,7 +64,7 @@ def test_it_ends_well_once_every_expected_result_has_been_received(completed: su
     assert "The stand-ins have received all 6 expected results" in completed.stdout
 
 
-def test_it_logs_nothing_and_leaves_nothing_behind(
+def test_the_run_logs_nothing_and_removes_its_folder(
     completed: subprocess.CompletedProcess[str], temporary: Path
 ) -> None:
     assert completed.stderr == ""
@@ -106,7 +106,7 @@ def test_the_radiograph_is_shown_with_its_reading_and_the_ids_of_its_deliveries(
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_what_no_model_reads_is_shown_without_a_result(rows: dict[int, str], number: int) -> None:
+def test_data_that_no_model_reads_is_shown_without_a_result(rows: dict[int, str], number: int) -> None:
     assert "| nothing: no model reads this" in rows[number]
 
 
@@ -160,7 +160,7 @@ def test_on_a_narrow_screen_the_ids_stand_whole_below_the_table(opened: Hospital
         assert re.search(rf"^   {whole}$", printed, re.MULTILINE)
 
 
-def test_a_stand_in_that_is_away_makes_it_fail_and_name_what_did_not_arrive(
+def test_an_unreachable_stand_in_makes_the_demonstration_fail_and_name_what_is_missing(
     opened: Hospital, steps: tuple[Step, ...]
 ) -> None:
     opened.stand_ins.engine.close()
@@ -172,7 +172,7 @@ def test_a_stand_in_that_is_away_makes_it_fail_and_name_what_did_not_arrive(
     assert "  of step 2 (ORU^R01 vital signs, 5 h ago) news2's ORU^R01 at the engine did not arrive\n" in printed
 
 
-def test_a_step_that_its_listener_refuses_makes_it_fail_and_name_the_step(
+def test_a_refused_step_makes_the_demonstration_fail_and_name_the_step(
     opened: Hospital, steps: tuple[Step, ...]
 ) -> None:
     unknown = adt_a01(MARA, "DEMO-9999", datetime.now(UTC)).replace(b"ADT^A01", b"ADT^Z99")
@@ -182,7 +182,7 @@ def test_a_step_that_its_listener_refuses_makes_it_fail_and_name_the_step(
     assert "step 2 (ORU^R01 vital signs, 5 h ago) was not sent" in printed
 
 
-def test_another_score_than_the_story_calls_for_is_a_failure(steps: tuple[Step, ...]) -> None:
+def test_an_unexpected_score_makes_the_demonstration_fail(steps: tuple[Step, ...]) -> None:
     answer = Answer(result="r", model="news2 1.0.0", text="total score: 2 (low)")
     wrong = StepReport(number=2, step=steps[1], identifier="DEMO-0002", answer=answer)
     assert "news2 said “total score: 2 (low)” instead of “total score: 1 (low)”" in wrong.missing

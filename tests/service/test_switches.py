@@ -67,7 +67,7 @@ def test_a_shadow_model_is_stored_and_is_delivered_nowhere(hospital: Hospital) -
     assert hospital.engine.deliveries == 0
 
 
-def test_a_retired_model_is_not_asked(hospital: Hospital) -> None:
+def test_a_retired_model_is_not_run(hospital: Hospital) -> None:
     hospital.admit()
     hospital.set_model("news2", "retired")
     hospital.hl7(hospital.vitals())
@@ -148,7 +148,7 @@ def test_a_lost_model_folder_gives_a_reason_instead_of_silence(with_a_model_fold
     assert row.summary.endswith("is refused: SHA256SUMS cannot be read")
 
 
-def test_one_broken_model_does_not_keep_the_others_from_speaking(with_a_model_folder) -> None:
+def test_one_broken_model_does_not_stop_the_results_of_others(with_a_model_folder) -> None:
     from .test_dicom_path import CHEST
 
     hospital = with_a_model_folder(shutil.rmtree)
