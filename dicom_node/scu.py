@@ -115,13 +115,13 @@ def send(files: Sequence[bytes], destination: Peer, timeouts: Timeouts | None = 
         such objects, ``busy`` when it has no resources now, ``unavailable`` when it is away or does not answer,
         ``incorrect`` when it refuses an instance. Those before the refused one may have been stored.
     """
-    patience = timeouts or Timeouts()
-    give_up_at = time.monotonic() + patience.whole_s
+    waits = timeouts or Timeouts()
+    deadline = time.monotonic() + waits.whole_s
     datasets = [open_file(content) for content in files]
     statuses: dict[str, int] = {}
-    with _association(destination, _contexts(datasets), patience) as association:
+    with _association(destination, _contexts(datasets), waits) as association:
         for dataset in datasets:
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > deadline:
                 raise Problem(Category.UNAVAILABLE, "the peer takes too long")
             statuses[str(dataset.SOPInstanceUID)] = _store(association, dataset)
     return Receipt(statuses=statuses)

@@ -42,7 +42,7 @@ class Catalogue:
         self._serving: tuple[object, tuple[DeclaredModel, ...]] = (None, ())
 
     def serving(self, connection: Connection) -> tuple[DeclaredModel, ...]:
-        """Return the active and shadow models; read anew only when a row of the registry has changed."""
+        """Return the active and shadow models; read again only when a row of the registry has changed."""
         state = registry.state(connection)
         previous_state, models = self._serving
         if state != previous_state:

@@ -89,7 +89,7 @@ class _Endpoint:
             response = await self._answer(request, request_id)
         except ClientDisconnect:
             response = Response(status_code=400)  # the client has disconnected
-        except Exception as failure:  # noqa: BLE001 - the rim: whatever was raised becomes an answer
+        except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
             response = _failure(as_problem(failure), request_id)
         response.headers["X-Request-Id"] = request_id
         return response

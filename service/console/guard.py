@@ -63,7 +63,7 @@ def guarded(pages: Pages, authorizer: Authorizer, public_url: str) -> type[APIRo
                     return await handle(request)
                 except ClientDisconnect:
                     return Response(status_code=400)  # the client has disconnected
-                except Exception as failure:  # noqa: BLE001 - the rim: whatever was raised becomes a page
+                except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes a page
                     problem = as_problem(failure)
                     if problem.category is Category.FAULT:
                         _log.error("console_request_failed", failure=problem)

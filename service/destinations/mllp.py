@@ -98,7 +98,7 @@ class MllpDestination(Destination):
         self._client.close()
 
     def _recipient(self, subject: Subject) -> Recipient:
-        # A patient whom the EHR knows by its own id alone is identified by that id.
+        # A patient without a business identifier is identified by the EHR's own id.
         system, value = subject.identifier or ("", subject.reference.removeprefix("Patient/"))
         authority = self._authorities.get(system) or system.removeprefix(_AUTHORITY)
         return Recipient(

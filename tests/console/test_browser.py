@@ -1,4 +1,4 @@
-"""The console in a real headless Chromium: what a person sees, and that nothing is asked of anybody else."""
+"""The console in a real headless Chromium: what a person sees, and that no other server is contacted."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ QUIET = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--window-size=1280,2000",
 )
-"""The browser's own errands are switched off, so that what is asked for is what the page asks for."""
+"""The browser's own requests are switched off, so that only those of the page are seen."""
 
 Look = Callable[..., str]
 

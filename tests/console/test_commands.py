@@ -1,4 +1,4 @@
-"""What a person may do from the console, that it is recorded, and that a foreign page may not do it for them."""
+"""The commands of the console, their audit events, and the protection against forms of other sites."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_a_parked_delivery_is_replayed_and_that_is_recorded(application: Applica
 
 
 @pytest.mark.parametrize("kind", ["jobs", "deliveries"])
-def test_only_a_parked_job_or_delivery_is_replayed(application: Application, browser: Browser, kind: str) -> None:
+def test_an_unknown_job_or_delivery_is_not_replayed(application: Application, browser: Browser, kind: str) -> None:
     assert browser.post(f"/console/{kind}/none/replay").status_code == 404
     assert commands(application) == []
 
@@ -57,11 +57,11 @@ def test_only_a_parked_job_or_delivery_is_replayed(application: Application, bro
 def test_a_model_is_stopped_and_resumed_with_a_reason(application: Application, browser: Browser) -> None:
     assert browser.post("/console/models/news2/stop", {"reason": "  wrong\nunits "}).status_code == 303
     assert stopped(application) == {"news2": "wrong units"}
-    assert browser.post("/console/models/news2/resume", {"reason": "mended"}).status_code == 303
+    assert browser.post("/console/models/news2/resume", {"reason": "repaired"}).status_code == 303
     assert stopped(application) == {}
     assert commands(application) == [
         ("model-stopped", "urn:ausculta:model:news2", "wrong units"),
-        ("model-resumed", "urn:ausculta:model:news2", "mended"),
+        ("model-resumed", "urn:ausculta:model:news2", "repaired"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Plots, scales and cards: what is drawn, and that nothing drawn can carry markup."""
+"""Plots, scales and cards: their content, and the escaping of their texts."""
 
 import re
 from decimal import Decimal

@@ -149,7 +149,7 @@ class TestResult:
 
 
 class TestAccess:
-    """Whoever opens a result leaves a trace before they see it."""
+    """An opened result is recorded before it is shown."""
 
     def test_opening_a_result_is_recorded_with_its_patient_and_the_peer(
         self, application: Application, browser: Browser

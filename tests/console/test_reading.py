@@ -1,4 +1,4 @@
-"""Resources in words: any that validates can be shown, and no digit of it changes."""
+"""Resources as text: every valid one can be shown, and its digits do not change."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A disk that fails is a refusal to the sender, never a false receipt; mended, the same process works on."""
+"""When the disk fails the sender gets a refusal; when it works again the same process continues."""
 
 import itertools
 import sqlite3
@@ -33,7 +33,7 @@ def item(request: pytest.FixtureRequest) -> Item:
 
 @pytest.fixture(scope="module")
 def answer(server: ServerProcess) -> Iterator[Callable[[Item], str]]:
-    """Send an item once and return what the server answered, in the words of its protocol."""
+    """Send an item once and return what the server answered, in the terms of its protocol."""
     transports = {Interface.HL7: mllp_transport(server.ports), Interface.DICOM: dicom_transport(server.ports)}
 
     def fhir(payload: bytes) -> str:
@@ -56,7 +56,7 @@ def answer(server: ServerProcess) -> Iterator[Callable[[Item], str]]:
 
 
 def stored(server: ServerProcess, item: Item) -> int:
-    """Count what the server keeps of an item: its resources, messages and instances."""
+    """Count what the server stores for an item: its resources, messages and instances."""
     with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
         found = connection.execute(
             "SELECT (SELECT count(*) FROM inbox WHERE key = :key) + (SELECT count(*) FROM instances"
@@ -101,7 +101,7 @@ def test_when_the_disk_works_again_the_same_process_accepts_the_same_item(
 def test_an_instance_whose_folders_were_never_synced_is_refused_at_every_try(
     disk: FaultyDisk, answer: Callable[[Item], str]
 ) -> None:
-    """Folder and file of an earlier try are there by then; nobody knows whether their names outlive a power cut."""
+    """Folder and file of an earlier attempt exist then, but their names may not be durable."""
     item = MAKERS[Interface.DICOM]("Y", 1)
     disk.fail("folder")
     answers = [answer(item) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""C-ECHO and C-STORE through real sockets: what is acknowledged is kept, byte for byte; what is not, is refused."""
+"""C-ECHO and C-STORE through real sockets: an acknowledged instance is stored byte for byte, any other is refused."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Which image or series of a study a model is given by its manifest's rules, or why none."""
+"""The selection of an image or series of a study by the rules of a manifest, or the reason why none fits."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""C-STORE as a user: what the peer keeps is acknowledged, and its refusals become problems that say what to do."""
+"""C-STORE as a user: the peer's receipts, and the category of each of its refusals."""
 
 import socket
 import threading
@@ -32,7 +32,7 @@ def pacs() -> Iterator[StandInPacs]:
 
 @pytest.fixture
 def other() -> Iterator[Callable[..., Peer]]:
-    """A plain pynetdicom provider with habits of its own."""
+    """A plain pynetdicom provider with other settings."""
     servers = []
 
     def start(*, context: str = CTImageStorage, **habits: object) -> Peer:
@@ -111,15 +111,15 @@ def test_a_peer_that_rejects_the_sop_class_is_unsupported(other: Callable[..., P
 
 
 @pytest.fixture(scope="module")
-def moody() -> Iterator[tuple[Peer, list[int]]]:
-    """A plain provider that answers with whatever status the list holds."""
-    mood = [0x0000]
-    entity = AE("MOODY")
+def configurable() -> Iterator[tuple[Peer, list[int]]]:
+    """A plain provider that answers with the status in the list."""
+    statuses = [0x0000]
+    entity = AE("CONFIGURABLE")
     entity.add_supported_context(open_file(XRAY).SOPClassUID)
     server = entity.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _event: mood[0])]
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _event: statuses[0])]
     )
-    yield Peer(ae_title="MOODY", host="127.0.0.1", port=server.server_address[1]), mood
+    yield Peer(ae_title="CONFIGURABLE", host="127.0.0.1", port=server.server_address[1]), statuses
     server.shutdown()
 
 
@@ -134,16 +134,16 @@ def moody() -> Iterator[tuple[Peer, list[int]]]:
         (0x0124, Category.FORBIDDEN),
     ],
 )
-def test_each_refusal_has_its_category(moody: tuple[Peer, list[int]], status: int, expected: Category) -> None:
-    peer, mood = moody
-    mood[0] = status
+def test_each_refusal_has_its_category(configurable: tuple[Peer, list[int]], status: int, expected: Category) -> None:
+    peer, statuses = configurable
+    statuses[0] = status
     assert category(lambda: send([XRAY], peer)) is expected
 
 
 @pytest.mark.parametrize("status", [0xB000, 0x0111])
-def test_a_warning_and_a_duplicate_are_kept(moody: tuple[Peer, list[int]], status: int) -> None:
-    peer, mood = moody
-    mood[0] = status
+def test_a_warning_and_a_duplicate_are_kept(configurable: tuple[Peer, list[int]], status: int) -> None:
+    peer, statuses = configurable
+    statuses[0] = status
     assert send([XRAY], peer).statuses == {UID: status}
 
 

@@ -1,4 +1,4 @@
-"""The rounds: Flower's averaging is the right averaging, and only numbers that may leave a hospital do."""
+"""The rounds: Flower's averaging is correct, and only permitted numbers leave a hospital."""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +20,7 @@ HOSPITALS = (made_up("north", 120, 1), made_up("south", 40, 2, shift=0.5), made_
 
 
 def descend(weight: Any, bias: float, inputs: Any, labels: Any, steps: int, rate: float) -> tuple[Any, float]:
-    """Logistic regression once more, written apart from the code under test."""
+    """Logistic regression, independent of the code under test."""
     for _ in range(steps):
         wrong = 1 / (1 + np.exp(-(inputs @ weight + bias))) - labels
         weight, bias = weight - rate * inputs.T @ wrong / len(labels), bias - rate * wrong.mean()

@@ -1,4 +1,4 @@
-"""What a test holds in its hands: a server, a client at its listener, and a look behind it."""
+"""A server, its client, and access to its components."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +56,7 @@ class RecordingAuthorizer:
 
 @dataclass
 class Server:
-    """What a test may look at."""
+    """The parts that a test can inspect."""
 
     client: httpx.Client
     database: Database

@@ -1,4 +1,4 @@
-"""A resource leaves as it came: every decimal, every timestamp, every character."""
+"""A resource is returned as it was sent: every decimal, every timestamp, every character."""
 
 import json
 from contextlib import suppress

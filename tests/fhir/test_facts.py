@@ -167,6 +167,6 @@ def test_unknown_properties_of_a_subject_are_none(server: Server) -> None:
     server.put(patient(birthDate="1950", identifier=[{"value": "1"}]))
     with server.database.read() as connection:
         partly = subject(connection, server.store, "Patient/p1")
-        nobody = subject(connection, server.store, "Patient/none")
+        unknown = subject(connection, server.store, "Patient/none")
     assert (partly.birth_date, partly.identifier) == (None, None)
-    assert (nobody.reference, nobody.birth_date, nobody.sex) == ("Patient/none", None, None)
+    assert (unknown.reference, unknown.birth_date, unknown.sex) == ("Patient/none", None, None)

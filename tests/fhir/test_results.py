@@ -115,7 +115,7 @@ def test_an_unavailable_result_gives_its_reason_on_every_page() -> None:
     assert failed["DiagnosticReport"]["conclusion"] == "AI result not available: the model failed"
 
 
-def test_an_unavailable_result_has_an_observation_for_each_declared_output() -> None:
+def test_a_result_with_several_outputs_has_an_observation_for_each() -> None:
     second = replace(FINDING, code="36118008", display="Pneumothorax")
     outcome = replace(READING, outputs=(FINDING, second))
     made = [it for it in resources_for(outcome, IMAGING) if it["resourceType"] == "Observation"]
@@ -124,7 +124,7 @@ def test_an_unavailable_result_has_an_observation_for_each_declared_output() -> 
     assert report["result"] == [{"reference": f"Observation/{it['id']}"} for it in made]
 
 
-def test_an_unavailable_result_of_an_unknown_model_has_an_observation() -> None:
+def test_an_unavailable_result_without_declared_outputs_has_an_observation() -> None:
     made = by_type(NO_RISK, replace(PLAIN, expected=()))
     assert made["Observation"]["code"] == {"text": NO_RISK.model.title}
     assert "RiskAssessment" in made

@@ -1,4 +1,4 @@
-"""Search finds what was asked for and nothing else, and refuses what it does not know."""
+"""Search returns exactly the matches, and refuses unsupported parameters."""
 
 import pytest
 

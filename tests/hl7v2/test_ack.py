@@ -1,4 +1,4 @@
-"""Acknowledgements, from good messages and from none."""
+"""Acknowledgements of messages and of other bytes."""
 
 from datetime import UTC, datetime
 

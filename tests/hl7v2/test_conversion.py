@@ -1,4 +1,4 @@
-"""From messages to FHIR: each fixture beside what it must become, and the rules between messages."""
+"""From messages to FHIR: each fixture with its expected resources, and the rules across messages."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def by_type(conversion: Conversion, kind: str) -> list[dict[str, Any]]:
 
 
 class Store:
-    """Applies transactions and answers what is stored."""
+    """Applies transactions and returns stored resources."""
 
     def __init__(self, context: Context) -> None:
         self.resources: dict[tuple[str, str], Mapping[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""ConversionState: positions, escapes, characters, and what the field does to the grammar."""
+"""The parser: positions, escapes, characters, and common deviations from the grammar."""
 
 import time
 

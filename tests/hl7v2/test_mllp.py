@@ -1,4 +1,4 @@
-"""The MLLP listener: whatever arrives, each frame is answered once, in order, and nobody else notices."""
+"""The MLLP listener answers each frame once, in order, and a bad sender does not affect others."""
 
 import threading
 import time

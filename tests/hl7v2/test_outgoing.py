@@ -100,7 +100,7 @@ def test_each_output_is_one_preliminary_obx() -> None:
     assert str(score[18]) == f"news2 1.0.0^AUSCULTA^{'d' * 64}^L"
 
 
-def test_text_with_special_characters_is_read_back_unchanged() -> None:
+def test_the_text_and_the_names_are_read_back_unchanged() -> None:
     message = Message.parse(build(RESULT))
     first, second = list(message.all("NTE"))[:2]
     assert first.field(3).text == SCORE.text

@@ -1,4 +1,4 @@
-"""The batcher: bounded, fair to the innocent, and never silent. Time stands still; events say when."""
+"""The batcher: bounded, a failing item affects no other, every request is answered. Time is simulated."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from kernel.errors import Category, Problem
 
 
 class Model:
-    """Doubles numbers, keeps the batches it saw, and can be held at the listener."""
+    """Doubles numbers, records its batches, and can be blocked."""
 
     def __init__(self) -> None:
         self.seen: list[list[int]] = []
@@ -75,7 +75,7 @@ def test_requests_that_wait_together_run_as_one_batch(model: Model, batcher: Bat
     assert model.seen == [[0], [1, 2, 3]]
 
 
-def test_requests_form_a_batch_while_the_device_is_busy_for_a_limited_time(
+def test_a_busy_device_delays_a_batch_for_a_limited_time_only(
     model: Model, batcher: Batcher[int, int], turn: threading.Lock
 ) -> None:
     with turn:

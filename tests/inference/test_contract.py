@@ -1,4 +1,4 @@
-"""Records keep their promises, and a result's name rests on what made it."""
+"""Records check their values, and a result's id depends on the model and its inputs."""
 
 from dataclasses import FrozenInstanceError, replace
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The demonstration network: measured again from the shipped weights, honest about its scope, exact in its shapes."""
+"""The demonstration network: its measured performance, its limits and its shapes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_grad_cam_weighs_channels_by_their_mean_gradient() -> None:
     assert enlarge(maps[0].numpy(), 8, 6).shape == (8, 6)
 
 
-def test_the_measures_agree_with_published_values() -> None:
+def test_the_measures_have_the_values_of_their_definitions() -> None:
     labels = np.array([False, False, True, True])
     scores = np.array([0.1, 0.4, 0.35, 0.8])
     assert auroc(labels, scores) == 0.75

@@ -1,4 +1,4 @@
-"""Features: what is declared is what is read, at the right time, in the right unit, or not at all."""
+"""Features: the declared codes are read in the declared window and unit, and anything else is missing."""
 
 from copy import deepcopy
 from decimal import Decimal

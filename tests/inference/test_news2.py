@@ -1,4 +1,4 @@
-"""NEWS2 (Royal College of Physicians, December 2017): exact at every band edge, and silent about nothing."""
+"""NEWS2 (Royal College of Physicians, December 2017): exact at every band edge, with every missing value named."""
 
 from collections.abc import Mapping
 from dataclasses import replace

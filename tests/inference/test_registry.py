@@ -1,4 +1,4 @@
-"""Folders are proved before they are served, and rows say what may speak."""
+"""Folders are verified before they are served, and the registry states which models run."""
 
 import json
 import shutil
@@ -90,7 +90,7 @@ def test_every_bundled_model_folder_is_listed() -> None:
     assert folders == {package.rpartition(".")[2] for package in MODELS.values()}
 
 
-def test_a_copied_folder_is_served(linear: Path) -> None:
+def test_a_folder_outside_the_package_is_served(linear: Path) -> None:
     (output,) = infer(load_model(linear), vitals(_8867_4=("90", "/min"))).outputs
     assert output.value == pytest.approx(1 / (1 + np.exp(-0.75)))
     assert output.band == "high"
@@ -243,7 +243,7 @@ class TestRows:
         assert database.write(lambda tx: registry.resume(tx, None, by="ada", at=clock.now())) == 2
         assert not self.row(database, "one").stopped
 
-    def test_an_unknown_job_or_model_cannot_be_changed(self, database: Database, clock: FakeClock) -> None:
+    def test_an_unknown_model_cannot_be_changed(self, database: Database, clock: FakeClock) -> None:
         for change in (
             lambda tx: registry.stop(tx, "none", "x", by="ada", at=clock.now()),
             lambda tx: registry.resume(tx, "none", by="ada", at=clock.now()),

@@ -1,4 +1,4 @@
-"""The only listener to a model: whatever the model does, the caller gets an outcome that can be shown."""
+"""The runtime: the caller always gets an outcome, also when the model fails or hangs."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ RuntimeFactory = Callable[..., Runtime]
 
 @pytest.fixture
 def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
-    """Make a runtime whose one model, ``toy``, thinks as given."""
+    """Make a runtime whose only model, ``toy``, computes with the given function."""
     made: list[Runtime] = []
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))

@@ -1,4 +1,4 @@
-"""Blobs: content-addressed, durable when put returns, refused honestly when the disk refuses."""
+"""Blobs: content-addressed, durable when put returns, and refused when the disk fails."""
 
 import errno
 import os

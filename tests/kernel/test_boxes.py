@@ -1,4 +1,4 @@
-"""Inbox and outbox: kept once, receipted alike, sent in order."""
+"""Inbox and outbox: each message stored once with one receipt, deliveries sent in order."""
 
 from pathlib import Path
 

@@ -291,7 +291,7 @@ def test_a_stopping_worker_finishes_what_it_holds(database: Database, jobs: Jobs
 
 
 def test_a_worker_is_woken_by_the_commit_that_enqueues(database: Database, jobs: Jobs, clock, ids) -> None:
-    """No polling: the worker would sleep for its heartbeat, and is there well before."""
+    """No polling: without a signal the worker would sleep until its next heartbeat."""
     done = threading.Event()
 
     def step(job: Job) -> Commit:

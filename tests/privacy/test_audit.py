@@ -1,4 +1,4 @@
-"""The audit log is written with the deed, without gaps, and every way of tampering with it is found."""
+"""Events are committed with the recorded action, without gaps, and every alteration is detected."""
 
 import sqlite3
 import threading
@@ -48,7 +48,7 @@ def check(database: Database, keys: KeyRing, file: Path | None = None) -> Report
 
 @contextmanager
 def raw_sql(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """The database as somebody with a SQL shell has it."""
+    """The database, opened by a person with a SQL shell."""
     with closing(sqlite3.connect(tmp_path / "ausculta.db")) as connection:
         yield connection
         connection.commit()

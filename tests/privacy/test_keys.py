@@ -1,4 +1,4 @@
-"""The key file is its owner's alone, and what is sealed opens only where it belongs."""
+"""Only its owner can read the key file, and sealed bytes open only with their context."""
 
 import json
 import threading
@@ -110,7 +110,7 @@ def test_any_flipped_bit_is_found() -> None:
         assert found.value.category is Category.FAULT
 
 
-def test_every_truncated_message_is_handled() -> None:
+def test_truncated_sealed_bytes_do_not_open() -> None:
     cipher = Cipher(RING)
     sealed = cipher.seal(b"what the patient said", b"blob")
     for length in range(len(sealed)):

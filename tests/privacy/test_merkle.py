@@ -1,4 +1,4 @@
-"""The tree is RFC 9162's: held against the recursive definition, and against known roots."""
+"""The tree is RFC 9162's: compared with the recursive definition and with known roots."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A pseudonym is stable, legal where it is used, and tells nothing."""
+"""A pseudonym is stable, a legal id, and reveals nothing."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Docs that cannot rot: whatever the tables of the application list is documented, and every link leads somewhere."""
+"""The documentation is complete: every entry of the application's tables is documented, and every link is valid."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""The application keeps its own rules: sizes, layers, one distribution, tables that list every file of a room."""
+"""The application keeps its own rules: sizes, layers, one distribution, tables that list every file of their folder."""
 
 import ast
 import subprocess

@@ -1,4 +1,4 @@
-"""Delivery: at least once, in order, never lost; a refusal is seen by a person."""
+"""Delivery: at least once, in order, never lost; a refused delivery is visible to a person."""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""``ausculta demo``: the main job, from a command line, through every interface, to three stand-ins."""
+"""``ausculta demo``: from the command line through every interface to three stand-ins."""
 
 import os
 import re
@@ -134,7 +134,7 @@ def test_without_once_it_stays_up_with_its_console_until_it_receives_sigterm(tmp
 
 
 def perform(opened: Hospital, steps: Sequence[Step], *, width: int = 156, deadline_s: float = 30) -> tuple[int, str]:
-    """Tell a part of the story; return the exit status and what was printed."""
+    """Run a part of the scenario; return the exit status and what was printed."""
     screen = Console(file=StringIO(), width=width)
     status = run_story(opened, steps, screen, deadline_s=deadline_s)
     assert isinstance(screen.file, StringIO)

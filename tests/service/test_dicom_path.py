@@ -55,7 +55,7 @@ def test_a_study_is_not_processed_before_it_is_complete(hospital: Hospital) -> N
     hospital.clock.advance(29)
     hospital.work()
     assert hospital.results() == []
-    hospital.dicom(LATERAL)  # pushes the moment back
+    hospital.dicom(LATERAL)  # postpones the completion
     hospital.clock.advance(29)
     hospital.work()
     assert hospital.results() == []
@@ -122,9 +122,9 @@ def test_a_study_and_a_message_of_one_person_have_one_patient(hospital: Hospital
 
 
 def test_a_study_without_a_patient_id_has_its_own_patient(hospital: Hospital) -> None:
-    nobody = replace(CHEST, PatientID="", AccessionNumber="X1")
-    hospital.dicom(nobody)
-    hospital.dicom(replace(nobody, AccessionNumber="X2"))
+    unidentified = replace(CHEST, PatientID="", AccessionNumber="X1")
+    hospital.dicom(unidentified)
+    hospital.dicom(replace(unidentified, AccessionNumber="X2"))
     hospital.rest()
     assert len({row.subject for row in hospital.results()}) == 2
 

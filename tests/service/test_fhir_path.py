@@ -1,4 +1,4 @@
-"""The EHR asks: Observations over FHIR become a score in the store and at the destinations."""
+"""FHIR in: from Observations that a client writes to a score in the store and at the destinations."""
 
 from datetime import timedelta
 from typing import Any

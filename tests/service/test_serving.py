@@ -1,4 +1,4 @@
-"""``ausculta serve`` and its kin as processes and as an application: start, refuse to start, stop."""
+"""``ausculta serve`` as a process and as a mounted application: start, refusal to start, stop."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ FREE = {"AUSCULTA_HTTP_PORT": "0", "AUSCULTA_MLLP_PORT": "0", "AUSCULTA_DICOM_PO
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start ``ausculta`` as a process; whatever still runs at the end is ended."""
+    """Start ``ausculta`` as a process; processes that still run at the end are terminated."""
     running: list[subprocess.Popen[str]] = []
 
     def run(*words: str, **settings: str) -> "subprocess.Popen[str]":

@@ -1,4 +1,4 @@
-"""A model can be stopped, shadowed, broken or tampered with, and every time a person sees why there is no result."""
+"""A model can be stopped, shadowed, broken or tampered with, and a person always sees why there is no result."""
 
 import shutil
 import subprocess
@@ -79,7 +79,7 @@ def test_a_retired_model_is_not_run(hospital: Hospital) -> None:
 def with_a_model_folder(
     open_hospital: Callable[..., Hospital], tmp_path: Path
 ) -> Callable[[Callable[[Path], object]], Hospital]:
-    """A server whose active model lies in a folder of the hospital's own, which a test may spoil once registered."""
+    """A server whose active model is in a folder of the hospital, which a test can alter after the registration."""
 
     def opened(spoil: Callable[[Path], object]) -> Hospital:
         folder = pulse_risk(tmp_path / PULSE_RISK)
@@ -117,7 +117,7 @@ def result_of(hospital: Hospital, model: str) -> Any:
 
 
 def test_an_untouched_model_folder_is_served(with_a_model_folder) -> None:
-    """The counterpart of the next test: the same server and the same folder, except that nobody altered it."""
+    """The counterpart of the next test: the same server and the same folder, without an alteration."""
     hospital = with_a_model_folder(untouched)
     hospital.set_model("news2", "retired")
     assert result_of(hospital, PULSE_RISK).kind == "prediction"
