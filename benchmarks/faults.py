@@ -33,7 +33,7 @@ class FaultyDisk:
         """Make every ``sync`` fail, only those of a ``folder``, or every write because the disk is ``full``."""
         (self._folder / how).touch()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Switch all faults off."""
         for switch in self._folder.iterdir():
             switch.unlink()

@@ -1,4 +1,4 @@
-"""What the models that run have declared: their rows, and the manifests that were registered with them."""
+"""The declarations of the models that run: their rows, and the manifests that were registered with them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +26,7 @@ class DeclaredModel:
 
     @property
     def lookback(self) -> timedelta:
-        """How far back its longest window reaches."""
+        """Length of its longest window."""
         return max((feature.lookback for feature in self.features), default=timedelta(0))
 
 

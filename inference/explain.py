@@ -11,7 +11,7 @@ from inference.contract import Pixels
 
 
 def grad_cam(evidence: Tensor, gradients: Tensor) -> Tensor:
-    """Weigh each channel of the evidence by its mean gradient, and keep the positive part.
+    """Weight each channel of the evidence by its mean gradient, and keep the positive part.
 
     Parameters
     ----------

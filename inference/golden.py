@@ -8,7 +8,7 @@ One JSON file a case:
 - ``reference``: what the library that trained the model predicted; optional, compared as well
 - ``tolerance``: ``relative`` and ``absolute``; optional
 
-A model that predicts otherwise, on this machine and device, is not the model that was approved, and is not loaded.
+A model with other predictions on this machine and device is not the approved model, and is not loaded.
 """
 
 import base64
@@ -29,7 +29,7 @@ from kernel.errors import Category, Problem
 FOLDER: Final = "golden"
 RELATIVE: Final = 0.0
 ABSOLUTE: Final = 1e-3
-"""How far a number may be off by default: processors and devices round differently, approved models do not drift."""
+"""Default tolerance: processors and devices round differently."""
 
 
 def check_golden(runner: Runner[Any, Any, Any]) -> None:

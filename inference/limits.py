@@ -1,4 +1,4 @@
-"""What a model may not be used on: checked from its manifest before it is run, so that it declines, not guesses."""
+"""Checks the limits of the manifest before the model runs; outside of them the model declines."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

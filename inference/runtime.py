@@ -1,6 +1,6 @@
-"""The only entry to a model.
+"""The runtime: the only module that runs models.
 
-Whatever a model does, the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
+In every case the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
 is none. Only three things are raised: that no such model exists, that too much is waiting, and that the server is
 stopping; each of them is about the server, not about the model, and the caller's job is tried again or parked.
 """
@@ -40,7 +40,7 @@ _log = get_logger(__name__)
 
 
 class _Failed(Exception):
-    """The model broke; the message is safe to show."""
+    """The model failed; the message is safe to show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Runtime:
     Parameters
     ----------
     database
-        Where the registry's rows are; read at every prediction, so that a stop takes effect at once in every process.
+        Where the registry's rows are; read at every prediction, so that a stop takes effect in every process.
     device
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
     limits

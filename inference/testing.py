@@ -1,4 +1,4 @@
-"""Made-up patients, images and models that the tests share; they obey the same contracts as the real ones."""
+"""Synthetic patients, images and models for tests; they fulfil the same contracts as the real ones."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ WELL: Final[Mapping[str, Measured]] = MappingProxyType(
         "8310-5": ("37.0", "Cel"),
     }
 )
-"""LOINC code -> a value that scores nothing in NEWS2."""
+"""LOINC code -> a value with zero points in NEWS2."""
 
 
 def fact(code: str, value: str, unit: str | None, *, hours_ago: float = 1.0, known_h: float = 0.0) -> Fact:
@@ -152,14 +152,14 @@ def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> Mod
 
 
 class ToyRunner(Runner[float, Sequence[float], float]):
-    """A model whose inner working is any function of a list of numbers: each patient's pulse.
+    """A model that computes any function of a list of numbers: each patient's pulse.
 
     Parameters
     ----------
     think
         Numbers -> one number each; raise what a broken model would raise.
     model
-        The folder it pretends to come from.
+        The folder that it states as its own.
     """
 
     def __init__(self, think: Callable[[Sequence[float]], Sequence[float]], model: ModelFolder | None = None) -> None:

@@ -21,9 +21,9 @@ NUMBERS = itertools.count(1)
 
 @pytest.fixture(params=["sync", "full"], ids=["fsync fails", "disk full"])
 def broken(request: pytest.FixtureRequest, disk: FaultyDisk) -> Iterator[str]:
-    disk.mend()
+    disk.repair()
     yield request.param
-    disk.mend()
+    disk.repair()
 
 
 @pytest.fixture(params=list(Interface), ids=str)
@@ -81,7 +81,7 @@ def test_a_failed_write_is_refused_and_stores_nothing(
 
     assert answer(item) == REFUSALS[item.interface]
 
-    disk.mend()
+    disk.repair()
     assert stored(server, item) == 0
 
 
@@ -91,7 +91,7 @@ def test_when_the_disk_works_again_the_same_process_accepts_the_same_item(
     before = server.pid
     disk.fail(broken)
     answer(item)
-    disk.mend()
+    disk.repair()
 
     assert answer(item) == RECEIPTS[item.interface]
     assert stored(server, item) == 1
@@ -105,7 +105,7 @@ def test_an_instance_whose_folders_were_never_synced_is_refused_at_every_try(
     item = MAKERS[Interface.DICOM]("Y", 1)
     disk.fail("folder")
     answers = [answer(item) for _ in range(4)]
-    disk.mend()
+    disk.repair()
 
     assert answers == [REFUSALS[Interface.DICOM]] * 4
 

@@ -40,11 +40,11 @@ def test_the_shipped_weights_are_better_than_logistic_regression_on_held_out_ima
     items = [network.decode(radiograph(pixels=image)).item for image in split.test.images]
     seen = network.predict(network.batch(items))
     found = auroc(labels, np.array([one.probability for one in seen]))
-    rival = auroc(labels, train.fit_logistic(split))
+    baseline = auroc(labels, train.fit_logistic(split))
     assert found > 0.92
-    assert found > rival
+    assert found > baseline
     assert f"{found:.3f}" in network.model.card
-    assert f"{rival:.3f}" in network.model.card
+    assert f"{baseline:.3f}" in network.model.card
 
 
 def test_the_parts_of_the_split_have_no_image_in_common(split: train.Split) -> None:

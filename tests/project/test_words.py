@@ -26,6 +26,22 @@ WORDS: Final = {
     "founding": "new patient, creation",
     "whence": "from which",
     "teller": "writer, recorder",
+    "albeit": "although",
+    "anew": "again",
+    "bury": "remove, reclaim",
+    "buried": "removed, reclaimed",
+    "foretell": "predict",
+    "foretells": "predicts",
+    "lest": "so that … not",
+    "likewise": "in the same way, also",
+    "mend": "repair, correct",
+    "mended": "repaired, corrected",
+    "punctual": "in time",
+    "rival": "baseline",
+    "rubbish": "partial file, invalid data",
+    "thereof": "of it",
+    "upon": "on",
+    "wherein": "in which",
 }
 """Word, in any case -> the terms to use instead."""
 CONSTANTS: Final = {"ANYBODY": "the principal's client"}
