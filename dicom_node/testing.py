@@ -14,14 +14,14 @@ from kernel.errors import Problem
 
 
 class StandInPacs:
-    """Receives by C-STORE and keeps each instance as a DICOM file, in memory and optionally in a folder.
+    """Receives by C-STORE and stores each instance as a DICOM file, in memory and optionally in a folder.
 
     Parameters
     ----------
     ae_title
         Its application entity title.
     folder
-        Where to write ``<SOPInstanceUID>.dcm`` as well.
+        Folder in which ``<SOPInstanceUID>.dcm`` is written as well.
     """
 
     def __init__(self, ae_title: str = "PACS", *, folder: Path | None = None) -> None:
@@ -61,7 +61,7 @@ class StandInPacs:
 
     @property
     def peer(self) -> Peer:
-        """Where to send to."""
+        """Address to send to."""
         return Peer(ae_title=self._ae_title, host=self._host, port=self._server.port)
 
     @property

@@ -8,7 +8,7 @@ One JSON file a case:
 - ``reference``: what the library that trained the model predicted; optional, compared as well
 - ``tolerance``: ``relative`` and ``absolute``; optional
 
-A model that predicts otherwise, on this machine and device, is not the model that was approved, and is not loaded.
+A model with other predictions on this machine and device is not the approved model, and is not loaded.
 """
 
 import base64
@@ -29,7 +29,7 @@ from kernel.errors import Category, Problem
 FOLDER: Final = "golden"
 RELATIVE: Final = 0.0
 ABSOLUTE: Final = 1e-3
-"""How far a number may be off by default: processors and devices round differently, approved models do not drift."""
+"""Default tolerance: processors and devices round differently."""
 
 
 def check_golden(runner: Runner[Any, Any, Any]) -> None:
@@ -89,14 +89,14 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
         path.write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
 
 
-def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
+def infer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> Answer:
     """Run a model directly on one input, on this thread.
 
     Parameters
     ----------
     runner
         Set up.
-    given
+    model_input
         The input; it is checked against the manifest's limits first.
 
     Raises
@@ -104,8 +104,8 @@ def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
     Declined
         When the model may not or cannot predict.
     """
-    check_limits(runner.model.manifest, given)
-    decoded = runner.decode(given)
+    check_limits(runner.model.manifest, model_input)
+    decoded = runner.decode(model_input)
     (raw,) = runner.predict(runner.batch([decoded.item]))
     return runner.encode(decoded.item, raw)
 
@@ -151,9 +151,9 @@ def _fact(number: int, content: Mapping[str, Any], at: datetime) -> Fact:
     )
 
 
-def _answer(runner: Runner[Any, Any, Any], given: ModelInput) -> dict[str, Any]:
+def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str, Any]:
     try:
-        answer = infer(runner, given)
+        answer = infer(runner, model_input)
     except Declined as declined:
         return {"declined": declined.reason}
     heat = answer.heat_map

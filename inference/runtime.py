@@ -1,6 +1,6 @@
-"""The only entry to a model.
+"""The runtime: the only module that runs models.
 
-Whatever a model does, the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
+In every case the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
 is none. Only three things are raised: that no such model exists, that too much is waiting, and that the server is
 stopping; each of them is about the server, not about the model, and the caller's job is tried again or parked.
 """
@@ -40,7 +40,7 @@ _log = get_logger(__name__)
 
 
 class _Failed(Exception):
-    """The model broke; the message is safe to show."""
+    """The model failed; the message is safe to show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Runtime:
     Parameters
     ----------
     database
-        Where the registry's rows are; read at every prediction, so that a stop takes effect at once in every process.
+        Where the registry's rows are; read at every prediction, so that a stop takes effect in every process.
     device
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
     limits
@@ -88,14 +88,16 @@ class Runtime:
         self._served: dict[_Key, _Served] = {}
         self._closed = False
 
-    def predict(self, name: str, given: ModelInput, *, version: str | None = None, deadline_s: float = 30.0) -> Outcome:
+    def predict(
+        self, name: str, model_input: ModelInput, *, version: str | None = None, deadline_s: float = 30.0
+    ) -> Outcome:
         """Run a model on one input.
 
         Parameters
         ----------
         name
             The model's name.
-        given
+        model_input
             The input, of the kind that the manifest declares.
         version
             Which version; the active one by default.
@@ -115,15 +117,15 @@ class Runtime:
         deadline = self._monotonic() + deadline_s
         row = self._row(name, version)
         if row.stopped:
-            return _not_available(row.identity(), given, "stopped", f"the model was stopped: {row.stop_reason}")
+            return _not_available(row.identity(), model_input, "stopped", f"the model was stopped: {row.stop_reason}")
         if row.status == "retired":
-            return _not_available(row.identity(), given, "stopped", "the model is retired")
+            return _not_available(row.identity(), model_input, "stopped", "the model is retired")
         try:
             served = self._serve(row)
         except Problem as problem:
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
-            return _not_available(row.identity(), given, "failed", problem.detail)
-        return self._run(served, row, given, deadline)
+            return _not_available(row.identity(), model_input, "failed", problem.detail)
+        return self._run(served, row, model_input, deadline)
 
     def warm_up(self) -> None:
         """Load every model that runs, so that the first patient does not wait for it; failures wait for predict."""
@@ -163,31 +165,35 @@ class Runtime:
                 self._served[key] = _Served(runner=runner)
             return self._served[key]
 
-    def _run(self, served: _Served, row: ModelRow, given: ModelInput, deadline: float) -> Outcome:
+    def _run(self, served: _Served, row: ModelRow, model_input: ModelInput, deadline: float) -> Outcome:
         runner = served.runner
         identity = runner.model.identity(row.status)
         inputs: tuple[InputUsed, ...] = ()
         features: tuple[FeatureUse, ...] = ()
         try:
-            decoded = _decode(runner, given)
+            decoded = _decode(runner, model_input)
             inputs, features = decoded.inputs, decoded.features
             future = self._queue(served, decoded.shape).submit(decoded.item, deadline=deadline)
             raw = self._wait(runner, future, deadline)
             answer = _encode(runner, decoded, raw)
         except Declined as no:
             available = no.inputs or inputs
-            declined = _not_available(identity, given, "declined", no.reason, inputs=available, missing=no.missing)
+            declined = _not_available(
+                identity, model_input, "declined", no.reason, inputs=available, missing=no.missing
+            )
             return replace(declined, features=no.features or features)
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
-            return replace(_not_available(identity, given, "failed", str(failure), inputs=inputs), features=features)
+            return replace(
+                _not_available(identity, model_input, "failed", str(failure), inputs=inputs), features=features
+            )
         return Prediction(
             model=identity,
-            subject=given.subject,
+            subject=model_input.subject,
             outputs=answer.outputs,
             inputs=inputs,
-            input_versions=_versions(given, inputs),
-            at=given.at,
+            input_versions=_versions(model_input, inputs),
+            at=model_input.at,
             heat_map=answer.heat_map,
             features=features,
         )
@@ -238,10 +244,10 @@ def _in_words(runner: AnyRunner, failure: BaseException) -> str:
     return "the model broke while it was running"
 
 
-def _decode(runner: AnyRunner, given: ModelInput) -> Decoded[Any]:
+def _decode(runner: AnyRunner, model_input: ModelInput) -> Decoded[Any]:
     try:
-        check_limits(runner.model.manifest, given)
-        return runner.decode(given)
+        check_limits(runner.model.manifest, model_input)
+        return runner.decode(model_input)
     except Declined:
         raise
     except Exception as failure:
@@ -261,7 +267,7 @@ def _encode(runner: AnyRunner, decoded: Decoded[Any], raw: Any) -> Answer:
 
 def _not_available(
     model: ModelIdentity,
-    given: ModelInput,
+    model_input: ModelInput,
     kind: Kind,
     reason: str,
     *,
@@ -270,18 +276,18 @@ def _not_available(
 ) -> NotAvailable:
     return NotAvailable(
         model=model,
-        subject=given.subject,
+        subject=model_input.subject,
         kind=kind,
         reason=reason,
         missing=missing,
         inputs=inputs,
-        input_versions=_versions(given, inputs),
-        at=given.at,
+        input_versions=_versions(model_input, inputs),
+        at=model_input.at,
     )
 
 
-def _versions(given: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
+def _versions(model_input: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
     """Return the versions of what was used, or of all that was available when nothing could be used."""
-    if isinstance(given, FactsInput) and inputs:
+    if isinstance(model_input, FactsInput) and inputs:
         return tuple(sorted({used.source for used in inputs}))
-    return tuple(sorted(set(given.sources)))
+    return tuple(sorted(set(model_input.sources)))

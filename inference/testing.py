@@ -1,4 +1,4 @@
-"""Made-up patients, images and models that the tests share; they obey the same contracts as the real ones."""
+"""Synthetic patients, images and models for tests; they fulfil the same contracts as the real ones."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ WELL: Final[Mapping[str, Measured]] = MappingProxyType(
         "8310-5": ("37.0", "Cel"),
     }
 )
-"""LOINC code -> a value that scores nothing in NEWS2."""
+"""LOINC code -> a value with zero points in NEWS2."""
 
 
 def fact(code: str, value: str, unit: str | None, *, hours_ago: float = 1.0, known_h: float = 0.0) -> Fact:
@@ -82,8 +82,8 @@ def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) ->
         Other values by LOINC code (``_`` for ``-`` and in front: ``_8867_4``); ``None`` leaves one out.
     """
     chosen: dict[str, Measured | None] = dict(WELL)
-    chosen |= {name.strip("_").replace("_", "-"): given for name, given in changes.items()}
-    facts = tuple(fact(code, *given) for code, given in chosen.items() if given is not None)
+    chosen |= {name.strip("_").replace("_", "-"): value for name, value in changes.items()}
+    facts = tuple(fact(code, *value) for code, value in chosen.items() if value is not None)
     return FactsInput(subject=subject, facts=facts + more, at=NOW)
 
 
@@ -99,7 +99,7 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
     """
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     lungs = np.exp(-((((np.abs(x) - 0.45) / 0.28) ** 2 + (y / 0.6) ** 2) ** 2))
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "subject": ADULT,
         "pixels": (0.75 * (1 - 0.75 * lungs)).astype(np.float32),
         "modality": "DX",
@@ -109,7 +109,7 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
         "acquired_at": NOW,
         "at": NOW,
     }
-    return ImageInput(**given | changes)
+    return ImageInput(**fields | changes)
 
 
 def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> ModelFolder:
@@ -152,14 +152,14 @@ def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> Mod
 
 
 class ToyRunner(Runner[float, Sequence[float], float]):
-    """A model whose inner working is any function of a list of numbers: each patient's pulse.
+    """A model that computes any function of a list of numbers: each patient's pulse.
 
     Parameters
     ----------
     think
         Numbers -> one number each; raise what a broken model would raise.
     model
-        The folder it pretends to come from.
+        The folder that it states as its own.
     """
 
     def __init__(self, think: Callable[[Sequence[float]], Sequence[float]], model: ModelFolder | None = None) -> None:
@@ -169,9 +169,11 @@ class ToyRunner(Runner[float, Sequence[float], float]):
     def setup(self, device: str) -> None:
         """Do nothing."""
 
-    def decode(self, given: ModelInput) -> Decoded[float]:
+    def decode(self, model_input: ModelInput) -> Decoded[float]:
         """Take the pulse; decline without one."""
-        pulses = [fact for fact in given.facts if fact.code == "8867-4"] if isinstance(given, FactsInput) else []
+        pulses = (
+            [fact for fact in model_input.facts if fact.code == "8867-4"] if isinstance(model_input, FactsInput) else []
+        )
         if not pulses:
             raise Declined("missing pulse", missing=("pulse",))
         pulse = pulses[-1]

@@ -7,14 +7,14 @@ B.2-1) and a decision about the job that failed.
 
     Problem
       incorrect    what was sent cannot be accepted as it is
-      not-found    what was asked for does not exist
+      not-found    what was requested does not exist
       conflict     what was sent contradicts what is stored
       forbidden    the peer may not do this
       unsupported  this server does not do this
       busy         too much at once; the same request may succeed later
-      unavailable  something this server needs is away; likewise
+      unavailable  something that this server needs cannot be reached; it may succeed later
       interrupted  the request ended before its answer
-      fault        this server is wrong
+      fault        an error of this server
 """
 
 import traceback
@@ -77,7 +77,7 @@ def as_problem(failure: BaseException) -> Problem:
     Returns
     -------
     Problem
-        The same object when it already is one; ``incorrect`` for a ``RecursionError``; otherwise a ``fault`` whose
+        The same object when it is a problem; ``incorrect`` for a ``RecursionError``; otherwise a ``fault`` whose
         detail reveals nothing to a peer.
     """
     if isinstance(failure, Problem):

@@ -81,7 +81,9 @@ def _from_row(row: Row[Any]) -> Job:
 
 
 _INSERT: Final = insert(jobs)
-_WAITING_WITH: Final = select(jobs.c.seq).where(jobs.c.queueing_lock == bindparam("wanted"), jobs.c.status == "waiting")
+_WAITING_WITH: Final = select(jobs.c.seq).where(
+    jobs.c.queueing_lock == bindparam("with_lock"), jobs.c.status == "waiting"
+)
 _PUSH_BACK: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
 
 _CLAIM: Final = """
@@ -153,7 +155,7 @@ class Jobs:
         tx.wake(CHANNEL)
         if queueing_lock is not None:
             tx.lock(f"queueing:{queueing_lock}")
-            waiting = tx.execute(_WAITING_WITH, {"wanted": queueing_lock}).scalar()
+            waiting = tx.execute(_WAITING_WITH, {"with_lock": queueing_lock}).scalar()
             if waiting is not None:
                 if postpone:
                     tx.execute(_PUSH_BACK, {"which": waiting, "scheduled_at": due, "changed_at": now})
@@ -296,14 +298,14 @@ class Jobs:
         int
             How many jobs the worker held.
         """
-        held = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
-        for row in held:
+        running = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
+        for row in running:
             job = _from_row(row)
             if job.attempts >= DEATHS_BEFORE_PARKING:
                 self._park(tx, job, Problem(Category.FAULT, "the worker died each time it did this"))
             else:
                 self._put_back(tx, job, attempts=job.attempts)
-        return len(held)
+        return len(running)
 
     def next_due(self, connection: Connection) -> datetime | None:
         """Return when the next waiting job becomes due."""
@@ -322,10 +324,10 @@ class Jobs:
         limit
             The largest number of jobs to return.
         """
-        wanted = select(jobs).order_by(jobs.c.seq).limit(limit)
+        query = select(jobs).order_by(jobs.c.seq).limit(limit)
         if status is not None:
-            wanted = wanted.where(jobs.c.status == status)
-        return [_from_row(row) for row in connection.execute(wanted)]
+            query = query.where(jobs.c.status == status)
+        return [_from_row(row) for row in connection.execute(query)]
 
     def counts(self, connection: Connection) -> dict[str, int]:
         """Return how many jobs there are in each status."""
@@ -356,7 +358,7 @@ class Jobs:
     def _successor(tx: Transaction, job: Job) -> int | None:
         if job.queueing_lock is None:
             return None
-        found: int | None = tx.execute(_WAITING_WITH, {"wanted": job.queueing_lock}).scalar()
+        found: int | None = tx.execute(_WAITING_WITH, {"with_lock": job.queueing_lock}).scalar()
         return found
 
 

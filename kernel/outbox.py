@@ -1,8 +1,8 @@
-"""What must leave this server: per destination, in order, at least once, with an idempotency key.
+"""Deliveries: per destination, in order, at least once, with an idempotency key.
 
 A delivery is a row of the same commit as the result it carries. One waiting ``deliver`` job per destination (written
-here, in that commit) drains its rows in order. A destination that is away keeps its rows waiting; a row that it
-refuses for good is parked where a person sees it, and those behind it go on.
+here, in that commit) sends its rows in order. While a destination cannot be reached its rows wait. A row that it
+refuses permanently is parked where a person sees it, and the next rows are sent.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ STEP: Final = "deliver"
 """The job step that drains a destination (``service.delivery``)."""
 
 LARGEST_IN_ROW: Final = 256 * 1024
-"""Bytes; a larger payload is kept as a blob, so that rows stay small."""
+"""In bytes; a larger payload is stored as a blob, so that rows stay small."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """Something to send."""
+    """One payload for one destination."""
 
     destination: str
     idempotency_key: str
     subject: str
-    """What it carries: a result's id, or ``kind:id`` of anything else."""
+    """What it is about: a result's id, or ``kind:id`` of anything else."""
     patient: str | None
     """Reference of the patient whose data it discloses, for the audit."""
     payload: bytes
@@ -59,7 +59,7 @@ class QueuedDelivery:
 
 
 _WITH_KEY: Final = select(outbox.c.id).where(
-    outbox.c.destination == bindparam("wanted"), outbox.c.idempotency_key == bindparam("key")
+    outbox.c.destination == bindparam("for_destination"), outbox.c.idempotency_key == bindparam("key")
 )
 _INSERT: Final = insert(outbox)
 
@@ -70,11 +70,11 @@ class Outbox:
     Parameters
     ----------
     clock, ids
-        Time and identity.
+        Sources of time and of identifiers.
     cipher
-        Seals the payloads.
+        Encrypts the payloads.
     jobs
-        Where the draining job is written.
+        The job queue that gets the sending job.
     blobs
         Where payloads above :data:`LARGEST_IN_ROW` are kept.
     """
@@ -92,7 +92,7 @@ class Outbox:
         Raises
         ------
         Problem
-            ``unavailable`` when the disk refuses.
+            ``unavailable`` when the file system reports an error.
         """
         if len(delivery.payload) <= LARGEST_IN_ROW:
             return delivery
@@ -109,8 +109,8 @@ class Outbox:
             What to send, as returned by :meth:`prepare` when it may be large; its ``idempotency_key`` is unique per
             destination.
         """
-        wanted = {"wanted": delivery.destination, "key": delivery.idempotency_key}
-        if tx.execute(_WITH_KEY, wanted).first() is not None:
+        parameters = {"for_destination": delivery.destination, "key": delivery.idempotency_key}
+        if tx.execute(_WITH_KEY, parameters).first() is not None:
             return
         identifier, now = self._ids.new(), self._clock.now()
         tx.execute(
@@ -156,11 +156,11 @@ class Outbox:
         limit
             Largest number of rows to return.
         """
-        wanted = outbox.c.destination == destination, outbox.c.status == "pending"
-        return self._rows(connection, wanted, limit)
+        condition = outbox.c.destination == destination, outbox.c.status == "pending"
+        return self._rows(connection, condition, limit)
 
     def of_subject(self, connection: Connection, subject: str) -> list[QueuedDelivery]:
-        """Return the deliveries that carry ``subject``, in the order in which they were queued; 100 at most.
+        """Return the deliveries about ``subject``, in the order in which they were queued; 100 at most.
 
         Parameters
         ----------
@@ -172,11 +172,11 @@ class Outbox:
         return self._rows(connection, (outbox.c.subject == subject,), 100)
 
     def parked(self, connection: Connection) -> list[QueuedDelivery]:
-        """Return what destinations refused for good."""
+        """Return the deliveries that destinations refused permanently."""
         return self._rows(connection, (outbox.c.status == "parked",), 200)
 
     def payload(self, connection: Connection, identifier: str) -> bytes:
-        """Return the bytes that a delivery sends, unsealed.
+        """Return the bytes that a delivery sends, decrypted.
 
         Parameters
         ----------
@@ -257,8 +257,8 @@ class Outbox:
         tx.execute(update(outbox).where(outbox.c.seq == delivery.seq).values(**values))
 
     @staticmethod
-    def _rows(connection: Connection, wanted: Sequence[Any], limit: int) -> list[QueuedDelivery]:
-        rows = connection.execute(select(outbox).where(*wanted).order_by(outbox.c.seq).limit(limit))
+    def _rows(connection: Connection, condition: Sequence[Any], limit: int) -> list[QueuedDelivery]:
+        rows = connection.execute(select(outbox).where(*condition).order_by(outbox.c.seq).limit(limit))
         return [_queued(row) for row in rows]
 
 

@@ -1,8 +1,8 @@
 """Every table, in one place, for one database and one commit.
 
 SQLite and PostgreSQL get the same tables. Instants are stored as whole microseconds since 1970 in UTC, so that both
-databases sort and compare them alike and no time zone is ever guessed. Columns that hold messages as they arrived are
-sealed by the caller (see :class:`kernel.blobs.Cipher`).
+databases sort and compare them in the same way and no time zone is guessed. Columns that hold received messages are
+encrypted by the caller (see :class:`kernel.blobs.Cipher`).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -74,7 +74,7 @@ class Instant(TypeDecorator[datetime]):
 metadata = MetaData()
 
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite hands out row numbers only for a column declared INTEGER PRIMARY KEY."""
+"""SQLite assigns row numbers only to a column declared INTEGER PRIMARY KEY."""
 
 inbox = Table(
     "inbox",

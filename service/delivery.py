@@ -1,8 +1,8 @@
-"""Delivery: what waits in the outbox leaves this server, per destination and in order.
+"""Delivery: sends the rows of the outbox, per destination and in order.
 
-A destination that is away keeps everything waiting and is tried again after a growing pause. What it refuses for good
-is parked, visibly, and what comes after it goes on. Each delivery that arrived is recorded as a disclosure in the same
-commit as its receipt.
+While a destination cannot be reached its deliveries wait, and each retry comes after a longer pause. A delivery that it
+refuses permanently is parked, visibly, and the next one is sent. Each delivery that was accepted is recorded as a
+disclosure in the same commit as its receipt.
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ _log = get_logger(__name__)
 
 
 class DeliveryFlow:
-    """Drains the outbox.
+    """Sends what the outbox holds.
 
     Parameters
     ----------
     core
         The components that every flow uses.
     destinations
-        Where results go, by name.
+        The destinations by name.
     """
 
     def __init__(self, core: CoreServices, destinations: Mapping[str, Destination]) -> None:
@@ -41,12 +41,12 @@ class DeliveryFlow:
         self._destinations = destinations
 
     def deliver(self, job: Job) -> Commit:
-        """Send what has waited longest for one destination, in order; the commit sees to the rest.
+        """Send the oldest deliveries for one destination, in order; the commit enqueues the next job.
 
         Raises
         ------
         Problem
-            When the destination is away or this server has none of that name: the job is tried again.
+            When the destination cannot be reached or is not configured: the job is tried again.
         """
         name = str(job.payload["destination"])
         destination = self._destinations.get(name)
@@ -57,11 +57,11 @@ class DeliveryFlow:
         for delivery in waiting:
             self._send(destination, delivery)
 
-        def go_on(tx: Transaction) -> None:
+        def enqueue_next(tx: Transaction) -> None:
             if self._core.outbox.pending(tx.connection, name, limit=1):
                 self._core.outbox.drain(tx, name)
 
-        return go_on
+        return enqueue_next
 
     def _send(self, destination: Destination, delivery: QueuedDelivery) -> None:
         with self._core.database.read() as connection:
@@ -103,5 +103,5 @@ class DeliveryFlow:
 
 
 def _urn(subject: str) -> str:
-    """Name what a delivery carries as audit events do: a bare id is a result's."""
+    """Return the URN of a delivery's subject for audit events; an id without a kind is a result's."""
     return f"urn:ausculta:{subject}" if ":" in subject else f"urn:ausculta:result:{subject}"

@@ -1,4 +1,4 @@
-"""Is the server alive, is it ready, and how much waits: for load balancers, and for Prometheus."""
+"""Liveness, readiness and counts of waiting work, for load balancers and Prometheus."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from service.results import Results
 
 @dataclass(frozen=True, kw_only=True)
 class HealthServices:
-    """What health and metrics are read from."""
+    """The components that health and metrics read."""
 
     database: Database
     jobs: Jobs
@@ -35,13 +35,13 @@ def health_router(services: HealthServices) -> APIRouter:
     Parameters
     ----------
     services
-        What they read.
+        The components that they read.
     """
     router = APIRouter()
 
     @router.get("/health/live")
     def live() -> dict[str, str]:
-        """Answer as long as the process does."""
+        """Answer 200 while the process runs."""
         return {"status": "pass"}
 
     @router.get("/health/ready")
@@ -59,7 +59,7 @@ def health_router(services: HealthServices) -> APIRouter:
 
     @router.get("/metrics")
     def metrics() -> Response:
-        """Give counts in the Prometheus text format; labels are names of our own, never a peer's data."""
+        """Return counts in the Prometheus text format; labels are constant names, never a peer's data."""
         return Response("\n".join(_lines(services)) + "\n", media_type="text/plain; version=0.0.4")
 
     return router

@@ -1,4 +1,4 @@
-"""``ausculta serve``: a whole server in one process, from the first listener opened to the last one closed."""
+"""``ausculta serve``: runs a complete server in one process until a signal stops it."""
 
 import contextlib
 import dataclasses
@@ -17,13 +17,13 @@ from service.packages import check_packages
 from service.settings import Settings
 
 SWITCH_INTERVAL_S: Final = 0.001
-"""Python lets a busy thread run for 5 ms; intake would wait that long at each hop behind a conversion."""
+"""Python's default is 5 ms: a listener would wait that long for a conversion at each hand-over."""
 
 _log = get_logger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what is in hand, put back what is unfinished, and return.
+    """Serve until SIGTERM or SIGINT; then complete running requests and return unfinished jobs to the queue.
 
     Raises
     ------

@@ -40,7 +40,7 @@ _HEADERS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long to wait, in seconds."""
+    """Longest waits, in seconds."""
 
     connect: float = 5.0
     answer: float = 30.0
@@ -56,7 +56,7 @@ class Upstream:
     client
         Sends the requests; holds the credentials, where there are any.
     timeouts
-        How long to wait.
+        Longest waits for the server.
     """
 
     def __init__(self, base_url: str, client: httpx.Client, timeouts: Timeouts | None = None) -> None:

@@ -1,7 +1,7 @@
-"""The FHIR API over HTTP (FHIR R4, http.html): one endpoint that reads a request to its end and answers it, always.
+"""The FHIR API over HTTP (FHIR R4, http.html): one endpoint that reads a complete request and always answers it.
 
-The endpoint is asynchronous because clients are slow; what it calls is not, and runs in a thread. Every answer that is
-no success carries an OperationOutcome, whatever went wrong, and every answer carries the request's ``X-Request-Id``.
+The endpoint is asynchronous because clients are slow; the interactions are synchronous and run in a thread. Every error
+is answered with an OperationOutcome, and every answer has the request's ``X-Request-Id``.
 """
 
 import asyncio
@@ -37,33 +37,33 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class HttpSettings:
-    """What the endpoint allows, and how it presents itself."""
+    """The limits, addresses and names of the endpoint."""
 
     #: Version of the software, for ``/metadata``.
     version: str = "0"
-    #: Base URL that peers use; empty to go by what each request was sent to.
+    #: Base URL that peers use; when empty, the URL that each request was sent to.
     public_base: str = ""
-    #: Bytes in a body.
+    #: Largest body, in bytes.
     largest_body: int = 16 * 2**20
-    #: Seconds for a body to arrive.
+    #: Longest time for a body to arrive, in seconds.
     body_seconds: float = 30.0
-    #: Names the client of a request; None for an open server.
+    #: Returns the name of a request's client; None for an open server.
     identify: Callable[[Request], str] | None = None
 
 
 def fhir_router(
     interactions: Interactions, ids: Ids, settings: HttpSettings | None = None, *, prefix: str = "/fhir"
 ) -> APIRouter:
-    """Build the router of one FHIR API; include it as it is, its prefix is in its paths.
+    """Build the router of one FHIR API; include it without a prefix, which its paths contain.
 
     Parameters
     ----------
     interactions
-        What it serves.
+        The interactions that it serves.
     ids
-        Names requests that bring no ``X-Request-Id``.
+        Source of ids for requests without ``X-Request-Id``.
     settings
-        Limits and names.
+        Limits, addresses and names.
     prefix
         Path of the API, without a final slash.
     """
@@ -88,8 +88,8 @@ class _Endpoint:
         try:
             response = await self._answer(request, request_id)
         except ClientDisconnect:
-            response = Response(status_code=400)  # nobody is there to read it
-        except Exception as failure:  # noqa: BLE001 - the rim: whatever was raised becomes an answer
+            response = Response(status_code=400)  # the client has disconnected
+        except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
             response = _failure(as_problem(failure), request_id)
         response.headers["X-Request-Id"] = request_id
         return response
@@ -123,7 +123,7 @@ class _Endpoint:
         return _response(reply, interaction.headers)
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
-        """Find the interaction that a request means; raises 404 or 405, which HTTP distinguishes."""
+        """Return the route of a request; raises 404 or 405."""
         fitting = [(route, parts) for route in ROUTES if (parts := _parts(route.path, segments)) is not None]
         kind = segments[0] if segments else ""
         if not fitting or (kind and kind not in self._interactions.types):

@@ -1,7 +1,7 @@
 """The interactions of the FHIR R4 REST API (http.html) as plain functions; HTTP itself is in ``http``.
 
-Each one is: authorize, parse, prepare, write (or read), reply. :meth:`Interactions.require` is the one place that
-authorizes. Changes go through :class:`~fhir_adapter.store.write.StoreWriter`; an interaction that only reads records
+Each one authorizes, parses, prepares, writes (or reads) and replies. Only :meth:`Interactions.require` authorizes.
+Changes go through :class:`~fhir_adapter.store.write.StoreWriter`; an interaction that only reads records
 its audit event, durably, before the answer is given.
 """
 
@@ -23,7 +23,7 @@ from fhir_adapter.store.prepare import Entry, Lookup, PreparedBundle, PreparedCh
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import Query, parse
 from fhir_adapter.store.store import Store
-from fhir_adapter.store.write import AuditSink, Done, StoreWriter
+from fhir_adapter.store.write import AuditSink, StoreWriter, Written
 from kernel.clock import Clock
 from kernel.db import Database
 from kernel.errors import Category, Problem, as_problem
@@ -38,7 +38,7 @@ _AUDIT: Final = "AuditEvent"
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """Who makes the request, and the address of this API as they see it."""
+    """The principal of a request, and the base URL of this API for them."""
 
     principal: Principal
     #: Base URL without a final slash; references and links are made with it.
@@ -47,10 +47,10 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer, in HTTP's terms but not yet a response."""
+    """An answer with the fields that HTTP needs."""
 
     status: int
-    #: JSON; empty when there is nothing to show.
+    #: JSON; empty when there is no content.
     body: bytes = b""
     etag: str | None = None
     last_modified: datetime | None = None
@@ -63,7 +63,7 @@ class Interactions:
     Parameters
     ----------
     database
-        Where everything is stored.
+        The database of the store.
     store
         Reads resources.
     writer
@@ -71,9 +71,9 @@ class Interactions:
     audit
         Records every access.
     authorizer
-        Decides what a principal may do.
+        Permits or refuses each request.
     clock
-        Gives the time of audit events.
+        Source of the time of audit events.
     """
 
     def __init__(
@@ -94,14 +94,14 @@ class Interactions:
         self.types = writer.types
 
     def require(self, principal: Principal, request: Request) -> None:
-        """Return when the principal may do something; a refusal is recorded in the audit log first.
+        """Return when the request is permitted; a refusal is recorded in the audit log first.
 
         Parameters
         ----------
         principal
             Who makes the request.
         request
-            What they want to do.
+            The requested interaction.
 
         Raises
         ------
@@ -180,7 +180,7 @@ class Interactions:
         interaction = Interaction.READ if version is None else Interaction.VREAD
         self.require(call.principal, of_instance(interaction, kind, resource_id))
         with self._database.read() as connection:
-            reply, events = self._look(connection, call, kind, resource_id, version)
+            reply, events = self._read_version(connection, call, kind, resource_id, version)
         self._record(events)
         return reply
 
@@ -209,7 +209,7 @@ class Interactions:
         return Reply(status=200, body=bundles.history(versions, base=call.base, self_link=link, next_link=onward))
 
     def search(self, call: Call, kind: str, query: str) -> Reply:
-        """Return a page of what a search finds (R4, http.html#search).
+        """Return a page of the matches of a search (R4, http.html#search).
 
         Parameters
         ----------
@@ -228,11 +228,11 @@ class Interactions:
         return reply
 
     def bundle(self, call: Call, body: bytes, *, with_content: bool = False) -> Reply:
-        """Carry out a transaction as one, or the entries of a batch each alone (R4, http.html#transaction).
+        """Carry out a transaction as a whole, or the entries of a batch one by one (R4, http.html#transaction).
 
         The GET entries of a transaction are read last (R4, http.html#trules), after its commit and not within it: they
-        see the committed state, in which later changes of others may be included. One that fails is answered for
-        itself, since the changes are durable by then.
+        see the committed state, which may include later changes of other clients. An entry that fails gets an error of
+        its own, because the changes are durable by then.
 
         Parameters
         ----------
@@ -251,7 +251,7 @@ class Interactions:
         entries = [self._batch_entry(call, entry, with_content=with_content) for entry in prepared.entries]
         return Reply(status=200, body=bundles.response("batch-response", entries))
 
-    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Done]:
+    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Written]:
         return self._database.write(lambda tx: self._writer.apply(tx, prepared, call.principal))
 
     def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
@@ -261,12 +261,12 @@ class Interactions:
         for entry in prepared.entries:
             self._require_entry(call, entry)
         self._require_conditions(call, prepared.changes)
-        done = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
-        lookups = iter(self._look_up(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
+        written = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
+        lookups = iter(self._lookups(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
         return [
             next(lookups)
             if isinstance(entry, Lookup)
-            else _changed(_reply(call, next(done)), with_content=with_content)
+            else _changed(_reply(call, next(written)), with_content=with_content)
             for entry in prepared.entries
         ]
 
@@ -276,7 +276,7 @@ class Interactions:
         try:
             self._require_entry(call, entry)
             if isinstance(entry, Lookup):
-                return self._look_up(call, [entry])[0]
+                return self._lookups(call, [entry])[0]
             prepared = PreparedChanges(operations=(entry,))
             self._require_conditions(call, prepared)
             return _changed(self._write_one(call, prepared), with_content=with_content)
@@ -293,8 +293,8 @@ class Interactions:
         for query in (*creates, *prepared.conditions.values()):
             self.require(call.principal, of_search(query))
 
-    def _look_up(self, call: Call, lookups: Sequence[Lookup]) -> list[Json]:
-        """Answer GET entries from committed state; what they disclose is recorded before it is returned."""
+    def _lookups(self, call: Call, lookups: Sequence[Lookup]) -> list[Json]:
+        """Answer GET entries from the committed state; each disclosure is recorded before it is returned."""
         answers: list[Json] = []
         events: list[Event] = []
         if not lookups:
@@ -302,7 +302,7 @@ class Interactions:
         try:
             with self._database.read() as connection:
                 for lookup in lookups:
-                    answer, disclosed = self._look_up_one(connection, call, lookup)
+                    answer, disclosed = self._lookup(connection, call, lookup)
                     answers.append(answer)
                     events += disclosed
             if events:
@@ -311,17 +311,17 @@ class Interactions:
             return [_refused(as_problem(failure)) for _ in lookups]
         return answers
 
-    def _look_up_one(self, connection: Connection, call: Call, lookup: Lookup) -> tuple[Json, Sequence[Event]]:
+    def _lookup(self, connection: Connection, call: Call, lookup: Lookup) -> tuple[Json, Sequence[Event]]:
         try:
             if lookup.search is None:
-                reply, events = self._look(connection, call, lookup.type, lookup.id, lookup.version)
+                reply, events = self._read_version(connection, call, lookup.type, lookup.id, lookup.version)
             else:
                 reply, events = self._find(connection, call, lookup.search, f"{lookup.type}?{lookup.query}")
         except Problem as problem:
             return _refused(problem), ()
         return _fetched(reply), events
 
-    def _look(
+    def _read_version(
         self, connection: Connection, call: Call, kind: str, resource_id: str, version: int | None
     ) -> tuple[Reply, Sequence[Event]]:
         at = self._clock.now()
@@ -364,12 +364,12 @@ class Interactions:
         self._database.write(lambda tx: self._audit.record_all(tx, events))
 
 
-def _reply(call: Call, done: Done) -> Reply:
-    version = done.version
+def _reply(call: Call, written: Written) -> Reply:
+    version = written.version
     if version.deleted:
         return Reply(status=204, etag=version.etag, last_modified=version.last_updated)
     return Reply(
-        status=201 if version.created and not done.existed else 200,
+        status=201 if version.created and not written.existed else 200,
         body=version.content,
         etag=version.etag,
         last_modified=version.last_updated,

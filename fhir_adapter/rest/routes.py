@@ -1,4 +1,4 @@
-"""The one table of what may be requested: requests are dispatched by it and ``/metadata`` is written from it."""
+"""The table of all routes: requests are dispatched with it, and ``/metadata`` is made from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from kernel.errors import Category, Problem
 
 @dataclass(frozen=True, kw_only=True)
 class InteractionRequest:
-    """One request, read to its end."""
+    """One complete request."""
 
     call: Call
     #: Values of the placeholders in the path.
@@ -28,12 +28,12 @@ class Route:
 
     #: Codes of the interactions: value sets type-restful-interaction and system-restful-interaction.
     codes: tuple[str, ...]
-    #: A type's interactions are stated with each resource, the system's once.
+    #: Whether ``/metadata`` states the interaction for each type or once for the system.
     level: Literal["type", "system"]
     method: str
     #: Path segments; ``{…}`` is a placeholder.
     path: tuple[str, ...]
-    #: The request carries a FHIR body.
+    #: Whether the request has a FHIR body.
     reads_body: bool
     carry_out: Callable[[Interactions, InteractionRequest], Reply]
 
@@ -114,4 +114,4 @@ ROUTES: Final = (
 )
 
 AUDIT_INTERACTIONS: Final = frozenset({"read", "search-type"})
-"""What may be done with AuditEvents, which this server alone writes."""
+"""The routes of AuditEvent, which only this server writes."""

@@ -1,7 +1,7 @@
 """Drawings for the console: a value on its scale, as inline SVG without script or style of its own.
 
-Colours come from the console's style sheet by class; what they say is also written out, so that nothing depends on
-telling colours apart (WCAG 2.2, success criterion 1.4.1).
+Colours come from the console's style sheet by class; the same information is also written as text, so that
+nothing depends on colour alone (WCAG 2.2, success criterion 1.4.1).
 """
 
 from collections.abc import Iterator
@@ -22,15 +22,15 @@ class Segment:
     """One band of a scale."""
 
     name: str
-    #: Where it ends; it starts where the one before it ended.
+    #: Its end; it starts at the end of the segment before it.
     end: float
-    #: How grave it is, 0 (none) to 3: chooses the colour.
+    #: Severity, 0 (none) to 3; selects the colour.
     gravity: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Where a value can lie and what that means."""
+    """The range of a value and its bands."""
 
     low: float
     high: float
@@ -38,11 +38,11 @@ class Scale:
     segments: tuple[Segment, ...]
     #: (position, label) of the marks below the bar.
     ticks: tuple[tuple[float, str], ...]
-    #: What the drawing cannot show, one sentence.
+    #: One sentence about what the drawing cannot show.
     note: str = ""
 
 
-def on_scale(scale: Scale, value: float, said: str) -> Markup:
+def on_scale(scale: Scale, value: float, text: str) -> Markup:
     """Draw a value on its scale.
 
     Parameters
@@ -50,9 +50,9 @@ def on_scale(scale: Scale, value: float, said: str) -> Markup:
     scale
         The bands.
     value
-        Where the marker stands; outside the scale it stands at the nearer end.
-    said
-        The value in words, written at the marker.
+        Position of the marker; a value outside the scale is drawn at the nearer end.
+    text
+        The value as text, written beside the marker.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def on_scale(scale: Scale, value: float, said: str) -> Markup:
         One ``svg`` element with a title; every text in it is escaped.
     """
     bands = ", ".join(segment.name for segment in scale.segments)
-    title = Markup("<title>{} on a scale from {:g} to {:g}: {}</title>").format(said, scale.low, scale.high, bands)
-    parts = [*_segments(scale), *_ticks(scale), _marker(scale, value, said)]
+    title = Markup("<title>{} on a scale from {:g} to {:g}: {}</title>").format(text, scale.low, scale.high, bands)
+    parts = [*_segments(scale), *_ticks(scale), _marker(scale, value, text)]
     opening = Markup('<svg class="scale" viewBox="0 0 {} {}" role="img">').format(2 * _LEFT + _WIDTH, _HEIGHT)
     return opening + title + Markup("").join(parts) + Markup("</svg>")
 
@@ -94,7 +94,7 @@ def _ticks(scale: Scale) -> Iterator[Markup]:
         yield Markup('<text class="tick" x="{:.1f}" y="{}">{}</text>').format(across, bottom + 22, label)
 
 
-def _marker(scale: Scale, value: float, said: str) -> Markup:
+def _marker(scale: Scale, value: float, text: str) -> Markup:
     across = _x(scale, value)
     triangle = f"{across - 8:.1f},{_TOP - 12} {across + 8:.1f},{_TOP - 12} {across:.1f},{_TOP}"
     anchor = "start" if across < _LEFT + 60 else "end" if across > _LEFT + _WIDTH - 60 else "middle"
@@ -103,4 +103,4 @@ def _marker(scale: Scale, value: float, said: str) -> Markup:
         '<polygon class="marker" points="{0}"/>'
         '<line class="marker" x1="{1:.1f}" x2="{1:.1f}" y1="{2}" y2="{3}"/>'
         '<text class="marker" text-anchor="{4}" x="{5:.1f}" y="{6}">{7}</text>'
-    ).format(triangle, across, _TOP, _TOP + _BAR, anchor, label_at, _TOP - 17, said)
+    ).format(triangle, across, _TOP, _TOP + _BAR, anchor, label_at, _TOP - 17, text)

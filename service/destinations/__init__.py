@@ -1,4 +1,4 @@
-"""Where results go: one file a kind of destination, listed in :data:`KINDS`; any number of instances of a kind.
+"""The receivers of results: one file for each kind, listed in :data:`KINDS`; a kind has any number of instances.
 
 A destination renders a result into what it sends (pure, at the time of the result, so that every retry sends the same
 bytes) and sends it (an effect, from the outbox). Its idempotency keys make a repeated delivery converge at the peer.

@@ -15,7 +15,7 @@ from service.destinations.table import DestinationTable
 
 @dataclass(frozen=True, kw_only=True)
 class DicomSettings:
-    """Where an archive listens."""
+    """Address of an archive."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ def build(name: str, settings: DicomSettings, site: SiteContext) -> "DicomDestin
 
 
 class DicomDestination(Destination):
-    """Stores imaging results where the images are.
+    """Stores imaging results in the archive of the images.
 
     Parameters
     ----------

@@ -21,12 +21,12 @@ from service.destinations.table import DestinationTable
 SIGNATURE: Final = "X-Ausculta-Signature"
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
 _LATER: Final = {408: Category.UNAVAILABLE, 425: Category.UNAVAILABLE, 429: Category.BUSY}
-"""HTTP statuses below 500 after which it is worth trying again."""
+"""HTTP statuses below 500 after which a later attempt may succeed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookSettings:
-    """Where a webhook is, and the secret shared with it."""
+    """Address of a webhook, and the secret shared with it."""
 
     url: str
     secret: str = field(repr=False)
@@ -62,7 +62,7 @@ class WebhookDestination(Destination):
     client
         Sends the requests; follows no redirect.
     settings
-        Where to, and the secret.
+        Its URL and the secret.
     public_url
         Our FHIR base URL.
     """

@@ -1,4 +1,4 @@
-"""Plots, scales and cards: what is drawn, and that nothing drawn can carry markup."""
+"""Plots, scales and cards: their content, and the escaping of their texts."""
 
 import re
 from decimal import Decimal
@@ -32,23 +32,23 @@ def probability(threshold: str) -> OutputSpec:
     )
 
 
-def test_a_drawing_is_well_formed_and_says_in_words_what_it_shows() -> None:
+def test_a_drawing_is_well_formed_and_has_a_text_alternative() -> None:
     drawing = ElementTree.fromstring(on_scale(SCALE, 3, "3 low"))
     assert drawing.findtext("title") == "3 low on a scale from 0 to 10: low, high"
 
 
-def test_the_marker_stands_where_the_value_is() -> None:
+def test_the_marker_is_drawn_at_the_value() -> None:
     left, middle, right = (marker_at(on_scale(SCALE, value, "")) for value in (0, 5, 10))
     assert middle == pytest.approx((left + right) / 2)
     assert left < right
 
 
 @pytest.mark.parametrize(("beyond", "end"), [(-5, 0), (15, 10)])
-def test_a_value_beyond_the_scale_stands_at_its_end(beyond: float, end: float) -> None:
+def test_a_value_outside_the_scale_is_drawn_at_its_end(beyond: float, end: float) -> None:
     assert marker_at(on_scale(SCALE, beyond, "")) == marker_at(on_scale(SCALE, end, ""))
 
 
-def test_words_in_a_drawing_are_escaped() -> None:
+def test_text_in_a_drawing_is_escaped() -> None:
     drawing = on_scale(SCALE, 3, "</text><script>")
     assert "<script>" not in drawing
     ElementTree.fromstring(drawing)
@@ -57,7 +57,7 @@ def test_words_in_a_drawing_are_escaped() -> None:
 @pytest.mark.parametrize(
     ("total", "band"), [(0, "low"), (4, "low"), (5, "medium"), (6, "medium"), (7, "high"), (20, "high")]
 )
-def test_a_news2_total_stands_in_its_band(total: int, band: str) -> None:
+def test_a_news2_total_is_drawn_in_its_band(total: int, band: str) -> None:
     (output,) = open_folder(bundled_folder("news2")).manifest.outputs
     scale = scale_of(output)
     assert scale is not None
@@ -84,5 +84,5 @@ def test_a_card_becomes_headings_lists_tables_and_emphasis() -> None:
     )
 
 
-def test_markup_in_a_card_is_text() -> None:
+def test_markup_in_a_card_is_shown_as_text() -> None:
     assert as_html("<script>x</script> [a](javascript:x)") == "<p>&lt;script&gt;x&lt;/script&gt; [a](javascript:x)</p>"

@@ -22,7 +22,7 @@ def accept(raw: bytes, _peer: Peer) -> bytes:
 
 
 class Sender:
-    """A sender that does exactly what it is told, however wrong."""
+    """A sender of raw bytes, well-formed or not."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -42,7 +42,7 @@ class Sender:
         assert isinstance(found, bytes)
         return Message.parse(found)
 
-    def told(self) -> tuple[str, str]:
+    def acknowledgement(self) -> tuple[str, str]:
         """Return MSA-1 and MSA-2 of the next acknowledgement."""
         msa = self.answer().first("MSA")
         assert msa

@@ -1,4 +1,4 @@
-"""Folders are proved before they are served, and rows say what may speak."""
+"""Folders are verified before they are served, and the registry states which models run."""
 
 import json
 import shutil
@@ -84,13 +84,13 @@ def test_bundled_models_are_sealed_and_answer_their_golden_cases(name: str) -> N
     assert load_model(bundled_folder(name)).model.manifest.name == name
 
 
-def test_every_folder_of_the_room_is_listed() -> None:
+def test_every_bundled_model_folder_is_listed() -> None:
     home = bundled_folder("news2").parent
     folders = {path.parent.name for path in home.glob("*/model.yaml")}
     assert folders == {package.rpartition(".")[2] for package in MODELS.values()}
 
 
-def test_a_folder_from_elsewhere_is_served(linear: Path) -> None:
+def test_a_folder_outside_the_package_is_served(linear: Path) -> None:
     (output,) = infer(load_model(linear), vitals(_8867_4=("90", "/min"))).outputs
     assert output.value == pytest.approx(1 / (1 + np.exp(-0.75)))
     assert output.band == "high"
@@ -109,14 +109,14 @@ def test_a_folder_from_elsewhere_is_served(linear: Path) -> None:
         (lambda folder: (folder / "link").symlink_to("/etc/passwd"), "link is a link"),
     ],
 )
-def test_a_folder_that_was_touched_is_refused(linear: Path, harm: Callable[[Path], object], complaint: str) -> None:
+def test_a_changed_folder_is_refused(linear: Path, harm: Callable[[Path], object], complaint: str) -> None:
     harm(linear)
     refused = refusal(linear)
     assert refused.category is Category.INCORRECT
     assert refused.detail == f"the model folder pulse-risk is refused: {complaint}"
 
 
-def test_a_model_that_answers_otherwise_than_it_did_is_refused(linear: Path) -> None:
+def test_a_model_with_other_golden_answers_is_refused(linear: Path) -> None:
     save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
     seal(linear)
     assert refusal(linear).detail == "the model pulse-risk does not answer its golden case ninety as it should"
@@ -162,7 +162,7 @@ def test_weights_that_are_no_safetensors_are_refused(linear: Path) -> None:
     assert refusal(linear).detail == "the model in pulse-risk could not be set up"
 
 
-def test_the_house_s_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
+def test_bundled_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
     copy = tmp_path / "news2"
     shutil.copytree(bundled_folder("news2"), copy)
     assert verify(copy)
@@ -183,7 +183,7 @@ class TestRows:
         database.write(lambda tx: registry.register(tx, folder, status, by="ada", at=clock.now()))
         clock.advance(60)
 
-    def test_what_is_registered_can_be_read(self, database: Database, clock: FakeClock) -> None:
+    def test_a_registered_model_can_be_read(self, database: Database, clock: FakeClock) -> None:
         folder, at = toy_folder(), clock.now()
         self.add(database, "1.0.0", "active", clock)
         assert self.row(database) == ModelRow(
@@ -243,7 +243,7 @@ class TestRows:
         assert database.write(lambda tx: registry.resume(tx, None, by="ada", at=clock.now())) == 2
         assert not self.row(database, "one").stopped
 
-    def test_what_does_not_exist_cannot_be_changed(self, database: Database, clock: FakeClock) -> None:
+    def test_an_unknown_model_cannot_be_changed(self, database: Database, clock: FakeClock) -> None:
         for change in (
             lambda tx: registry.stop(tx, "none", "x", by="ada", at=clock.now()),
             lambda tx: registry.resume(tx, "none", by="ada", at=clock.now()),

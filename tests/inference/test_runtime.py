@@ -1,4 +1,4 @@
-"""The only listener to a model: whatever the model does, the caller gets an outcome that can be shown."""
+"""The runtime: the caller always gets an outcome, also when the model fails or hangs."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ RuntimeFactory = Callable[..., Runtime]
 
 @pytest.fixture
 def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
-    """Make a runtime whose one model, ``toy``, thinks as given."""
+    """Make a runtime whose only model, ``toy``, computes with the given function."""
     made: list[Runtime] = []
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
@@ -109,7 +109,7 @@ def test_inputs_that_cannot_be_read_are_a_failure(runtime_of: RuntimeFactory) ->
     assert (outcome.kind, outcome.reason) == ("failed", "the model broke while reading its inputs")
 
 
-def test_a_model_that_hangs_is_a_failure_for_each_who_waited_and_stops_nobody_else(
+def test_a_hanging_model_fails_its_callers_and_does_not_affect_other_models(
     runtime_of: RuntimeFactory, sqlite: Database
 ) -> None:
     go = threading.Event()
@@ -125,7 +125,7 @@ def test_a_model_that_hangs_is_a_failure_for_each_who_waited_and_stops_nobody_el
     go.set()
 
 
-def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: RuntimeFactory) -> None:
+def test_a_hanging_model_gets_a_new_thread(runtime_of: RuntimeFactory) -> None:
     now, go = [0.0], threading.Event()
     hang = iter([True])
 
@@ -141,7 +141,7 @@ def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: Runtime
     go.set()
 
 
-def test_a_version_can_be_asked_by_name(runtime_of: RuntimeFactory, sqlite: Database) -> None:
+def test_a_version_can_be_run_by_name(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     runtime = runtime_of(list)
     folder = toy_folder(version="1.1.0")
     sqlite.write(lambda tx: registry.register(tx, folder, "shadow", by="ada", at=NOW))
@@ -151,7 +151,7 @@ def test_a_version_can_be_asked_by_name(runtime_of: RuntimeFactory, sqlite: Data
         runtime.predict("toy", vitals(), version="9.9.9")
 
 
-def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: RuntimeFactory, sqlite: Database) -> None:
+def test_a_stop_takes_effect_at_the_next_prediction(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     runtime = runtime_of(list)
     assert isinstance(runtime.predict("toy", vitals()), Prediction)
     sqlite.write(lambda tx: registry.stop(tx, None, "recall of batch 7", by="ada", at=NOW))
@@ -161,12 +161,12 @@ def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: RuntimeFactory
     assert isinstance(runtime.predict("toy", vitals()), Prediction)
 
 
-def test_a_retired_model_does_not_speak(runtime_of: RuntimeFactory, sqlite: Database) -> None:
+def test_a_retired_model_has_no_new_results(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     sqlite.write(lambda tx: registry.set_status(tx, "toy", "1.0.0", "retired", by="ada", at=NOW))
     assert refused(runtime_of(list).predict("toy", vitals())).reason == "the model is retired"
 
 
-def test_a_model_that_does_not_exist_is_the_caller_s_problem(runtime_of: RuntimeFactory) -> None:
+def test_an_unknown_model_is_not_found(runtime_of: RuntimeFactory) -> None:
     with pytest.raises(Problem) as problem:
         runtime_of(list).predict("none", vitals())
     assert problem.value.category is Category.NOT_FOUND
@@ -189,7 +189,7 @@ def test_a_model_that_cannot_be_loaded_is_a_visible_failure(sqlite: Database, fa
     assert outcome.reason == expected
 
 
-def test_too_many_are_refused_before_they_wait(runtime_of: RuntimeFactory) -> None:
+def test_requests_over_the_queue_limit_are_refused_immediately(runtime_of: RuntimeFactory) -> None:
     entered, go = threading.Event(), threading.Event()
 
     def think(items: Sequence[float]) -> Sequence[float]:
@@ -213,7 +213,7 @@ def test_too_many_are_refused_before_they_wait(runtime_of: RuntimeFactory) -> No
     assert busy == 3
 
 
-def test_closing_tells_those_who_wait_to_come_again(runtime_of: RuntimeFactory) -> None:
+def test_closing_answers_waiting_callers_with_busy(runtime_of: RuntimeFactory) -> None:
     entered, go = threading.Event(), threading.Event()
 
     def think(items: Sequence[float]) -> Sequence[float]:
@@ -238,7 +238,7 @@ def test_closing_tells_those_who_wait_to_come_again(runtime_of: RuntimeFactory) 
         runtime.predict("toy", vitals())
 
 
-def test_many_at_once_each_get_their_own_answer(runtime_of: RuntimeFactory) -> None:
+def test_concurrent_callers_each_get_their_own_answer(runtime_of: RuntimeFactory) -> None:
     runtime = runtime_of(list)
     with ThreadPoolExecutor(16) as pool:
         given = [vitals(_8867_4=(str(pulse), "/min")) for pulse in range(40, 240)]

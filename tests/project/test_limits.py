@@ -1,4 +1,4 @@
-"""The application keeps its own rules: sizes, layers, one distribution, tables that list every file of a room."""
+"""The application keeps its own rules: sizes, layers, one distribution, tables that list every file of their folder."""
 
 import ast
 import subprocess
@@ -50,7 +50,7 @@ def test_imports_only_go_down() -> None:
 
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != "service"])
-def test_only_the_roof_reads_the_environment(package: str) -> None:
+def test_only_the_settings_module_reads_the_environment(package: str) -> None:
     for path in (REPOSITORY / package).rglob("*.py"):
         assert "os.environ" not in path.read_text(encoding="utf-8"), path
 

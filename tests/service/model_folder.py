@@ -1,7 +1,7 @@
 """A model folder as an ML engineer would bring it: declarations, weights and a golden case, without code.
 
 A copy of a bundled model is refused because it brings code, whether it was altered or not. This folder is accepted as
-long as nobody alters it, so a refusal shows that the alteration was found.
+long as it is not altered, so a refusal shows that the alteration was detected.
 """
 
 import json
@@ -61,6 +61,6 @@ def pulse_risk(folder: Path) -> Path:
 
 
 def write_weights(folder: Path, *, slope: float) -> None:
-    """Write the weights, and leave the seal as it was."""
+    """Write the weights without a new seal."""
     weights = {"weight": np.array([slope]), "bias": np.array(0.25), "mean": np.array([80.0]), "scale": np.array([10.0])}
     save_file(weights, folder / "weights.safetensors")

@@ -113,7 +113,7 @@ def test_a_webhook_that_failed_gets_the_same_key_and_the_same_bytes_again(
     assert hospital.parked() == []
 
 
-def test_what_a_webhook_refuses_for_good_is_parked(
+def test_a_delivery_that_a_webhook_refuses_permanently_is_parked(
     open_hospital: Callable[..., Hospital], webhook: StandInWebhook
 ) -> None:
     hospital = with_webhook(open_hospital, webhook)

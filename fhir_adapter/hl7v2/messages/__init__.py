@@ -23,7 +23,7 @@ MESSAGES: Final[Mapping[str, Callable[[ConversionState], list[Resource]]]] = Map
 
 
 MOST_SEGMENTS: Final = 4500
-"""Of one message: more would not become one transaction (``fhir_adapter.store.prepare.MOST_ENTRIES``)."""
+"""Segments in a message; more would not fit into one transaction (``fhir_adapter.store.prepare.MOST_ENTRIES``)."""
 
 _UNFRAMED: Final = "utf-16"
 

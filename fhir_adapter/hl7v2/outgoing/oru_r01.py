@@ -1,7 +1,8 @@
-"""A model's result as ORU^R01 (HL7 v2.5.1 section 7.3.1), or the reason why there is none.
+"""A model's result, or the reason why it is not available, as ORU^R01 (HL7 v2.5.1 section 7.3.1).
 
-One OBX says one thing. The result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its
-first note says so in words. A result that is not available is an OBX with status ``X``: silence never reads as normal.
+Each OBX has one value. The result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its
+first note states it. A result that is not available is an OBX with status ``X``, because no message at all could be
+read as a normal result.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipient:
-    """Whom the result is about, in the identifiers of the hospital that receives it."""
+    """The patient of the result, with the identifiers of the hospital that receives it."""
 
     #: PID-3.1.
     identifier: str
@@ -45,21 +46,21 @@ class Recipient:
 
 @dataclass(frozen=True, kw_only=True)
 class OruResult:
-    """Everything that one message says."""
+    """The content of one message."""
 
-    #: What the model answered.
+    #: The model's outcome.
     outcome: Outcome
-    #: Names this delivery; the same delivery sent again has the same one, and it becomes MSH-10.
+    #: Id of the delivery, the same at every attempt; it becomes MSH-10.
     idempotency_key: str
     #: MSH-7, aware.
     at: datetime
-    #: Whom the result is about.
+    #: The patient of the result.
     patient: Recipient
-    #: This server.
+    #: MSH-3 and MSH-4: this server.
     sender: Endpoint
-    #: The interface engine.
+    #: MSH-5 and MSH-6: the interface engine.
     receiver: Endpoint
-    #: OBR-2, where the result answers an order.
+    #: OBR-2, when the result belongs to an order.
     placer_order: str = ""
     #: MSH-11, table 0103.
     processing_id: str = "P"
@@ -71,7 +72,7 @@ def build(result: OruResult) -> bytes:
     Parameters
     ----------
     result
-        What to say and to whom.
+        Content and recipient of the message.
 
     Returns
     -------
@@ -82,9 +83,9 @@ def build(result: OruResult) -> bytes:
     body = [_pid(result.patient), _obr(result)]
     if isinstance(outcome, Prediction):
         for ordinal, output in enumerate(outcome.outputs, start=1):
-            body += _said(outcome, output, ordinal)
+            body += _output_segments(outcome, output, ordinal)
     else:
-        body += _unsaid(outcome)
+        body += _not_available_segment(outcome)
     return writer.message(_msh(result), body)
 
 
@@ -129,7 +130,7 @@ def _obr(result: OruResult) -> str:
     return writer.segment("OBR", fields)
 
 
-def _said(outcome: Prediction, output: Output, ordinal: int) -> list[str]:
+def _output_segments(outcome: Prediction, output: Output, ordinal: int) -> list[str]:
     kind, value, unit = _value(output)
     fields: dict[int, writer.Field] = {
         1: str(ordinal),
@@ -154,7 +155,7 @@ def _value(output: Output) -> tuple[str, writer.Field, writer.Field]:
     return "NM", writer.number(output.value), (output.unit, "", "UCUM") if output.unit else ""
 
 
-def _unsaid(outcome: NotAvailable) -> list[str]:
+def _not_available_segment(outcome: NotAvailable) -> list[str]:
     fields: dict[int, writer.Field] = {
         1: "1",
         2: "ST",
