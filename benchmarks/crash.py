@@ -101,7 +101,7 @@ def run(plan: Plan, folder: Path, progress: Callable[[str], None] = lambda _line
             starts.append(server.wait_ready())
             _finish(senders)
             unfinished = drain(server, hospital.received, patience_s=PATIENCE_S, longest_s=LONGEST_S)
-            tell(f"all senders have ended; {unfinished} jobs and deliveries are left")
+            progress(f"all senders have ended; {unfinished} jobs and deliveries are left")
             evidence = gather(hospital, server, unfinished=unfinished)
             server.stop()
         redeliveries = hospital.repeats()
