@@ -245,8 +245,8 @@ def _media_type(attachment: Json) -> str:
     return _content_type(attachment).get_content_type() if "contentType" in attachment else ""
 
 
-def _content_type(attachment: Json) -> Message[str, str]:
-    header: Message[str, str] = Message()
+def _content_type(attachment: Json) -> "Message[str, str]":
+    header: "Message[str, str]" = Message()
     header["Content-Type"] = attachment["contentType"]
     return header
 

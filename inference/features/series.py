@@ -21,7 +21,6 @@ from inference.features.extract import Candidate, FeatureValue, Gap, Index, choo
 from inference.features.spec import FeatureSpec
 from kernel.errors import Category, Problem
 
-_LARGEST: Final = float(np.finfo(np.float32).max)
 _WORDS: Final[Mapping[str, str]] = MappingProxyType(
     {"missing": "missing", "implausible": "implausible", "dropped": "unreadable"}
 )
@@ -207,9 +206,8 @@ def _in_order(name: str, newest: Mapping[str, FeatureUse]) -> tuple[FeatureUse, 
 
 
 def _number(value: Decimal | str) -> float | None:
-    """Return a value as a float32 can hold it; None when it is a word or too large."""
+    """Return a value as a number; None when it is a word."""
     try:
-        number = float(value)
+        return float(value)
     except ValueError:
         return None
-    return number if abs(number) <= _LARGEST else None
