@@ -246,7 +246,7 @@ def _media_type(attachment: Json) -> str:
 
 
 def _content_type(attachment: Json) -> "Message[str, str]":
-    header: "Message[str, str]" = Message()
+    header: Message[str, str] = Message()
     header["Content-Type"] = attachment["contentType"]
     return header
 

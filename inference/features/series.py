@@ -156,11 +156,11 @@ def check_series(specs: Sequence[FeatureSpec]) -> None:
 
 
 def _measured(spec: FeatureSpec, index: Index, grid: Grid) -> _Column:
-    since = grid.start if spec.hours is None else max(grid.start, grid.at - timedelta(hours=float(spec.hours)))
+    since = grid.start if spec.hours is None else grid.at - timedelta(hours=float(spec.hours))
     inside: defaultdict[int, list[Candidate]] = defaultdict(list)
     for rank, source in enumerate(spec.sources):
         for fact in index.get((source.system, source.code), ()):
-            if fact.effective > since:
+            if fact.effective > grid.start and fact.effective >= since:
                 inside[grid.row(fact.effective)].append((fact, source, rank))
     choose = chooser(spec.take)
     values = np.full(grid.rows, np.nan, dtype=np.float32)
