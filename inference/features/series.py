@@ -124,7 +124,8 @@ def find_gap(specs: Sequence[FeatureSpec], series: SeriesInput, hours: Decimal) 
     measured = [spec for spec in specs if not spec.subject]
     if not any(spec.name in used for spec in measured):
         titles = tuple(spec.title for spec in measured)
-        return SeriesGap(reason=f"no usable value of {', '.join(titles)} within {hours} hours", missing=titles)
+        wanted = ", ".join(titles) or "any feature"
+        return SeriesGap(reason=f"no usable value of {wanted} within {hours} hours", missing=titles)
     gaps: defaultdict[str, list[str]] = defaultdict(list)
     for spec in specs:
         if spec.missing == "refuse" and spec.name not in used:
