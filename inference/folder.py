@@ -14,6 +14,7 @@ from typing import Final
 
 from inference.contract import ModelIdentity
 from inference.digest import verify
+from inference.features.series import check_series
 from inference.features.spec import FeatureSpec, parse_features
 from inference.manifest import Manifest, parse_manifest
 from inference.models import MODELS
@@ -83,6 +84,8 @@ def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFold
     declared = read_declaration(path)
     manifest = parse_manifest(declared["model"])
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
+    if manifest.input.kind == "series":
+        check_series(features)
     card = (path / CARD).read_text(encoding="utf-8") if (path / CARD).exists() else ""
     if not card.strip():
         raise Problem(Category.INCORRECT, f"the model folder {path.name} has no {CARD}")

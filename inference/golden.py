@@ -2,8 +2,7 @@
 
 One JSON file a case:
 
-- ``input``: facts (each with ``at``, a time or seconds relative to the time of prediction, where it was not measured
-  then), or an image as base64 of unsigned bytes, 255 = 1.0
+- ``input``: as :mod:`inference.golden_input` reads it
 - ``expected``: what this runtime predicted when the folder was sealed
 - ``reference``: what the library that trained the model predicted; optional, compared as well
 - ``tolerance``: ``relative`` and ``absolute``; optional
@@ -11,17 +10,13 @@ One JSON file a case:
 A model with other predictions on this machine and device is not the approved model, and is not loaded.
 """
 
-import base64
 import json
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from inference.contract import Fact, FactsInput, ImageInput, ModelInput, Subject
+from inference.contract import ModelInput
+from inference.golden_input import read_input
 from inference.limits import check_limits
 from inference.runners.base import Answer, Declined, Runner
 from kernel.errors import Category, Problem
@@ -110,47 +105,6 @@ def infer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> Answer:
     return runner.encode(decoded.item, raw)
 
 
-def read_input(content: Mapping[str, Any]) -> ModelInput:
-    """Read the ``input`` of a golden case."""
-    about = content["subject"]
-    born = about.get("birth_date")
-    subject = Subject(
-        reference=about["reference"],
-        birth_date=date.fromisoformat(born) if born else None,
-        sex=about.get("sex"),
-        identifier=None,
-    )
-    at = datetime.fromisoformat(content["at"])
-    if "facts" in content:
-        facts = tuple(_fact(number, fact, at) for number, fact in enumerate(content["facts"]))
-        return FactsInput(subject=subject, facts=facts, at=at)
-    levels = np.frombuffer(base64.b64decode(content["pixels"]), dtype=np.uint8).astype(np.float32)
-    return ImageInput(
-        subject=subject,
-        pixels=levels.reshape(content["rows"], content["columns"]) / np.float32(255),
-        modality=content["modality"],
-        body_part=content["body_part"],
-        view=content["view"],
-        sources=("golden",),
-        acquired_at=None,
-        at=at,
-    )
-
-
-def _fact(number: int, content: Mapping[str, Any], at: datetime) -> Fact:
-    measured = _time(content["at"], at) if "at" in content else at
-    return Fact(
-        system=content.get("system", "http://loinc.org"),
-        code=content["code"],
-        value=content["answer"] if "answer" in content else Decimal(content["value"]),
-        value_system=None,
-        unit=content.get("unit"),
-        effective=measured,
-        issued=measured,
-        source=f"golden#{number}",
-    )
-
-
 def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str, Any]:
     try:
         answer = infer(runner, model_input)
@@ -161,11 +115,6 @@ def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str,
         "outputs": [{"name": output.name, "value": output.value, "band": output.band} for output in answer.outputs],
         "heat_map_mean": None if heat is None else float(heat.mean()),
     }
-
-
-def _time(stated: str | float, at: datetime) -> datetime:
-    """Return a time given in ISO 8601, or in seconds relative to ``at``."""
-    return datetime.fromisoformat(stated) if isinstance(stated, str) else at + timedelta(seconds=stated)
 
 
 def _read(path: Path) -> dict[str, Any]:

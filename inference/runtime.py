@@ -17,13 +17,14 @@ from inference import registry
 from inference.batching import Batcher, QueueLimits
 from inference.contract import (
     FactsInput,
-    FeatureUse,
     InputUsed,
     ModelIdentity,
     ModelInput,
     NotAvailable,
     Outcome,
     Prediction,
+    SeriesInput,
+    StudyInput,
 )
 from inference.limits import check_limits
 from inference.loading import AnyRunner, load_model
@@ -169,10 +170,10 @@ class Runtime:
         runner = served.runner
         identity = runner.model.identity(row.status)
         inputs: tuple[InputUsed, ...] = ()
-        features: tuple[FeatureUse, ...] = ()
+        features = model_input.uses if isinstance(model_input, SeriesInput | StudyInput) else ()
         try:
             decoded = _decode(runner, model_input)
-            inputs, features = decoded.inputs, decoded.features
+            inputs, features = decoded.inputs, decoded.features or features
             future = self._queue(served, decoded.shape).submit(decoded.item, deadline=deadline)
             raw = self._wait(runner, future, deadline)
             answer = _encode(runner, decoded, raw)

@@ -101,6 +101,10 @@ def test_a_number_without_a_unit_or_with_an_unknown_one_is_never_read(canonical:
     assert convert(Decimal(1), "furlong", canonical) is None
 
 
+def test_a_number_too_large_for_any_measurement_is_never_read() -> None:
+    assert convert(Decimal("1e60"), "Cel", "Cel") is None
+
+
 def test_an_unknown_unit_refuses_even_when_an_older_value_could_be_read() -> None:
     found = extract(TEMPERATURE, fact("8310-5", "37", "Cel", hours_ago=2), fact("8310-5", "37", "furlong"))
     assert found.reason == "unreadable temperature"

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -70,3 +71,10 @@ def test_every_destination_is_listed() -> None:
     from service.destinations import KINDS
 
     assert set(KINDS) == files("service/destinations") - {"contract", "table"}
+
+
+def test_every_kind_of_input_has_a_reader() -> None:
+    from inference.contract import InputKind
+    from service.flows.inputs import READERS
+
+    assert set(READERS) == set(get_args(InputKind)) == files("service/flows/inputs") - {"contract"}
