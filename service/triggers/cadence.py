@@ -10,6 +10,7 @@ ends by itself: a tick that finds no admitted patient or no version that serves 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import cast
 from urllib.parse import urlencode
 
 import orjson
@@ -69,6 +70,7 @@ class CadenceFlow:
         return commit
 
     def _tick(self, tx: Transaction, name: str, patient: str, due: datetime) -> None:
+        enqueue.lock_cadence(tx, name, patient)
         models = [model for model in _with_cadence(self._catalogue.serving(tx.connection)) if model.row.name == name]
         if not models or not admitted_patients(tx.connection, patient):
             return
@@ -96,9 +98,15 @@ def next_due(due: datetime, now: datetime, cadence: timedelta) -> datetime:
 
 
 def cadence_of(models: Sequence[DeclaredModel]) -> timedelta:
-    """Return the cadence of the version whose results are delivered, else of the newest; one version at least."""
+    """Return the cadence of the version whose results are delivered, else of the newest.
+
+    Parameters
+    ----------
+    models
+        One version at least, each with a cadence, in order of registration.
+    """
     leading = next((model for model in models if model.row.status == "active"), models[-1])
-    return timedelta(hours=float(leading.manifest.trigger.cadence_hours or Decimal(0)))
+    return timedelta(hours=float(cast("Decimal", leading.manifest.trigger.cadence_hours)))
 
 
 def admitted_patients(connection: Connection, patient: str | None = None) -> frozenset[str]:

@@ -56,12 +56,31 @@ def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime)
     due
         When the tick is due; the ticks that follow are counted from this time.
     """
-    key = f"{REPEAT}:{model}:{patient}"
-    tx.lock(key)
+    key = lock_cadence(tx, model, patient)
     if jobs.is_pending(tx.connection, key):
         return
     payload = {"model": model, "patient": patient, "due": due.isoformat()}
     jobs.enqueue(tx, REPEAT, payload, lock=key, queueing_lock=key, scheduled_at=due)
+
+
+def lock_cadence(tx: Transaction, model: str, patient: str) -> str:
+    """Lock a cadence until the transaction ends, and return the lock of its jobs.
+
+    Whoever decides whether a cadence goes on holds this lock, so that a tick that ends it and a change that begins it
+    never miss each other. It is taken before the locks of other jobs.
+
+    Parameters
+    ----------
+    tx
+        Any transaction.
+    model
+        Name of the model.
+    patient
+        Reference of the patient.
+    """
+    key = f"{REPEAT}:{model}:{patient}"
+    tx.lock(key)
+    return key
 
 
 def start_cadences(tx: Transaction, jobs: Jobs) -> None:

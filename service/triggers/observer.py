@@ -57,7 +57,7 @@ class Triggers:
         for version in concerned:
             for model, decision in self._decide(tx, models, version):
                 decided.setdefault((model.row.name, model.row.version, decision), (model, decision, version))
-        for model, decision, version in decided.values():
+        for model, decision, version in sorted(decided.values(), key=_order):
             self._carry_out(tx, model, decision, version)
 
     def _decide(
@@ -90,3 +90,9 @@ class Triggers:
             enqueue.repeat(tx, self._jobs, model.row.name, decision.patient, version.last_updated)
         elif not decision.again or model.row.name in self._results.models_of(tx.connection, decision.patient):
             enqueue.assess(tx, self._jobs, model.row, decision)
+
+
+def _order(one: tuple[DeclaredModel, Decision, StoredVersion]) -> tuple[str, ...]:
+    """Order cadences before runs and by name, as every transaction takes their locks; runs stay in their order."""
+    model, decision, _ = one
+    return ("cadence", model.row.name, decision.patient) if isinstance(decision, Repeat) else ("run",)
