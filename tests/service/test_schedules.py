@@ -161,6 +161,19 @@ def test_a_change_of_the_encounter_begins_no_second_chain(with_model: Callable[.
     assert [after(hospital, 3) for _ in range(4)] == [0, 1, 0, 1]
 
 
+def test_a_change_while_a_tick_runs_begins_no_second_chain(with_model: Callable[..., Hospital]) -> None:
+    hospital = with_model(SIX_HOURS)
+    stay(hospital, "in-progress")
+    job = hospital.application.jobs.claim(hospital.application.database, hospital.application.worker.name)
+    assert job is not None
+    assert job.step == "scheduled-assess"
+    stay(hospital, "onleave")
+    assert pending(hospital, "scheduled-assess") == []
+    hospital.application.database.write(lambda tx: hospital.application.jobs.release(tx, job.worker or ""))
+    assert after(hospital, 0) == 1
+    assert len(pending(hospital, "scheduled-assess")) == 1
+
+
 def test_two_encounters_of_one_patient_share_a_chain_until_both_have_ended(with_model: Callable[..., Hospital]) -> None:
     hospital = with_model(SIX_HOURS)
     stay(hospital, "in-progress", "e1", "EMER")
