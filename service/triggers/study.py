@@ -11,7 +11,15 @@ from service.triggers.contract import Change, Decision, Rule
 
 
 def decide(trigger: Trigger, change: Change) -> Sequence[Decision]:  # noqa: ARG001 - every rule has this form
-    """Decide nothing; parameters as of every rule."""
+    """Decide nothing.
+
+    Parameters
+    ----------
+    trigger
+        Of a manifest.
+    change
+        Of any resource.
+    """
     return ()
 
 
