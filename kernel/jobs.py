@@ -307,6 +307,19 @@ class Jobs:
                 self._put_back(tx, job, attempts=job.attempts)
         return len(running)
 
+    def is_pending(self, connection: Connection, lock: str) -> bool:
+        """Return whether a job with a lock waits or runs.
+
+        Parameters
+        ----------
+        connection
+            A connection that can read; that of a transaction sees the jobs that it has enqueued.
+        lock
+            The job's ``lock``.
+        """
+        pending = select(jobs.c.seq).where(jobs.c.lock == lock, jobs.c.status.in_(("waiting", "running")))
+        return connection.execute(pending.limit(1)).first() is not None
+
     def next_due(self, connection: Connection) -> datetime | None:
         """Return when the next waiting job becomes due."""
         earliest = select(func.min(jobs.c.scheduled_at)).where(jobs.c.status == "waiting")

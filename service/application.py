@@ -63,6 +63,8 @@ from service.operations import OperationContext
 from service.results import Results
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
+from service.triggers.cadence import CadenceFlow
+from service.triggers.enqueue import REPEAT, START_CADENCES, start_cadences
 
 _log = get_logger(__name__)
 
@@ -92,6 +94,7 @@ class Application(CoreServices):
         The state of a listener is left alone: it belongs to the process that opens the listener.
         """
         self.checkpoints.start()
+        self.database.write(lambda tx: start_cadences(tx, self.jobs))
         self.worker.start()
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
 
@@ -155,11 +158,14 @@ def build(
     patients = PatientMatching(core, pseudonyms, conventions)
     hl7_messages = Hl7MessageFlow(core, pseudonyms, conventions)
     imaging_studies = ImagingStudyFlow(core, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s)
+    cadences = CadenceFlow(database, clock, catalogue, core.jobs)
     steps: dict[str, Step] = {
         hl7_message.CONVERT: hl7_messages.convert,
         imaging_study.COMPLETE: imaging_studies.complete,
         imaging_study.READ: imaging_studies.read,
         ASSESS: AssessFlow(core, models, publisher).assess,
+        REPEAT: cadences.repeat,
+        START_CADENCES: cadences.start,
         DELIVER: DeliveryFlow(core, destinations).deliver,
     }
     return Application(
@@ -250,7 +256,8 @@ def build_core_services(
     """
     cipher = keys.cipher()
     jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
-    results, blobs = Results(), Blobs(settings.data_dir / "blobs", cipher)
+    results, store, blobs = Results(), Store(), Blobs(settings.data_dir / "blobs", cipher)
+    triggers = Triggers(catalogue, jobs, results, store)
     return CoreServices(
         clock=clock,
         ids=ids,
@@ -260,8 +267,8 @@ def build_core_services(
         inbox=Inbox(clock, ids, cipher),
         outbox=Outbox(clock, ids, cipher, jobs, blobs),
         audit=audit,
-        store=Store(),
-        writer=StoreWriter(Validator(), audit, (Triggers(catalogue, jobs, results),), clock, ids),
+        store=store,
+        writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
         results=results,
     )
 

@@ -11,6 +11,7 @@ from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 from service.operations.context import OperationContext, performer
+from service.triggers.enqueue import start_cadences
 
 LONGEST_REASON: Final = 500
 """Characters of a reason; it is shown in place of every result."""
@@ -81,6 +82,7 @@ def resume(context: OperationContext, principal: Principal, name: str | None, re
     def work(tx: Transaction) -> int:
         resumed = registry.resume(tx, name, by=performer(principal), at=context.clock.now())
         context.record(tx, principal, "model-resumed", _urn(name), stated)
+        start_cadences(tx, context.jobs)
         return resumed
 
     return context.database.write(work)
@@ -205,6 +207,7 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
     def work(tx: Transaction) -> None:
         registry.register(tx, model, "shadow", by=performer(principal), at=context.clock.now())
         context.record(tx, principal, "model-added", _urn(model.manifest.name, model.manifest.version))
+        start_cadences(tx, context.jobs)
 
     context.database.write(work)
     return model
@@ -281,6 +284,7 @@ def _set_status(context: OperationContext, principal: Principal, row: ModelRow, 
         registry.set_status(tx, row.name, row.version, status, by=by, at=at)
         if status == "active":
             registry.resume(tx, row.name, by=by, at=at)
+            start_cadences(tx, context.jobs)
         context.record(tx, principal, command, _urn(row.name, row.version))
 
     context.database.write(work)

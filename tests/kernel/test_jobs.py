@@ -111,6 +111,20 @@ def test_only_one_job_waits_per_queueing_lock_and_postpone_pushes_it_back(
     assert jobs.claim(database, "w") is None
 
 
+def test_a_lock_is_pending_while_its_job_waits_or_runs(database: Database, jobs: Jobs) -> None:
+    def pending(lock: str) -> bool:
+        with database.read() as connection:
+            return jobs.is_pending(connection, lock)
+
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="a"))
+    assert (pending("a"), pending("b")) == (True, False)
+    job = jobs.claim(database, "w")
+    assert job is not None
+    assert pending("a")
+    database.write(lambda tx: jobs.fail(tx, job, Problem(Category.INCORRECT, "parked")))
+    assert not pending("a")
+
+
 def test_a_job_may_wait_while_another_with_its_queueing_lock_runs(database: Database, jobs: Jobs) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="l", queueing_lock="q"))
     running = jobs.claim(database, "w")

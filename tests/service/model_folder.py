@@ -17,13 +17,12 @@ PULSE_RISK: Final = "pulse-risk"
 
 _MANIFEST: Final = """
 name: pulse-risk
-version: 1.0.0
 title: A logistic model of one feature
 intended_use: Tests
 owner: Tests
 demonstration: true
 users: [tests]
-trigger: {kind: facts, codes: [8867-4]}
+inputs: [{name: facts, kind: facts}]
 runner: linear
 outputs:
   - name: risk
@@ -49,10 +48,10 @@ _CASE: Final = {
 }
 
 
-def pulse_risk(folder: Path) -> Path:
+def pulse_risk(folder: Path, *, version: str = "1.0.0", trigger: str = "{kind: codes, codes: [8867-4]}") -> Path:
     """Make the folder, sealed, and return it."""
     (folder / "golden").mkdir(parents=True)
-    (folder / "model.yaml").write_text(_MANIFEST)
+    (folder / "model.yaml").write_text(f"{_MANIFEST}version: {version}\ntrigger: {trigger}\n")
     (folder / "features.yaml").write_text(_FEATURES)
     (folder / "golden" / "ninety.json").write_text(json.dumps(_CASE))
     write_weights(folder, slope=0.5)
