@@ -43,6 +43,8 @@ class Call:
     principal: Principal
     #: Base URL without a final slash; references and links are made with it.
     base: str
+    #: What the principal was permitted before the body of the request was read; it is not decided on again.
+    permitted: Request | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,10 @@ class Interactions:
             self._record([balp.refused(principal, request, problem, at=self._clock.now())])
             raise
 
+    def _require(self, call: Call, request: Request) -> None:
+        if request != call.permitted:
+            self.require(call.principal, request)
+
     def create(self, call: Call, kind: str, body: bytes, *, if_none_exist: str | None = None) -> Reply:
         """Create a resource, unless the condition finds one (R4, http.html#create, #ccreate).
 
@@ -128,7 +134,7 @@ class Interactions:
         if_none_exist
             ``If-None-Exist``; None for a create without a condition.
         """
-        self.require(call.principal, Request(interaction=Interaction.CREATE, target=kind))
+        self._require(call, of_instance(Interaction.CREATE, kind, ""))
         prepared = self._writer.prepare_create(kind, documents.parse(body), if_none_exist)
         self._require_conditions(call, prepared)
         return self._write_one(call, prepared)
@@ -147,7 +153,7 @@ class Interactions:
         if_match
             ``If-Match``: the version that must be the current one.
         """
-        self.require(call.principal, of_instance(Interaction.UPDATE, kind, resource_id))
+        self._require(call, of_instance(Interaction.UPDATE, kind, resource_id))
         return self._write_one(call, self._writer.prepare_update(kind, resource_id, documents.parse(body), if_match))
 
     def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Reply:
@@ -243,7 +249,7 @@ class Interactions:
         with_content
             Answer with the resources as stored (``Prefer: return=representation``).
         """
-        self.require(call.principal, Request(interaction=Interaction.BUNDLE))
+        self._require(call, Request(interaction=Interaction.BUNDLE))
         prepared = self._writer.prepare_bundle(documents.parse(body))
         if prepared.kind == "transaction":
             entries = self._transaction(call, prepared, with_content=with_content)

@@ -71,6 +71,15 @@ def occupied() -> Iterator[int]:
 
 
 @pytest.fixture
+def unusable(occupied: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that a command cannot begin to work with: the HTTP port is taken, the data folder is within a file."""
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setenv("AUSCULTA_DATA_DIR", str(file / "ausculta"))
+    monkeypatch.setenv("AUSCULTA_HTTP_PORT", str(occupied))
+
+
+@pytest.fixture
 def ausculta(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run a command in this process and return its exit code."""
 
@@ -100,20 +109,10 @@ def test_each_command_is_in_one_of_the_two_lists() -> None:
 
 
 @pytest.mark.parametrize("command", ASKED)
+@pytest.mark.usefixtures("unusable")
 def test_a_command_that_is_not_allowed_opens_nothing(
-    command: str,
-    refusing: Refusing,
-    occupied: int,
-    ausculta: Callable[..., int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: str, refusing: Refusing, ausculta: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A command that opened a port or a folder first would fail otherwise: the port is taken, the folder is a file."""
-    file = tmp_path / "file"
-    file.touch()
-    monkeypatch.setenv("AUSCULTA_DATA_DIR", str(file / "ausculta"))
-    monkeypatch.setenv("AUSCULTA_HTTP_PORT", str(occupied))
     interaction, words = ASKED[command]
     assert ausculta(*command.split(), *words) == 2
     assert capsys.readouterr().err == "ausculta: not for you\n"
