@@ -1,4 +1,4 @@
-"""A model folder as an ML engineer would bring it: declarations, weights and a golden case, without code.
+"""A model folder as an ML engineer would bring it, for tests: declarations, weights and a golden case, without code.
 
 A copy of a bundled model is refused because it brings code, whether it was altered or not. This folder is accepted as
 long as nobody alters it, so a refusal shows that the alteration was found.
@@ -6,16 +6,17 @@ long as nobody alters it, so a refusal shows that the alteration was found.
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from inference.finalize import finalize_folder
+from inference.testing import NOW
 
 PULSE_RISK: Final = "pulse-risk"
 
-_MANIFEST: Final = """
+MANIFEST: Final = """
 name: pulse-risk
 version: 1.0.0
 title: A logistic model of one feature
@@ -23,7 +24,8 @@ intended_use: Tests
 owner: Tests
 demonstration: true
 users: [tests]
-trigger: {kind: facts, codes: [8867-4]}
+trigger: {kind: codes, codes: [8867-4]}
+inputs: [{name: facts, kind: facts}]
 runner: linear
 outputs:
   - name: risk
@@ -36,31 +38,47 @@ outputs:
 limits: {}
 change_plan: {acceptance: [nothing]}
 """
-_FEATURES: Final = """
+FEATURES: Final = """
 features:
   - {name: pulse, title: pulse, window: {take: last, hours: 12}, missing: nan, sources: [{code: 8867-4, unit: /min}]}
 """
-_CASE: Final = {
-    "input": {
-        "subject": {"reference": "Patient/golden"},
-        "at": "2026-01-15T12:00:00+00:00",
-        "facts": [{"code": "8867-4", "value": "90", "unit": "/min"}],
-    }
-}
 
 
-def pulse_risk(folder: Path) -> Path:
-    """Make the folder, sealed, and return it."""
+def pulse_risk(folder: Path, *, version: str = "1.0.0", slope: float = 0.5) -> Path:
+    """Make the folder, sealed, and return it.
+
+    Parameters
+    ----------
+    folder
+        Where; it must not exist.
+    version
+        The model's version.
+    slope
+        The weight of the pulse.
+    """
     (folder / "golden").mkdir(parents=True)
-    (folder / "model.yaml").write_text(_MANIFEST)
-    (folder / "features.yaml").write_text(_FEATURES)
-    (folder / "golden" / "ninety.json").write_text(json.dumps(_CASE))
-    write_weights(folder, slope=0.5)
+    (folder / "model.yaml").write_text(MANIFEST.replace("version: 1.0.0", f"version: {version}"))
+    (folder / "features.yaml").write_text(FEATURES)
+    (folder / "golden" / "ninety.json").write_text(json.dumps(_case()))
+    write_weights(folder, slope=slope)
     finalize_folder(folder, {"Evidence": "None: a test."})
     return folder
 
 
 def write_weights(folder: Path, *, slope: float) -> None:
-    """Write the weights, and leave the seal as it was."""
+    """Write the weights, and leave the seal as it was.
+
+    Parameters
+    ----------
+    folder
+        The model folder.
+    slope
+        The weight of the pulse.
+    """
     weights = {"weight": np.array([slope]), "bias": np.array(0.25), "mean": np.array([80.0]), "scale": np.array([10.0])}
     save_file(weights, folder / "weights.safetensors")
+
+
+def _case() -> dict[str, Any]:
+    facts = [{"code": "8867-4", "value": "90", "unit": "/min"}]
+    return {"input": {"subject": {"reference": "Patient/golden"}, "at": NOW.isoformat(), "facts": facts}}
