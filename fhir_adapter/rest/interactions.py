@@ -159,14 +159,7 @@ class Interactions:
     def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Reply:
         """Delete a resource; its history stays (R4, http.html#delete).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind, resource_id
-            Resource type and id in the URL.
-        if_match
-            ``If-Match``: the version that must be the current one.
+        Parameters as for :meth:`update`.
         """
         self.require(call.principal, of_instance(Interaction.DELETE, kind, resource_id))
         return self._write_one(call, self._writer.prepare_delete(kind, resource_id, if_match))
@@ -193,14 +186,8 @@ class Interactions:
     def history(self, call: Call, kind: str, resource_id: str, query: str = "") -> Reply:
         """Return a resource's versions, newest first (R4, http.html#history).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind, resource_id
-            Resource type and id in the URL.
-        query
-            What follows the question mark: ``_count``, and ``_before`` in the links of this server.
+        Parameters as for :meth:`read`; ``query`` is what follows the question mark: ``_count``, and ``_before`` in the
+        links of this server.
         """
         self.require(call.principal, of_instance(Interaction.HISTORY, kind, resource_id))
         count, before = bundles.history_page(query)
@@ -217,14 +204,7 @@ class Interactions:
     def search(self, call: Call, kind: str, query: str) -> Reply:
         """Return a page of what a search finds (R4, http.html#search).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind
-            Resource type in the URL.
-        query
-            What follows the question mark, or the form of a POST, or both.
+        Parameters as for :meth:`create`; ``query`` is what follows the question mark, or the form of a POST, or both.
         """
         parsed = parse(kind, query)
         self.require(call.principal, of_search(parsed))

@@ -19,7 +19,7 @@ from inference.golden import infer, read_input
 from inference.loading import load_model
 from inference.models import MODELS
 from inference.registry import ModelRow
-from inference.testing import toy_folder, vitals
+from inference.testing import NOW, toy_folder, vitals
 from inference.testing_folder import MANIFEST, PULSE_RISK, pulse_risk
 from kernel.db import Database
 from kernel.errors import Category, Problem
