@@ -74,40 +74,6 @@ def test_a_folder_is_added_as_long_as_nobody_altered_it(ausculta: Command, tmp_p
     assert PULSE_RISK in ausculta("models", "list").stdout
 
 
-def versions(ausculta: Command) -> dict[str, str]:
-    """Version -> status, as ``models list`` shows them of the added model."""
-    lines = [line.split() for line in ausculta("models", "list").stdout.splitlines()]
-    return {line[1]: line[2] for line in lines if line and line[0] == PULSE_RISK}
-
-
-def test_two_sealed_versions_go_through_every_operation(ausculta: Command, tmp_path: Path) -> None:
-    """Real folders with a real runner: each operation opens the folder, and its golden case runs the model."""
-    older = pulse_risk(tmp_path / "older")
-    newer = pulse_risk(tmp_path / "newer", version="2.0.0", slope=0.7)
-
-    def succeed(*words: str) -> str:
-        run = ausculta("models", *words)
-        assert run.returncode == 0, run.stderr
-        return run.stdout
-
-    assert f"{PULSE_RISK} 1.0.0 is registered as shadow" in succeed("add", str(older))
-    assert f"{PULSE_RISK} 2.0.0 is registered as shadow" in succeed("add", str(newer))
-    assert f"{PULSE_RISK} 2.0.0: files and golden cases are as registered" in succeed(
-        "verify", PULSE_RISK, "--version", "2.0.0"
-    )
-    succeed("activate", PULSE_RISK, "--version", "1.0.0")
-    succeed("activate", PULSE_RISK, "--version", "2.0.0")
-    assert versions(ausculta) == {"1.0.0": "retired", "2.0.0": "active"}
-    assert succeed("rollback", PULSE_RISK) == f"{PULSE_RISK} 1.0.0 is active\n"
-    assert versions(ausculta) == {"1.0.0": "active", "2.0.0": "retired"}
-    assert succeed("retire", PULSE_RISK) == f"{PULSE_RISK} 1.0.0 is retired\n"
-    assert versions(ausculta) == {"1.0.0": "retired", "2.0.0": "retired"}
-
-    (newer / "card.md").write_text("a better card")
-    refused = ausculta("models", "verify", PULSE_RISK, "--version", "2.0.0")
-    assert (refused.returncode, "card.md has been altered" in refused.stderr) == (2, True)
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [
