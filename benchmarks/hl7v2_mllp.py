@@ -23,6 +23,7 @@ from fhir_adapter.hl7v2.messages import convert
 from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer
 from fhir_adapter.hl7v2.synthesise import LabResult, SyntheticPatient, oru_labs
 from fhir_adapter.hl7v2.wire import dumps
+from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from kernel.clock import RandomIds, SystemClock
 from privacy.pseudonyms import Pseudonyms
 
@@ -89,7 +90,9 @@ def round_trips(connections: int, message: bytes, seconds: float = 3.0) -> list[
 
 def main() -> None:
     raw = oru_labs(ANN, RESULTS, "M1", AT)
-    context = Context(pseudonyms=Pseudonyms(b"k" * 32), default_authority="GEN", zone=AT.tzinfo)
+    pseudonyms = Pseudonyms(b"k" * 32)
+    identities = PatientIdentities(IdentifierConventions(default_authority="GEN"), pseudonyms)
+    context = Context(pseudonyms=pseudonyms, identities=identities, zone=AT.tzinfo)
     text = raw.decode()
     print(f"message: {len(raw)} bytes, 30 OBX")
     print(f"header          {rate(lambda: header(raw)):10,.0f} /s")

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from dicom_node.archive import Archive
+from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
@@ -53,7 +54,6 @@ from service.destinations.fhir import FhirSettings
 from service.destinations.mllp import MllpSettings
 from service.flows import hl7_message, imaging_study
 from service.flows.assess import AssessFlow
-from service.flows.conventions import SiteConventions
 from service.flows.hl7_message import Hl7MessageFlow
 from service.flows.imaging_study import ImagingStudyFlow
 from service.flows.patients import PatientMatching
@@ -154,9 +154,9 @@ def build(
     destinations = build_destinations(settings)
     context = ServerContext(clock=clock, software_version=version("ausculta"))
     publisher = Publisher(core, list(destinations.values()), context)
-    conventions = site_conventions(settings)
-    patients = PatientMatching(core, pseudonyms, conventions)
-    hl7_messages = Hl7MessageFlow(core, pseudonyms, conventions)
+    identities = PatientIdentities(identifier_conventions(settings), pseudonyms)
+    patients = PatientMatching(core, identities)
+    hl7_messages = Hl7MessageFlow(core, pseudonyms, identities, settings.time_zone)
     imaging_studies = ImagingStudyFlow(core, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s)
     cadences = CadenceFlow(database, clock, catalogue, core.jobs)
     steps: dict[str, Step] = {
@@ -227,12 +227,10 @@ def operation_context(core: CoreServices, authorizer: Authorizer) -> OperationCo
     )
 
 
-def site_conventions(settings: Settings) -> SiteConventions:
-    """Return how this hospital writes what the standards leave open."""
-    return SiteConventions(
-        authority=settings.default_assigning_authority,
-        systems=settings.identifier_systems,
-        time_zone=settings.time_zone,
+def identifier_conventions(settings: Settings) -> IdentifierConventions:
+    """Return what the settings say about identifiers."""
+    return IdentifierConventions(
+        default_authority=settings.default_assigning_authority, systems=settings.identifier_systems
     )
 
 

@@ -172,6 +172,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
         self.acse.negotiate_association()
 
     def _answer_messages(self) -> None:
+        self._decide_on_arriving()
         while not self.dimse.msg_queue.empty():
             context_id, request = self.dimse.msg_queue.get_nowait()
             if request is None:  # how the state machine reports that the association has ended
@@ -183,6 +184,20 @@ class StorageAssociation(Association):  # type: ignore[misc]
                 self.acse.send_abort(0x00)
                 return
             self.dimse.send_msg(answer(request, context), context_id)
+
+    def _decide_on_arriving(self) -> None:
+        """Authorize a C-STORE when its command set is complete; a refused one is answered before its dataset."""
+        arriving = self.dimse.arriving_store()
+        if arriving is None:
+            return
+        context_id, request = arriving
+        if context_id not in self._accepted_cx or request.MessageID is None:
+            return  # the association is aborted when the message is complete
+        try:
+            self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
+        except Exception as failure:  # noqa: BLE001 - the peer is always answered
+            self.dimse.drop()
+            self.dimse.send_msg(self._store_response(request, failure), context_id)
 
     def _check_for_end(self) -> None:
         if self.acse.is_release_requested():
@@ -204,20 +219,26 @@ class StorageAssociation(Association):  # type: ignore[misc]
         return response
 
     def _store(self, request: C_STORE, context: PresentationContext) -> C_STORE:
+        try:
+            if not self.dimse.decided:
+                self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
+            self._server.store(self._received(request, context))
+        except Exception as failure:  # noqa: BLE001 - the peer is always answered
+            return self._store_response(request, failure)
+        return self._store_response(request, None)
+
+    def _store_response(self, request: C_STORE, failure: Exception | None) -> C_STORE:
         response = C_STORE()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
         response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        try:
-            self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
-            self._server.store(self._received(request, context))
-        except Exception as failure:  # noqa: BLE001 - the peer is always answered
-            problem = as_problem(failure)
-            _log.warning("instance_refused", association=self._identifier, failure=problem, detail=problem.detail)
-            response.Status = DIMSE_STATUS[problem.category]
-            response.ErrorComment = problem.detail[:64]
-        else:
+        if failure is None:
             response.Status = SUCCESS
+            return response
+        problem = as_problem(failure)
+        _log.warning("instance_refused", association=self._identifier, failure=problem, detail=problem.detail)
+        response.Status = DIMSE_STATUS[problem.category]
+        response.ErrorComment = problem.detail[:64]
         return response
 
     def _authorize(self, interaction: Interaction, SOPClassUID: str) -> None:

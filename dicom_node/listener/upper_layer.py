@@ -14,7 +14,8 @@ import time
 from typing import Any, Final
 
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import _PDU_TYPES, DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
@@ -240,23 +241,46 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
     def __init__(self, association: Any, largest: int) -> None:
         super().__init__(association)
         self.message: DIMSEMessage | None = None
+        self.decided = False
+        """Whether the newest message is a C-STORE request that was decided on before its dataset had arrived."""
         self._largest = largest
         self._received = 0
+        self._dropping = False
 
     @property
     def too_large(self) -> bool:
         """Whether the newest message exceeds the limit, so that its dataset is not complete."""
         return self._received > self._largest
 
+    def arriving_store(self) -> tuple[int, C_STORE] | None:
+        """Return a C-STORE request, once, whose command set is complete while its dataset still arrives.
+
+        Returns
+        -------
+        tuple[int, C_STORE] | None
+            Presentation context and request; ``decided`` is true from now on. None when there is no such request.
+        """
+        if not isinstance(self.message, C_STORE_RQ) or self.decided:
+            return None
+        self.decided = True
+        return self.message.context_id, self.message.message_to_primitive()
+
+    def drop(self) -> None:
+        """Discard the dataset of the arriving message, which is answered already, fragment by fragment."""
+        self._dropping = True
+
     def receive_primitive(self, primitive: Any) -> None:
-        """Add the fragments of one P-DATA; a complete message goes to ``msg_queue``."""
+        """Add the fragments of one P-DATA; a complete message goes to ``msg_queue``, unless it is discarded."""
         if self.message is None:
             self.message = DIMSEMessage()
             self._received = 0
+            self.decided = self._dropping = False
         values = primitive.presentation_data_value_list
         self._received += sum(len(data) - 1 for _, data in values)
-        if self.too_large:
+        if self.too_large or self._dropping:
             values[:] = [(context, data[:1]) for context, data in values]
         if self.message.decode_msg(primitive, self.assoc):
             message, self.message = self.message, None
+            if self._dropping:
+                return
             self.msg_queue.put((message.context_id, message.message_to_primitive()))

@@ -110,7 +110,8 @@ class _Endpoint:
             capability = statement(self._interactions.types, base=base, version=self._settings.version)
             return Response(orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
-        call = Call(principal=self._principal(request, request_id), base=base)
+        principal = self._principal(request, request_id)
+        call = Call(principal=principal, base=base, permitted=await self._permitted(principal, route, parts))
         body = await self._body(request, route)
         interaction = InteractionRequest(
             call=call,
@@ -121,6 +122,20 @@ class _Endpoint:
         )
         reply = await run_in_threadpool(route.carry_out, self._interactions, interaction)
         return _response(reply, interaction.headers)
+
+    async def _permitted(self, principal: Principal, route: Route, parts: Mapping[str, str]) -> Authorization | None:
+        """Return what the principal is permitted before the body is read; the answer of a refusal ends the connection.
+
+        A client that was refused need not send the body, and then it is not known where its next request begins.
+        """
+        if route.before_body is None:
+            return None
+        request = route.before_body(parts)
+        try:
+            await run_in_threadpool(self._interactions.require, principal, request)
+        except Problem as problem:
+            raise HttpProblem(status_of(problem), problem.category, problem.detail, headers=_CLOSE) from problem
+        return request
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Return the route of a request; raises 404 or 405."""

@@ -43,6 +43,8 @@ class Call:
     principal: Principal
     #: Base URL without a final slash; references and links are made with it.
     base: str
+    #: What the principal was permitted before the body of the request was read; it is not decided on again.
+    permitted: Request | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,10 @@ class Interactions:
             self._record([balp.refused(principal, request, problem, at=self._clock.now())])
             raise
 
+    def _require(self, call: Call, request: Request) -> None:
+        if request != call.permitted:
+            self.require(call.principal, request)
+
     def create(self, call: Call, kind: str, body: bytes, *, if_none_exist: str | None = None) -> Reply:
         """Create a resource, unless the condition finds one (R4, http.html#create, #ccreate).
 
@@ -128,7 +134,7 @@ class Interactions:
         if_none_exist
             ``If-None-Exist``; None for a create without a condition.
         """
-        self.require(call.principal, Request(interaction=Interaction.CREATE, target=kind))
+        self._require(call, of_instance(Interaction.CREATE, kind, ""))
         prepared = self._writer.prepare_create(kind, documents.parse(body), if_none_exist)
         self._require_conditions(call, prepared)
         return self._write_one(call, prepared)
@@ -147,20 +153,13 @@ class Interactions:
         if_match
             ``If-Match``: the version that must be the current one.
         """
-        self.require(call.principal, of_instance(Interaction.UPDATE, kind, resource_id))
+        self._require(call, of_instance(Interaction.UPDATE, kind, resource_id))
         return self._write_one(call, self._writer.prepare_update(kind, resource_id, documents.parse(body), if_match))
 
     def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Reply:
         """Delete a resource; its history stays (R4, http.html#delete).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind, resource_id
-            Resource type and id in the URL.
-        if_match
-            ``If-Match``: the version that must be the current one.
+        Parameters as for :meth:`update`.
         """
         self.require(call.principal, of_instance(Interaction.DELETE, kind, resource_id))
         return self._write_one(call, self._writer.prepare_delete(kind, resource_id, if_match))
@@ -187,14 +186,8 @@ class Interactions:
     def history(self, call: Call, kind: str, resource_id: str, query: str = "") -> Reply:
         """Return a resource's versions, newest first (R4, http.html#history).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind, resource_id
-            Resource type and id in the URL.
-        query
-            What follows the question mark: ``_count``, and ``_before`` in the links of this server.
+        Parameters as for :meth:`read`; ``query`` is what follows the question mark: ``_count``, and ``_before`` in the
+        links of this server.
         """
         self.require(call.principal, of_instance(Interaction.HISTORY, kind, resource_id))
         count, before = bundles.history_page(query)
@@ -211,14 +204,7 @@ class Interactions:
     def search(self, call: Call, kind: str, query: str) -> Reply:
         """Return a page of the matches of a search (R4, http.html#search).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind
-            Resource type in the URL.
-        query
-            What follows the question mark, or the form of a POST, or both.
+        Parameters as for :meth:`create`; ``query`` is what follows the question mark, or the form of a POST, or both.
         """
         parsed = parse(kind, query)
         self.require(call.principal, of_search(parsed))
@@ -243,7 +229,7 @@ class Interactions:
         with_content
             Answer with the resources as stored (``Prefer: return=representation``).
         """
-        self.require(call.principal, Request(interaction=Interaction.BUNDLE))
+        self._require(call, Request(interaction=Interaction.BUNDLE))
         prepared = self._writer.prepare_bundle(documents.parse(body))
         if prepared.kind == "transaction":
             entries = self._transaction(call, prepared, with_content=with_content)

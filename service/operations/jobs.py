@@ -33,19 +33,7 @@ def replay_job(context: OperationContext, principal: Principal, job: str) -> Non
 def replay_delivery(context: OperationContext, principal: Principal, delivery: str) -> None:
     """Queue a parked delivery again.
 
-    Parameters
-    ----------
-    context
-        What operations use.
-    principal
-        Who acts.
-    delivery
-        Its id.
-
-    Raises
-    ------
-    Problem
-        ``forbidden``; ``not-found`` when no parked delivery has that id.
+    Parameters, and what is raised, as for :func:`replay_job`; ``delivery`` is the id of the delivery.
     """
     context.authorize(principal, "delivery-replay", delivery)
     if not context.database.write(_replaying(context, principal, delivery, job=False)):

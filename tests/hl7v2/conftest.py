@@ -11,6 +11,7 @@ from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.framing import Deframer
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer
+from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from kernel.testing import FakeClock, SequenceIds
 from privacy.pseudonyms import Pseudonyms
 
@@ -86,9 +87,12 @@ def connect() -> Iterator[Callable[[MllpServer], Sender]]:
 
 @pytest.fixture
 def context() -> Context:
+    pseudonyms = Pseudonyms(b"k" * 32)
+    conventions = IdentifierConventions(
+        default_authority="HOSPITAL", systems={"NHS": "https://fhir.nhs.uk/Id/nhs-number"}
+    )
     return Context(
-        pseudonyms=Pseudonyms(b"k" * 32),
-        default_authority="HOSPITAL",
+        pseudonyms=pseudonyms,
+        identities=PatientIdentities(conventions, pseudonyms),
         zone=timezone(timedelta(hours=1)),
-        systems={"NHS": "https://fhir.nhs.uk/Id/nhs-number"},
     )

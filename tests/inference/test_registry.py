@@ -20,57 +20,15 @@ from inference.loading import load_model
 from inference.models import MODELS
 from inference.registry import ModelRow
 from inference.testing import NOW, toy_folder, vitals
+from inference.testing_folder import MANIFEST, PULSE_RISK, pulse_risk
 from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock
 
-MANIFEST = """
-name: pulse-risk
-version: 1.0.0
-title: A logistic model of one feature
-intended_use: Tests
-owner: Tests
-demonstration: true
-users: [tests]
-trigger: {kind: codes, codes: [8867-4]}
-inputs: [{name: facts, kind: facts}]
-runner: linear
-outputs:
-  - name: risk
-    system: urn:test
-    code: risk
-    display: Risk
-    kind: probability
-    future: true
-    bands: [{name: low, at_least: 0}, {name: high, at_least: 0.5}]
-limits: {}
-change_plan: {acceptance: [nothing]}
-"""
-FEATURES = """
-features:
-  - {name: pulse, title: pulse, window: {take: last, hours: 12}, missing: nan, sources: [{code: 8867-4, unit: /min}]}
-"""
-CASE = {
-    "input": {
-        "subject": {"reference": "Patient/golden"},
-        "at": NOW.isoformat(),
-        "facts": [{"code": "8867-4", "value": "90", "unit": "/min"}],
-    }
-}
-
 
 @pytest.fixture
 def linear(tmp_path: Path) -> Path:
-    """A folder as an ML engineer would bring it: declarations, weights, a golden case, no code."""
-    folder = tmp_path / "pulse-risk"
-    (folder / "golden").mkdir(parents=True)
-    (folder / "model.yaml").write_text(MANIFEST)
-    (folder / "features.yaml").write_text(FEATURES)
-    (folder / "golden" / "ninety.json").write_text(json.dumps(CASE))
-    weights = {"weight": np.array([0.5]), "bias": np.array(0.25), "mean": np.array([80.0]), "scale": np.array([10.0])}
-    save_file(weights, folder / "weights.safetensors")
-    finalize_folder(folder, {"Evidence": "None: a test."})
-    return folder
+    return pulse_risk(tmp_path / PULSE_RISK)
 
 
 def refusal(path: Path) -> Problem:
@@ -292,7 +250,7 @@ def test_a_case_states_its_own_tolerance(linear: Path, tolerance: dict[str, floa
 
 def test_a_golden_fact_may_have_a_time_of_its_own() -> None:
     facts = [{"code": "a", "value": "1", "at": -3600}, {"code": "b", "value": "2", "at": "2026-01-14T00:00:00+00:00"}]
-    given = read_input(CASE["input"] | {"facts": facts})
+    given = read_input({"subject": {"reference": "Patient/golden"}, "at": NOW.isoformat(), "facts": facts})
     assert isinstance(given, FactsInput)
     assert [fact.effective.isoformat() for fact in given.facts] == [
         "2026-01-15T11:00:00+00:00",

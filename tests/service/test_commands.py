@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from dicom_node.synthesise import chest_x_ray
+from inference.testing_folder import PULSE_RISK, pulse_risk
 
 from .hospital import Hospital
-from .model_folder import PULSE_RISK, pulse_risk
 from .test_dicom_path import CHEST
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")

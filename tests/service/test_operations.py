@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 from fhir_adapter.testing import LoopbackServer
 from inference import registry
 from inference.folder import bundled_folder, open_folder
+from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
 from kernel.tables import audit_log, models
@@ -176,9 +177,9 @@ def newer_news2(monkeypatch: pytest.MonkeyPatch) -> Path:
     return opened.path
 
 
-def statuses(application: Application) -> dict[str, str]:
+def statuses(application: Application, name: str = "news2") -> dict[str, str]:
     with application.database.read() as connection:
-        return {row.version: row.status for row in registry.everything(connection) if row.name == "news2"}
+        return {row.version: row.status for row in registry.everything(connection) if row.name == name}
 
 
 def test_a_rollback_activates_the_version_before(
@@ -189,6 +190,36 @@ def test_a_rollback_activates_the_version_before(
     assert statuses(application) == {"1.0.0": "retired", "9.0.0": "active"}
     assert ausculta("models", "rollback", "news2") == 0
     assert statuses(application) == {"1.0.0": "active", "9.0.0": "retired"}
+
+
+def test_two_sealed_versions_go_through_every_operation_by_the_commands(
+    application: Application, ausculta: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real folders with a real runner: each operation opens the folder, and its golden case runs the model."""
+    older = pulse_risk(tmp_path / "older")
+    newer = pulse_risk(tmp_path / "newer", version="2.0.0", slope=0.7)
+
+    def succeed(*words: str) -> str:
+        capsys.readouterr()
+        assert ausculta("models", *words) == 0
+        return capsys.readouterr().out
+
+    assert f"{PULSE_RISK} 1.0.0 is registered as shadow" in succeed("add", str(older))
+    assert f"{PULSE_RISK} 2.0.0 is registered as shadow" in succeed("add", str(newer))
+    verified = succeed("verify", PULSE_RISK, "--version", "2.0.0")
+    assert f"{PULSE_RISK} 2.0.0: files and golden cases are as registered" in verified
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "shadow", "2.0.0": "shadow"}
+    succeed("activate", PULSE_RISK, "--version", "1.0.0")
+    succeed("activate", PULSE_RISK, "--version", "2.0.0")
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "retired", "2.0.0": "active"}
+    assert f"{PULSE_RISK} 1.0.0 is active" in succeed("rollback", PULSE_RISK)
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "active", "2.0.0": "retired"}
+    assert f"{PULSE_RISK} 1.0.0 is retired" in succeed("retire", PULSE_RISK)
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "retired", "2.0.0": "retired"}
+
+    (newer / "card.md").write_text("a better card")
+    assert ausculta("models", "verify", PULSE_RISK, "--version", "2.0.0") == 2
+    assert "card.md has been altered" in capsys.readouterr().err
 
 
 def test_without_an_earlier_version_nothing_is_rolled_back(application: Application) -> None:

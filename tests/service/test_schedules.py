@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from fhir_adapter.hl7v2.synthesise import adt_a01, adt_a03, adt_a04
+from inference.testing_folder import pulse_risk
 from privacy.principal import SERVER
 from service.application import build
 from service.operations import models as operations
 from service.triggers.enqueue import start_cadences
 
 from .hospital import ADULT, ILL, Hospital
-from .model_folder import pulse_risk
 
 MODEL = "pulse-risk"
 SIX_HOURS = "{kind: schedule, cadence_hours: 6}"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from inference import registry
+from inference.testing_folder import PULSE_RISK, pulse_risk, write_weights
 
 from .hospital import Hospital
-from .model_folder import PULSE_RISK, pulse_risk, write_weights
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 
