@@ -156,7 +156,7 @@ def _answer(runner: Runner[Any, Any, Any], given: ModelInput) -> dict[str, Any]:
         answer = infer(runner, given)
     except Declined as declined:
         return {"declined": declined.reason}
-    heat = answer.heat_map
+    heat = next((artefact.values for artefact in answer.artefacts if artefact.kind == "heat-map"), None)
     return {
         "outputs": [{"name": output.name, "value": output.value, "band": output.band} for output in answer.outputs],
         "heat_map_mean": None if heat is None else float(heat.mean()),
