@@ -22,6 +22,7 @@ from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
+from service.flows.sources import with_sources
 from service.results import NewResult
 
 
@@ -48,6 +49,7 @@ class Publisher:
 
         A model in ``shadow`` is stored and not delivered. Its results have no destination, not a hidden one.
         """
+        model_result = with_sources(model_result, self._core.blobs)
         outcome = model_result.outcome
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
