@@ -51,6 +51,25 @@ def overlay_png(pixels: NDArray[np.float32], heat_map: NDArray[np.float32]) -> b
     return _png(Image.fromarray(overlay(pixels, heat_map)))
 
 
+def mask_png(values: NDArray[np.uint8]) -> bytes:
+    """Draw a mask: black where nothing is segmented, the segments in shades up to white.
+
+    Parameters
+    ----------
+    values
+        (rows, columns) or (slices, rows, columns); of a volume the slice with the greatest segmented part is drawn.
+
+    Returns
+    -------
+    bytes
+        8-bit grey PNG.
+    """
+    if values.ndim == 3:
+        values = values[int(np.argmax(np.count_nonzero(values, axis=(1, 2))))]
+    shades = values / np.float32(max(1, int(values.max(initial=0))))
+    return _png(Image.fromarray(as_bytes(shades)))
+
+
 def _png(image: Image.Image) -> bytes:
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()

@@ -1,12 +1,15 @@
 """A model of each kind of output: its result is right at the EHR, at the interface engine and in the PACS."""
 
 import json
+import re
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from pydicom import dcmread, dcmwrite
 
 from dicom_node.results import RESULTS
@@ -142,6 +145,20 @@ def test_a_row_names_its_artefacts_and_holds_no_voxels(hospital: Hospital) -> No
     assert not values[1:].any()
     assert row.outputs[0]["detail"] == {"artefact": "lesion"}
     assert len(json.dumps(row.artefacts)) < 1000
+
+
+def test_the_console_shows_each_kind(hospital: Hospital) -> None:
+    install(hospital, FILM, *KINDS)
+    hospital.dicom(CHEST)
+    hospital.rest()
+    address = f"{hospital.web.url}/console/results/{stored(hospital).id}"
+    page = httpx.get(address).text
+    for said in ("71.0%", "8.1 to 19 h", "Toy time-series over time, from 0.42 to 0.77", "0 to 4 characters"):
+        assert said in page, said
+    assert re.findall(r'<img src="[^"]+/([^/"]+)"', page) == ["image.png", "heat-map.png", "lesion.png"]
+    picture = np.asarray(Image.open(BytesIO(httpx.get(f"{address}/masks/lesion.png").content)))
+    assert (picture.shape, picture[0].min(), picture[1:].max()) == ((256, 256), 255, 0)
+    assert httpx.get(f"{address}/masks/other.png").status_code == 404
 
 
 def test_the_details_of_an_output_are_stored(hospital: Hospital) -> None:
