@@ -5,8 +5,7 @@ from dataclasses import replace
 from typing import overload
 
 from dicom_node.volume import slices_in_order
-from inference.contract import NotAvailable
-from inference.manifest import InputSpec
+from inference.contract import Prediction
 from kernel.blobs import Blobs
 from service.destinations.contract import ImagingContext, ModelResult
 
@@ -56,13 +55,9 @@ def with_sources(model_result: ModelResult, blobs: Blobs) -> ModelResult:
     imaging = model_result.imaging
     if imaging is None or imaging.sources:
         return model_result
-    reads_volume = _reads_volume(model_result.manifest.input) and not isinstance(model_result.outcome, NotAvailable)
+    reads_volume = model_result.manifest.input.kind == "volume" and isinstance(model_result.outcome, Prediction)
     sources = _slices(imaging, blobs) if reads_volume else (imaging.source,)
     return replace(model_result, imaging=replace(imaging, sources=sources))
-
-
-def _reads_volume(spec: InputSpec) -> bool:
-    return spec.kind == "volume" or any(map(_reads_volume, spec.parts))
 
 
 def _slices(imaging: ImagingContext, blobs: Blobs) -> Sequence[bytes]:
