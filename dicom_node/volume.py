@@ -131,6 +131,11 @@ def load_volume(series: Series, open_instance: Callable[[str], bytes], *, zone: 
     )
 
 
+def slices_in_order(series: Series) -> tuple[Instance, ...]:
+    """Return the slices of a series in the order of :func:`load_volume`; raises ``unsupported`` as it does."""
+    return tuple(_geometry(series)[0])
+
+
 def _geometry(series: Series) -> tuple[list[Instance], Vector3, tuple[Vector3, Vector3, Vector3]]:
     """Return the slices in order, the spacing and the orientation, from the headers alone."""
     first = series.instances[0]

@@ -110,7 +110,7 @@ def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str,
         answer = infer(runner, model_input)
     except Declined as declined:
         return {"declined": declined.reason}
-    heat = answer.heat_map
+    heat = next((artefact.values for artefact in answer.artefacts if artefact.kind == "heat-map"), None)
     return {
         "outputs": [{"name": output.name, "value": output.value, "band": output.band} for output in answer.outputs],
         "heat_map_mean": None if heat is None else float(heat.mean()),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from inference import registry
+from inference.artefacts import artefacts_fit
 from inference.batching import Batcher, QueueLimits
 from inference.contract import (
     FactsInput,
@@ -195,7 +196,7 @@ class Runtime:
             inputs=inputs,
             input_versions=_versions(model_input, inputs),
             at=model_input.at,
-            heat_map=answer.heat_map,
+            artefacts=answer.artefacts,
             features=features,
         )
 
@@ -263,6 +264,8 @@ def _encode(runner: AnyRunner, decoded: Decoded[Any], raw: Any) -> Answer:
     for output in answer.outputs:
         if output.value is not None and not math.isfinite(output.value):
             raise _Failed("the model gave no number")
+    if not artefacts_fit(answer.outputs, answer.artefacts):
+        raise _Failed("the model gave a mask without its artefact")
     return answer
 
 

@@ -9,10 +9,29 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inference.contract import Fact, FactsInput, ImageInput, InputUsed, ModelInput, Subject
+from inference.contract import (
+    Artefact,
+    ClassSet,
+    Fact,
+    FactsInput,
+    ImageInput,
+    InputUsed,
+    Interval,
+    MaskReference,
+    ModelInput,
+    Output,
+    OutputDetail,
+    OutputKind,
+    Span,
+    Spans,
+    Subject,
+    TimeSeries,
+    notice,
+)
 from inference.folder import ModelFolder
-from inference.manifest import parse_manifest
+from inference.manifest import Band, OutputSpec, parse_manifest
 from inference.outputs import make_output
 from inference.runners.base import Answer, Declined, Decoded, Runner
 
@@ -151,6 +170,70 @@ def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> Mod
     )
 
 
+def heat_map(values: NDArray[np.float32]) -> Artefact:
+    """Make the artefact of a heat map from an array (rows, columns) in [0, 1]."""
+    return Artefact(name="heat-map", kind="heat-map", values=values, geometry="pixels of the input image")
+
+
+def output_of_each_kind(*, future: bool = False) -> Mapping[OutputKind, Output]:
+    """Return one output of each kind, as a model would make it.
+
+    Parameters
+    ----------
+    future
+        Whether the outputs are about a future event.
+    """
+    hours = [NOW + timedelta(hours=number) for number in range(3)]
+    given: dict[OutputKind, tuple[float | None, OutputDetail | None, str | None, str | None]] = {
+        "score": (7.0, None, "{score}", None),
+        "probability": (0.873, None, None, None),
+        "category": (None, None, None, "high"),
+        "class-set": (None, ClassSet(probabilities=(("low", 0.2), ("high", 0.71), ("other", 0.09))), None, None),
+        "interval": (12.3, Interval(low=8.1, high=19.0, coverage=0.9), "h", None),
+        "time-series": (None, TimeSeries(times=tuple(hours), values=(0.5, 0.77, 0.42)), "mg/dL", None),
+        "mask": (0.124, MaskReference(artefact="lesion"), None, None),
+        "spans": (
+            None,
+            Spans(spans=(Span(start=0, end=4, label="drug"), Span(start=9, end=12, label="dose"))),
+            None,
+            None,
+        ),
+    }
+    bands = (Band(name="low", at_least=Decimal(0)), Band(name="high", at_least=Decimal("0.1")))
+    return {
+        kind: make_output(
+            OutputSpec(
+                name=kind,
+                system="urn:toy",
+                code=f"toy-{kind}",
+                display=f"Toy {kind}",
+                kind=kind,
+                unit=unit,
+                future=future,
+                bands=(*bands, Band(name="other", at_least=None)),
+            ),
+            value,
+            detail=detail,
+            band=band,
+            notice=notice(demonstration=True),
+        )
+        for kind, (value, detail, unit, band) in given.items()
+    }
+
+
+def mask(values: NDArray[np.uint8], name: str = "lesion") -> Artefact:
+    """Make the artefact of a mask.
+
+    Parameters
+    ----------
+    values
+        (rows, columns) or (slices, rows, columns), numbers of segments.
+    name
+        Its name.
+    """
+    return Artefact(name=name, kind="mask", values=values, geometry="pixels of the input image")
+
+
 class ToyRunner(Runner[float, Sequence[float], float]):
     """A model that computes any function of a list of numbers: each patient's pulse.
 
@@ -199,4 +282,4 @@ class ToyRunner(Runner[float, Sequence[float], float]):
             The number that the function returned for it.
         """
         (spec,) = self.model.manifest.outputs
-        return Answer(outputs=(make_output(spec, raw, band="low", text="", notice=self.opening()),), heat_map=None)
+        return Answer(outputs=(make_output(spec, raw, band="low", text="", notice=self.opening()),))

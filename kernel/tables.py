@@ -235,6 +235,14 @@ results = Table(
     Column("outputs", Text, nullable=False, server_default="[]", comment="JSON list of what the model answered"),
     Column("features", Text, nullable=False, server_default="[]", comment="JSON list: what became of each"),
     Column("latency_ms", Double, comment="of the model, its queue included"),
+    Column(
+        "artefacts",
+        Text,
+        nullable=False,
+        server_default="[]",
+        comment="JSON list of name, kind, media_type, blob, shape and geometry",
+    ),
+    Column("software_version", Text, comment="of this server; none for results before revision 0004"),
     Column("computed_at", Instant, nullable=False),
 )
 Index("results_subject", results.c.subject, results.c.model)

@@ -87,7 +87,7 @@ class LinearRunner(Runner[Extraction, Vector, float]):
             make_output(spec, logistic if spec.kind == "probability" else raw, notice=self.opening())
             for spec in self.model.manifest.outputs
         )
-        return Answer(outputs=outputs, heat_map=None)
+        return Answer(outputs=outputs)
 
     def _row(self, extraction: Extraction) -> Vector:
         readings = [extraction.readings[spec.name] for spec in self.model.features]

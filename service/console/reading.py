@@ -36,6 +36,12 @@ def value_of(holder: Json) -> tuple[str, str]:
         return value, "" if is_points else str(quantity.get("unit") or quantity.get("code") or "")
     if concept := holder.get("valueCodeableConcept"):
         return words(concept), ""
+    if limits := holder.get("valueRange"):
+        low, high = (limits.get(end, {}) for end in ("low", "high"))
+        unit = str(low.get("unit") or high.get("unit") or "")
+        return f"{_plain(low.get('value', ''))} to {_plain(high.get('value', ''))}", unit
+    if sampled := holder.get("valueSampledData"):
+        return str(sampled.get("data", "")), str(sampled.get("origin", {}).get("unit") or "")
     for name in ("valueString", "valueInteger", "valueBoolean", "valueDateTime", "valueTime"):
         if name in holder:
             return _plain(holder[name]), ""
@@ -153,6 +159,9 @@ def _finding(resource: Json, risk_texts: Sequence[str]) -> OutputShown:
         unit=unit,
         band=", ".join(band for band in bands if band),
         texts=_sentences([*texts, *risk_texts]),
+        parts=tuple(
+            (words(part.get("code")), " ".join(value_of(part)).strip()) for part in resource.get("component", ())
+        ),
     )
 
 

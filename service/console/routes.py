@@ -10,13 +10,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from inference.artefacts import decode
 from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 from service.console import queries
 from service.console.guard import form, guarded, principal
 from service.console.pages import Pages, back_to, picture
+from service.console.result_page import result_page
 from service.console.services import ConsoleData, ConsoleServices
+from service.flows.pictures import mask_png
 from service.operations import OperationContext
 from service.operations import jobs as job_operations
 from service.operations import models as model_operations
@@ -85,8 +88,9 @@ def _add_lists(router: APIRouter, data: ConsoleData, pages: Pages) -> None:
 def _add_results(router: APIRouter, services: ConsoleServices, pages: Pages) -> None:
     @router.get("/results/{result}")
     def result(request: Request, result: str, asker: Asker) -> Response:
-        _record_read(services, asker, queries.one_result(services.data, result))
-        return pages.render(request, "result.html", page=queries.result(services.data, result))
+        row = queries.stored_result(services.data, result)
+        _record_read(services, asker, row)
+        return pages.render(request, "result.html", page=result_page(services.data, row))
 
     @router.get("/results/{result}/image.png")
     def image(result: str, asker: Asker) -> Response:
@@ -95,6 +99,10 @@ def _add_results(router: APIRouter, services: ConsoleServices, pages: Pages) -> 
     @router.get("/results/{result}/heat-map.png")
     def heat_map(result: str, asker: Asker) -> Response:
         return _picture(services, asker, result, "heat_map")
+
+    @router.get("/results/{result}/masks/{name}.png")
+    def mask(result: str, name: str, asker: Asker) -> Response:
+        return _mask(services, asker, result, name)
 
 
 def _add_operations(router: APIRouter, context: OperationContext) -> None:
@@ -136,13 +144,23 @@ def _filters(request: Request) -> tuple[str | None, int | None]:
 
 
 def _picture(services: ConsoleServices, asker: Principal, result: str, which: Literal["image", "heat_map"]) -> Response:
-    row = queries.one_result(services.data, result)
+    row = queries.stored_result(services.data, result)
     address: str | None = getattr(row, which)
     if address is None:
         raise Problem(Category.NOT_FOUND, "this result has no such picture")
     png = services.blobs.get(address)
     _record_read(services, asker, row, f"#{which.replace('_', '-')}")
     return picture(png)
+
+
+def _mask(services: ConsoleServices, asker: Principal, result: str, name: str) -> Response:
+    row = queries.stored_result(services.data, result)
+    found = [one for one in row.artefacts if (one["kind"], one["name"]) == ("mask", name)]
+    if not found:
+        raise Problem(Category.NOT_FOUND, "this result has no such picture")
+    values = decode(found[0]["media_type"], services.blobs.get(found[0]["blob"]))
+    _record_read(services, asker, row, f"#{name}")
+    return picture(mask_png(values))
 
 
 def _record_read(services: ConsoleServices, asker: Principal, row: Any, part: str = "") -> None:

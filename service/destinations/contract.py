@@ -21,6 +21,8 @@ class ImagingContext:
     """Its SOPInstanceUID."""
     image: ImageInput | None
     """The model's input; none when nothing could be read."""
+    sources: Sequence[bytes] = ()
+    """The DICOM files that the model read, in the order of a volume's slices; the publisher fills it in."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,9 @@ class DicomDestination(Destination):
         """
         if model_result.imaging is None:
             return []
-        made = ((kind, build(model_result.outcome, [model_result.imaging.source])) for kind, build in RESULTS.items())
+        imaging = model_result.imaging
+        sources = imaging.sources or (imaging.source,)
+        made = ((kind, build(model_result.outcome, sources)) for kind, build in RESULTS.items())
         return [
             Rendered(idempotency_key=f"{result}:{kind}", payload=content)
             for kind, content in made

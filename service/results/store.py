@@ -13,7 +13,7 @@ from kernel.errors import Category, Problem
 from kernel.tables import results
 from service.results.records import LIVE, TRANSITIONS, NewResult, State, StoredResult
 
-_LISTS: Final = ("inputs", "outputs", "features", "resources")
+_LISTS: Final = ("inputs", "outputs", "features", "artefacts", "resources")
 """Columns that hold a JSON list."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from inference.folder import bundled_folder, open_folder
 from inference.manifest import Band, OutputSpec
 from service.console.cards import as_html
-from service.console.plots import Scale, Segment, on_scale
+from service.console.plots import Scale, Segment, bars, course, on_scale
 from service.console.scales import scale_of
 
 SCALE = Scale(
@@ -72,6 +72,41 @@ def test_a_probability_shows_its_threshold() -> None:
         ("positive", 1.0, 3),
     ]
     assert scale.ticks == ((0.0, "0"), (0.3242, "threshold 0.3242"), (1, "1"))
+
+
+def test_the_scale_of_news2_follows_from_the_models_own_rule() -> None:
+    (output,) = open_folder(bundled_folder("news2")).manifest.outputs
+    scale = scale_of(output)
+    assert scale is not None
+    assert [(segment.name, segment.end) for segment in scale.segments] == [
+        ("low", 4.5),
+        ("medium", 6.5),
+        ("high", 20.5),
+    ]
+    assert [place for place, _ in scale.ticks] == [0, 5, 7, 20]
+
+
+def test_the_bars_of_a_class_set_are_as_long_as_its_probabilities() -> None:
+    drawing = bars([("cat", 0.25), ("<dog>", 0.75)], "Animal")
+    widths = [float(width) for width in re.findall(r'class="share"[^>]* width="([0-9.]+)"', drawing)]
+    assert widths[1] == pytest.approx(3 * widths[0])
+    texts = [text.text for text in ElementTree.fromstring(drawing).iter("text")]
+    assert texts == ["cat", "25.0%", "<dog>", "75.0%"]
+
+
+def test_a_time_series_is_a_line_whose_points_lie_in_time() -> None:
+    times = [f"2026-01-15T{hour:02}:00:00+00:00" for hour in (0, 1, 4)]
+    drawing = course(times, [1.0, 3.0, 2.0], "Risk")
+    assert ElementTree.fromstring(drawing).findtext("title") == "Risk over time, from 1 to 3"
+    points = re.search(r'points="([^"]+)"', drawing)
+    assert points is not None
+    places = [tuple(map(float, point.split(","))) for point in points[1].split()]
+    assert places[2][0] - places[0][0] == pytest.approx(4 * (places[1][0] - places[0][0]), abs=0.5)
+    assert places[1][1] < places[2][1] < places[0][1]
+
+
+def test_a_time_series_of_one_value_can_be_drawn() -> None:
+    ElementTree.fromstring(course(["2026-01-15T00:00:00+00:00"], [1.0], "Risk"))
 
 
 def test_a_card_becomes_headings_lists_tables_and_emphasis() -> None:

@@ -128,6 +128,40 @@ class TestResult:
             in examples.browser.get(f"/console/results/{examples.x_ray}").text
         )
 
+    def test_shows_what_became_of_each_feature(self, examples: Examples) -> None:
+        used = words(examples.browser.get(f"/console/results/{examples.news2}").text)
+        assert "pulse 112 /min used" in used
+        refused = words(examples.browser.get(f"/console/results/{examples.refused}").text)
+        assert "oxygen saturation missing there was no value" in refused
+
+    def test_shows_state_latency_and_software_version(self, examples: Examples) -> None:
+        page = words(examples.browser.get(f"/console/results/{examples.news2}").text)
+        assert "State preliminary" in page
+        assert re.search(r"Latency [0-9.]+ ms", page)
+        row = result_of(examples.application, "Patient/p-ill")
+        assert f"Software version {row.software_version}" in page
+
+    @pytest.mark.parametrize(
+        ("state", "shown"),
+        [
+            ("superseded", "a newer result replaces this one: abc."),
+            ("withdrawn", "this result was taken back. Do not act on it."),
+            ("entered-in-error", "this result should not exist. Do not act on it."),
+        ],
+    )
+    def test_says_when_a_result_no_longer_holds(
+        self, application: Application, browser: Browser, state: str, shown: str
+    ) -> None:
+        name = add_result(application, state=state, superseded_by="abc" if state == "superseded" else None)
+        assert shown in words(browser.get(f"/console/results/{name}").text)
+
+    def test_a_result_of_an_earlier_release_is_shown_without_what_it_lacks(
+        self, application: Application, browser: Browser
+    ) -> None:
+        page = words(browser.get(f"/console/results/{add_result(application)}").text)
+        assert "Software version not recorded" in page
+        assert "Latency" not in page
+
     def test_marks_a_shadow_result(self, application: Application, browser: Browser) -> None:
         name = add_result(application, status="shadow")
         assert "nothing of this leaves the server" in browser.get(f"/console/results/{name}").text

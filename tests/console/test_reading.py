@@ -17,6 +17,8 @@ def observation(**parts: object) -> dict[str, object]:
         ({"valueQuantity": {"value": 7, "comparator": "<", "code": "mg"}}, ("<7", "mg")),
         ({"valueQuantity": {"value": 7, "unit": "score", "code": "{score}"}}, ("7", "")),
         ({"valueCodeableConcept": {"coding": [{"code": "c", "display": "Alert"}]}}, ("Alert", "")),
+        ({"valueRange": {"low": {"value": 8.1, "unit": "h"}, "high": {"value": 19}}}, ("8.1 to 19", "h")),
+        ({"valueSampledData": {"origin": {"value": 0, "unit": "mg"}, "data": "1 2"}}, ("1 2", "mg")),
         ({"valueString": "text"}, ("text", "")),
         ({"valueBoolean": True}, ("true", "")),
         ({"dataAbsentReason": {"text": "refused"}}, ("absent: refused", "")),

@@ -157,6 +157,6 @@ def references(value: Any) -> list[str]:
 
 
 def test_every_file_that_builds_a_resource_is_in_the_table() -> None:
-    shared = {"__init__", "bundles", "common", "context"}
+    shared = {"__init__", "bundles", "common", "context", "values"}
     files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - shared
     assert files == {build.__module__.rsplit(".", 1)[-1] for build in BUILDERS.values()}

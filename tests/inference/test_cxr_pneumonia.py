@@ -56,7 +56,7 @@ def test_the_parts_of_the_split_have_no_image_in_common(split: train.Split) -> N
 @pytest.mark.parametrize(("rows", "columns"), [(28, 28), (120, 100), (61, 200), (513, 512)])
 def test_the_heat_map_has_the_image_s_shape_and_stays_in_range(network: AnyRunner, rows: int, columns: int) -> None:
     answer = infer(network, radiograph(rows, columns))
-    heat = answer.heat_map
+    heat = answer.artefacts[0].values
     assert heat is not None
     assert heat.shape == (rows, columns)
     assert heat.dtype == np.float32
@@ -64,7 +64,7 @@ def test_the_heat_map_has_the_image_s_shape_and_stays_in_range(network: AnyRunne
 
 
 def test_the_heat_map_shows_nothing_outside_what_the_network_saw(network: AnyRunner) -> None:
-    heat = infer(network, radiograph(60, 120)).heat_map
+    heat = infer(network, radiograph(60, 120)).artefacts[0].values
     assert heat is not None
     assert not heat[:, :30].any()
     assert not heat[:, 90:].any()

@@ -13,8 +13,9 @@ from inference.batching import QueueLimits
 from inference.contract import NotAvailable, Outcome, Prediction, result_id
 from inference.folder import bundled_folder, open_folder
 from inference.models import MODELS
+from inference.runners.base import Answer
 from inference.runtime import Runtime
-from inference.testing import ADULT, NOW, ToyRunner, radiograph, toy_folder, vitals
+from inference.testing import ADULT, NOW, ToyRunner, output_of_each_kind, radiograph, toy_folder, vitals
 from kernel.db import Database
 from kernel.errors import Category, Problem
 
@@ -159,6 +160,19 @@ def test_a_stop_takes_effect_at_the_next_prediction(runtime_of: RuntimeFactory, 
     assert (outcome.kind, outcome.reason) == ("stopped", "the model was stopped: recall of batch 7")
     sqlite.write(lambda tx: registry.resume(tx, "toy", by="ada", at=NOW))
     assert isinstance(runtime.predict("toy", vitals()), Prediction)
+
+
+def test_a_mask_without_its_artefact_is_a_failure(sqlite: Database) -> None:
+    class Forgetful(ToyRunner):
+        def encode(self, item: float, raw: float) -> Answer:
+            return Answer(outputs=(output_of_each_kind()["mask"],))
+
+    folder = toy_folder()
+    sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
+    runtime = Runtime(sqlite, device="cpu", load=lambda _path, device: Forgetful(list, folder))
+    outcome = refused(runtime.predict("toy", vitals()))
+    runtime.close()
+    assert (outcome.kind, outcome.reason) == ("failed", "the model gave a mask without its artefact")
 
 
 def test_a_retired_model_has_no_new_results(runtime_of: RuntimeFactory, sqlite: Database) -> None:

@@ -22,6 +22,7 @@ from privacy.keys import KeyRing
 from privacy.verify import verify
 from service.api import http_application
 from service.application import Application, build
+from service.results import Results
 from service.settings import DicomPeer, HostPort, load
 
 FIRST_RELEASE = Path(__file__).parent / "fixtures" / "spine"
@@ -121,6 +122,14 @@ def test_every_row_keeps_its_content_under_the_new_names(data: Path) -> None:
     assert {table: len(rows) for table, rows in after.items()} == {table: len(rows) for table, rows in before.items()}
     for table, rows in before.items():
         assert after[table] == rows, table
+
+
+def test_earlier_results_keep_their_pictures_and_name_no_artefact(migrated: Database) -> None:
+    with migrated.read() as connection:
+        rows = Results().newest(connection, limit=100)
+    assert {(row.artefacts, row.software_version) for row in rows} == {((), None)}
+    assert all(row.image and row.heat_map for row in rows if row.model == "cxr-pneumonia" and row.kind == "prediction")
+    assert any(row.heat_map for row in rows)
 
 
 def test_the_audit_log_is_still_whole(migrated: Database, data: Path) -> None:
