@@ -117,7 +117,7 @@ def fhir_search() -> str:
 
 def hl7_messages() -> str:
     """List which messages are taken."""
-    rows = ((f"`{event}`", f"`{handler.__module__}`") for event, handler in MESSAGES.items())
+    rows = ((f"`{event}`", f"`{message.resources.__module__}`") for event, message in MESSAGES.items())
     return table(("message", "converted by"), rows)
 
 

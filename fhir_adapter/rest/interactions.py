@@ -17,7 +17,6 @@ from fhir_adapter.rest import bundles
 from fhir_adapter.rest import outcome as outcomes
 from fhir_adapter.rest.access import of_instance, of_lookup, of_operation, of_search
 from fhir_adapter.rest.audit_events import find_events, read_event
-from fhir_adapter.store import document as documents
 from fhir_adapter.store.document import Json
 from fhir_adapter.store.prepare import Entry, Lookup, PreparedBundle, PreparedChanges
 from fhir_adapter.store.search.find import find
@@ -135,7 +134,7 @@ class Interactions:
             ``If-None-Exist``; None for a create without a condition.
         """
         self._require(call, of_instance(Interaction.CREATE, kind, ""))
-        prepared = self._writer.prepare_create(kind, documents.parse(body), if_none_exist)
+        prepared = self._writer.prepare_create(kind, body, if_none_exist)
         self._require_conditions(call, prepared)
         return self._write_one(call, prepared)
 
@@ -154,7 +153,7 @@ class Interactions:
             ``If-Match``: the version that must be the current one.
         """
         self._require(call, of_instance(Interaction.UPDATE, kind, resource_id))
-        return self._write_one(call, self._writer.prepare_update(kind, resource_id, documents.parse(body), if_match))
+        return self._write_one(call, self._writer.prepare_update(kind, resource_id, body, if_match))
 
     def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Reply:
         """Delete a resource; its history stays (R4, http.html#delete).
@@ -230,7 +229,7 @@ class Interactions:
             Answer with the resources as stored (``Prefer: return=representation``).
         """
         self._require(call, Request(interaction=Interaction.BUNDLE))
-        prepared = self._writer.prepare_bundle(documents.parse(body))
+        prepared = self._writer.prepare_bundle(body)
         if prepared.kind == "transaction":
             entries = self._transaction(call, prepared, with_content=with_content)
             return Reply(status=200, body=bundles.response("transaction-response", entries))

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from fhir_adapter.store import document as documents
 from fhir_adapter.store import prepare
-from fhir_adapter.store.document import Document, Json, reread
+from fhir_adapter.store.document import Json, reread
 from fhir_adapter.store.observers import Observer
 from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
 from fhir_adapter.store.problems import PreconditionFailed
@@ -106,26 +106,26 @@ class StoreWriter:
             [prepare.put(document.type, document.id or "", document, self._validator) for document in parsed]
         )
 
-    def prepare_create(self, kind: str, document: Document, if_none_exist: str | None = None) -> PreparedChanges:
-        """Validate a create; parameters and exceptions as for :func:`.prepare.post`."""
-        operation = prepare.post(kind, document, self._validator, self._ids, if_none_exist)
+    def prepare_create(self, kind: str, content: bytes, if_none_exist: str | None = None) -> PreparedChanges:
+        """Parse and validate a create; parameters and exceptions as for :func:`.prepare.post`, ``content`` as JSON."""
+        operation = prepare.post(kind, documents.parse(content), self._validator, self._ids, if_none_exist)
         return PreparedChanges(operations=(operation,))
 
     def prepare_update(
-        self, kind: str, resource_id: str, document: Document, if_match: str | None = None
+        self, kind: str, resource_id: str, content: bytes, if_match: str | None = None
     ) -> PreparedChanges:
-        """Validate an update; parameters and exceptions as for :func:`.prepare.put`, ``if_match`` as an ETag."""
+        """Parse and validate an update; parameters as for :func:`.prepare.put`, ``if_match`` as an ETag."""
         version = prepare.version_of(if_match)
-        operation = prepare.put(kind, resource_id, document, self._validator, if_match=version)
+        operation = prepare.put(kind, resource_id, documents.parse(content), self._validator, if_match=version)
         return PreparedChanges(operations=(operation,))
 
     def prepare_delete(self, kind: str, resource_id: str, if_match: str | None = None) -> PreparedChanges:
         """Prepare a delete; parameters and exceptions as for :func:`.prepare.delete`, ``if_match`` as an ETag."""
         return PreparedChanges(operations=(prepare.delete(kind, resource_id, prepare.version_of(if_match)),))
 
-    def prepare_bundle(self, document: Document) -> PreparedBundle:
-        """Validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
-        return prepare.prepare_bundle(document, self._validator, self._ids)
+    def prepare_bundle(self, content: bytes) -> PreparedBundle:
+        """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
+        return prepare.prepare_bundle(documents.parse(content), self._validator, self._ids)
 
     def apply(self, tx: Transaction, prepared: PreparedChanges, principal: Principal) -> Sequence[Written]:
         """Carry out changes, record them in the audit and call the observers, in the caller's transaction.

@@ -9,7 +9,7 @@ import pytest
 
 from fhir_adapter.facts import patient_facts
 from fhir_adapter.rest.interactions import Call, Interactions
-from fhir_adapter.store.document import of
+from fhir_adapter.store.document import encode
 from fhir_adapter.store.problems import Gone, PreconditionFailed
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import parse
@@ -56,7 +56,7 @@ def interactions(
 def put(
     database: Database, writer: StoreWriter, resource: dict[str, Any], if_match: str | None = None
 ) -> StoredVersion:
-    prepared = writer.prepare_update(resource["resourceType"], resource["id"], of(resource), if_match)
+    prepared = writer.prepare_update(resource["resourceType"], resource["id"], encode(resource), if_match)
     (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
     return done.version
 
@@ -148,7 +148,7 @@ def test_concurrent_updates_are_all_stored(interactions: Interactions, database:
 
 def test_a_transaction_that_fails_late_leaves_nothing(writer: StoreWriter, database: Database) -> None:
     entries = [entry("PUT", "Patient/p1", patient()), entry("PUT", "Patient/p2", patient("p2"), ifMatch='W/"3"')]
-    bundle = writer.prepare_bundle(of({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
+    bundle = writer.prepare_bundle(encode({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
     with pytest.raises(PreconditionFailed):
         database.write(lambda tx: writer.apply(tx, bundle.changes, CALL.principal))
     assert found(database, "Patient", "") == []

@@ -127,6 +127,7 @@ def test_a_delivery_that_a_webhook_refuses_permanently_is_parked(
     ("table", "detail"),
     [
         ({"kind": "fhir"}, "destination number 1 lacks the key name"),
+        ({"name": 'a"b\n', "kind": "fhir"}, "destination number 1: name must be letters, digits, '-', '_' or '.'"),
         ({"name": "a", "kind": "fax"}, "destination a: kind must be one of fhir, mllp, dicom, webhook"),
         ({"name": "a"}, "destination a: kind must be one of fhir, mllp, dicom, webhook"),
         ({"name": "a", "kind": "fhir"}, "destination a lacks the key url"),
