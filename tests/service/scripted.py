@@ -88,7 +88,14 @@ def accept(raw: bytes) -> bytes | None:
 def reject(raw: bytes) -> bytes | None:
     """AR with an ERR segment that quotes the patient's name."""
     control_id = raw.split(b"\r", 1)[0].split(b"|")[9]
-    return b"\r".join((b"MSH|^~\\&|ENGINE|H|A|A|20260115||ACK|1|P|2.5.1", b"MSA|AR|" + control_id, b"ERR|||207^x^HL70357|E||||no visit for Mrs PHI", b""))
+    return b"\r".join(
+        (
+            b"MSH|^~\\&|ENGINE|H|A|A|20260115||ACK|1|P|2.5.1",
+            b"MSA|AR|" + control_id,
+            b"ERR|||207^x^HL70357|E||||no visit for Mrs PHI",
+            b"",
+        )
+    )
 
 
 def garble(_raw: bytes) -> bytes | None:
