@@ -33,7 +33,8 @@ class Schedule:
 
     def pause(self, failures: int) -> timedelta:
         """Return the pause after so many failures, at least 1."""
-        return min(self.first * 2 ** min(failures - 1, 20), self.longest)
+        doubled: timedelta = self.first * (1 << min(failures - 1, 20))
+        return min(doubled, self.longest)
 
 
 AT_ONCE: Final = Schedule(tries=1)

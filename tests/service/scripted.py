@@ -1,4 +1,4 @@
-"""Receivers on loopback whose answer to each patient is scripted: a FHIR server over HTTP, an HL7 v2 receiver over MLLP."""
+"""Receivers on loopback whose answer to each patient is scripted: FHIR over HTTP, and HL7 v2 over MLLP."""
 
 import json
 import socket
