@@ -199,7 +199,9 @@ def test_wrong_credentials_pause_the_destination_and_park_nothing(
     assert len(ehr.accepted) == len(EVERYBODY)
 
 
-def test_an_ehr_that_fails_for_everybody_uses_up_no_tries_and_gets_everything(with_ehr: Hospital, ehr: ScriptedEhr) -> None:
+def test_an_ehr_that_fails_for_everybody_uses_up_no_tries_and_gets_everything(
+    with_ehr: Hospital, ehr: ScriptedEhr
+) -> None:
     ehr.answers[""] = Answer(status=500)
     score(with_ehr, *EVERYBODY)
     pass_time(with_ehr, 0.2)
