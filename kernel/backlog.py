@@ -228,13 +228,18 @@ def backlogs(connection: Connection, now: datetime) -> list[Backlog]:
     rows = connection.execute(grouped).all()
     states = {row.name: row for row in connection.execute(select(destination_states))}
     names = sorted({row.destination for row in rows} | set(states))
-    return [_backlog(name, [row for row in rows if row.destination == name], states.get(name)) for name in names]
+    waiting = {row.destination for row in rows if row.status == "pending"}
+    return [
+        _backlog(name, [row for row in rows if row.destination == name], states.get(name) if name in waiting else None)
+        for name in names
+    ]
 
 
 def _backlog(name: str, rows: Sequence[Row[Any]], state: Row[Any] | None) -> Backlog:
+    counts = {row.status: row.deliveries for row in rows}
     return Backlog(
         destination=name,
-        counts={row.status: row.deliveries for row in rows},
+        counts=counts,
         held=sum(row.held for row in rows),
         overdue=sum(row.overdue for row in rows),
         oldest={row.status: row.oldest for row in rows if row.status in {"pending", "parked"}},
