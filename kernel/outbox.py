@@ -278,7 +278,7 @@ class Outbox:
         identifier
             ``id`` of the delivery.
         """
-        return self._move(tx, identifier, {"pending"}, status="parked", next_at=self._clock.now())
+        return self._move(tx, identifier, {"pending"}, status="parked", next_at=outbox.c.created_at)
 
     def dismiss(self, tx: Transaction, identifier: str) -> bool:
         """Decide that a pending or parked delivery is not sent; return whether there was one.
@@ -320,7 +320,8 @@ class Outbox:
         destination = tx.execute(select(outbox.c.destination).where(outbox.c.id == identifier)).scalar()
         if destination is not None:
             destination_states.resume(tx, destination, at=at)
-        return self._move(tx, identifier, {"parked", "pending"}, status="pending", refusals=0, next_at=at)
+        due = {"refusals": 0, "next_at": outbox.c.created_at}
+        return self._move(tx, identifier, {"parked", "pending"}, status="pending", **due)
 
     def counts(self, connection: Connection) -> dict[tuple[str, str], int]:
         """Return how many deliveries there are per destination and status."""

@@ -76,9 +76,7 @@ def replay(
 ) -> None:
     """Send a parked delivery again, or every parked one that is selected; one that is held is tried at once."""
     wanted = _filter(destination, category, since, "parked")
-    is_filtered = wanted != DeliveryFilter(status="parked")
-    if (delivery is None) != is_filtered:
-        raise Problem(Category.INCORRECT, "name a delivery, or select by --destination, --category or --since")
+    _check_one_or_many(delivery, wanted)
     with command_context(config) as context:
         if delivery is not None:
             operations.replay(context.operations, context.principal, delivery)
@@ -86,6 +84,12 @@ def replay(
         else:
             replayed = operations.replay_all(context.operations, context.principal, wanted)
             typer.echo(f"{replayed} deliveries wait to be sent")
+
+
+def _check_one_or_many(delivery: str | None, wanted: DeliveryFilter) -> None:
+    is_filtered = wanted != DeliveryFilter(status="parked")
+    if (delivery is None) != is_filtered:
+        raise Problem(Category.INCORRECT, "name a delivery, or select by --destination, --category or --since")
 
 
 def _filter(

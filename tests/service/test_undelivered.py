@@ -118,13 +118,13 @@ def test_parked_deliveries_are_replayed_by_destination_category_and_time(
     assert ausculta("deliveries", "replay", "--category", "nonsense").returncode == 2
     run = ausculta("deliveries", "replay", "--category", "incorrect", "--since", f"{between:%Y-%m-%dT%H:%M:%S}")
     assert "1 deliveries wait to be sent" in run.stdout
-    hospital.work()
-    assert (len(ehr.of("ADA")), len(ehr.of("BOB")), len(ehr.of("CARL"))) == (0, 1, 0)
+    (replayed,) = deliveries(hospital, "pending")
+    assert replayed.created_at >= between
     assert post(hospital, "deliveries/replay", destination="pacs") == 303
     assert len(deliveries(hospital, "parked")) == 2
     assert post(hospital, "deliveries/replay", destination="ehr") == 303
     hospital.work()
-    assert (len(ehr.of("ADA")), len(ehr.of("CARL"))) == (1, 1)
+    assert (len(ehr.of("ADA")), len(ehr.of("BOB")), len(ehr.of("CARL"))) == (1, 1, 1)
     assert recorded(hospital).count("delivery-replayed") == 3
 
 
