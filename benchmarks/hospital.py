@@ -131,7 +131,7 @@ def waiting(server: ServerProcess) -> dict[str, int]:
             continue
         if 'status="parked"' in name:
             counted["parked"] += int(value)
-        elif 'status="delivered"' not in name:
+        elif not any(f'status="{done}"' in name for done in ("delivered", "dismissed", "superseded")):
             counted["open"] += int(value)
     return counted
 

@@ -19,7 +19,7 @@ from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.encoding import open_file
-from kernel.errors import Category, Problem
+from kernel.errors import Category, PeerProblem, Problem
 
 SUCCESS: Final = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
 """Stored, possibly with a warning (PS3.4 Table B.2-1)."""
@@ -223,7 +223,7 @@ def _unestablished(association: Association) -> Problem:
         answer = association.acceptor.primitive
         permanent = answer.result == PERMANENT
         category = Category.FORBIDDEN if permanent else Category.BUSY
-        return Problem(category, f"the peer rejected the association ({answer.reason_str})")
+        return PeerProblem(category, f"the peer rejected the association ({answer.reason_str})", whole=True)
     if association.acceptor.primitive is not None and not association.accepted_contexts:
         return Problem(Category.UNSUPPORTED, "the peer takes no such object in this transfer syntax")
-    return Problem(Category.UNAVAILABLE, "the peer is away")
+    return PeerProblem(Category.UNAVAILABLE, "the peer is away", whole=True)

@@ -66,6 +66,31 @@ class Problem(Exception):
         self.diagnostics = diagnostics
 
 
+class PeerProblem(Problem):
+    """A failure that the receiver of a delivery caused or reported.
+
+    Parameters
+    ----------
+    category
+        One of the nine kinds.
+    detail
+        One sentence that is safe to show: no PHI, none of the peer's own words.
+    diagnostics
+        The peer's own words, such as an OperationOutcome or an ERR segment; may contain PHI.
+    whole
+        Whether it concerns everything that is sent to this peer, and not this delivery alone.
+    retry_after
+        The ``Retry-After`` of the answer, as it was written; empty when there was none.
+    """
+
+    def __init__(
+        self, category: Category, detail: str, *, diagnostics: str = "", whole: bool = False, retry_after: str = ""
+    ) -> None:
+        super().__init__(category, detail, diagnostics=diagnostics)
+        self.whole = whole
+        self.retry_after = retry_after
+
+
 def as_problem(failure: BaseException) -> Problem:
     """Convert any exception to a problem that a protocol layer can report.
 

@@ -2,7 +2,7 @@
 
 Three columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
 written, also across workers and retries. ``queueing_lock``: at most one job with the same value waits; a second one is
-dropped, or postpones the first (``postpone``). ``scheduled_at``: the job does not run before this time.
+dropped, or moves the first (``postpone``, ``hasten``). ``scheduled_at``: the job does not run before this time.
 """
 
 import json
@@ -81,10 +81,10 @@ def _from_row(row: Row[Any]) -> Job:
 
 
 _INSERT: Final = insert(jobs)
-_WAITING_WITH: Final = select(jobs.c.seq).where(
+_WAITING_WITH: Final = select(jobs.c.seq, jobs.c.scheduled_at).where(
     jobs.c.queueing_lock == bindparam("with_lock"), jobs.c.status == "waiting"
 )
-_PUSH_BACK: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
+_RESCHEDULE: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
 
 _CLAIM: Final = """
 UPDATE jobs SET status = 'running', worker = :worker, attempts = attempts + 1, changed_at = :now
@@ -134,6 +134,7 @@ class Jobs:
         queueing_lock: str | None = None,
         scheduled_at: datetime | None = None,
         postpone: bool = False,
+        hasten: bool = False,
     ) -> None:
         """Add a job to the transaction that causes it.
 
@@ -149,16 +150,18 @@ class Jobs:
             See the module docstring; the job is due at once when no time is given.
         postpone
             When a job with this ``queueing_lock`` already waits, move it to ``scheduled_at`` instead of leaving it.
+        hasten
+            Likewise, but only to an earlier time.
         """
         now = self._clock.now()
         due = scheduled_at or now
         tx.wake(CHANNEL)
         if queueing_lock is not None:
             tx.lock(f"queueing:{queueing_lock}")
-            waiting = tx.execute(_WAITING_WITH, {"with_lock": queueing_lock}).scalar()
+            waiting = tx.execute(_WAITING_WITH, {"with_lock": queueing_lock}).first()
             if waiting is not None:
-                if postpone:
-                    tx.execute(_PUSH_BACK, {"which": waiting, "scheduled_at": due, "changed_at": now})
+                if postpone or (hasten and due < waiting.scheduled_at):
+                    tx.execute(_RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
                 return
         tx.execute(
             _INSERT,

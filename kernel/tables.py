@@ -147,17 +147,33 @@ outbox = Table(
     Column("patient", Text, comment="reference of the patient it discloses"),
     Column("payload", LargeBinary, nullable=False, comment="what is sent, sealed"),
     Column("payload_blob", Text, comment="blob address of a large payload"),
-    Column("status", Text, nullable=False, comment="pending | delivered | parked"),
+    Column("status", Text, nullable=False, comment="pending | delivered | parked | dismissed | superseded"),
     Column("attempts", Integer, nullable=False),
+    Column("refusals", Integer, nullable=False, server_default="0", comment="attempts that count towards parking"),
+    Column("next_at", Instant, comment="not before this time; none for a row that never left the order"),
     Column("receipt", Text, comment="what the destination answered; never PHI"),
     Column("problem_category", Text),
     Column("problem_detail", Text),
+    Column("problem_diagnostics", LargeBinary, comment="the peer's own words, sealed: may hold PHI"),
     Column("created_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
     UniqueConstraint("destination", "idempotency_key"),
 )
 Index("outbox_pending", outbox.c.destination, outbox.c.status, outbox.c.seq)
+Index("outbox_patient", outbox.c.destination, outbox.c.status, outbox.c.patient, outbox.c.seq)
 Index("outbox_subject", outbox.c.subject)
+
+destination_states = Table(
+    "destination_states",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("paused_until", Instant, comment="nothing is sent before this time"),
+    Column("pauses", Integer, nullable=False, comment="since it last accepted something"),
+    Column("accepted_at", Instant, comment="when it last accepted something"),
+    Column("problem_category", Text),
+    Column("problem_detail", Text),
+    Column("changed_at", Instant, nullable=False),
+)
 
 resource_versions = Table(
     "resource_versions",

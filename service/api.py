@@ -74,9 +74,9 @@ def console_services(application: Application) -> ConsoleServices:
 def health_services(application: Application) -> HealthServices:
     """Return what health and metrics need of an application."""
     return HealthServices(
+        clock=application.clock,
         database=application.database,
         jobs=application.jobs,
-        outbox=application.outbox,
         results=application.results,
         heartbeat=application.worker.heartbeat,
     )

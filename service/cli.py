@@ -20,6 +20,7 @@ from service.commands.command_context import (
     read_settings,
     require_command,
 )
+from service.commands.deliveries import app as deliveries
 from service.commands.ehr import app as ehr
 from service.commands.federated import app as federated
 from service.commands.jobs import app as jobs
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
+app.add_typer(deliveries, name="deliveries")
 app.add_typer(audit, name="audit")
 app.add_typer(send, name="send")
 app.add_typer(ehr, name="ehr")

@@ -10,10 +10,10 @@ from sqlalchemy import BigInteger, Connection, Row, Select, select, type_coerce
 
 from inference import registry
 from inference.registry import ModelRow
+from kernel import backlog
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
-from kernel.outbox import STEP as DELIVER
-from kernel.tables import audit_checkpoints, audit_head, audit_log, jobs, outbox, workers
+from kernel.tables import audit_checkpoints, audit_head, audit_log, outbox, workers
 from kernel.worker import HEARTBEAT_TIMEOUT
 from service.console import reading
 from service.console.records import (
@@ -37,7 +37,7 @@ ROWS_OF_A_QUEUE: Final = 200
 
 Json: TypeAlias = dict[str, Any]
 
-_DELIVERY: Final = [column for column in outbox.c if column.name != "payload"]
+_DELIVERY: Final = [column for column in outbox.c if column.name not in {"payload", "problem_diagnostics"}]
 
 
 def result_urn(result: str) -> str:
@@ -94,19 +94,16 @@ def stored_result(data: ConsoleData, result_id: str) -> StoredResult:
 def queue(data: ConsoleData) -> QueuePage:
     """Read what is under way and what is stuck."""
     with data.database.read() as connection:
-        due = {
-            str(json.loads(payload).get("destination")): scheduled_at
-            for payload, scheduled_at in connection.execute(
-                select(jobs.c.payload, jobs.c.scheduled_at).where(jobs.c.step == DELIVER, jobs.c.status == "waiting")
-            )
-        }
+        backlogs = backlog.backlogs(connection, data.clock.now())
+        paused = {one.destination: one.paused_until for one in backlogs}
         return QueuePage(
             traffic=_traffic(data, connection),
             parked=_jobs(data, connection, "parked"),
+            backlogs=tuple(backlogs),
             parked_deliveries=_deliveries(connection, "parked", {}),
             running=_jobs(data, connection, "running"),
             waiting=_jobs(data, connection, "waiting"),
-            pending_deliveries=_deliveries(connection, "pending", due),
+            pending_deliveries=_deliveries(connection, "pending", paused),
             workers=_workers(data, connection),
         )
 
@@ -209,12 +206,15 @@ def deliveries_about(connection: Connection, about: Sequence[str]) -> Mapping[st
     return found
 
 
-def _deliveries(connection: Connection, status: str, due: Mapping[str, datetime]) -> tuple[DeliveryShown, ...]:
+def _deliveries(
+    connection: Connection, status: str, paused: Mapping[str, datetime | None]
+) -> tuple[DeliveryShown, ...]:
     wanted = select(*_DELIVERY).where(outbox.c.status == status).order_by(outbox.c.seq).limit(ROWS_OF_A_QUEUE)
-    return tuple(_delivery(row, due.get(row.destination)) for row in connection.execute(wanted))
+    return tuple(_delivery(row, paused.get(row.destination)) for row in connection.execute(wanted))
 
 
-def _delivery(row: Row[Any], next_at: datetime | None) -> DeliveryShown:
+def _delivery(row: Row[Any], paused_until: datetime | None) -> DeliveryShown:
+    next_at = max((at for at in (row.next_at, paused_until) if at is not None), default=None)
     return DeliveryShown(
         id=row.id,
         destination=row.destination,

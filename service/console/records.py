@@ -7,6 +7,7 @@ from datetime import datetime
 from markupsafe import Markup
 
 from inference.wording import NOT_AVAILABLE
+from kernel.backlog import Backlog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class DeliveryShown:
 
     id: str
     destination: str
-    #: ``pending``, ``delivered`` or ``parked``.
+    #: ``pending``, ``delivered``, ``parked``, ``dismissed`` or ``superseded``.
     status: str
     attempts: int
     receipt: str | None
@@ -262,6 +263,8 @@ class QueuePage:
 
     traffic: Traffic
     parked: tuple[JobShown, ...]
+    #: What waits for each destination, and since when.
+    backlogs: tuple[Backlog, ...]
     parked_deliveries: tuple[DeliveryShown, ...]
     running: tuple[JobShown, ...]
     waiting: tuple[JobShown, ...]

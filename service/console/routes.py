@@ -5,12 +5,14 @@ and where it cannot be written the page is not shown. The lists name patients by
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from inference.artefacts import decode
+from kernel.backlog import DeliveryFilter
 from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
@@ -21,6 +23,7 @@ from service.console.result_page import result_page
 from service.console.services import ConsoleData, ConsoleServices
 from service.flows.pictures import mask_png
 from service.operations import OperationContext
+from service.operations import deliveries as delivery_operations
 from service.operations import jobs as job_operations
 from service.operations import models as model_operations
 
@@ -42,6 +45,7 @@ def console_router(services: ConsoleServices) -> APIRouter:
     _add_lists(router, services.data, pages)
     _add_results(router, services, pages)
     _add_operations(router, services.operations)
+    _add_deliveries(router, services.operations, pages)
 
     @router.get("/style.css")
     def style() -> Response:
@@ -111,11 +115,6 @@ def _add_operations(router: APIRouter, context: OperationContext) -> None:
         job_operations.replay_job(context, asker, job)
         return back_to(request, "/console/queue")
 
-    @router.post("/deliveries/{delivery}/replay")
-    def replay_delivery(request: Request, delivery: str, asker: Asker) -> Response:
-        job_operations.replay_delivery(context, asker, delivery)
-        return back_to(request, "/console/queue")
-
     @router.post("/models/stop")
     def stop_all(request: Request, asker: Asker, given: Form) -> Response:
         model_operations.stop(context, asker, None, given.get("reason", ""))
@@ -130,6 +129,47 @@ def _add_operations(router: APIRouter, context: OperationContext) -> None:
     def resume(request: Request, name: str, asker: Asker, given: Form) -> Response:
         model_operations.resume(context, asker, name, given.get("reason", ""))
         return back_to(request, "/console/models")
+
+
+def _add_deliveries(router: APIRouter, context: OperationContext, pages: Pages) -> None:
+    @router.get("/deliveries/{delivery}")
+    def delivery(request: Request, delivery: str, asker: Asker) -> Response:
+        opened = delivery_operations.open_delivery(context, asker, delivery)
+        return pages.render(request, "delivery.html", delivery=opened.delivery, answer=opened.answer)
+
+    @router.post("/deliveries/replay")
+    def replay_deliveries(request: Request, asker: Asker, given: Form) -> Response:
+        delivery_operations.replay_all(context, asker, _selection(given))
+        return back_to(request, "/console/queue")
+
+    @router.post("/deliveries/{delivery}/replay")
+    def replay_delivery(request: Request, delivery: str, asker: Asker) -> Response:
+        delivery_operations.replay(context, asker, delivery)
+        return back_to(request, "/console/queue")
+
+    @router.post("/deliveries/{delivery}/park")
+    def park_delivery(request: Request, delivery: str, asker: Asker, given: Form) -> Response:
+        delivery_operations.park(context, asker, delivery, given.get("reason", ""))
+        return back_to(request, "/console/queue")
+
+    @router.post("/deliveries/{delivery}/dismiss")
+    def dismiss_delivery(request: Request, delivery: str, asker: Asker, given: Form) -> Response:
+        delivery_operations.dismiss(context, asker, delivery, given.get("reason", ""))
+        return back_to(request, "/console/queue")
+
+
+def _selection(given: Mapping[str, str]) -> DeliveryFilter:
+    """Read which deliveries a form selects; a field that is left empty excludes nothing."""
+    text = given.get("since", "").strip()
+    try:
+        since = datetime.fromisoformat(text) if text else None
+    except ValueError as failure:
+        raise Problem(Category.INCORRECT, "since must be a date and time, such as 2026-01-15T12:00") from failure
+    if since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
+    return DeliveryFilter(
+        destination=given.get("destination") or None, category=given.get("category") or None, since=since
+    )
 
 
 def _filters(request: Request) -> tuple[str | None, int | None]:

@@ -13,6 +13,7 @@ from service.settings import DicomPeer, HostPort
 
 from .hospital import ADULT, AUTHORITY, Hospital
 from .test_dicom_path import CHEST
+from .test_held_deliveries import pass_time
 
 
 def test_an_unreachable_ehr_delays_only_its_own_results_and_gets_them_in_order(hospital: Hospital) -> None:
@@ -44,10 +45,10 @@ def test_an_unreachable_ehr_delays_only_its_own_results_and_gets_them_in_order(h
     ] * 3
 
 
-def test_a_delivery_that_the_ehr_refuses_permanently_is_parked_and_can_be_replayed(hospital: Hospital) -> None:
-    """The EHR does not know the patient: it answers 412, and no retry will change that."""
+def test_a_delivery_that_the_ehr_refuses_until_the_last_try_is_parked_and_can_be_replayed(hospital: Hospital) -> None:
+    """The EHR does not know the patient: it answers 412, and the patient is not registered in time."""
     hospital.hl7(hospital.vitals())
-    hospital.work()
+    pass_time(hospital, 6)
     (reason,) = hospital.parked()
     assert "412" in reason
     hospital.ehr.put({"resourceType": "Patient", "id": "e1", "identifier": [{"system": AUTHORITY, "value": ADULT.mrn}]})

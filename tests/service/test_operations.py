@@ -264,17 +264,29 @@ def test_the_console_refuses_pages_and_forms_with_a_403_page(tmp_path: Path) -> 
 def test_every_page_and_every_form_is_decided(tmp_path: Path) -> None:
     recording = Recording()
     application = open_application(tmp_path, recording)
-    pages = ("", "/queue", "/models", "/models/news2/1.0.0", "/audit", "/results/none", "/results/none/image.png")
+    pages = (
+        "",
+        "/queue",
+        "/models",
+        "/models/news2/1.0.0",
+        "/audit",
+        "/results/none",
+        "/results/none/image.png",
+        "/deliveries/none",
+    )
     try:
         with LoopbackServer(http_application(application)) as server:
             for path in pages:
                 httpx.get(f"{server.url}/console{path}")
-        names = ("overview", "queue", "models", "model", "audit", "result", "image")
-        assert recording.requests == [("view", name) for name in names]
+        names = ("overview", "queue", "models", "model", "audit", "result", "image", "delivery")
+        assert recording.requests == [*(("view", name) for name in names), ("operate", "delivery-open")]
         recording.requests.clear()
-        for path in ("jobs/j/replay", "deliveries/d/replay", "models/stop", "models/m/stop", "models/m/resume"):
+        for path in ("jobs/j/replay", "models/stop", "models/m/stop", "models/m/resume"):
             post(application, path, reason="drill")
-        operated = ("job-replay", "delivery-replay", "model-stop", "model-stop", "model-resume")
+        for path in ("deliveries/replay", "deliveries/d/replay", "deliveries/d/park", "deliveries/d/dismiss"):
+            post(application, path, reason="drill")
+        operated = ("job-replay", "model-stop", "model-stop", "model-resume")
+        operated += ("delivery-replay", "delivery-replay", "delivery-park", "delivery-dismiss")
         assert recording.requests == [("operate", name) for name in operated]
     finally:
         application.close()
