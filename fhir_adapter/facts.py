@@ -21,6 +21,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import Connection, and_, exists, or_, select
 
+from fhir_adapter.patient_identity import best_identifier
 from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import filtered
 from fhir_adapter.store.search.index import seconds
@@ -37,7 +38,6 @@ MOST_OBSERVATIONS: Final = 2000
 """Observations read for one question, the newest first."""
 
 _UCUM: Final = "http://unitsofmeasure.org"
-_MEDICAL_RECORD: Final = "MR"
 _HEADS: Final = resource_heads.c
 
 
@@ -220,13 +220,5 @@ def _day(text: str | None) -> date | None:
 
 
 def _identifier(patient: Json) -> tuple[str, str] | None:
-    """Choose the identifier that another system is most likely to know: a current one, a record number first."""
-    usable = [it for it in patient.get("identifier", ()) if "system" in it and "value" in it and it.get("use") != "old"]
-    if not usable:
-        return None
-    best = min(usable, key=lambda it: not _is_record_number(it))
-    return best["system"], best["value"]
-
-
-def _is_record_number(identifier: Json) -> bool:
-    return any(coding.get("code") == _MEDICAL_RECORD for coding in identifier.get("type", {}).get("coding", ()))
+    best = best_identifier(patient.get("identifier", ()))
+    return None if best is None else (best["system"], best["value"])

@@ -100,14 +100,14 @@ class PatientIdentities:
         return self._of(self.system(issuer), number)
 
     def of_identifiers(self, identifiers: Sequence[Mapping[str, Any]]) -> PatientIdentity:
-        """Return the identity that a list of identifiers states: the medical record number, else the first of them.
+        """Return the identity that a list of identifiers states, by :func:`best_identifier`.
 
         Parameters
         ----------
         identifiers
             FHIR Identifiers with system and value, in the sender's order; at least one.
         """
-        chosen = next((it for it in identifiers if _is_medical_record_number(it)), identifiers[0])
+        chosen = best_identifier(identifiers) or identifiers[0]
         return self._of(chosen["system"], chosen["value"])
 
     def of_study(self, StudyInstanceUID: str) -> PatientIdentity:
@@ -123,6 +123,23 @@ class PatientIdentities:
         )
 
 
+def best_identifier(identifiers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the identifier that other systems are most likely to know: a current one, a medical record number first.
+
+    Parameters
+    ----------
+    identifiers
+        FHIR Identifiers; one without system or value, or with use ``old``, does not count.
+
+    Returns
+    -------
+    Mapping or None
+        The first of the best; None when none counts.
+    """
+    current = [it for it in identifiers if "system" in it and "value" in it and it.get("use") != "old"]
+    return min(current, key=lambda it: not _is_medical_record_number(it), default=None)
+
+
 def _is_medical_record_number(identifier: Mapping[str, Any]) -> bool:
-    coding: Mapping[str, Any] = identifier.get("type", {}).get("coding", [{}])[0]
-    return coding.get("code") == _MEDICAL_RECORD_NUMBER
+    codings = identifier.get("type", {}).get("coding", ())
+    return any(coding.get("code") == _MEDICAL_RECORD_NUMBER for coding in codings)

@@ -1,7 +1,7 @@
 """What waits in the outbox: which delivery is next, what is parked, how old the oldest is. Only reads.
 
 Order is kept for each patient and destination: of one patient's deliveries to one destination only the oldest may be
-sent. One that is held until a later time holds those behind it, and nobody else's.
+sent. One that is held until a later time holds the later ones of the same patient, and no others.
 """
 
 from collections.abc import Mapping, Sequence

@@ -151,7 +151,7 @@ class Jobs:
         postpone
             When a job with this ``queueing_lock`` already waits, move it to ``scheduled_at`` instead of leaving it.
         hasten
-            Likewise, but only to an earlier time.
+            Move such a job as well, but only to an earlier time.
         """
         now = self._clock.now()
         due = scheduled_at or now

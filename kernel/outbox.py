@@ -341,5 +341,5 @@ class Outbox:
 
 
 def _answer_of(identifier: str) -> bytes:
-    """Return what the sealed words of a peer are bound to."""
+    """Return the context under which the answer of a peer is sealed."""
     return f"{identifier}:answer".encode()

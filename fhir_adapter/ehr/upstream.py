@@ -31,7 +31,7 @@ _REFUSALS: Final[Mapping[int, Category]] = MappingProxyType(
 )
 """HTTP status -> category; other 4xx are incorrect, other 5xx unavailable."""
 
-ASK_TO_WAIT: Final = frozenset({429, 503})
+_WAIT_REQUESTS: Final = frozenset({429, 503})
 """With ``Retry-After`` these concern every request to the server (RFC 6585 section 4, RFC 9110 section 15.6.4)."""
 
 UNCONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
@@ -141,15 +141,27 @@ class Upstream:
         status = response.status_code
         if 200 <= status < 300:
             return response
-        category = _REFUSALS.get(status, Category.UNAVAILABLE if status >= 500 else Category.INCORRECT)
-        asked = response.headers.get("Retry-After", "")
-        raise PeerProblem(
-            category,
-            f"the FHIR server answered {status}",
-            diagnostics=response.text[:4000],
-            whole=status == 401 or (status in ASK_TO_WAIT and bool(asked)),
-            retry_after=asked,
-        )
+        raise refusal_of(response, "the FHIR server")
 
     def _relative(self, location: str) -> str:
         return location.removeprefix(self._base).lstrip("/")
+
+
+def refusal_of(response: httpx.Response, peer: str) -> PeerProblem:
+    """Return the problem that an answer of an HTTP peer other than 2xx states.
+
+    Parameters
+    ----------
+    response
+        The answer.
+    peer
+        What the peer is, as the problem's sentence begins.
+    """
+    status, retry_after = response.status_code, response.headers.get("Retry-After", "")
+    return PeerProblem(
+        _REFUSALS.get(status, Category.UNAVAILABLE if status >= 500 else Category.INCORRECT),
+        f"{peer} answered {status}",
+        diagnostics=response.text[:4000],
+        whole=status == 401 or (status in _WAIT_REQUESTS and bool(retry_after)),
+        retry_after=retry_after,
+    )

@@ -13,6 +13,8 @@ from service.destinations.table import DestinationTable
 
 _SENDER: Final = Endpoint(application="AUSCULTA", facility="AUSCULTA")
 _RECEIVER: Final = Endpoint(application="ENGINE", facility="HOSPITAL")
+MESSAGE_CONTROL_ID: Final = 20
+"""Longest MSH-10 of HL7 v2.5.1 (section 2.14.9.10)."""
 _SEXES: Final = {"male": "M", "female": "F", "other": "O"}
 """FHIR administrative-gender to HL7 table 0001."""
 
@@ -77,7 +79,7 @@ class MllpDestination(Destination):
         outcome = model_result.outcome
         message = OruResult(
             outcome=outcome,
-            idempotency_key=result[:40],
+            idempotency_key=result[:MESSAGE_CONTROL_ID],
             at=outcome.at,
             patient=self._recipient(outcome.subject),
             sender=_SENDER,

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from fhir_adapter.ehr.upstream import ASK_TO_WAIT, UNCONNECTED
+from fhir_adapter.ehr.upstream import UNCONNECTED, refusal_of
 from fhir_adapter.results import for_ehr
 from fhir_adapter.store.document import encode
 from kernel.errors import Category, PeerProblem
@@ -21,17 +21,6 @@ from service.destinations.table import DestinationTable
 
 SIGNATURE: Final = "X-Ausculta-Signature"
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
-_CATEGORIES: Final = {
-    401: Category.FORBIDDEN,
-    403: Category.FORBIDDEN,
-    404: Category.NOT_FOUND,
-    408: Category.UNAVAILABLE,
-    409: Category.CONFLICT,
-    412: Category.CONFLICT,
-    425: Category.UNAVAILABLE,
-    429: Category.BUSY,
-}
-"""HTTP statuses below 500 after which a later attempt may succeed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +89,8 @@ class WebhookDestination(Destination):
         Raises
         ------
         Problem
-            ``unavailable`` when the webhook cannot be reached or answers 408, 425 or 5xx; ``busy``, ``forbidden``,
-            ``not-found`` or ``conflict`` for 429, 401 and 403, 404, 409 and 412; ``incorrect`` for every other status.
+            ``unavailable`` when the webhook cannot be reached; for an answer other than 2xx as
+            :func:`fhir_adapter.ehr.upstream.refusal_of`.
         """
         headers = {
             "Content-Type": "application/fhir+json",
@@ -115,17 +104,9 @@ class WebhookDestination(Destination):
             raise PeerProblem(
                 Category.UNAVAILABLE, detail, diagnostics=str(failure), whole=isinstance(failure, UNCONNECTED)
             ) from failure
-        status = response.status_code
-        if 200 <= status < 300:
-            return str(status)
-        asked = response.headers.get("Retry-After", "")
-        raise PeerProblem(
-            Category.UNAVAILABLE if status >= 500 else _CATEGORIES.get(status, Category.INCORRECT),
-            f"the webhook answered {status}",
-            diagnostics=response.text[:4000],
-            whole=status == 401 or (status in ASK_TO_WAIT and bool(asked)),
-            retry_after=asked,
-        )
+        if not response.is_success:
+            raise refusal_of(response, "the webhook")
+        return str(response.status_code)
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,9 +1,11 @@
 """What an imaging result refers to: the study, and the instance that the model read or that stands for the study."""
 
 from dicom_node.selection import SELECTORS, SelectedImage, SelectedVolume, select_input
-from dicom_node.study import Study
+from dicom_node.study import Instance, Series, Study
+from dicom_node.volume import slices_in_order
 from inference.contract import ImageInput, ModelInput, StudyInput
 from inference.manifest import InputSpec
+from kernel.errors import Problem
 from service.destinations.contract import ImagingContext
 from service.flows.inputs.contract import NoInput, StudyFiles
 
@@ -41,8 +43,17 @@ def representative(study: Study, spec: InputSpec) -> str:
             return one.instance.SOPInstanceUID
     for one in selected:
         if isinstance(one, SelectedVolume):
-            return one.series.instances[len(one.series.instances) // 2].SOPInstanceUID
+            return _middle_slice(one.series).SOPInstanceUID
     return study.series[0].instances[0].SOPInstanceUID
+
+
+def _middle_slice(series: Series) -> Instance:
+    """Return the slice in the middle of the volume; of a series that is no volume, the middle by SOPInstanceUID."""
+    try:
+        slices = slices_in_order(series)
+    except Problem:
+        slices = series.instances
+    return slices[len(slices) // 2]
 
 
 def _image_of(given: ModelInput | NoInput) -> ImageInput | None:
