@@ -87,8 +87,7 @@ class Upstream:
         Raises
         ------
         Problem
-            ``busy``, ``unavailable`` or ``interrupted`` when a later attempt may succeed; any other category when the
-            server refused the bundle.
+            As :func:`refusal_of` for a refusal; ``unavailable`` when the server cannot be reached.
         """
         response = self._request("POST", self._base, bundle)
         try:

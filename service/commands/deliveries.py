@@ -20,7 +20,13 @@ DeliveryArgument = Annotated[str, typer.Argument(help="Id of a delivery.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; recorded. No patient data.")]
 DestinationOption = Annotated[str | None, typer.Option(help="Only those to this destination.")]
 CategoryOption = Annotated[str | None, typer.Option(help="Only those whose last problem is of this category.")]
-SinceOption = Annotated[datetime | None, typer.Option(help="Only those queued at this time (UTC) or later.")]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(
+        help="Only those queued at this time (UTC) or later.",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+    ),
+]
 
 
 @app.command("list")

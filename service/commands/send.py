@@ -8,7 +8,10 @@ import typer
 
 from kernel.errors import Category, Problem
 
-app = typer.Typer(no_args_is_help=True, help="Put files through a server's listeners.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Put files through a server's listeners; the address comes from the options alone, not from the settings.",
+)
 
 PathsArgument = Annotated[list[Path], typer.Argument(help="Files or folders.", exists=True)]
 

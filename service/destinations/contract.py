@@ -94,7 +94,7 @@ class Destination(ABC):
         Raises
         ------
         Problem
-            ``unavailable`` or ``busy`` when a later attempt may succeed; any other category when it cannot.
+            what went wrong; its category decides how often it is tried (``service.delivery_rules.SCHEDULES``).
         """
 
     @abstractmethod

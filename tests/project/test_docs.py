@@ -122,6 +122,7 @@ def test_every_destination_is_documented() -> None:
     shortcuts = {"AUSCULTA_EHR_URL", "AUSCULTA_INTERFACE_ENGINE", "AUSCULTA_PACS"}
     assert {name for name in shortcuts if name not in guides} == set()
     assert undocumented(KINDS, REFERENCE / "settings.md") == set()
+    assert {kind for kind in KINDS if f"kind `{kind}`" not in guides and f'kind = "{kind}"' not in guides} == set()
 
 
 def test_every_interaction_is_documented() -> None:
