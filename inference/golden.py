@@ -16,12 +16,13 @@ import json
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import numpy as np
 
 from inference.contract import Fact, FactsInput, ImageInput, ModelInput, Subject
+from inference.folder import ModelFolder
 from inference.limits import check_limits
 from inference.runners.base import Answer, Declined, Runner
 from kernel.errors import Category, Problem
@@ -45,17 +46,15 @@ def check_golden(runner: Runner[Any, Any, Any]) -> None:
     Problem
         ``incorrect``, naming the first case that is predicted otherwise, or when there is none.
     """
-    folder = runner.model.path / FOLDER
-    cases = sorted(folder.glob("*.json"))
+    cases = _cases(runner.model)
     if not cases:
         raise Problem(Category.INCORRECT, f"the model folder {runner.model.path.name} has no golden cases")
-    for path in cases:
-        case = _read(path)
+    for name, case in cases:
         found = _answer(runner, read_input(case["input"]))
         if "expected" not in case or not _matches(case, found):
             raise Problem(
                 Category.INCORRECT,
-                f"the model {runner.model.manifest.name} does not answer its golden case {path.stem} as it should",
+                f"the model {runner.model.manifest.name} does not answer its golden case {name} as it should",
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
 
@@ -73,20 +72,19 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
     Problem
         ``conflict``, naming the first case that is predicted otherwise; then nothing is recorded.
     """
-    missing: list[tuple[Path, dict[str, Any]]] = []
-    for path in sorted((runner.model.path / FOLDER).glob("*.json")):
-        case = _read(path)
+    missing: list[tuple[str, dict[str, Any]]] = []
+    for name, case in _cases(runner.model):
         found = _answer(runner, read_input(case["input"]))
         if not _matches(case, found):
             raise Problem(
                 Category.CONFLICT,
-                f"the golden case {path.stem} records another answer; remove it to record the new one",
+                f"the golden case {name} records another answer; remove it to record the new one",
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
         if "expected" not in case:
-            missing.append((path, case | {"expected": found}))
-    for path, case in missing:
-        path.write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
+            missing.append((name, case | {"expected": found}))
+    for name, case in missing:
+        (runner.model.path / FOLDER / f"{name}.json").write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
 
 
 def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
@@ -168,9 +166,14 @@ def _time(stated: str | float, at: datetime) -> datetime:
     return datetime.fromisoformat(stated) if isinstance(stated, str) else at + timedelta(seconds=stated)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    case: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return case
+def _cases(model: ModelFolder) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and content of every case, in order of their names."""
+    paths = [PurePosixPath(name) for name in sorted(model.files)]
+    return [
+        (path.stem, json.loads(model.files[str(path)]))
+        for path in paths
+        if path.parent.name == FOLDER and len(path.parts) == 2 and path.suffix == ".json"
+    ]
 
 
 def _answers(case: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from inference.contract import (
     Prediction,
 )
 from inference.limits import check_limits
-from inference.loading import AnyRunner, load_model
+from inference.artefacts import Artefacts
+from inference.loading import AnyRunner, load_registered
 from inference.registry import ModelRow
 from inference.runners.base import Answer, Declined, Decoded
 from kernel.db import Database
@@ -58,12 +59,14 @@ class Runtime:
     ----------
     database
         Where the registry's rows are; read at every prediction, so that a stop takes effect at once in every process.
+    artefacts
+        The files of the registered versions.
     device
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
     limits
         Bounds of every model's queue.
     load
-        Folder and device -> runner.
+        Artefacts, row and device -> runner.
     monotonic
         Seconds that never go back, for deadlines.
     """
@@ -71,13 +74,15 @@ class Runtime:
     def __init__(
         self,
         database: Database,
+        artefacts: Artefacts,
         *,
         device: str = "auto",
         limits: QueueLimits | None = None,
-        load: Callable[..., AnyRunner] = load_model,
+        load: Callable[..., AnyRunner] = load_registered,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._artefacts = artefacts
         self._device = device
         self._limits = limits or QueueLimits()
         self._load = load
@@ -157,7 +162,7 @@ class Runtime:
             return served
         with self._loading:  # its own lock: models that are loaded already must not wait for one that is not
             if key not in self._served:
-                runner = self._load(row.folder, device=self._device)
+                runner = self._load(self._artefacts, row, device=self._device)
                 if runner.model.digest != row.digest:
                     raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
                 self._served[key] = _Served(runner=runner)

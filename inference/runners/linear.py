@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from inference.contract import ModelInput
 from inference.features.extract import Extraction, FeatureValue, compile_features
@@ -40,7 +40,7 @@ class LinearRunner(Runner[Extraction, Vector, float]):
             scale is not above 0.
         """
         count = len(self.model.features)
-        tensors = {name: array.astype(np.float64) for name, array in load_file(self.model.path / WEIGHTS).items()}
+        tensors = {name: array.astype(np.float64) for name, array in load(self.model.files.get(WEIGHTS, b"")).items()}
         if not {"weight", "bias"} <= tensors.keys() <= _NAMES:
             raise Problem(Category.INCORRECT, f"{WEIGHTS} must hold weight and bias, and may hold mean, scale and fill")
         for name, array in tensors.items():

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import click
 import typer
 
+from inference.artefacts import ARTEFACTS, Artefacts
 from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
@@ -104,7 +105,13 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
             outbox=outbox,
             principal=principal,
             operations=OperationContext(
-                clock=clock, database=database, audit=audit, jobs=jobs, outbox=outbox, authorizer=authorizer
+                clock=clock,
+                database=database,
+                audit=audit,
+                jobs=jobs,
+                outbox=outbox,
+                artefacts=Artefacts(settings.data_dir / ARTEFACTS),
+                authorizer=authorizer,
             ),
         )
     finally:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from inference.artefacts import Artefacts
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.jobs import Jobs
@@ -21,6 +22,7 @@ class OperationContext:
     audit: AuditLog
     jobs: Jobs
     outbox: Outbox
+    artefacts: Artefacts
     authorizer: Authorizer
 
     def authorize(self, principal: Principal, operation: str, target_id: str = "") -> None:

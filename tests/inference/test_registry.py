@@ -194,6 +194,7 @@ class TestRows:
             stopped=False,
             stop_reason=None,
             folder=folder.path,
+            origin="folder",
             title="A toy",
             owner="Tests",
             intended_use="Tests",

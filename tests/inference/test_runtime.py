@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from inference import registry
+from inference.artefacts import Artefacts
 from inference.batching import QueueLimits
 from inference.contract import NotAvailable, Outcome, Prediction, result_id
 from inference.folder import bundled_folder, open_folder
 from inference.models import MODELS
+from inference.registry import ModelRow
 from inference.runtime import Runtime
 from inference.testing import ADULT, NOW, ToyRunner, radiograph, toy_folder, vitals
 from kernel.db import Database
@@ -30,7 +32,7 @@ def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
 
     def make(think: Think, **options: object) -> Runtime:
-        runtime = Runtime(sqlite, device="cpu", load=lambda _path, device: ToyRunner(think, folder), **options)  # type: ignore[arg-type]
+        runtime = Runtime(sqlite, Artefacts(Path("nowhere")), device="cpu", load=lambda _artefacts, _row, device: ToyRunner(think, folder), **options)  # type: ignore[arg-type]
         made.append(runtime)
         return runtime
 
@@ -40,12 +42,14 @@ def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
 
 
 @pytest.fixture
-def application(sqlite: Database) -> Iterator[Runtime]:
+def application(sqlite: Database, tmp_path: Path) -> Iterator[Runtime]:
     """The bundled models as they are shipped."""
+    artefacts = Artefacts(tmp_path / "artefacts")
     for name in MODELS:
         folder = open_folder(bundled_folder(name))
+        artefacts.keep(folder)
         sqlite.write(lambda tx, it=folder: registry.register_bundled(tx, it, by="software", at=NOW))
-    runtime = Runtime(sqlite, device="cpu")
+    runtime = Runtime(sqlite, artefacts, device="cpu")
     yield runtime
     runtime.close()
 
@@ -177,12 +181,12 @@ def test_a_model_that_cannot_be_loaded_is_a_visible_failure(sqlite: Database, fa
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
 
-    def load(_path: Path, device: str) -> ToyRunner:
+    def load(_artefacts: Artefacts, _row: ModelRow, device: str) -> ToyRunner:
         if failure:
             raise failure
         return ToyRunner(list, replace(folder, digest="1"))
 
-    runtime = Runtime(sqlite, device="cpu", load=load)
+    runtime = Runtime(sqlite, Artefacts(Path("nowhere")), device="cpu", load=load)
     outcome = refused(runtime.predict("toy", vitals()))
     assert outcome.kind == "failed"
     expected = "weights have been altered" if failure else "the folder of toy changed since it was registered"
