@@ -10,6 +10,7 @@ from inference.catalogue import Catalogue, DeclaredModel
 from kernel.db import Transaction
 from kernel.jobs import Jobs
 from privacy.principal import Principal
+from service.flows.lanes import lane_of
 from service.results import Results
 
 ASSESS: Final = "assess"
@@ -79,7 +80,7 @@ class Triggers:
             enqueued.add(run)
             key = "assess:" + ":".join(run)
             payload = {"model": model.row.name, "version": model.row.version, "patient": patient}
-            self._jobs.enqueue(tx, ASSESS, payload, lock=key, queueing_lock=key)
+            self._jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
 
 
 def models_for(models: Iterable[DeclaredModel], observation: dict[str, Any]) -> list[DeclaredModel]:

@@ -27,6 +27,7 @@ from privacy import balp
 from privacy.principal import SERVER
 from service.core import CoreServices, Models
 from service.destinations.contract import ImagingContext, ModelResult
+from service.flows.lanes import lane_of
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 
@@ -239,7 +240,7 @@ class ImagingStudyFlow:
             "revision": revision,
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
-        self._core.jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
+        self._core.jobs.enqueue(tx, READ, payload, **lane_of(model, key))
 
 
 def _representative(study: Study, selected: Selected) -> str:
