@@ -14,7 +14,7 @@ from kernel.errors import Category, Problem
 
 SUMS: Final = "SHA256SUMS"
 _NOT_OURS: Final = frozenset({"__pycache__"})
-"""Folders that Python itself writes beside a model's code. They are never read: code runs from the bytes of its file."""
+"""Folders that Python itself writes beside a model's code; they are never read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,12 @@ from inference.runners.base import Answer, Declined, Runner
 from kernel.errors import Category, Problem
 
 FOLDER: Final = "golden"
-RELATIVE: Final = 0.0
-ABSOLUTE: Final = 1e-3
-"""How far a number may be off by default: processors and devices round differently, approved models do not drift."""
+RELATIVE: Final = 1e-3
+ABSOLUTE: Final = 1e-6
+"""How far a number may be off by default: processors and devices round differently, approved models do not drift.
+
+Relative, so that a small probability is held to as many digits as a large one; absolute for numbers near 0.
+"""
 
 
 def check_golden(runner: Runner[Any, Any, Any]) -> None:

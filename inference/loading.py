@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from inference.artefacts import Artefacts
 from inference.folder import ModelFolder, open_folder
 from inference.golden import check_golden
+from inference.model_files import ModelFiles
 from inference.registry import ModelRow
 from inference.runners import runner_class
 from inference.runners.base import Runner
@@ -33,12 +33,12 @@ def load_model(path: Path, *, device: str = "cpu") -> AnyRunner:
     return set_up(open_folder(path), device=device)
 
 
-def load_registered(artefacts: Artefacts, row: ModelRow, *, device: str = "cpu") -> AnyRunner:
+def load_registered(model_files: ModelFiles, row: ModelRow, *, device: str = "cpu") -> AnyRunner:
     """Set up a registered version from the files that were kept when it was registered, and run its golden cases.
 
     Parameters
     ----------
-    artefacts
+    model_files
         Where the files are.
     row
         The version.
@@ -48,9 +48,9 @@ def load_registered(artefacts: Artefacts, row: ModelRow, *, device: str = "cpu")
     Raises
     ------
     Problem
-        As :func:`inference.artefacts.Artefacts.open` and :func:`set_up` do.
+        As :func:`inference.model_files.ModelFiles.open` and :func:`set_up` do.
     """
-    return set_up(artefacts.open(row), device=device)
+    return set_up(model_files.open(row), device=device)
 
 
 def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:

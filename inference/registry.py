@@ -43,7 +43,7 @@ class ModelRow:
     status: Status
     stopped: bool
     stop_reason: str | None
-    #: Where it was registered from; what runs is kept by digest (:class:`inference.artefacts.Artefacts`).
+    #: Where it was registered from; what runs is kept by digest (:class:`inference.model_files.ModelFiles`).
     folder: Path
     #: Whether it came with the software; only then it may run code of its own.
     origin: Origin

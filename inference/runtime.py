@@ -27,8 +27,8 @@ from inference.contract import (
 )
 from inference.deadline import Overdue, Threads, start, wait
 from inference.limits import check_limits
-from inference.artefacts import Artefacts
 from inference.loading import AnyRunner, load_registered
+from inference.model_files import ModelFiles
 from inference.registry import ModelRow
 from inference.runners.base import Answer, Declined, Decoded
 from kernel.db import Database
@@ -65,14 +65,14 @@ class Runtime:
     ----------
     database
         Where the registry's rows are; read at every prediction, so that a stop takes effect at once in every process.
-    artefacts
+    model_files
         The files of the registered versions.
     device
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
     limits
         Bounds of every model's queue.
     load
-        Artefacts, row and device -> runner.
+        ModelFiles, row and device -> runner.
     monotonic
         Seconds that never go back, for deadlines.
     """
@@ -80,7 +80,7 @@ class Runtime:
     def __init__(
         self,
         database: Database,
-        artefacts: Artefacts,
+        model_files: ModelFiles,
         *,
         device: str = "auto",
         limits: QueueLimits | None = None,
@@ -88,7 +88,7 @@ class Runtime:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._artefacts = artefacts
+        self._model_files = model_files
         self._device = device
         self._limits = limits or QueueLimits()
         self._load = load
@@ -177,7 +177,7 @@ class Runtime:
             return future
 
     def _set_up(self, row: ModelRow) -> _Served:
-        runner = self._load(self._artefacts, row, device=self._device)
+        runner = self._load(self._model_files, row, device=self._device)
         if runner.model.digest != row.digest:
             raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
         return _Served(runner=runner, threads=Threads(self._limits.longest_queue, self._monotonic))

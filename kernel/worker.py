@@ -110,7 +110,7 @@ class Worker:
         self._database.write(self._unregister)
 
     def run_one(self) -> bool:
-        """Claim and run one due job, one of the background only when there is no other; return whether there was one."""
+        """Claim and run one due job, of the background only when there is no other; return whether there was one."""
         return self._run_one(background=False) or self._run_one(background=True)
 
     def _run_one(self, *, background: bool) -> bool:

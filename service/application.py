@@ -15,8 +15,8 @@ from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter
-from inference.artefacts import ARTEFACTS, Artefacts
 from inference.catalogue import Catalogue
+from inference.model_files import MODEL_FILES, ModelFiles
 from inference.runtime import Runtime
 from kernel.blobs import Blobs
 from kernel.clock import Clock, Ids, RandomIds, SystemClock
@@ -134,13 +134,13 @@ def build(
     pseudonyms = Pseudonyms(keys.derive("pseudonyms"))
     database = Database.open(settings.database)
     database.migrate()
-    artefacts = Artefacts(settings.data_dir / ARTEFACTS)
-    register_models(database, artefacts, settings.model_dirs, clock)
+    model_files = ModelFiles(settings.data_dir / MODEL_FILES)
+    register_models(database, model_files, settings.model_dirs, clock)
 
     catalogue = Catalogue()
     core = build_core_services(settings, keys, database, catalogue, clock, ids)
     archive = Archive(database, core.blobs, clock, listener=dicom_listener(settings))
-    runtime = Runtime(database, artefacts, device=settings.device)
+    runtime = Runtime(database, model_files, device=settings.device)
     models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
 
     destinations = build_destinations(settings)
@@ -172,7 +172,7 @@ def build(
         imaging_studies=imaging_studies,
         worker=build_worker(core, steps, settings.worker_threads),
         authorizer=authorizer,
-        operations=operation_context(core, artefacts, authorizer),
+        operations=operation_context(core, model_files, authorizer),
     )
 
 
@@ -196,14 +196,14 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) ->
     return Worker(core.database, core.jobs, steps, core.clock, core.ids, threads=threads, on_parked=parked)
 
 
-def operation_context(core: CoreServices, artefacts: Artefacts, authorizer: Authorizer) -> OperationContext:
+def operation_context(core: CoreServices, model_files: ModelFiles, authorizer: Authorizer) -> OperationContext:
     """Return what operations use.
 
     Parameters
     ----------
     core
         The components that they change and record with.
-    artefacts
+    model_files
         The files of registered models.
     authorizer
         Decides who may carry them out.
@@ -214,7 +214,7 @@ def operation_context(core: CoreServices, artefacts: Artefacts, authorizer: Auth
         audit=core.audit,
         jobs=core.jobs,
         outbox=core.outbox,
-        artefacts=artefacts,
+        model_files=model_files,
         authorizer=authorizer,
     )
 

@@ -170,7 +170,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(name="MODEL_DIRS", read=_paths, default=(), help="Further model folders, separated by colons."),
     Setting(name="DEVICE", read=_choice("auto", "cpu", "cuda"), default="auto", help="Where networks run."),
     Setting(name="MODEL_DEADLINE_S", read=_seconds, default=60.0, help="A model that takes longer has failed."),
-    Setting(name="WORKER_THREADS", read=_whole, default=4, help="How many jobs run at a time in one process."),
+    Setting(
+        name="WORKER_THREADS",
+        read=_whole,
+        default=4,
+        help="How many jobs run at a time in one process, besides one of shadow models.",
+    ),
     Setting(name="LOG_LEVEL", read=_choice("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="Least severe."),
     Setting(name="LOG_FORMAT", read=_choice("json", "console"), default="json", help="For collectors or for people."),
 )

@@ -80,7 +80,7 @@ class Triggers:
             enqueued.add(run)
             key = "assess:" + ":".join(run)
             payload = {"model": model.row.name, "version": model.row.version, "patient": patient}
-            self._jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
+            self._jobs.enqueue(tx, ASSESS, payload, **lane_of(model.row, key))
 
 
 def models_for(models: Iterable[DeclaredModel], observation: dict[str, Any]) -> list[DeclaredModel]:

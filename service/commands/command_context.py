@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import click
 import typer
 
-from inference.artefacts import ARTEFACTS, Artefacts
+from inference.model_files import MODEL_FILES, ModelFiles
 from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
@@ -110,7 +110,7 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
                 audit=audit,
                 jobs=jobs,
                 outbox=outbox,
-                artefacts=Artefacts(settings.data_dir / ARTEFACTS),
+                model_files=ModelFiles(settings.data_dir / MODEL_FILES),
                 authorizer=authorizer,
             ),
         )

@@ -82,7 +82,13 @@ def train(
 
 
 @app.command()
-def activate(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
+def activate(
+    name: NameArgument,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Which version; by default the one in shadow, where there is one.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
     """Let a model's results be delivered, from now on.
 
     Without --version it is the version in shadow that is activated, where there is one. A stop stays: see resume.
@@ -144,7 +150,7 @@ def resume(
 
 def _register_bundled(context: CommandContext) -> None:
     """Make sure the models that came with the software are there; a command may be the first to open a database."""
-    register_bundled(context.database, context.operations.artefacts, context.clock)
+    register_bundled(context.database, context.operations.model_files, context.clock)
 
 
 def _register_bundled_once(context: CommandContext) -> None:

@@ -20,6 +20,7 @@ from service.console.services import ConsoleData, ConsoleServices
 from service.operations import OperationContext
 from service.operations import jobs as job_operations
 from service.operations import models as model_operations
+from service.operations import results as result_operations
 
 Asker: TypeAlias = Annotated[Principal, Depends(principal)]
 Form: TypeAlias = Annotated[Mapping[str, str], Depends(form)]
@@ -106,6 +107,11 @@ def _add_operations(router: APIRouter, context: OperationContext) -> None:
     @router.post("/deliveries/{delivery}/replay")
     def replay_delivery(request: Request, delivery: str, asker: Asker) -> Response:
         job_operations.replay_delivery(context, asker, delivery)
+        return back_to(request, "/console/queue")
+
+    @router.post("/results/{result}/ask-again")
+    def ask_again(request: Request, result: str, asker: Asker) -> Response:
+        result_operations.ask_again(context, asker, result)
         return back_to(request, "/console/queue")
 
     @router.post("/models/stop")

@@ -35,6 +35,8 @@ class AssessFlow:
     def assess(self, job: Job) -> Commit:
         """Read what the model may know, run it, and return the commit that publishes the result.
 
+        A job that was asked for again (``service.operations.results``) names the result that this one replaces.
+
         Raises
         ------
         Problem
@@ -50,4 +52,6 @@ class AssessFlow:
             facts = patient_facts(connection, self._core.store, patient, model.codes, at - model.lookback)
         given = FactsInput(subject=subject, facts=facts, at=at)
         outcome = self._models.infer(model, given)
-        return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest))
+        again = job.payload.get("again")
+        replaced = () if again is None else (str(again),)
+        return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest, supersedes=replaced))

@@ -144,6 +144,8 @@ class ImagingStudyFlow:
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
             earlier = self._core.results.replaced_by(connection, model.row, StudyInstanceUID)
+            # Empty but for a run that was asked for again (service.operations.results).
+            earlier += tuple({str(job.payload[key]) for key in ("again",) if key in job.payload} - set(earlier))
         study = describe((instance.blob, self._archive.read(instance.SOPInstanceUID)) for instance in instances)
         patient = self._patients.of_study(study)
         sources = tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances)
@@ -240,7 +242,7 @@ class ImagingStudyFlow:
             "revision": revision,
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
-        self._core.jobs.enqueue(tx, READ, payload, **lane_of(model, key))
+        self._core.jobs.enqueue(tx, READ, payload, **lane_of(model.row, key))
 
 
 def _representative(study: Study, selected: Selected) -> str:

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from inference.catalogue import DeclaredModel
+from inference.registry import ModelRow
 from kernel.jobs import BACKGROUND
 
 
@@ -13,7 +13,7 @@ class Lane(TypedDict):
     queueing_lock: str
 
 
-def lane_of(model: DeclaredModel, key: str) -> Lane:
+def lane_of(model: ModelRow, key: str) -> Lane:
     """Return the locks of a job that runs a model.
 
     Parameters
@@ -23,6 +23,6 @@ def lane_of(model: DeclaredModel, key: str) -> Lane:
     key
         Names the work; of jobs with the same key one waits, and one runs at a time.
     """
-    if model.row.status == "active":
+    if model.status == "active":
         return Lane(lock=key, queueing_lock=key)
     return Lane(lock=BACKGROUND, queueing_lock=f"{BACKGROUND}:{key}")

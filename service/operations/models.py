@@ -107,11 +107,11 @@ def activate(context: OperationContext, principal: Principal, name: str, version
     ------
     Problem
         ``forbidden``; ``not-found`` when it is not registered; ``conflict`` when no version is named and several are
-        in shadow; whatever :meth:`inference.artefacts.Artefacts.open` raises when its files are not those registered.
+        in shadow; whatever ``ModelFiles.open`` raises when its files are not those registered.
     """
     context.authorize(principal, "model-activate", name)
     row = find(context, name, version) if version is not None else _meant(context, name)
-    context.artefacts.open(row)
+    context.model_files.open(row)
     _set_status(context, principal, row, "active", "model-activated")
     return row
 
@@ -165,13 +165,13 @@ def rollback(context: OperationContext, principal: Principal, name: str) -> Mode
     ------
     Problem
         ``forbidden``; ``not-found`` when the model is not registered; ``conflict`` when no version is active or none
-        before it is retired; whatever :meth:`inference.artefacts.Artefacts.open` raises.
+        before it is retired; whatever :meth:`inference.model_files.ModelFiles.open` raises.
     """
     context.authorize(principal, "model-rollback", name)
     with context.database.read() as connection:
         versions = [row for row in registry.everything(connection) if row.name == name]
     row = _earlier(name, versions)
-    context.artefacts.open(row)
+    context.model_files.open(row)
     _set_status(context, principal, row, "active", "model-rolled-back")
     return row
 
@@ -202,7 +202,7 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
     context.authorize(principal, "model-register")
     model = open_folder(folder)
     _check(model)
-    context.artefacts.keep(model)
+    context.model_files.keep(model)
 
     def work(tx: Transaction) -> None:
         registry.register(tx, model, "shadow", by=performer(principal), at=context.clock.now())
@@ -234,7 +234,7 @@ def verify(context: OperationContext, principal: Principal, name: str, version: 
     Raises
     ------
     Problem
-        ``forbidden``; ``not-found`` when it is not registered; whatever :meth:`inference.artefacts.Artefacts.open` and
+        ``forbidden``; ``not-found`` when it is not registered; whatever ``ModelFiles.open`` and
         :func:`inference.loading.set_up` raise when its files are not those registered, or do not pass.
     """
     context.authorize(principal, "model-verify", name)
@@ -243,7 +243,7 @@ def verify(context: OperationContext, principal: Principal, name: str, version: 
         principal, command="model-verified", entity=_urn(row.name, row.version), at=context.clock.now()
     )
     try:
-        _check(context.artefacts.open(row))
+        _check(context.model_files.open(row))
     except Problem as problem:
         failure = balp.failed(event, problem)
         context.database.write(lambda tx: context.audit.record(tx, failure))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from inference import registry
-from inference.artefacts import Artefacts
 from inference.batching import QueueLimits
 from inference.contract import ModelInput, NotAvailable, Outcome, Prediction, result_id
 from inference.folder import ModelFolder, bundled_folder, open_folder
+from inference.model_files import ModelFiles
 from inference.models import MODELS
 from inference.registry import ModelRow
 from inference.runners.base import Answer, Decoded
@@ -35,7 +35,13 @@ def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
 
     def make(think: Think, **options: object) -> Runtime:
-        runtime = Runtime(sqlite, Artefacts(Path("nowhere")), device="cpu", load=lambda _artefacts, _row, device: ToyRunner(think, folder), **options)  # type: ignore[arg-type]
+        runtime = Runtime(
+            sqlite,
+            ModelFiles(Path("nowhere")),
+            device="cpu",
+            load=lambda _model_files, _row, device: ToyRunner(think, folder),
+            **options,
+        )  # type: ignore[arg-type]
         made.append(runtime)
         return runtime
 
@@ -47,12 +53,12 @@ def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
 @pytest.fixture
 def application(sqlite: Database, tmp_path: Path) -> Iterator[Runtime]:
     """The bundled models as they are shipped."""
-    artefacts = Artefacts(tmp_path / "artefacts")
+    model_files = ModelFiles(tmp_path / "model-files")
     for name in MODELS:
         folder = open_folder(bundled_folder(name))
-        artefacts.keep(folder)
+        model_files.keep(folder)
         sqlite.write(lambda tx, it=folder: registry.register_bundled(tx, it, by="software", at=NOW))
-    runtime = Runtime(sqlite, artefacts, device="cpu")
+    runtime = Runtime(sqlite, model_files, device="cpu")
     yield runtime
     runtime.close()
 
@@ -184,12 +190,12 @@ def test_a_model_that_cannot_be_loaded_is_a_visible_failure(sqlite: Database, fa
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
 
-    def load(_artefacts: Artefacts, _row: ModelRow, device: str) -> ToyRunner:
+    def load(_model_files: ModelFiles, _row: ModelRow, device: str) -> ToyRunner:
         if failure:
             raise failure
         return ToyRunner(list, replace(folder, digest="1"))
 
-    runtime = Runtime(sqlite, Artefacts(Path("nowhere")), device="cpu", load=load)
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=load)
     outcome = refused(runtime.predict("toy", vitals()))
     assert outcome.kind == "failed"
     expected = "weights have been altered" if failure else "the folder of toy changed since it was registered"
@@ -301,7 +307,7 @@ def test_reading_inputs_and_expressing_answers_end_at_the_deadline_too(sqlite: D
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
     runner = Slow(step, folder)
-    runtime = Runtime(sqlite, Artefacts(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: runner)
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: runner)
     began = time.monotonic()
     outcome = refused(runtime.predict("toy", vitals(), deadline_s=0.5))
     assert time.monotonic() - began < 20
@@ -317,12 +323,12 @@ def test_loading_ends_at_the_deadline_and_no_other_model_waits_for_it(sqlite: Da
     for folder in (slow, quick):
         sqlite.write(lambda tx, it=folder: registry.register(tx, it, "active", by="ada", at=NOW))
 
-    def load(_artefacts: Artefacts, row: ModelRow, device: str) -> ToyRunner:
+    def load(_model_files: ModelFiles, row: ModelRow, device: str) -> ToyRunner:
         if row.name == "slow":
             go.wait(30)
         return ToyRunner(list, slow if row.name == "slow" else quick)
 
-    runtime = Runtime(sqlite, Artefacts(Path("nowhere")), device="cpu", load=load)
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=load)
     outcome = refused(runtime.predict("slow", vitals(), deadline_s=0.2))
     assert (outcome.kind, outcome.reason) == ("failed", "the model was not loaded in time")
     assert isinstance(runtime.predict("quick", vitals()), Prediction)
@@ -336,7 +342,7 @@ def test_a_model_that_hangs_each_time_does_not_fill_the_process_with_threads(sql
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
     runner = Slow("decode", folder)
     limits = QueueLimits(longest_queue=2)
-    runtime = Runtime(sqlite, Artefacts(Path("x")), device="cpu", limits=limits, load=lambda *_a, **_k: runner)
+    runtime = Runtime(sqlite, ModelFiles(Path("x")), device="cpu", limits=limits, load=lambda *_a, **_k: runner)
     before = threading.active_count()
     outcomes = [refused(runtime.predict("toy", vitals(), deadline_s=0.05)) for _ in range(8)]
     assert {outcome.reason for outcome in outcomes} == {"the model did not answer in time"}
@@ -354,7 +360,7 @@ def test_a_model_in_shadow_runs_with_less_processor_time_than_one_that_is_active
         return items
 
     runner = ToyRunner(think, folder)
-    runtime = Runtime(sqlite, Artefacts(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: runner)
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: runner)
     runtime.predict("toy", vitals())
     sqlite.write(lambda tx: registry.set_status(tx, "toy", "1.0.0", "active", by="ada", at=NOW))
     runtime.predict("toy", vitals())

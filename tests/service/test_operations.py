@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from sqlalchemy import select, update
 
 from fhir_adapter.testing import LoopbackServer
 from inference import registry
-from inference.folder import bundled_folder, open_folder
+from inference.digest import seal
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
 from kernel.tables import audit_log, models
@@ -25,6 +24,8 @@ from service.application import Application, build
 from service.commands import command_context
 from service.operations import models as operations
 from service.settings import load
+
+from .model_folder import PULSE_RISK, pulse_risk
 
 PERSON = Principal(client="command line", client_address="", user="somebody")
 
@@ -145,21 +146,24 @@ def test_a_replay_is_recorded_alike_from_the_command_line_and_the_console(
     assert json.loads(json.dumps(by_command).replace(first, second)) == by_console
 
 
-def test_every_model_operation_is_recorded(application: Application, newer_news2: Path) -> None:
+def test_every_model_operation_is_recorded(application: Application, folders: tuple[Path, Path]) -> None:
     context = application.operations
     operations.stop(context, PERSON, "news2", "drill")
     operations.resume(context, PERSON, "news2", "drill over")
     operations.activate(context, PERSON, "news2")
     operations.verify(context, PERSON, "news2")
-    operations.register(context, PERSON, newer_news2)
-    operations.activate(context, PERSON, "news2", "9.0.0")
-    operations.rollback(context, PERSON, "news2")
-    operations.retire(context, PERSON, "news2")
+    for folder in folders:
+        operations.register(context, PERSON, folder)
+        operations.activate(context, PERSON, PULSE_RISK)
+    operations.rollback(context, PERSON, PULSE_RISK)
+    operations.retire(context, PERSON, PULSE_RISK)
     assert [event["subtype"][0]["code"] for event in commands(application)] == [
         "model-stopped",
         "model-resumed",
         "model-activated",
         "model-verified",
+        "model-added",
+        "model-activated",
         "model-added",
         "model-activated",
         "model-rolled-back",
@@ -168,26 +172,28 @@ def test_every_model_operation_is_recorded(application: Application, newer_news2
 
 
 @pytest.fixture
-def newer_news2(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model folder that opens as version 9.0.0 of NEWS2."""
-    opened = open_folder(bundled_folder("news2"))
-    newer = replace(opened, manifest=replace(opened.manifest, version="9.0.0"))
-    monkeypatch.setattr(operations, "_load", lambda _folder: newer)
-    return opened.path
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """The folders of versions 1.0.0 and 9.0.0 of a model."""
+    older, newer = pulse_risk(tmp_path / "older"), pulse_risk(tmp_path / "newer")
+    manifest = newer / "model.yaml"
+    manifest.write_text(manifest.read_text().replace("version: 1.0.0", "version: 9.0.0"))
+    seal(newer)
+    return older, newer
 
 
-def statuses(application: Application) -> dict[str, str]:
+def statuses(application: Application, name: str = PULSE_RISK) -> dict[str, str]:
     with application.database.read() as connection:
-        return {row.version: row.status for row in registry.everything(connection) if row.name == "news2"}
+        return {row.version: row.status for row in registry.everything(connection) if row.name == name}
 
 
 def test_a_rollback_activates_the_version_before(
-    application: Application, ausculta: Callable[..., int], newer_news2: Path
+    application: Application, ausculta: Callable[..., int], folders: tuple[Path, Path]
 ) -> None:
-    operations.register(application.operations, PERSON, newer_news2)
-    operations.activate(application.operations, PERSON, "news2", "9.0.0")
+    for folder in folders:
+        operations.register(application.operations, PERSON, folder)
+        operations.activate(application.operations, PERSON, PULSE_RISK)
     assert statuses(application) == {"1.0.0": "retired", "9.0.0": "active"}
-    assert ausculta("models", "rollback", "news2") == 0
+    assert ausculta("models", "rollback", PULSE_RISK) == 0
     assert statuses(application) == {"1.0.0": "active", "9.0.0": "retired"}
 
 
@@ -195,7 +201,7 @@ def test_without_an_earlier_version_nothing_is_rolled_back(application: Applicat
     with pytest.raises(Problem) as refused:
         operations.rollback(application.operations, PERSON, "news2")
     assert refused.value.category is Category.CONFLICT
-    assert statuses(application) == {"1.0.0": "active"}
+    assert statuses(application, "news2") == {"1.0.0": "active"}
 
 
 def test_a_failed_check_is_recorded_as_a_failure(application: Application) -> None:
@@ -241,9 +247,16 @@ def test_every_page_and_every_form_is_decided(tmp_path: Path) -> None:
         names = ("overview", "queue", "models", "model", "audit", "result", "image")
         assert recording.requests == [("view", name) for name in names]
         recording.requests.clear()
-        for path in ("jobs/j/replay", "deliveries/d/replay", "models/stop", "models/m/stop", "models/m/resume"):
+        for path in (
+            "jobs/j/replay",
+            "deliveries/d/replay",
+            "models/stop",
+            "models/m/stop",
+            "models/m/resume",
+            "results/r/ask-again",
+        ):
             post(application, path, reason="drill")
-        operated = ("job-replay", "delivery-replay", "model-stop", "model-stop", "model-resume")
+        operated = ("job-replay", "delivery-replay", "model-stop", "model-stop", "model-resume", "result-ask-again")
         assert recording.requests == [("operate", name) for name in operated]
     finally:
         application.close()

@@ -109,15 +109,13 @@ def test_a_model_in_shadow_that_hangs_does_not_delay_an_active_one(
     open_hospital: Callable[..., Hospital], tmp_path: Path
 ) -> None:
     """With the worker's own threads: one for everybody, and one for the background."""
-    hospital = open_hospital(
-        model_dirs=(pulse_risk(tmp_path / PULSE_RISK),), worker_threads=1, model_deadline_s=120.0
-    )
+    hospital = open_hospital(model_dirs=(pulse_risk(tmp_path / PULSE_RISK),), worker_threads=1, model_deadline_s=120.0)
     runtime = hospital.application.runtime
     hung, go = threading.Event(), threading.Event()
     load = runtime._load
 
-    def loading(artefacts: Any, row: Any, *, device: str) -> Any:
-        runner = load(artefacts, row, device=device)
+    def loading(model_files: Any, row: Any, *, device: str) -> Any:
+        runner = load(model_files, row, device=device)
         if row.name == PULSE_RISK:
             predict = runner.predict
 

@@ -24,9 +24,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "model_stops",
-        sa.Column(
-            "scope", sa.Text, primary_key=True, comment="all: holds for models that are registered later, too"
-        ),
+        sa.Column("scope", sa.Text, primary_key=True, comment="all: holds for models that are registered later, too"),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("stopped_at", sa.BigInteger, nullable=False),
         sa.Column("stopped_by", sa.Text, nullable=False),

@@ -1,7 +1,7 @@
 """The files of every registered model version, kept in the data folder under their digest.
 
-A version that is registered is copied, verified, to ``DATA_DIR/artefacts/<digest>/``. What runs afterwards is that copy:
-the folder that it came from may be edited, moved or deleted.
+A version that is registered is copied, verified, to ``DATA_DIR/model-files/<digest>/``. What runs is that copy: the
+folder that it came from may be edited, moved or deleted afterwards.
 """
 
 import os
@@ -16,11 +16,11 @@ from inference.models import MODELS
 from inference.registry import ModelRow
 from kernel.errors import Category, Problem
 
-ARTEFACTS: Final = "artefacts"
+MODEL_FILES: Final = "model-files"
 """Name of the folder in the data folder."""
 
 
-class Artefacts:
+class ModelFiles:
     """Keeps and opens the files of registered models.
 
     Parameters

@@ -51,7 +51,7 @@ def row_of(hospital: Hospital, name: str, version: str = "1.0.0") -> ModelRow:
 
 
 def kept(hospital: Hospital, name: str) -> Path:
-    return hospital.application.settings.data_dir / "artefacts" / row_of(hospital, name).digest
+    return hospital.application.settings.data_dir / "model-files" / row_of(hospital, name).digest
 
 
 @pytest.fixture
