@@ -76,8 +76,8 @@ def labelled(outcome: Outcome, key: str = "") -> Json:
 
 
 def status_tags(model: ModelIdentity) -> list[Json]:
-    """Return the tags that mark what a model says: :data:`SHADOW`, unless the model is active."""
-    return [] if model.status == "active" else [SHADOW]
+    """Return the tags that mark what a model says: :data:`SHADOW` for a model in shadow."""
+    return [SHADOW] if model.status == "shadow" else []
 
 
 def about(outcome: Outcome, context: ResultContext) -> Json:

@@ -119,6 +119,11 @@ def _add_operations(router: APIRouter, context: OperationContext) -> None:
         model_operations.stop(context, asker, None, given.get("reason", ""))
         return back_to(request, "/console/models")
 
+    @router.post("/models/resume")
+    def resume_all(request: Request, asker: Asker, given: Form) -> Response:
+        model_operations.resume(context, asker, None, given.get("reason", ""))
+        return back_to(request, "/console/models")
+
     @router.post("/models/{name}/stop")
     def stop(request: Request, name: str, asker: Asker, given: Form) -> Response:
         model_operations.stop(context, asker, name, given.get("reason", ""))

@@ -45,7 +45,7 @@ class AssessFlow:
         name, version, patient = (str(job.payload[key]) for key in ("model", "version", "patient"))
         at = self._core.clock.now()
         with self._core.database.read() as connection:
-            model = self._models.catalogue.one(connection, name, version)
+            model = self._models.catalogue.to_run(connection, name, version)
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
             subject = subject_of(connection, self._core.store, patient)

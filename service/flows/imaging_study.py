@@ -139,7 +139,7 @@ class ImagingStudyFlow:
         """
         name, version, StudyInstanceUID = (str(job.payload[key]) for key in ("model", "version", "study"))
         with self._core.database.read() as connection:
-            model = self._models.catalogue.one(connection, name, version)
+            model = self._models.catalogue.to_run(connection, name, version)
             instances = self._archive.instances(connection, StudyInstanceUID)
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")

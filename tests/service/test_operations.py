@@ -253,10 +253,19 @@ def test_every_page_and_every_form_is_decided(tmp_path: Path) -> None:
             "models/stop",
             "models/m/stop",
             "models/m/resume",
+            "models/resume",
             "results/r/ask-again",
         ):
             post(application, path, reason="drill")
-        operated = ("job-replay", "delivery-replay", "model-stop", "model-stop", "model-resume", "result-ask-again")
+        operated = (
+            "job-replay",
+            "delivery-replay",
+            "model-stop",
+            "model-stop",
+            "model-resume",
+            "model-resume",
+            "result-ask-again",
+        )
         assert recording.requests == [("operate", name) for name in operated]
     finally:
         application.close()

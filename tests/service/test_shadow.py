@@ -144,3 +144,27 @@ def test_a_model_in_shadow_that_hangs_does_not_delay_an_active_one(
     statuses = {row.status for row in hospital.results()}
     go.set()
     assert (len(rows), statuses) == (2, {"active"})
+
+
+def test_a_job_of_a_version_that_was_retired_meanwhile_is_run_by_the_one_that_took_its_place(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    """Rolled back between a message and its result: the older version had no job, and nobody would have heard."""
+    from inference.digest import seal
+    from privacy.principal import Principal
+    from service.operations import models as operations
+
+    context, person = hospital.application.operations, Principal(client="test", client_address="", user="somebody")
+    newer = pulse_risk(tmp_path / "newer")
+    (newer / "model.yaml").write_text((newer / "model.yaml").read_text().replace("version: 1.0.0", "version: 1.1.0"))
+    seal(newer)
+    operations.activate(context, person, PULSE_RISK)
+    operations.register(context, person, newer)
+    operations.activate(context, person, PULSE_RISK)
+    hospital.admit()
+    hospital.hl7(hospital.vitals())
+    assert hospital.application.worker.run_one()  # the message is converted, and the models have their jobs
+    operations.rollback(context, person, PULSE_RISK)
+    hospital.work()
+    (row,) = [row for row in hospital.results() if row.model == PULSE_RISK]
+    assert (row.version, row.kind, row.status) == ("1.0.0", "prediction", "active")
