@@ -75,7 +75,7 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
     except Problem:
         raise
     except Exception as failure:
-        detail = f"the model in {folder.path.name} could not be set up"
+        detail = f"the model {folder.manifest.name} {folder.manifest.version} could not be set up"
         raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
     runner.model = folder.without_files()
     return runner

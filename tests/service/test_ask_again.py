@@ -11,10 +11,14 @@ import httpx
 import pytest
 
 from fhir_adapter.hl7v2.synthesise import SyntheticPatient
+from privacy.principal import Principal
+from service.operations.results import ask_all_again
 
 from .hospital import ADULT, Hospital
 from .test_dicom_path import CHEST
 
+SCORE, IMAGE = "score.ScoreRunner", "torch_image.ImageClassifierRunner"
+PERSON = Principal(client="test", client_address="", user="somebody")
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 
 
@@ -31,21 +35,19 @@ def ausculta(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def fail(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every model fail until :meth:`pytest.MonkeyPatch.undo`."""
+def fail(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every model of a runner fail until :meth:`pytest.MonkeyPatch.undo`."""
 
     def broken(*_args: object, **_options: object) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr("inference.runners.score.ScoreRunner.predict", broken)
-    monkeypatch.setattr("inference.runners.torch_image.ImageClassifierRunner.predict", broken)
+    monkeypatch.setattr(f"inference.runners.{runner}.predict", broken)
 
 
 @pytest.fixture
 def failed(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> Hospital:
     """A hospital where NEWS2 has run out of memory for one patient; it has enough now."""
-    hospital.application.runtime.warm_up()
-    fail(hospital, monkeypatch)
+    fail(SCORE, monkeypatch)
     hospital.admit()
     hospital.hl7(hospital.vitals())
     hospital.work()
@@ -54,10 +56,17 @@ def failed(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> Hospital:
     return hospital
 
 
-def test_a_failure_that_has_passed_is_replaced_by_command(failed: Hospital, ausculta) -> None:
+def ask(hospital: Hospital, result: str) -> int:
+    """Press the button on the page of a result."""
+    page = httpx.get(f"{hospital.web.url}/console/results/{result}").text
+    address = f"/console/results/{result}/ask-again"
+    assert address in page
+    return httpx.post(f"{hospital.web.url}{address}", data={}, headers={"Origin": hospital.web.url}).status_code
+
+
+def test_a_failure_that_has_passed_is_replaced(failed: Hospital, ausculta) -> None:
     (failure,) = failed.results()
-    asked = ausculta("results", "ask-again", failure.id)
-    assert (asked.returncode, asked.stdout) == (0, "waiting to be run again: 1\n"), asked.stderr
+    assert ask(failed, failure.id) == 303
     failed.work()
     before, after = failed.results()
     assert (before.state, before.superseded_by) == ("superseded", after.id)
@@ -70,22 +79,19 @@ def test_a_failure_that_has_passed_is_replaced_by_command(failed: Hospital, ausc
     assert "the model has answered" in ausculta("results", "ask-again", after.id).stderr
 
 
-def test_a_failure_that_has_passed_is_replaced_from_its_page(failed: Hospital) -> None:
+def test_a_failure_is_asked_for_again_by_command(failed: Hospital, ausculta) -> None:
     (failure,) = failed.results()
-    page = httpx.get(f"{failed.web.url}/console/results/{failure.id}").text
-    assert f"/console/results/{failure.id}/ask-again" in page
-    asked = httpx.post(
-        f"{failed.web.url}/console/results/{failure.id}/ask-again", data={}, headers={"Origin": failed.web.url}
-    )
-    assert asked.status_code == 303
-    failed.work()
-    assert [row.kind for row in failed.results()] == ["failed", "prediction"]
+    asked = ausculta("results", "ask-again", failure.id)
+    assert (asked.returncode, asked.stdout) == (0, "waiting to be run again: 1\n"), asked.stderr
+    with failed.application.database.read() as connection:
+        (job,) = failed.application.jobs.listing(connection)
+    assert (job.step, job.payload["again"]) == ("assess", failure.id)
 
 
-def test_a_failure_that_has_not_passed_is_said_once(failed: Hospital, ausculta, monkeypatch) -> None:
-    fail(failed, monkeypatch)
+def test_a_failure_that_has_not_passed_is_said_once(failed: Hospital, monkeypatch) -> None:
+    fail(SCORE, monkeypatch)
     (failure,) = failed.results()
-    assert ausculta("results", "ask-again", failure.id).returncode == 0
+    assert ask(failed, failure.id) == 303
     failed.work()
     assert [(row.kind, row.state) for row in failed.results()] == [("failed", "preliminary")]
 
@@ -99,23 +105,21 @@ def test_all_patients_are_asked_for_again_after_a_stop(hospital: Hospital, auscu
     hospital.work()
     assert {row.kind for row in hospital.results()} == {"stopped"}
     assert ausculta("models", "resume", "news2", "--reason", "drill over").returncode == 0
-    asked = ausculta("results", "ask-again", "--model", "news2")
-    assert asked.stdout == "waiting to be run again: 2\n", asked.stderr
+    assert ask_all_again(hospital.application.operations, PERSON, "news2") == 2
     hospital.work()
     answered = {row.subject for row in hospital.results() if (row.kind, row.state) == ("prediction", "preliminary")}
     assert len(answered) == 2
     assert ausculta("results", "ask-again", "--model", "news2").stdout == "waiting to be run again: 0\n"
 
 
-def test_a_study_is_asked_for_again(hospital: Hospital, ausculta, monkeypatch) -> None:
-    hospital.application.runtime.warm_up()
-    fail(hospital, monkeypatch)
+def test_a_study_is_asked_for_again(hospital: Hospital, monkeypatch) -> None:
+    fail(IMAGE, monkeypatch)
     hospital.dicom(CHEST)
     hospital.rest()
     monkeypatch.undo()
     (failure,) = hospital.results()
     assert failure.kind == "failed"
-    assert ausculta("results", "ask-again", failure.id).returncode == 0
+    assert ask(hospital, failure.id) == 303
     hospital.work()
     before, after = hospital.results()
     assert (before.state, before.superseded_by, after.kind) == ("superseded", after.id, "prediction")
