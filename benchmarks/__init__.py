@@ -1,1 +1,1 @@
-"""What is claimed of speed and of safety, measured: each module runs alone, ``python -m benchmarks`` runs them all."""
+"""Benchmarks of speed and durability: each module runs by itself, ``python -m benchmarks`` runs them all."""

@@ -1,7 +1,8 @@
-"""Nothing lost, nothing twice: the real server is killed at random moments while three listeners are fed.
+"""Kills the real server at random moments while three listeners receive data; nothing may be lost or duplicated.
 
-Senders keep at each item until they hold a receipt. At the end everything comes to rest, and every item that was
-acknowledged must be stored and have exactly one result at each stand-in that it concerns (:mod:`benchmarks.verdict`).
+Senders repeat each item until they get a receipt. At the end the harness waits until no work is left; every item that
+was acknowledged must be stored and have exactly one result at each stand-in that it concerns
+(:mod:`benchmarks.verdict`).
 Run as ``python -m benchmarks.crash --kills 20 --seed 1``.
 """
 
@@ -24,22 +25,22 @@ from kernel.log import configure_logging
 
 SENDERS: Final[Mapping[Interface, int]] = {Interface.HL7: 2, Interface.FHIR: 2, Interface.DICOM: 2}
 
-KILLED_AT_BIRTH: Final = 2
-"""The first kills, which hit a server that makes its database and its keys."""
+KILLED_AT_FIRST_START: Final = 2
+"""Number of first kills, during the creation of the database and the keys."""
 KILLED_EARLY: Final = 0.2
-"""Share of the kills that hit the server while it starts."""
-KILLED_AT_ONCE: Final = 0.25
-"""Share of the kills that hit it within a moment of its being ready, when it takes up what it had left."""
-_A_MOMENT_S: Final = 0.3
+"""Share of the kills during the start of the server."""
+KILLED_WHEN_READY: Final = 0.25
+"""Share of the kills immediately after the server is ready, when it resumes unfinished work."""
+_AFTER_READY_S: Final = 0.3
 
 PATIENCE_S: Final = 60.0
-"""How long there may be no progress at the end before the run gives up."""
+"""Longest time without progress at the end before the run gives up."""
 LONGEST_S: Final = 3600.0
-"""How long a run waits at the end altogether."""
+"""Longest wait at the end of a run."""
 
 RESTS_EVERY: Final = 50
 REST_S: Final = 120.0
-"""Kills after which a long run lets the queue become shorter, and for how long: it ends in hours and not in days."""
+"""Kills between two pauses of a long run, and the length of a pause, in which the queue becomes shorter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +49,14 @@ class Plan:
 
     kills: int
     seed: int
-    longest_life_s: float = 4.0
-    """How long the server lives at the most between being ready and being killed."""
+    longest_uptime_s: float = 4.0
+    """Longest time between readiness and the kill."""
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run showed."""
+    """The result of a run."""
 
     kills: int
     acknowledged: Mapping[Interface, int]
@@ -69,17 +70,17 @@ class Outcome:
     seconds: float
 
 
-def run(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _line: None) -> Outcome:
-    """Feed, kill and restart as planned, then look everywhere.
+def run(plan: Plan, folder: Path, progress: Callable[[str], None] = lambda _line: None) -> Outcome:
+    """Send, kill and restart as planned, then gather the evidence.
 
     Parameters
     ----------
     plan
-        How often and how long.
+        Number of kills, seed and times.
     folder
-        Empty; the server's data, its log and the EHR's database lie here afterwards.
-    tell
-        Told of progress.
+        An empty folder; afterwards it holds the server's data, its log and the EHR's database.
+    progress
+        Called with one line of text for each step of the run.
     """
     started = time.monotonic()
     chance, ledger = random.Random(plan.seed), Ledger()
@@ -91,15 +92,16 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda _line: No
             for sender in senders:
                 sender.start()
             for number in range(1, plan.kills + 1):
-                how = 0.0 if number <= KILLED_AT_BIRTH else chance.random()
-                starts += _live_and_die(server, chance, how, plan.longest_life_s)
+                how = 0.0 if number <= KILLED_AT_FIRST_START else chance.random()
+                starts += _run_and_kill(server, chance, how, plan.longest_uptime_s)
                 if number % 10 == 0:
-                    tell(f"{number} kills, {sum(ledger.counts().values())} acknowledged")
+                    progress(f"{number} kills, {sum(ledger.counts().values())} acknowledged")
                 if number % RESTS_EVERY == 0:
                     _rest(server, hospital, starts)
             starts.append(server.wait_ready())
             _finish(senders)
             unfinished = drain(server, hospital.received, patience_s=PATIENCE_S, longest_s=LONGEST_S)
+            progress(f"all senders have ended; {unfinished} jobs and deliveries are left")
             evidence = gather(hospital, server, unfinished=unfinished)
             server.stop()
         redeliveries = hospital.repeats()
@@ -125,14 +127,14 @@ def _senders(server: ServerProcess, ledger: Ledger, hospital: Hospital, seed: in
     ]
 
 
-def _live_and_die(server: ServerProcess, chance: random.Random, how: float, longest_s: float) -> list[float]:
-    """Let the server live for a while, kill it, and start it again; return how long it took to be ready, if it was."""
+def _run_and_kill(server: ServerProcess, chance: random.Random, how: float, longest_s: float) -> list[float]:
+    """Let the server run for some time, kill it and start it again; return its start time if it became ready."""
     if how < KILLED_EARLY:
         time.sleep(chance.uniform(0.0, 3.0))
         took = []
     else:
         took = [server.wait_ready()]
-        time.sleep(chance.uniform(0.0, _A_MOMENT_S if how < KILLED_EARLY + KILLED_AT_ONCE else longest_s))
+        time.sleep(chance.uniform(0.0, _AFTER_READY_S if how < KILLED_EARLY + KILLED_WHEN_READY else longest_s))
     server.kill()
     server.start()
     return took
@@ -153,7 +155,7 @@ def _finish(senders: Sequence[Sender]) -> None:
 
 
 def report(outcome: Outcome) -> str:
-    """Say what a run showed, for a person."""
+    """Return the result of a run as text for people."""
     rows = [f"{'interface':<10}{'acknowledged':>14}{'tries without receipt':>24}"]
     rows += [
         f"{interface:<10}{outcome.acknowledged[interface]:>14}{outcome.retries[interface]:>24}"
@@ -185,26 +187,26 @@ def report(outcome: Outcome) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Run and print; the exit code is 1 when anything was lost, is not delivered or came twice."""
+    """Run and print; the exit code is 1 when anything was lost, not delivered or duplicated."""
     parser = argparse.ArgumentParser(description="Kill the server at random moments and count what is lost.")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--life", type=float, default=4.0, help="longest life between ready and killed, in seconds")
     parser.add_argument("--folder", type=Path, help="keep everything here, to look at afterwards")
     wanted = parser.parse_args(arguments)
-    plan = Plan(kills=wanted.kills, seed=wanted.seed, longest_life_s=wanted.life)
+    plan = Plan(kills=wanted.kills, seed=wanted.seed, longest_uptime_s=wanted.life)
 
     configure_logging(level="ERROR")
 
-    def tell(line: str) -> None:
+    def progress(line: str) -> None:
         print(line, flush=True)
 
     if wanted.folder is not None:
         wanted.folder.mkdir(parents=True)
-        outcome = run(plan, wanted.folder.resolve(), tell)
+        outcome = run(plan, wanted.folder.resolve(), progress)
     else:
         with tempfile.TemporaryDirectory(prefix="ausculta-crash-") as folder:
-            outcome = run(plan, Path(folder), tell)
+            outcome = run(plan, Path(folder), progress)
     print(report(outcome))
     return {
         "kills": outcome.kills,

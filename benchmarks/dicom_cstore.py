@@ -1,10 +1,10 @@
-"""C-STORE instances per second: Ausculta's whole intake against plain pynetdicom, in the same run.
+"""C-STORE instances per second: Ausculta's complete listener compared with plain pynetdicom, in the same run.
 
 Ausculta answers after sealing (AES-256-GCM), fsync of the file and its folder, and the durable commit of the index.
 Plain pynetdicom writes ``encoded_dataset()`` to a file and answers, with no fsync, no index and no encryption. Each
 server has a process of its own; rounds alternate between them, and medians and their ratio are printed. A DCMTK
-``storescu`` is run with ``TCP_NODELAY=1``: without it a plain receiver loses 40 ms an instance to Nagle's algorithm,
-and the comparison would flatter.
+``storescu`` is run with ``TCP_NODELAY=1``: without it a plain receiver loses 40 ms for each instance because of Nagle's
+algorithm, and the comparison would favour Ausculta.
 
     python benchmarks/dicom_cstore.py [--instances 200] [--rounds 5] [--kilobytes 512]
 """
@@ -38,7 +38,7 @@ STORESCU = Path("/usr/bin/storescu")
 PDU = 128 * 1024
 
 
-def ausculta(folder: Path, told: Connection) -> None:
+def ausculta(folder: Path, control: Connection) -> None:
     keys = KeyRing.open_or_create(folder / "keys.json")
     database = Database.open(f"sqlite:///{folder}/ausculta.db")
     database.migrate()
@@ -46,19 +46,19 @@ def ausculta(folder: Path, told: Connection) -> None:
     server = DicomServer(
         "SCP",
         StorageHandlers(
-            store=lambda received: void(archive.add(received, on_commit=lambda _tx, _stored: None)),
-            closed=lambda association: void(database.write(lambda tx: archive.closed(tx, association))),
+            store=lambda received: discard(archive.add(received, on_commit=lambda _tx, _stored: None)),
+            closed=lambda association: discard(database.write(lambda tx: archive.closed(tx, association))),
         ),
         DicomLimits(),
     )
     server.start("127.0.0.1", 0)
-    told.send(server.port)
-    told.recv()
+    control.send(server.port)
+    control.recv()
     server.close()
     database.close()
 
 
-def plain(folder: Path, told: Connection) -> None:
+def plain(folder: Path, control: Connection) -> None:
     def keep(event: evt.Event) -> int:
         (folder / f"{event.request.AffectedSOPInstanceUID}.dcm").write_bytes(event.encoded_dataset())
         return 0x0000
@@ -67,12 +67,12 @@ def plain(folder: Path, told: Connection) -> None:
     entity.maximum_pdu_size = PDU
     entity.supported_contexts = [build_context(dataset().SOPClassUID)]
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)])
-    told.send(server.server_address[1])
-    told.recv()
+    control.send(server.server_address[1])
+    control.recv()
     server.shutdown()
 
 
-def void(_result: object) -> None:
+def discard(_result: object) -> None:
     return None
 
 
@@ -81,7 +81,7 @@ def dataset(kilobytes: int = 512) -> Dataset:
 
 
 def files(folder: Path, count: int, run: int, kilobytes: int) -> Path:
-    """Write fresh instances: the same one twice would be recognised and not be stored."""
+    """Write new instances: a repeated one would be recognised and not stored."""
     made = folder / f"run-{run}"
     made.mkdir()
     template = dataset(kilobytes)
@@ -128,7 +128,7 @@ def main() -> None:
             ends.append(ours)
         rates: dict[tuple[str, str], list[float]] = {}
         run = 0
-        for counted in [False] + [True] * wanted.rounds:  # the first round warms both up
+        for counted in [False] + [True] * wanted.rounds:  # the first round is a warm-up for both
             for sender, by in senders.items():
                 for server, port in ports.items():
                     run += 1

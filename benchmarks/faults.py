@@ -1,4 +1,4 @@
-"""A disk that can be made to fail: a small library, preloaded into the server, and its switches."""
+"""Simulated disk faults: a small library that is preloaded into the server, and its switches."""
 
 import os
 import subprocess
@@ -11,9 +11,9 @@ class FaultyDisk:
     Parameters
     ----------
     folder
-        Where they lie; made here.
+        Folder of the switches; created here.
     root
-        Only files below it are touched.
+        Only operations on files below it fail.
     """
 
     def __init__(self, folder: Path, root: Path) -> None:
@@ -22,7 +22,7 @@ class FaultyDisk:
         self._root = root
 
     def environment(self, library: Path) -> dict[str, str]:
-        """Return what the server's environment must hold."""
+        """Return the environment variables for the server."""
         return {
             "LD_PRELOAD": os.fspath(library),
             "FAULT_SWITCHES": os.fspath(self._folder),
@@ -30,17 +30,17 @@ class FaultyDisk:
         }
 
     def fail(self, how: str) -> None:
-        """Let every ``sync`` fail, those of a ``folder`` alone, or every write because the disk is ``full``."""
+        """Make every ``sync`` fail, only those of a ``folder``, or every write because the disk is ``full``."""
         (self._folder / how).touch()
 
-    def mend(self) -> None:
-        """Let everything succeed again."""
+    def repair(self) -> None:
+        """Switch all faults off."""
         for switch in self._folder.iterdir():
             switch.unlink()
 
 
 def compile_library(compiler: str, source: Path, folder: Path) -> Path:
-    """Build the library and return where it is."""
+    """Build the library and return its path."""
     built = folder / "faults.so"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", built, source, "-ldl"], check=True)
     return built

@@ -1,4 +1,4 @@
-"""Durable FHIR creates per second, against the same server without validation and without the commit.
+"""Durable FHIR creates per second, compared with the same server without validation and without the commit.
 
 Run as ``python -m benchmarks.fhir_creates``.
 """
@@ -23,11 +23,11 @@ from benchmarks.twin import KINDS
 
 ROUNDS: Final = 7
 REQUESTS: Final = {1: 300, 16: 1500}
-"""Connections -> creates a round."""
+"""Connections -> creates per round."""
 
 
 def request(number: int) -> bytes:
-    """Make one create: an Observation of a weight, which no model asks about."""
+    """Return one create request: an Observation of a weight, which no model reads."""
     observation = {
         "resourceType": "Observation",
         "status": "final",
@@ -43,7 +43,7 @@ def request(number: int) -> bytes:
 
 @contextmanager
 def twin(kind: str, folder: Path) -> Iterator[int]:
-    """Serve a twin of the server and give its port."""
+    """Run a variant of the server (:mod:`benchmarks.twin`) and yield its port."""
     port = free_ports().http
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.twin", kind, str(port), str(folder / kind)])
     try:
@@ -72,7 +72,7 @@ def main() -> dict[str, Any]:
         time.sleep(5)  # the models are loaded in the background
         ports = {"durable": server.ports.http, **dict(zip(KINDS, (unsaved, ceiling), strict=True))}
         found = {str(connections): _rounds(loader, ports, connections) for connections in REQUESTS}
-    print(_told(found))
+    print(_report(found))
     return found
 
 
@@ -80,7 +80,7 @@ def _rounds(loader: Loader, ports: dict[str, int], connections: int) -> dict[str
     requests = [request(number) for number in range(REQUESTS[connections])]
     waits: list[float] = []
 
-    def measured(name: str) -> Callable[[], float]:
+    def measurement(name: str) -> Callable[[], float]:
         load = Load(port=ports[name], protocol="http", connections=connections, requests=requests)
 
         def run() -> float:
@@ -91,7 +91,7 @@ def _rounds(loader: Loader, ports: dict[str, int], connections: int) -> dict[str
 
         return run
 
-    contestants = {name: measured(name) for name in ports}
+    contestants = {name: measurement(name) for name in ports}
     for warm_up in contestants.values():
         warm_up()
     waits.clear()
@@ -104,7 +104,7 @@ def _rounds(loader: Loader, ports: dict[str, int], connections: int) -> dict[str
     }
 
 
-def _told(found: dict[str, Any]) -> str:
+def _report(found: dict[str, Any]) -> str:
     rows = [["connections", "durable/s", "validated, unsaved/s", "ceiling/s", "durable : ceiling", "p50 ms", "p95 ms"]]
     for connections, figures in found.items():
         rates = figures["per_second"]

@@ -1,4 +1,4 @@
-"""What sharing one fsync among waiting requests gains: durable writes per second, with groups and without.
+"""The gain of group commit: durable writes per second with and without groups.
 
 Run as ``python -m benchmarks.group_commit``.
 """
@@ -19,7 +19,7 @@ from kernel.db import Database, Transaction
 
 ROUNDS: Final = 7
 WRITES: Final = {1: 300, 16: 1500}
-"""Threads -> writes a round."""
+"""Threads -> writes per round."""
 
 _INSERT: Final = text("INSERT INTO written (what) VALUES (:what)")
 

@@ -1,8 +1,8 @@
-"""How fast HL7 v2 is read, converted and answered: ``python benchmarks/hl7v2_mllp.py``.
+"""Speed of parsing, converting and acknowledging HL7 v2: ``python benchmarks/hl7v2_mllp.py``.
 
 The message is an ORU^R01 with 30 OBX. Reading and converting are timed on one thread of this process, best of five
-rounds. The round trip runs against a server with a handler that answers at once, so it measures framing, the hand-over
-to a thread and back, and the loopback; the senders are one other process, one message outstanding on each connection.
+rounds. The round trip runs against a server with a handler that answers immediately, so it measures framing, the
+hand-over to a thread and back, and the loopback; one other process sends, with one outstanding message per connection.
 """
 
 import multiprocessing
@@ -23,6 +23,7 @@ from fhir_adapter.hl7v2.messages import convert
 from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer
 from fhir_adapter.hl7v2.synthesise import LabResult, SyntheticPatient, oru_labs
 from fhir_adapter.hl7v2.wire import dumps
+from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from kernel.clock import RandomIds, SystemClock
 from privacy.pseudonyms import Pseudonyms
 
@@ -47,9 +48,9 @@ def rate(work: Callable[[], object], seconds: float = 0.5) -> float:
 
 
 def drive(
-    port: int, connections: int, seconds: float, framed: bytes, told: "multiprocessing.Queue[list[float]]"
+    port: int, connections: int, seconds: float, framed: bytes, results: "multiprocessing.Queue[list[float]]"
 ) -> None:
-    """Send on each connection as soon as it is answered; tell the round trip times in seconds."""
+    """Send the next message on each connection when the last is answered; put the round trip times in seconds."""
     chooser = selectors.DefaultSelector()
     for _ in range(connections):
         opened = socket.create_connection(("127.0.0.1", port))
@@ -66,7 +67,7 @@ def drive(
                 times.append(time.perf_counter() - key.data[0])
                 key.data[0] = time.perf_counter()
                 sender.sendall(framed)
-    told.put(times)
+    results.put(times)
 
 
 def round_trips(connections: int, message: bytes, seconds: float = 3.0) -> list[float]:
@@ -78,10 +79,10 @@ def round_trips(connections: int, message: bytes, seconds: float = 3.0) -> list[
     server = MllpServer(at_once, limits=MllpLimits(workers=4), clock=SystemClock(), ids=ids)
     server.start("127.0.0.1", 0)
     spawn = multiprocessing.get_context("spawn")
-    told = spawn.Queue()
-    process = spawn.Process(target=drive, args=(server.port, connections, seconds, frame(message), told))
+    results = spawn.Queue()
+    process = spawn.Process(target=drive, args=(server.port, connections, seconds, frame(message), results))
     process.start()
-    times = sorted(told.get(timeout=seconds + 30))
+    times = sorted(results.get(timeout=seconds + 30))
     process.join()
     server.close()
     return times
@@ -89,7 +90,9 @@ def round_trips(connections: int, message: bytes, seconds: float = 3.0) -> list[
 
 def main() -> None:
     raw = oru_labs(ANN, RESULTS, "M1", AT)
-    context = Context(pseudonyms=Pseudonyms(b"k" * 32), default_authority="GEN", zone=AT.tzinfo)
+    pseudonyms = Pseudonyms(b"k" * 32)
+    identities = PatientIdentities(IdentifierConventions(default_authority="GEN"), pseudonyms)
+    context = Context(pseudonyms=pseudonyms, identities=identities, zone=AT.tzinfo)
     text = raw.decode()
     print(f"message: {len(raw)} bytes, 30 OBX")
     print(f"header          {rate(lambda: header(raw)):10,.0f} /s")

@@ -1,4 +1,4 @@
-"""The rest of the hospital, in the harness's own process: EHR, interface engine and PACS, each a real server."""
+"""The systems around the server, in the process of the harness: EHR, interface engine and PACS, each a real server."""
 
 import json
 import math
@@ -27,18 +27,18 @@ _REPORT: Final = "1.2.840.10008.5.1.4.1.1.88.34"
 """Comprehensive 3D SR Storage."""
 _AI_ASSERTED: Final = "AIAST"
 _PLACES: Final[Mapping[str, str]] = {"ehr": EHR, "engine": ENGINE, "pacs": PACS}
-"""Destination -> the place in a verdict."""
+"""Destination -> the place that a verdict names."""
 _SETTLED_S: Final = 2.0
-"""Nothing may have been in motion for so long before the evidence is taken."""
+"""Seconds without any delivery before the evidence is gathered."""
 
 
 class Hospital:
-    """The three systems that results go to.
+    """The three systems that receive results.
 
     Parameters
     ----------
     folder
-        Where the EHR keeps its database.
+        Folder of the EHR's database.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,7 @@ class Hospital:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What a server must be told to find them."""
+        """The settings with which a server delivers to them."""
         peer = self.pacs.peer
         return {
             "EHR_URL": self.ehr.url,
@@ -57,12 +57,12 @@ class Hospital:
         }
 
     def admit(self, item: Item) -> None:
-        """Let the EHR know a patient, as it does before anybody measures anything."""
+        """Store a patient in the EHR, before the patient's first measurement."""
         identifier = {"system": IDENTIFIER_SYSTEM, "value": item.mrn}
         self.ehr.put({"resourceType": "Patient", "id": item.mrn, "identifier": [identifier]})
 
     def repeats(self) -> dict[str, int]:
-        """Return how often each stand-in was sent something that it had already."""
+        """Return how many repeated deliveries each stand-in received."""
         arrivals, results = self.pacs.arrivals, _in_ehr(self.ehr)
         return {
             "ehr": self.ehr.requests - sum(len(found) for found in results.values()),
@@ -90,21 +90,21 @@ class Hospital:
 
 
 def drain(server: ServerProcess, received: Callable[[], int], *, patience_s: float, longest_s: float = math.inf) -> int:
-    """Wait until no job and no delivery waits, as long as there is progress; return how many still do at the end.
+    """Wait until no job and no delivery is left, as long as there is progress; return how many are left.
 
-    Progress is that fewer jobs and deliveries wait than ever before, or that a stand-in has received one more: while
-    one delivery leaves, another result may be queued, so the number alone may stand still.
+    Progress means that fewer jobs and deliveries wait than at any time before, or that a stand-in has received
+    one more: while one delivery is sent another may be queued, so the number alone may not change.
 
     Parameters
     ----------
     server
-        Runs.
+        The running server.
     received
         Counts what arrived at the stand-ins.
     patience_s
-        How long it may go on without progress.
+        Longest time without progress.
     longest_s
-        How long to wait altogether.
+        Longest wait.
     """
     began = progressed = time.monotonic()
     fewest, most, left, quiet_since = math.inf, -1, 0, None
@@ -123,7 +123,7 @@ def drain(server: ServerProcess, received: Callable[[], int], *, patience_s: flo
 
 
 def waiting(server: ServerProcess) -> dict[str, int]:
-    """Return how many jobs and deliveries are open, and how many are parked, by the server's own metrics."""
+    """Return how many jobs and deliveries are open, and how many are parked, from the server's metrics."""
     counted = {"open": 0, "parked": 0}
     for line in httpx.get(f"{server.url}/metrics", timeout=30.0).text.splitlines():
         name, _, value = line.rpartition(" ")
@@ -131,14 +131,14 @@ def waiting(server: ServerProcess) -> dict[str, int]:
             continue
         if 'status="parked"' in name:
             counted["parked"] += int(value)
-        elif 'status="delivered"' not in name:
+        elif not any(f'status="{done}"' in name for done in ("delivered", "dismissed", "superseded")):
             counted["open"] += int(value)
     return counted
 
 
 def gather(hospital: Hospital, server: ServerProcess, *, unfinished: int = 0) -> Evidence:
-    """Look everywhere; the server runs and has come to rest, or waits for what does not come."""
-    on_the_way = _on_the_way(server)  # first: what arrives meanwhile is then found at the stand-in
+    """Gather the evidence from all systems while the server runs and is idle, or no longer makes progress."""
+    on_the_way = _on_the_way(server)  # read first: a delivery that is sent meanwhile is then found at the stand-in
     return Evidence(
         on_the_way=on_the_way,
         stored=_stored(server),
@@ -152,28 +152,34 @@ def gather(hospital: Hospital, server: ServerProcess, *, unfinished: int = 0) ->
 
 
 def _stored(server: ServerProcess) -> dict[str, int]:
-    """Count what each patient has: Observations read over HTTP, instances that the index and the blobs hold."""
-    mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
+    """Count each patient's Observations over HTTP, and the instances in the index and the blobs.
+
+    Patients are read last: a server that has not come to rest may store another one while the others are read.
+    """
     counted: Counter[str] = Counter()
     for observation in _search(server, "Observation"):
         if not _is_ours(observation):
-            counted[mrns[observation["subject"]["reference"]]] += 1
+            counted[observation["subject"]["reference"]] += 1
     kept = _kept_instances(server.data)
     for study in _search(server, "ImagingStudy"):
-        counted[mrns[study["subject"]["reference"]]] += kept[_uid(study)]
-    return dict(counted)
+        counted[study["subject"]["reference"]] += kept[_uid(study)]
+    mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
+    stored: Counter[str] = Counter()
+    for reference, count in counted.items():
+        stored[mrns[reference]] += count
+    return dict(stored)
 
 
 def _on_the_way(server: ServerProcess) -> dict[str, frozenset[str]]:
-    """Read from the server's database for whom work is pending or parked, and where its result is to go."""
+    """Read pending and parked work from the server's database: the patients, and the destinations of the results."""
     mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
     with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
-        connection.execute("BEGIN")  # one snapshot: work that moves on meanwhile is not missed between two reads
+        connection.execute("BEGIN")  # one snapshot: work that progresses meanwhile is not missed between two reads
         return find_on_the_way(connection, mrns)
 
 
 def find_on_the_way(connection: sqlite3.Connection, mrns: Mapping[str, str]) -> dict[str, frozenset[str]]:
-    """Name, for each place, the patients and items whose result the database still holds work for.
+    """Return, for each place, the patients and items for which the database still holds work.
 
     Parameters
     ----------
@@ -206,7 +212,7 @@ def _values(payload: str) -> Iterable[object]:
 
 
 def _kept_instances(data: Path) -> Counter[str]:
-    """Count each study's instances whose bytes are there."""
+    """Count the instances of each study whose bytes are stored."""
     counted: Counter[str] = Counter()
     blobs = {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
     connection = sqlite3.connect(f"file:{data / 'ausculta.db'}?mode=ro", uri=True)

@@ -1,6 +1,6 @@
-"""How long a prediction takes through the runtime, and how much the network gains from batches.
+"""Latency of a prediction through the runtime, and the gain of batches for the network.
 
-Run as ``python benchmarks/inference_runtime.py``. Compare the figures with each other: machines and their load differ.
+Run as ``python benchmarks/inference_runtime.py``. Compare the figures of one run only: machines and their load differ.
 """
 
 import statistics
@@ -63,7 +63,7 @@ def by_batch() -> None:
     item = runner.decode(radiograph(1024, 1024)).item
     sizes = (1, 8, 32)
     best = dict.fromkeys(sizes, float("inf"))
-    for _ in range(30):  # the sizes take turns, so that other load falls on each alike
+    for _ in range(30):  # the sizes alternate, so that other load affects each in the same way
         for size in sizes:
             start = time.perf_counter()
             runner.predict(runner.batch([item] * size))

@@ -1,4 +1,4 @@
-"""What the senders send: each item of a patient of its own, and complete, so that it calls for exactly one result."""
+"""The items that are sent: each has its own patient and is complete, so that exactly one result is expected."""
 
 import uuid
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ _READINGS: Final = {
     "consciousness": "Alert",
     "oxygen_flow": "2",
 }
-"""A whole set: NEWS2 has everything it asks for."""
+"""A complete set of the values that NEWS2 needs."""
 
 
 class Interface(StrEnum):
-    """Which way an item comes in."""
+    """The interface that receives an item."""
 
     HL7 = "HL7 v2"
     FHIR = "FHIR"
@@ -37,7 +37,7 @@ class Interface(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One thing to send, once and for all: every retry sends the same bytes."""
+    """One message, transaction or instance; every retry sends the same bytes."""
 
     interface: Interface
     mrn: str
@@ -46,11 +46,11 @@ class Item:
     """MSH-10, the bundle's Patient id, or the SOPInstanceUID."""
     payload: bytes
     parts: int
-    """How many Observations or instances it must leave in the store."""
+    """Number of Observations or instances that must be stored for it."""
 
 
 def hl7_item(run: str, number: int) -> Item:
-    """Make an ORU^R01 with a whole set of vital signs."""
+    """Make an ORU^R01 with a complete set of vital signs."""
     mrn, key = f"H{run}{number:06d}", f"M{run}{number:06d}"
     patient = SyntheticPatient(
         mrn=mrn, authority=AUTHORITY, family="Synthetic", given="Hl7", birth_date=date(1950, 3, 1), sex="F"
@@ -60,7 +60,7 @@ def hl7_item(run: str, number: int) -> Item:
 
 
 def fhir_item(run: str, number: int) -> Item:
-    """Make a transaction of a Patient and vital signs, each by an id of the client's: safe to send twice."""
+    """Make a transaction of a Patient and vital signs, each with an id of the client, so that it can be repeated."""
     mrn = f"F{run}{number:06d}"
     patient = str(uuid.uuid5(uuid.NAMESPACE_URL, mrn))
     resources = [_patient(patient, mrn), *observations(patient, datetime.now(UTC))]
@@ -92,11 +92,11 @@ def dicom_item(run: str, number: int) -> Item:
 
 
 MAKERS: Final = {Interface.HL7: hl7_item, Interface.FHIR: fhir_item, Interface.DICOM: dicom_item}
-"""Interface -> what makes its items."""
+"""Interface -> the function that makes its items."""
 
 
 def observations(patient: str, at: datetime) -> list[dict[str, Any]]:
-    """Return a whole set of vital signs as Observations of ``Patient/<patient>``."""
+    """Return a complete set of vital signs as Observations of ``Patient/<patient>``."""
     return [_observation(patient, name, value, at) for name, value in _READINGS.items()]
 
 

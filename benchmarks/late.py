@@ -1,7 +1,7 @@
-"""Stand-ins that have taken a result but answer late, now and then.
+"""Stand-ins that sometimes store a result and answer late.
 
-Between a peer's having a result and our knowing it lies the moment in which a kill makes a delivery come twice. On
-loopback it is too short to be hit; here it is wide.
+A kill between the peer's storage of a result and the arrival of its answer makes the server deliver the result twice.
+On loopback this interval is too short to be hit; here it is longer.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ _chance = random.Random(1)
 
 
 def pause() -> float:
-    """Return how many seconds an answer waits: none, as a rule."""
+    """Return the delay of an answer in seconds; usually zero."""
     return _chance.uniform(0.0, LONGEST_S) if _chance.random() < HOW_OFTEN else 0.0
 
 
 class LateEngine(StandInEngine):
-    """Acknowledges late what it has kept."""
+    """Stores a message and acknowledges it late."""
 
     def _take(self, raw: bytes, peer: Peer) -> bytes:
         answer = super()._take(raw, peer)
@@ -38,7 +38,7 @@ class LateEngine(StandInEngine):
 
 
 class LatePacs(StandInPacs):
-    """Answers late what it has stored."""
+    """Stores an instance and answers late."""
 
     def _keep(self, received: ReceivedInstance) -> None:
         super()._keep(received)
@@ -46,7 +46,7 @@ class LatePacs(StandInPacs):
 
 
 class LateEhr(StandInEhr):
-    """Answers late what it has committed."""
+    """Commits a transaction and answers late."""
 
     def _counted(self, app: ASGIApp) -> ASGIApp:
         counted = super()._counted(app)

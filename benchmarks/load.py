@@ -1,4 +1,4 @@
-"""Load on a interface, from a process of its own that does next to nothing, so that the server is what is measured.
+"""Load on an interface, from a separate process that does little work itself, so that the server is measured.
 
 Requests are made before the clock starts; each connection sends one, waits for its answer, and sends the next.
 """
@@ -17,7 +17,7 @@ Exchange = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitab
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What is sent, and over how many connections."""
+    """The requests, and the number of connections."""
 
     port: int
     protocol: str
@@ -28,11 +28,11 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What it took."""
+    """The measured times."""
 
     per_second: float
     waits: Sequence[float]
-    """Of each request, in seconds."""
+    """Duration of each request, in seconds."""
 
 
 async def http_exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
@@ -54,17 +54,17 @@ async def mllp_exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 EXCHANGES: dict[str, Exchange] = {"http": http_exchange, "mllp": mllp_exchange}
-"""Protocol -> one request and its answer."""
+"""Protocol -> the function that sends one request and reads its answer."""
 
 
 class Loader:
-    """The process that sends; kept between rounds."""
+    """The sending process, which is used for all rounds."""
 
     def __init__(self) -> None:
         self._pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
     def run(self, load: Load) -> Measured:
-        """Send everything once."""
+        """Send all requests once."""
         return self._pool.submit(_run, load).result()
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
 """Durable HL7 v2 messages per second through the real server: an ORU^R01 of thirty OBX, each message unique.
 
-``accepting`` runs without a worker, so it is the interface alone; ``converting`` has the worker behind it turn the same
-messages into resources meanwhile. Run as ``python -m benchmarks.mllp_messages``.
+``accepting`` runs without a worker, so it measures the interface alone; with ``converting`` the worker converts the
+messages to resources meanwhile. Run as ``python -m benchmarks.mllp_messages``.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from fhir_adapter.hl7v2.synthesise import LabResult, SyntheticPatient, oru_labs
 
 ROUNDS: Final = 7
 MESSAGES: Final = {1: 200, 16: 800}
-"""Connections -> messages a round."""
+"""Connections -> messages per round."""
 
 _RESULTS: Final = [
     LabResult(code=f"{2000 + number}-1", display=f"Analyte {number}", value=f"{number}.10", unit="mmol/L", limits="1-9")
@@ -31,7 +31,7 @@ _NUMBERS: Final = itertools.count(1)
 
 
 def message() -> bytes:
-    """Make one framed message that was never sent before."""
+    """Return a new framed message."""
     number = next(_NUMBERS)
     patient = SyntheticPatient(
         mrn=f"B{number % 500}",
@@ -58,14 +58,14 @@ def main() -> dict[str, Any]:
                 server.wait_ready()
             time.sleep(5)  # the models are loaded in the background
             found = {str(connections): _rounds(loader, servers, connections) for connections in MESSAGES}
-    print(_told(found))
+    print(_report(found))
     return found
 
 
 def _rounds(loader: Loader, servers: dict[str, ServerProcess], connections: int) -> dict[str, Any]:
     waits: dict[str, list[float]] = {name: [] for name in servers}
 
-    def measured(name: str) -> Callable[[], float]:
+    def measurement(name: str) -> Callable[[], float]:
         def run() -> float:
             messages = [message() for _ in range(MESSAGES[connections])]
             load = Load(port=servers[name].ports.mllp, protocol="mllp", connections=connections, requests=messages)
@@ -75,7 +75,7 @@ def _rounds(loader: Loader, servers: dict[str, ServerProcess], connections: int)
 
         return run
 
-    figures = in_turns({name: measured(name) for name in servers}, ROUNDS)
+    figures = in_turns({name: measurement(name) for name in servers}, ROUNDS)
     return {
         "per_second": {name: round(statistics.median(rates)) for name, rates in figures.items()},
         "converting_to_accepting": round(ratio(figures, "converting", "accepting"), 3),
@@ -83,7 +83,7 @@ def _rounds(loader: Loader, servers: dict[str, ServerProcess], connections: int)
     }
 
 
-def _told(found: dict[str, Any]) -> str:
+def _report(found: dict[str, Any]) -> str:
     rows = [["connections", "accepting/s", "p50 ms", "p95 ms", "while converting/s", "p50 ms", "p95 ms"]]
     for connections, figures in found.items():
         row = [connections]

@@ -1,7 +1,7 @@
 """From the POST of the last Observation of a set to its RiskAssessment in the store: p50 and p95.
 
-The other vital signs are there already. The clock runs from the request's first byte until the result is committed,
-seen from beside the server in its database, so that looking does not slow it down. Run as
+The other vital signs are stored already. The time is measured from the request's first byte to the commit of the
+result, which is read from the server's database and not over HTTP, so that the server is not slowed down. Run as
 ``python -m benchmarks.post_to_result``.
 """
 
@@ -32,7 +32,7 @@ def main() -> dict[str, Any]:
         server.wait_ready()
         time.sleep(5)  # the models are loaded in the background
         last = {f"p{number}": _admit(client, server.url, f"p{number}") for number in range(PATIENTS)}
-        drain(server, lambda: 0, patience_s=120.0)  # nobody receives anything here
+        drain(server, lambda: 0, patience_s=120.0)  # no destination is configured
         with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as database:
             timed = [_one(client, server.url, database, patient, body) for patient, body in last.items()]
         for patient in last:
@@ -46,7 +46,7 @@ def main() -> dict[str, Any]:
 
 
 def _admit(client: httpx.Client, url: str, patient: str) -> bytes:
-    """Store a patient and all but the last Observation; return the last one."""
+    """Store a patient and all Observations except the last; return the last."""
     *early, last = observations(patient, datetime.now(UTC))
     person = {"resourceType": "Patient", "id": patient, "birthDate": "1950-03-01"}
     entries = [
@@ -74,7 +74,7 @@ def _one(
 
 
 def _check(client: httpx.Client, url: str, patient: str) -> None:
-    """Make sure that what the database said, FHIR says too."""
+    """Check that the result is also found over FHIR."""
     answer = client.get(f"{url}/fhir/RiskAssessment?subject=Patient/{patient}").json()
     assert any("prediction" in entry["resource"] for entry in answer["entry"])
 

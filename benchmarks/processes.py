@@ -1,4 +1,4 @@
-"""The real server as a process of its own: started, watched, killed, started again on the same ports."""
+"""Runs the real server as a separate process that can be killed and started again on the same ports."""
 
 import os
 import random
@@ -16,18 +16,18 @@ from typing import Final, Self
 import httpx
 
 PORTS: Final = range(20_000, 32_000)
-"""Below the range from which the kernel takes the ports of clients, so that none is taken while a server is down."""
+"""Ports below the range that the kernel assigns to clients, so that no client gets one while the server is down."""
 
 _TRIES: Final = 200
 
 
 class NotReady(Exception):
-    """The server ended, or did not answer in time."""
+    """The server exited, or was not ready in time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """Where the three listeners are."""
+    """Ports of the three listeners."""
 
     http: int
     mllp: int
@@ -35,7 +35,7 @@ class Ports:
 
 
 def free_ports() -> Ports:
-    """Choose three ports that nobody listens on, and that no client will be given."""
+    """Return three free ports that the kernel will not assign to a client."""
     chosen: list[int] = []
     for port in random.SystemRandom().sample(PORTS, _TRIES):
         with socket.socket() as probe:
@@ -57,7 +57,7 @@ class ServerProcess:
     Parameters
     ----------
     folder
-        Its data directory and its log lie here.
+        Folder of its data directory and its log.
     settings
         Settings without their prefix, such as ``{"DICOM_STUDY_QUIET_S": "1"}``.
     environment
@@ -86,7 +86,7 @@ class ServerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the process and return at once."""
+        """Start the process and return immediately."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [str(_program()), "serve"],
@@ -97,12 +97,12 @@ class ServerProcess:
             )
 
     def wait_ready(self, timeout_s: float = 60.0) -> float:
-        """Wait until the server says that it takes commits; return how many seconds that took.
+        """Wait until the server reports that it is ready; return the seconds that this took.
 
         Raises
         ------
         NotReady
-            With the end of its log.
+            The server exited or was not ready in time; the text is the end of its log.
         """
         started = time.monotonic()
         while time.monotonic() < started + timeout_s:
@@ -117,13 +117,13 @@ class ServerProcess:
         raise NotReady(self.log.read_text(errors="replace")[-3000:])
 
     def kill(self) -> None:
-        """End it without a word (SIGKILL)."""
+        """Kill the process (SIGKILL)."""
         process = self._running()
         process.send_signal(signal.SIGKILL)
         process.wait()
 
     def stop(self, timeout_s: float = 40.0) -> int:
-        """Ask it to end (SIGTERM) and return its exit code."""
+        """Terminate the process (SIGTERM) and return its exit code."""
         process = self._running()
         if process.poll() is None:
             process.terminate()
@@ -144,7 +144,7 @@ class ServerProcess:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
-        msg = "the kernel does not tell the resident memory"
+        msg = "the kernel does not report the resident memory"
         raise OSError(msg)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:

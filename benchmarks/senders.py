@@ -1,4 +1,4 @@
-"""Senders as hospitals have them: each keeps at an item until it holds a receipt, and only then goes on to the next."""
+"""Senders that behave like hospital systems: each repeats an item until it gets a receipt, then sends the next one."""
 
 import itertools
 import random
@@ -22,7 +22,7 @@ PAUSE_S: Final[Mapping[Interface, float]] = {Interface.HL7: 0.25, Interface.FHIR
 
 RETRY_S: Final = 0.1
 
-_AGAIN: Final = frozenset({Category.BUSY, Category.UNAVAILABLE, Category.INTERRUPTED})
+_RETRIED: Final = frozenset({Category.BUSY, Category.UNAVAILABLE, Category.INTERRUPTED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Transport:
 
 
 class Ledger:
-    """What was acknowledged, how often it was tried, and what was refused for good."""
+    """The items that were acknowledged, the attempts, and the permanent refusals."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -49,17 +49,17 @@ class Ledger:
             self.tries[item.interface] += 1
 
     def acknowledge(self, item: Item) -> None:
-        """Note a receipt."""
+        """Record a receipt."""
         with self._guard:
             self._acknowledged[item.key] = item
 
     def refuse(self, item: Item, reason: str) -> None:
-        """Note a refusal that no retry can mend: a good item must never meet one."""
+        """Record a permanent refusal; a valid item must never get one."""
         with self._guard:
             self.refused.append(f"{item.interface} {item.key}: {reason}")
 
     def items(self) -> list[Item]:
-        """Return what was acknowledged."""
+        """Return the acknowledged items."""
         with self._guard:
             return list(self._acknowledged.values())
 
@@ -75,17 +75,17 @@ class Sender:
     Parameters
     ----------
     interface
-        Which interface it uses.
+        The interface that it uses.
     name
-        Tells it apart from others of its kind, in the numbers of its patients.
+        Distinguishes it from other senders of the same interface; part of its patients' numbers.
     ports
-        Where the server is, now and after each restart.
+        Ports of the server, the same after each restart.
     ledger
-        What it writes its receipts into.
+        Records the receipts.
     seed
-        For its pauses.
+        Seed of the pauses.
     admit
-        Told of each item before it is first sent.
+        Called with each item before it is first sent.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name=f"sender-{interface}-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start to send."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no further item; the one in hand is still seen through."""
+        """Send no further item; the current one is still completed."""
         self._stopping.set()
 
     def join(self, timeout_s: float) -> bool:
@@ -120,15 +120,15 @@ class Sender:
                 return
             item = MAKERS[self._interface](self._name, number)
             self._admit(item)
-            self._see_through(item)
+            self._send_until_acknowledged(item)
 
-    def _see_through(self, item: Item) -> None:
+    def _send_until_acknowledged(self, item: Item) -> None:
         while True:
             self._ledger.tried(item)
             try:
                 self._transport.send(item.payload)
             except Problem as problem:
-                if problem.category not in _AGAIN:
+                if problem.category not in _RETRIED:
                     self._ledger.refuse(item, problem.detail)
                     return
                 time.sleep(RETRY_S)
@@ -161,11 +161,11 @@ def fhir_transport(ports: Ports) -> Transport:
 
 
 def dicom_transport(ports: Ports) -> Transport:
-    """Send each instance over an association of its own."""
+    """Send each instance over its own association."""
     peer = scu.Peer(ae_title="AUSCULTA", host="127.0.0.1", port=ports.dicom, calling_ae="MODALITY")
-    patience = scu.Timeouts(connect_s=2.0, associate_s=10.0, answer_s=20.0)
-    return Transport(send=lambda payload: scu.send([payload], peer, patience), close=lambda: None)
+    timeouts = scu.Timeouts(connect_s=2.0, associate_s=10.0, answer_s=20.0)
+    return Transport(send=lambda payload: scu.send([payload], peer, timeouts), close=lambda: None)
 
 
 TRANSPORTS: Final = {Interface.HL7: mllp_transport, Interface.FHIR: fhir_transport, Interface.DICOM: dicom_transport}
-"""Interface -> what carries its items."""
+"""Interface -> the function that opens its transport."""

@@ -1,4 +1,4 @@
-"""The FHIR interface without what it is there for: the ceiling that durable creates are held against.
+"""The FHIR interface without storage: an upper limit with which the speed of durable creates is compared.
 
 ``python -m benchmarks.twin KIND PORT FOLDER`` serves the same application, with the same HTTP server and endpoint, over
 Interactions that store nothing: ``unsaved`` still validates, ``ceiling`` does not validate either.
@@ -22,7 +22,7 @@ KINDS: Final = ("unsaved", "ceiling")
 
 
 class Unsaved(Interactions):
-    """Everything up to the transaction, and an answer as if there had been one."""
+    """Does everything except the transaction, and answers as if it had been committed."""
 
     def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
         (operation,) = prepared.operations
@@ -37,10 +37,10 @@ class Unsaved(Interactions):
 
 
 class Trusting(Validator):
-    """Takes everything for valid."""
+    """Accepts every document."""
 
     def check(self, document: Document) -> None:
-        """Find no fault."""
+        """Accept the document."""
 
 
 def main(kind: str, port: int, folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""The checker: from what senders were promised and what was found everywhere, to what was lost or came twice.
+"""The checker: compares what was acknowledged with what was found, and returns what was lost or duplicated.
 
-Pure, so that it can be shown to fail: ``tests/crash`` hands it tampered evidence.
+It is a pure function; ``tests/crash`` shows with altered evidence that it finds each fault.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.items import Interface, Item
 
 Found = Mapping[str, tuple[str, ...]]
-"""Patient's number -> identifiers of the results that a stand-in keeps for them."""
+"""Patient's number -> identifiers of the results that a stand-in stores for the patient."""
 
 
 STORE: Final = "the store"
@@ -22,7 +22,7 @@ PACS: Final = "the PACS"
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What was found when everything had come to rest."""
+    """What was found when no work was left."""
 
     stored: Mapping[str, int]
     """Patient's number -> Observations or instances in the server's store."""
@@ -32,44 +32,44 @@ class Evidence:
     on_the_way: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Place -> patients' numbers and items' keys for which the server's database still holds work for that place."""
     parked: int = 0
-    """Jobs and deliveries that wait for a person."""
+    """Jobs and deliveries that are parked."""
     unfinished: int = 0
-    """Jobs and deliveries that had not come to rest in time."""
+    """Jobs and deliveries that were not finished in time."""
     audit_is_whole: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the evidence says."""
+    """The result of the comparison."""
 
     lost: tuple[str, ...] = ()
-    """Acknowledged, and neither where it belongs nor anywhere in the server's database."""
+    """Items that were acknowledged, but are neither at their place nor pending in the server's database."""
     undelivered: tuple[str, ...] = ()
-    """Not yet where it belongs, but pending or parked in the server's database."""
+    """Items that are not yet at their place, but pending or parked in the server's database."""
     duplicated: tuple[str, ...] = ()
     faults: tuple[str, ...] = field(default=())
-    """Anything else that must not be: parked work, a broken audit log, results of nobody's items."""
+    """Any other fault: parked work, a broken audit log, results for unknown patients."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether every promise was kept."""
+        """Whether nothing was found."""
         return not (self.lost or self.undelivered or self.duplicated or self.faults)
 
 
 def check(acknowledged: Iterable[Item], evidence: Evidence) -> Verdict:
-    """Hold the evidence against what was acknowledged.
+    """Compare the evidence with what was acknowledged.
 
     Parameters
     ----------
     acknowledged
         Every item whose sender has a receipt.
     evidence
-        What was found.
+        What was found at all places.
 
     Returns
     -------
     Verdict
-        One line for each thing that is missing or too many, naming interface, key and place.
+        One line for each missing or additional result, with interface, key and place.
     """
     items = list(acknowledged)
     lost, undelivered, duplicated = [], [], []
@@ -81,14 +81,14 @@ def check(acknowledged: Iterable[Item], evidence: Evidence) -> Verdict:
                 (undelivered if {item.mrn, item.key} & held else lost).append(place_text)
             elif count > wanted:
                 duplicated.append(place_text)
-        if _tells_two_stories(item, evidence):
+        if _has_two_results(item, evidence):
             duplicated.append(f"{item.interface} {item.key}: the stand-ins have different results")
-    known = {item.mrn for item in items}
+    patients = {item.mrn for item in items}
     return Verdict(
         lost=tuple(lost),
         undelivered=tuple(undelivered),
         duplicated=tuple(duplicated),
-        faults=tuple(_faults(known, evidence)),
+        faults=tuple(_faults(patients, evidence)),
     )
 
 
@@ -99,20 +99,20 @@ def _counts(item: Item, evidence: Evidence) -> Iterable[tuple[str, int, int]]:
     yield PACS, len(evidence.pacs.get(item.mrn, ())), int(item.interface is Interface.DICOM)
 
 
-def _tells_two_stories(item: Item, evidence: Evidence) -> bool:
+def _has_two_results(item: Item, evidence: Evidence) -> bool:
     """EHR and engine name a result by the same hash; one of each with different hashes are two results."""
     found = {*evidence.ehr.get(item.mrn, ()), *evidence.engine.get(item.mrn, ())}
     return len(found) > 1
 
 
-def _faults(known: set[str], evidence: Evidence) -> Iterable[str]:
+def _faults(patients: set[str], evidence: Evidence) -> Iterable[str]:
     for place, found in (("EHR", evidence.ehr), ("engine", evidence.engine), ("PACS", evidence.pacs)):
-        strangers = found.keys() - known
-        if strangers:
-            yield f"the {place} has results of {len(strangers)} patients that nobody was acknowledged for"
+        unknown = found.keys() - patients
+        if unknown:
+            yield f"the {place} has results of {len(unknown)} patients for whom nothing was acknowledged"
     if evidence.parked:
         yield f"{evidence.parked} jobs or deliveries are parked"
     if evidence.unfinished:
-        yield f"{evidence.unfinished} jobs or deliveries did not come to rest"
+        yield f"{evidence.unfinished} jobs or deliveries are not finished"
     if not evidence.audit_is_whole:
         yield "the audit log does not verify"

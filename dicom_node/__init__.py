@@ -1,1 +1,1 @@
-"""The DICOM face: receives studies, prepares their pixels, writes results back."""
+"""The DICOM interface: receives studies, prepares their pixels, writes results back."""

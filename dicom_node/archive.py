@@ -1,7 +1,7 @@
-"""Where received instances lie: the bytes sealed in a blob, a row to find them by, in that order.
+"""The archive of received instances: the bytes in an encrypted blob, then an index row.
 
-``add`` returns when both are durable, and the caller's own rows (the study's waiting job) with them in one commit.
-The dataset is kept byte for byte; only the file meta information before it is ours (PS3.10 section 7.1).
+``add`` returns when both are durable. The caller's rows (the study's waiting job) are part of the same commit.
+The dataset is stored byte for byte; only the file meta information before it is made here (PS3.10 section 7.1).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from kernel.errors import Category, Problem
 from kernel.tables import associations, instances, studies
 
 LISTENER: Final = "dicom"
-"""Names, in the ``associations`` table, the listener whose associations a restart ends."""
+"""Name of the listener in the ``associations`` table; its restart removes the rows of that name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +43,18 @@ class StoredInstance:
 
 
 class Archive:
-    """Keeps instances.
+    """Stores instances.
 
     Parameters
     ----------
     database
-        Holds the index.
+        The database of the index.
     blobs
-        Holds the bytes.
+        The store of the bytes.
     clock
-        Gives the time at which an instance is received.
+        Source of the time at which an instance is received.
     listener
-        The name under which open associations are noted.
+        The name with which open associations are recorded.
     """
 
     def __init__(self, database: Database, blobs: Blobs, clock: Clock, *, listener: str = LISTENER) -> None:
@@ -67,14 +67,14 @@ class Archive:
     def add(
         self, received: ReceivedInstance, *, on_commit: Callable[[Transaction, StoredInstance], None]
     ) -> StoredInstance:
-        """Keep an instance; durable on return.
+        """Store an instance; durable on return.
 
         The same instance again is a success that changes nothing, though ``on_commit`` is called again.
 
         Parameters
         ----------
         received
-            What came.
+            The C-STORE request.
         on_commit
             The caller's part of the commit; quick, touches only the database.
 
@@ -82,7 +82,7 @@ class Archive:
         ------
         Problem
             ``incorrect`` when the dataset is not what the request states, ``conflict`` when this SOPInstanceUID is
-            already kept with other content, ``unavailable`` when the disk or the database refuses.
+            already stored with other content, ``unavailable`` when the disk or the database fails.
         """
         attributes = read_index_attributes(received.encoded, received.TransferSyntaxUID)
         if (attributes.SOPInstanceUID, attributes.SOPClassUID) != (received.SOPInstanceUID, received.SOPClassUID):
@@ -132,7 +132,7 @@ class Archive:
         return self._blobs.get(address)
 
     def instances(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
-        """Return what is kept of a study, in the order of SOPInstanceUID.
+        """Return the stored instances of a study, in the order of SOPInstanceUID.
 
         Parameters
         ----------
@@ -185,14 +185,14 @@ class Archive:
 def _is_new(tx: Transaction, stored: StoredInstance) -> bool:
     tx.lock(f"instance {stored.SOPInstanceUID}")
     query = select(instances.c.blob).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
-    kept = tx.execute(query).scalar_one_or_none()
-    if kept is not None and kept != stored.blob:
-        raise Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is kept")
-    return kept is None
+    existing = tx.execute(query).scalar_one_or_none()
+    if existing is not None and existing != stored.blob:
+        raise Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is stored")
+    return existing is None
 
 
 def _note_study(tx: Transaction, stored: StoredInstance) -> None:
-    """Open the study, or open it again: ``completed_at`` falls back to unknown."""
+    """Open the study, or open it again: ``completed_at`` is cleared."""
     upsert = _upsert(tx, studies).values(
         StudyInstanceUID=stored.StudyInstanceUID,
         revision=0,

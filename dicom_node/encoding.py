@@ -150,7 +150,7 @@ def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
     try:
         start, TransferSyntaxUID = _after_meta(content)
         if TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-            inflated = _inflate(content[start:], INFLATED_BYTES, whole=True)
+            inflated = _inflate(content[start:], INFLATED_BYTES, complete=True)
             plain = ExplicitVRLittleEndian
             content = part10(inflated, SOPClassUID=plain, SOPInstanceUID=plain, TransferSyntaxUID=plain)
         dataset: Dataset = dcmread(BytesIO(content), stop_before_pixels=stop_before_pixels)
@@ -178,14 +178,14 @@ def _after_meta(content: bytes) -> tuple[int, str]:
     return stream.tell(), syntax
 
 
-def _inflate(deflated: bytes, most: int, *, whole: bool = False) -> bytes:
-    """Inflate at most ``most`` bytes (PS3.5 section A.5); with ``whole``, more than that is refused."""
+def _inflate(deflated: bytes, most: int, *, complete: bool = False) -> bytes:
+    """Inflate at most ``most`` bytes (PS3.5 section A.5); with ``complete``, more than that is refused."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         inflated = inflater.decompress(deflated, most)
     except zlib.error as failure:
         raise Problem(Category.INCORRECT, "the deflated dataset is damaged") from failure
-    if whole and inflater.unconsumed_tail:
+    if complete and inflater.unconsumed_tail:
         raise Problem(Category.INCORRECT, "the deflated dataset is larger than this server reads")
     return inflated
 

@@ -21,7 +21,7 @@ Picture: TypeAlias = NDArray[np.float32]
 _Values: TypeAlias = NDArray[np.float64]
 
 MOST_PIXELS: Final = 64 * 1024 * 1024
-"""Rows x Columns that are decoded at all; the largest digital radiographs have some 16 million."""
+"""Largest Rows x Columns that is decoded; the largest digital radiographs have some 16 million."""
 
 GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 
@@ -78,17 +78,17 @@ def rescaled(dataset: Dataset) -> NDArray[np.float64]:
 
 
 def _check_geometry(dataset: Dataset) -> None:
-    """Refuse, before anything is allocated, what is not one plausible grey frame."""
+    """Refuse, before memory is allocated, everything except one plausible grey frame."""
     if "PixelData" not in dataset:
         raise Problem(Category.INCORRECT, "the instance holds no pixels")
-    frames = _whole(dataset, "NumberOfFrames", default=1)
+    frames = _integer(dataset, "NumberOfFrames", default=1)
     if frames != 1:
         raise Problem(Category.UNSUPPORTED, "the image has several frames")
     grey = dataset.get("PhotometricInterpretation") in GREY
-    if not grey or _whole(dataset, "SamplesPerPixel", default=1) != 1:
+    if not grey or _integer(dataset, "SamplesPerPixel", default=1) != 1:
         raise Problem(Category.UNSUPPORTED, "the image is in colour")
-    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
-    allocated, stored = _whole(dataset, "BitsAllocated"), _whole(dataset, "BitsStored")
+    rows, columns = _integer(dataset, "Rows"), _integer(dataset, "Columns")
+    allocated, stored = _integer(dataset, "BitsAllocated"), _integer(dataset, "BitsStored")
     if rows < 1 or columns < 1 or rows * columns > MOST_PIXELS:
         raise Problem(Category.INCORRECT, "the image's size is implausible")
     if allocated not in {8, 16} or not 1 <= stored <= allocated:
@@ -123,8 +123,8 @@ def _modality(values: _Values, dataset: Dataset) -> tuple[_Values, float, float]
     if dataset.get("ModalityLUTSequence"):
         return _look_up(values, dataset.ModalityLUTSequence[0])
     slope, intercept = _number(dataset, "RescaleSlope", 1.0), _number(dataset, "RescaleIntercept", 0.0)
-    signed = _whole(dataset, "PixelRepresentation", default=0) == 1
-    bits = _whole(dataset, "BitsStored")
+    signed = _integer(dataset, "PixelRepresentation", default=0) == 1
+    bits = _integer(dataset, "BitsStored")
     ends = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
     lowest, highest = sorted(end * slope + intercept for end in ends)
     if slope == 0:
@@ -206,7 +206,7 @@ def _is_given(dataset: Dataset, keyword: str) -> bool:
     return value is not None and value != ""
 
 
-def _whole(dataset: Dataset, keyword: str, *, default: int = 0) -> int:
+def _integer(dataset: Dataset, keyword: str, *, default: int = 0) -> int:
     try:
         return int(dataset[keyword].value) if _is_given(dataset, keyword) else default
     except (TypeError, ValueError) as failure:

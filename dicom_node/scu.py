@@ -19,13 +19,13 @@ from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.encoding import open_file
-from kernel.errors import Category, Problem
+from kernel.errors import Category, PeerProblem, Problem
 
 SUCCESS: Final = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
 """Stored, possibly with a warning (PS3.4 Table B.2-1)."""
 
 DUPLICATE: Final = 0x0111
-"""Duplicate SOP Instance (PS3.7 Annex C): the peer has it from an earlier try, since a UID of ours has one content."""
+"""Duplicate SOP Instance (PS3.7 Annex C): sent by an earlier attempt; a UID of ours has one content."""
 
 PERMANENT: Final = 0x01
 """Result of an A-ASSOCIATE-RJ (PS3.8 Table 9-21)."""
@@ -34,7 +34,7 @@ MOST_CONTEXTS: Final = 128
 """Presentation contexts of one association (PS3.8 section 9.3.2.2)."""
 
 MAXIMUM_LENGTH: Final = 128 * 1024
-"""Longest PDU that we take from the peer: its answers are short."""
+"""Longest PDU that is accepted from the peer: its answers are short."""
 
 _STATUS: Final[Mapping[int, Category]] = {
     0x0110: Category.UNAVAILABLE,
@@ -51,33 +51,33 @@ class Peer:
     ae_title: str
     host: str
     port: int
-    #: How we call ourselves to it.
+    #: The calling AE title.
     calling_ae: str = "AUSCULTA"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long, in seconds, to wait for a peer."""
+    """Longest waits for a peer, in seconds."""
 
     connect_s: float = 10.0
     #: For its answer to an association request or release.
     associate_s: float = 15.0
-    #: For its answer to one instance, and for it to read on while we write.
+    #: For its answer to one instance, and for each pause while it reads.
     answer_s: float = 60.0
-    #: For everything together; looked at before each instance.
+    #: For all instances together; checked before each instance.
     whole_s: float = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What a peer said that it keeps."""
+    """The peer's answers."""
 
-    #: SOPInstanceUID -> status of its answer: 0x0000, a warning, or 0x0111 for what it had already.
+    #: SOPInstanceUID -> status of its answer: 0x0000, a warning, or 0x0111 when it had the instance already.
     statuses: Mapping[str, int]
 
 
 def echo(destination: Peer, timeouts: Timeouts | None = None) -> None:
-    """Ask a peer whether it is there (C-ECHO).
+    """Verify the connection to a peer (C-ECHO).
 
     Raises
     ------
@@ -99,29 +99,29 @@ def send(files: Sequence[bytes], destination: Peer, timeouts: Timeouts | None = 
     files
         DICOM files (PS3.10).
     destination
-        Where to.
+        The peer to send to.
     timeouts
         Bounds on every wait.
 
     Returns
     -------
     Receipt
-        The peer keeps all of them.
+        The peer has stored all of them.
 
     Raises
     ------
     Problem
-        ``forbidden`` when the peer does not know us or itself by these titles, ``unsupported`` when it does not take
-        such objects, ``busy`` when it has no room now, ``unavailable`` when it is away or silent, ``incorrect`` when
-        it finds fault with an instance. Those before the failing one may have been kept.
+        ``forbidden`` when the peer does not recognise one of the AE titles, ``unsupported`` when it does not accept
+        such objects, ``busy`` when it has no resources now, ``unavailable`` when it is away or does not answer,
+        ``incorrect`` when it refuses an instance. Those before the refused one may have been stored.
     """
-    patience = timeouts or Timeouts()
-    give_up_at = time.monotonic() + patience.whole_s
+    waits = timeouts or Timeouts()
+    deadline = time.monotonic() + waits.whole_s
     datasets = [open_file(content) for content in files]
     statuses: dict[str, int] = {}
-    with _association(destination, _contexts(datasets), patience) as association:
+    with _association(destination, _contexts(datasets), waits) as association:
         for dataset in datasets:
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > deadline:
                 raise Problem(Category.UNAVAILABLE, "the peer takes too long")
             statuses[str(dataset.SOPInstanceUID)] = _store(association, dataset)
     return Receipt(statuses=statuses)
@@ -161,11 +161,11 @@ def _contexts(datasets: Sequence[Dataset]) -> list[PresentationContext]:
 
 
 class _Connection(AssociationSocket):  # type: ignore[misc]
-    """A connection that is closed even when it never came about, and whose writes are bounded."""
+    """A connection that is closed also when it could not be opened, and whose writes have a timeout."""
 
     def connect(self, primitive: Any) -> None:
         super().connect(primitive)
-        if self.socket is not None:  # pynetdicom would now wait for ever on a peer that stops reading
+        if self.socket is not None:  # without a timeout pynetdicom waits for ever for a peer that stops reading
             self.socket.settimeout(self.assoc.dimse_timeout)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -179,9 +179,9 @@ class _Connection(AssociationSocket):  # type: ignore[misc]
 class _Sender(Association):  # type: ignore[misc]
     """An association whose answers are read by the caller alone.
 
-    pynetdicom runs a second thread that reads the same queue between calls; under load it now and then takes an
-    answer that the caller waits for, who then waits until its time is out. Here that thread is never started, and
-    the pause that callers ask of it is always granted.
+    pynetdicom runs a second thread that reads the same queue between calls. Under load it sometimes takes an answer for
+    which the caller waits, and the caller then waits until its timeout. Here that thread is not started, and a request
+    to pause it succeeds immediately.
     """
 
     def __init__(self, peer: Peer, contexts: Sequence[PresentationContext], timeouts: Timeouts) -> None:
@@ -223,7 +223,7 @@ def _unestablished(association: Association) -> Problem:
         answer = association.acceptor.primitive
         permanent = answer.result == PERMANENT
         category = Category.FORBIDDEN if permanent else Category.BUSY
-        return Problem(category, f"the peer rejected the association ({answer.reason_str})")
+        return PeerProblem(category, f"the peer rejected the association ({answer.reason_str})", whole=True)
     if association.acceptor.primitive is not None and not association.accepted_contexts:
         return Problem(Category.UNSUPPORTED, "the peer takes no such object in this transfer syntax")
-    return Problem(Category.UNAVAILABLE, "the peer is away")
+    return PeerProblem(Category.UNAVAILABLE, "the peer is away", whole=True)

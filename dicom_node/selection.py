@@ -1,4 +1,4 @@
-"""Which image or series of a study a model is given: the rules of its manifest, applied to a study's description."""
+"""Selects the image or series of a study for a model: the manifest's rules, applied to the study's description."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def select_image(study: Study, rules: Selection) -> SelectedImage | NothingFits:
     series = _fitting(study, rules)
     if isinstance(series, NothingFits):
         return series
-    images = [(one, image) for one in series for image in one.instances if image.Rows and image.Columns]
+    images = [(parent, image) for parent in series for image in parent.instances if image.Rows and image.Columns]
     if not images:
         return NothingFits(reason="the study holds no instance with pixels")
     views = (*rules.views, "") if rules.views else ()
@@ -79,9 +79,9 @@ def select_image(study: Study, rules: Selection) -> SelectedImage | NothingFits:
         return NothingFits(reason=f"the study holds no image with view {' or '.join(rules.views)}")
 
     def preference(pair: tuple[Series, Instance]) -> tuple[bool, int, int, str]:
-        one, image = pair
+        parent, image = pair
         view = views.index(image.ViewPosition) if views else 0
-        return "DERIVED" in image.ImageType, rules.modalities.index(one.Modality), view, image.SOPInstanceUID
+        return "DERIVED" in image.ImageType, rules.modalities.index(parent.Modality), view, image.SOPInstanceUID
 
     return SelectedImage(instance=min(fitting, key=preference)[1])
 
@@ -104,15 +104,17 @@ def select_volume(study: Study, rules: Selection) -> SelectedVolume | NothingFit
         return series
     if rules.slice_thickness_mm is not None:
         low, high = rules.slice_thickness_mm
-        series = [one for one in series if all(low <= _thickness(slice_) <= high for slice_ in one.instances)]
+        series = [
+            candidate for candidate in series if all(low <= _thickness(image) <= high for image in candidate.instances)
+        ]
         if not series:
             return NothingFits(reason=f"the study holds no series with slices of {low} to {high} mm")
-    stacks = [one for one in series if len(one.instances) >= rules.min_slices]
+    stacks = [candidate for candidate in series if len(candidate.instances) >= rules.min_slices]
     if not stacks:
         return NothingFits(reason=f"the study holds no series of at least {rules.min_slices} slices")
 
-    def preference(one: Series) -> tuple[int, int, str]:
-        return rules.modalities.index(one.Modality), -len(one.instances), one.SeriesInstanceUID
+    def preference(candidate: Series) -> tuple[int, int, str]:
+        return rules.modalities.index(candidate.Modality), -len(candidate.instances), candidate.SeriesInstanceUID
 
     return SelectedVolume(series=min(stacks, key=preference))
 
@@ -120,7 +122,7 @@ def select_volume(study: Study, rules: Selection) -> SelectedVolume | NothingFit
 SELECTORS: Final[Mapping[str, Callable[[Study, Selection], Selected]]] = MappingProxyType(
     {"image": select_image, "volume": select_volume}
 )
-"""Kind of an input -> what selects it from a study."""
+"""Kind of an input -> its selector."""
 
 
 def _fitting(study: Study, rules: Selection) -> Sequence[Series] | NothingFits:

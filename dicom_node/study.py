@@ -1,8 +1,8 @@
-"""A study: whether all of it has come, which revision of it this is, and what it holds.
+"""A study: whether it is complete, its revision, and its content.
 
-DICOM has no word for "that was all". A study counts as complete when nothing of it has come for a while *and* no
-association that brought some of it is open. What comes later opens the next revision, which supersedes the results
-of the one before.
+DICOM does not signal the end of a study. A study counts as complete when no instance of it has arrived for some time
+*and* no association that sent one is open. An instance that arrives later opens the next revision, whose results
+supersede those of the revision before.
 """
 
 import math
@@ -23,35 +23,35 @@ from kernel.tables import associations, studies
 
 
 class StudyState(StrEnum):
-    """Whether a study is to be looked at now."""
+    """Whether a study can be processed now."""
 
     UNKNOWN = "unknown"
-    """Nothing of it is here."""
+    """No instance of it is stored."""
     RECEIVING = "receiving"
-    """Some of it came a moment ago, or an association that brings it is open."""
+    """An instance arrived a moment ago, or an association that sent one is open."""
     COMPLETE = "complete"
-    """It has come to rest; the newest instances are in no revision yet."""
+    """It is complete; the newest instances are in no revision yet."""
     DONE = "done"
-    """It came to rest and its newest revision was opened already."""
+    """It is complete, and its newest revision was opened already."""
 
 
 def study_state(
     connection: Connection, StudyInstanceUID: str, now: datetime, *, quiet_s: float, stale_s: float
 ) -> StudyState:
-    """Tell whether a study has come to rest.
+    """Return whether a study is complete.
 
     Parameters
     ----------
     connection
-        Sees the committed state.
+        A connection that sees the committed state.
     StudyInstanceUID
-        Which study.
+        UID of the study.
     now
         Now.
     quiet_s
-        How long nothing may have come.
+        Seconds without a new instance after which a study is complete.
     stale_s
-        An association that brought nothing for so long no longer counts as open: its server died.
+        Seconds without a new instance after which an association no longer counts as open: its server died.
     """
     row = connection.execute(
         select(studies.c.last_received_at, studies.c.completed_at).where(studies.c.StudyInstanceUID == StudyInstanceUID)
@@ -74,24 +74,24 @@ def study_state(
 
 
 def open_revision(tx: Transaction, StudyInstanceUID: str, *, instances: int, now: datetime) -> int | None:
-    """Open the next revision of a study, of the instances that it holds now.
+    """Open the next revision of a study, with the instances that are stored now.
 
     Parameters
     ----------
     tx
-        The commit that the revision's work is enqueued in.
+        The transaction in which the revision's jobs are enqueued.
     StudyInstanceUID
-        Which study.
+        UID of the study.
     instances
-        How many instances the caller has seen.
+        Number of instances that the caller has read.
     now
-        When the study came to rest.
+        Time at which the study was complete.
 
     Returns
     -------
     int or None
-        The revision, 1 for the first; None when another instance has come since the caller looked, or when the
-        revision is open already: then there is nothing to do but to check again.
+        The revision, 1 for the first; None when another instance has arrived since the caller read them, or when
+        the revision is open already; the caller must check again then.
     """
     opened = tx.execute(
         update(studies)
@@ -108,11 +108,11 @@ def open_revision(tx: Transaction, StudyInstanceUID: str, *, instances: int, now
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """One instance of a series, as far as choosing among instances needs it."""
+    """The attributes of an instance that selection and sorting use."""
 
     SOPInstanceUID: str
     SOPClassUID: str
-    #: Address of its bytes.
+    #: Blob address of its bytes.
     blob: str
     #: Empty when not stated.
     ViewPosition: str
@@ -144,7 +144,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a study states about itself; text as it was sent, empty when absent."""
+    """The description of a study; text as it was sent, empty when absent."""
 
     StudyInstanceUID: str
     PatientID: str
@@ -156,7 +156,7 @@ class Study:
     #: ``YYYYMMDD`` and ``HHMMSS.FFFFFF``, local to the place of acquisition (PS3.5 section 6.2).
     StudyDate: str
     StudyTime: str
-    #: ``&ZZXX`` offset from UTC, when the modality says it.
+    #: ``&ZZXX`` offset from UTC, when the modality states it.
     TimezoneOffsetFromUTC: str
     StudyDescription: str
     series: tuple[Series, ...]
@@ -231,7 +231,7 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
     """Return an attribute's numbers, or none when they are absent, not numbers, or not ``count`` of them."""
     value = dataset.get(keyword)
     try:
-        numbers = tuple(float(one) for one in (value if isinstance(value, MultiValue) else (value,)))
+        numbers = tuple(float(number) for number in (value if isinstance(value, MultiValue) else (value,)))
     except (TypeError, ValueError):
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None

@@ -1,4 +1,4 @@
-"""Synthetic radiographs for demonstrations and tests: no person was ever in front of them."""
+"""Synthetic radiographs for demonstrations and tests; they show no real person."""
 
 import hashlib
 from dataclasses import dataclass
@@ -40,84 +40,84 @@ class ChestXRay:
     bits: int = 12
     #: Shade one lower lung as a consolidation would.
     consolidation: bool = False
-    #: Everything random follows from it, UIDs included.
+    #: Seed of everything random, UIDs included.
     seed: int = 1
     #: Distinguishes the images of one study.
     instance: int = 1
 
 
-def chest_x_ray(wanted: ChestXRay) -> bytes:
+def chest_x_ray(request: ChestXRay) -> bytes:
     """Return a chest-like radiograph as a DICOM file; the same request always gives the same bytes.
 
     Parameters
     ----------
-    wanted
+    request
         Attributes and image content.
     """
-    stored = np.round(_anatomy(wanted) * (2**wanted.bits - 1))
-    if wanted.photometric == "MONOCHROME1":
-        stored = 2**wanted.bits - 1 - stored
-    dataset = _describe(wanted)
-    dataset.set_pixel_data(stored.astype(np.uint16), wanted.photometric, wanted.bits, generate_instance_uid=False)
-    dataset.WindowCenter, dataset.WindowWidth = 2 ** (wanted.bits - 1), 2**wanted.bits
+    stored = np.round(_anatomy(request) * (2**request.bits - 1))
+    if request.photometric == "MONOCHROME1":
+        stored = 2**request.bits - 1 - stored
+    dataset = _describe(request)
+    dataset.set_pixel_data(stored.astype(np.uint16), request.photometric, request.bits, generate_instance_uid=False)
+    dataset.WindowCenter, dataset.WindowWidth = 2 ** (request.bits - 1), 2**request.bits
     stream = BytesIO()
     dcmwrite(stream, dataset, enforce_file_format=True)
     return stream.getvalue()
 
 
-def study_uid(wanted: ChestXRay) -> str:
+def study_uid(request: ChestXRay) -> str:
     """Return the StudyInstanceUID that :func:`chest_x_ray` gives: one for each patient, accession number and seed."""
-    return _uid("study", wanted)
+    return _uid("study", request)
 
 
-def _uid(level: str, wanted: ChestXRay) -> str:
-    named = [level, wanted.PatientID, wanted.AccessionNumber, str(wanted.seed)]
+def _uid(level: str, request: ChestXRay) -> str:
+    named = [level, request.PatientID, request.AccessionNumber, str(request.seed)]
     if level != "study":
-        named.append(wanted.modality)
+        named.append(request.modality)
     if level == "instance":
-        named.append(repr(wanted))
+        named.append(repr(request))
     return f"2.25.{int.from_bytes(hashlib.sha256('|'.join(named).encode()).digest()[:16])}"
 
 
-def _describe(wanted: ChestXRay) -> Dataset:
+def _describe(request: ChestXRay) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    digital = wanted.modality == "DX"
+    digital = request.modality == "DX"
     dataset.SOPClassUID = DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
     dataset.SpecificCharacterSet = CHARACTER_SET
     for keyword in ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex"):
-        setattr(dataset, keyword, getattr(wanted, keyword))
-    dataset.StudyInstanceUID = _uid("study", wanted)
-    dataset.SeriesInstanceUID = _uid("series", wanted)
-    dataset.SOPInstanceUID = _uid("instance", wanted)
-    dataset.AccessionNumber = wanted.AccessionNumber
-    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = wanted.StudyDate
-    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = wanted.StudyTime
+        setattr(dataset, keyword, getattr(request, keyword))
+    dataset.StudyInstanceUID = _uid("study", request)
+    dataset.SeriesInstanceUID = _uid("series", request)
+    dataset.SOPInstanceUID = _uid("instance", request)
+    dataset.AccessionNumber = request.AccessionNumber
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = request.StudyDate
+    dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = request.StudyTime
     dataset.TimezoneOffsetFromUTC = "+0000"
     dataset.StudyDescription = "Chest, synthetic"
-    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, wanted.instance
-    dataset.Modality = wanted.modality
+    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, request.instance
+    dataset.Modality = request.modality
     dataset.BodyPartExamined = "CHEST"
-    dataset.ViewPosition = wanted.view
+    dataset.ViewPosition = request.view
     dataset.PatientOrientation = ["L", "F"]
     dataset.Manufacturer = "Ausculta"
     dataset.ManufacturerModelName = "synthetic radiograph"
     dataset.ReferringPhysicianName = ""
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
     dataset.BurnedInAnnotation = "NO"
-    dataset.PresentationLUTShape = "INVERSE" if wanted.photometric == "MONOCHROME1" else "IDENTITY"
+    dataset.PresentationLUTShape = "INVERSE" if request.photometric == "MONOCHROME1" else "IDENTITY"
     if digital:
         dataset.PresentationIntentType = "FOR PRESENTATION"
         dataset.ImageLaterality = "U"
     return dataset
 
 
-def _anatomy(wanted: ChestXRay) -> NDArray[np.float64]:
+def _anatomy(request: ChestXRay) -> NDArray[np.float64]:
     """Draw the chest: (rows, columns) in [0, 1], bright = dense."""
-    random = np.random.default_rng(wanted.seed)
-    down = np.linspace(0.0, 1.0, wanted.rows)[:, None]
-    across = np.linspace(-1.0, 1.0, wanted.columns)[None, :]
+    random = np.random.default_rng(request.seed)
+    down = np.linspace(0.0, 1.0, request.rows)[:, None]
+    across = np.linspace(-1.0, 1.0, request.columns)[None, :]
     sway = random.normal(0.0, 0.02, 6)
     body = _ellipse(down, across, (0.62 + sway[0], 0.0), (0.75, 0.98))
     density = 0.08 + 0.55 * body
@@ -129,7 +129,7 @@ def _anatomy(wanted: ChestXRay) -> NDArray[np.float64]:
     density += 0.22 * np.exp(-((across / 0.09) ** 2)) * body
     density += 0.24 * _ellipse(down, across, (0.62, 0.14 + sway[4]), (0.17, 0.25))
     density += 0.22 * _ellipse(down, across, (1.0, 0.0), (0.24 + sway[5] / 2, 1.1))
-    if wanted.consolidation:
+    if request.consolidation:
         density += 0.30 * _ellipse(down, across, (0.63, -0.45), (0.13, 0.19))
     density += random.normal(0.0, 0.012, density.shape)
     return np.clip(density, 0.0, 1.0)

@@ -1,6 +1,7 @@
 """A test double of a PACS: a real storage provider on a loopback port that stores the received instances."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -14,14 +15,14 @@ from kernel.errors import Problem
 
 
 class StandInPacs:
-    """Receives by C-STORE and keeps each instance as a DICOM file, in memory and optionally in a folder.
+    """Receives by C-STORE and stores each instance as a DICOM file, in memory and optionally in a folder.
 
     Parameters
     ----------
     ae_title
         Its application entity title.
     folder
-        Where to write ``<SOPInstanceUID>.dcm`` as well.
+        Folder in which ``<SOPInstanceUID>.dcm`` is written as well.
     """
 
     def __init__(self, ae_title: str = "PACS", *, folder: Path | None = None) -> None:
@@ -35,6 +36,8 @@ class StandInPacs:
         )
         self.refuse_with: Problem | None = None
         """When set, every instance is refused with it."""
+        self.refuse_when: Callable[[ReceivedInstance], Problem | None] | None = None
+        """When set, decides for each instance whether it is refused, and with what."""
 
     def start(self, host: str = "127.0.0.1", port: int = 0) -> "StandInPacs":
         """Start listening.
@@ -61,7 +64,7 @@ class StandInPacs:
 
     @property
     def peer(self) -> Peer:
-        """Where to send to."""
+        """Address to send to."""
         return Peer(ae_title=self._ae_title, host=self._host, port=self._server.port)
 
     @property
@@ -100,6 +103,9 @@ class StandInPacs:
     def _keep(self, received: ReceivedInstance) -> None:
         if self.refuse_with is not None:
             raise self.refuse_with
+        refusal = None if self.refuse_when is None else self.refuse_when(received)
+        if refusal is not None:
+            raise refusal
         content = part10(
             received.encoded,
             SOPClassUID=received.SOPClassUID,

@@ -45,7 +45,7 @@ def started(StudyDate: str, StudyTime: str, TimezoneOffsetFromUTC: str) -> datet
     """
     try:
         day = datetime.strptime(StudyDate, "%Y%m%d")  # noqa: DTZ007 - the zone is added below
-        clock = datetime.strptime(StudyTime.partition(".")[0].ljust(6, "0"), "%H%M%S")  # noqa: DTZ007 - likewise
+        clock = datetime.strptime(StudyTime.partition(".")[0].ljust(6, "0"), "%H%M%S")  # noqa: DTZ007 - as above
     except ValueError:
         return None
     return datetime.combine(day.date(), clock.time(), tzinfo=zone_of(TimezoneOffsetFromUTC) or UTC)

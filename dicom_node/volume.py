@@ -18,7 +18,7 @@ from kernel.errors import Category, Problem
 Vector3: TypeAlias = tuple[float, float, float]
 
 MOST_VOXELS: Final = 768 * 1024 * 1024
-"""Slices x rows x columns that are read at all: 2,900 slices of 512 x 512."""
+"""Largest slices x rows x columns that is read: 2,900 slices of 512 x 512."""
 
 _UNEVEN: Final = 0.02
 """How far one gap between slices may differ from the median gap, as a part of it."""
@@ -113,15 +113,15 @@ def load_volume(series: Series, open_instance: Callable[[str], bytes], *, zone: 
     slices, spacing, orientation = _geometry(series)
     voxels = np.empty((len(slices), slices[0].Rows, slices[0].Columns), dtype=np.float32)
     acquired_at = None
-    for index, one in enumerate(slices):
-        dataset = open_file(open_instance(one.SOPInstanceUID))
+    for index, instance in enumerate(slices):
+        dataset = open_file(open_instance(instance.SOPInstanceUID))
         if index == 0:
             acquired_at = _acquired_at(dataset, zone)
         values = rescaled(dataset)
         if values.shape != voxels.shape[1:]:
             raise Problem(Category.UNSUPPORTED, "the slices of the series are not of one size")
         voxels[index] = values
-    assert slices[0].ImagePositionPatient is not None  # _geometry has seen to it
+    assert slices[0].ImagePositionPatient is not None  # checked by _geometry
     return Volume(
         voxels=voxels,
         spacing=spacing,
@@ -129,6 +129,11 @@ def load_volume(series: Series, open_instance: Callable[[str], bytes], *, zone: 
         origin=slices[0].ImagePositionPatient,
         acquired_at=acquired_at,
     )
+
+
+def slices_in_order(series: Series) -> tuple[Instance, ...]:
+    """Return the slices of a series in the order of :func:`load_volume`; raises ``unsupported`` as it does."""
+    return tuple(_geometry(series)[0])
 
 
 def _geometry(series: Series) -> tuple[list[Instance], Vector3, tuple[Vector3, Vector3, Vector3]]:

@@ -1,7 +1,7 @@
 """Writes the tables of the reference pages from the code that they describe.
 
 A page holds ``<!-- generated: NAME -->`` … ``<!-- end -->``; what stands between is made by the function of that name
-in :data:`TABLES`. ``python docs/generate.py`` writes every page anew; ``--check`` only says which would change, and
+in :data:`TABLES`. ``python docs/generate.py`` writes every page again; ``--check`` only says which would change, and
 ``tests/project/test_docs.py`` fails when one would.
 """
 
@@ -117,7 +117,7 @@ def fhir_search() -> str:
 
 def hl7_messages() -> str:
     """List which messages are taken."""
-    rows = ((f"`{event}`", f"`{handler.__module__}`") for event, handler in MESSAGES.items())
+    rows = ((f"`{event}`", f"`{message.resources.__module__}`") for event, message in MESSAGES.items())
     return table(("message", "converted by"), rows)
 
 

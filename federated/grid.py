@@ -115,7 +115,7 @@ def flower_here() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-        TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id = identity  # noqa: SLF001 - likewise
+        TaskIdentity._run_id, TaskIdentity._node_id, TaskIdentity._task_id = identity  # noqa: SLF001 - as above
 
 
 def _over_the_wire(message: Any) -> Any:

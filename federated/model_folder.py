@@ -100,8 +100,8 @@ def interval(measured: task.Measured) -> tuple[float, float]:
     """Return the 95 % interval of an AUC by its standard error (Hanley and McNeil 1982, equation 1)."""
     assert measured.auc is not None
     area, positives, negatives = measured.auc, measured.positives, measured.negatives
-    one, two = area / (2 - area), 2 * area**2 / (1 + area)
-    spread = area * (1 - area) + (positives - 1) * (one - area**2) + (negatives - 1) * (two - area**2)
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (positives - 1) * (first - area**2) + (negatives - 1) * (second - area**2)
     half = 1.96 * math.sqrt(max(spread, 0.0) / (positives * negatives))
     return max(0.0, area - half), min(1.0, area + half)
 

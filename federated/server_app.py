@@ -169,14 +169,14 @@ def _first_round(grid: Any, plan: Plan) -> tuple[task.Scaling, RoundReport]:
     parts = {site: _read_sums(reply) for site, reply in replies.items()}
     first, *others = parts.values()
     scaling = sum(others, start=first).scaling()
-    whole = task.Descent(steps=plan.descent.steps * plan.rounds, rate=plan.descent.rate)
-    replies = _query_sites(grid, plan, "query.alone", RecordDict({CONFIG: write_config(whole)}))
+    full = task.Descent(steps=plan.descent.steps * plan.rounds, rate=plan.descent.rate)
+    replies = _query_sites(grid, plan, "query.alone", RecordDict({CONFIG: write_config(full)}))
     sites = tuple(
         SiteReport(site=site, examples=part.count, federated=None, alone=read_measured(replies[site].content[METRICS]))
         for site, part in parts.items()
     )
-    made = task.digest({"mean": scaling.mean, "scale": scaling.scale})
-    return scaling, RoundReport(round=0, kind="statistics", sites=sites, digest=made, previous=None)
+    digest = task.digest({"mean": scaling.mean, "scale": scaling.scale})
+    return scaling, RoundReport(round=0, kind="statistics", sites=sites, digest=digest, previous=None)
 
 
 def _query_sites(grid: Any, plan: Plan, kind: str, content: Any) -> dict[str, Any]:

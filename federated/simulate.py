@@ -60,19 +60,19 @@ def simulate(
         raise ValueError("rounds must be at least 1")
     hospitals = {name: task.load_hospital(data, name, seed) for name in task.HOSPITALS}
     sites = dict(enumerate(task.HOSPITALS, start=SERVER_NODE + 1))
-    seen: list[RoundReport] = []
-    made: list[Trained] = []
+    reports: list[RoundReport] = []
+    results: list[Trained] = []
 
-    def note(done: RoundReport) -> None:
-        report(done)
-        seen.append(done)
+    def note(finished: RoundReport) -> None:
+        report(finished)
+        reports.append(finished)
 
     clients = client_app(lambda context: hospitals[context.node_config["site"]])
-    server = server_app(Plan(rounds=rounds, descent=DESCENT, sites=sites), note, made.append)
+    server = server_app(Plan(rounds=rounds, descent=DESCENT, sites=sites), note, results.append)
     with flower_here():
         grid = LocalGrid(clients, {node: {"site": site} for node, site in sites.items()})
         server(grid, Context(run_id=1, node_id=SERVER_NODE, node_config={}, state=RecordDict(), run_config={}))
-    (trained,) = made
+    (trained,) = results
     return SimulationResult(
-        seed=seed, descent=DESCENT, rounds=tuple(seen), scaling=trained.scaling, parameters=trained.parameters
+        seed=seed, descent=DESCENT, rounds=tuple(reports), scaling=trained.scaling, parameters=trained.parameters
     )

@@ -238,12 +238,12 @@ def digest(arrays: Mapping[str, Vector]) -> str:
 
 
 def _prepare(rows: list[list[str]]) -> Part:
-    whole = [row for row in rows if "?" not in (*row[: len(_COLUMNS)], row[_DIAGNOSIS])]
-    columns = dict(zip(_COLUMNS, np.array([row[: len(_COLUMNS)] for row in whole], dtype=np.float64).T, strict=True))
+    complete = [row for row in rows if "?" not in (*row[: len(_COLUMNS)], row[_DIAGNOSIS])]
+    columns = dict(zip(_COLUMNS, np.array([row[: len(_COLUMNS)] for row in complete], dtype=np.float64).T, strict=True))
     indicators = {f"cp_{kind}": columns["cp"] == kind for kind in (2, 3, 4)}
     indicators |= {f"restecg_{kind}": columns["restecg"] == kind for kind in (1, 2)}
     inputs = np.stack([np.asarray((columns | indicators)[name], dtype=np.float64) for name in FEATURES], axis=1)
-    return Part(inputs=inputs, labels=np.array([float(row[_DIAGNOSIS]) > 0 for row in whole]))
+    return Part(inputs=inputs, labels=np.array([float(row[_DIAGNOSIS]) > 0 for row in complete]))
 
 
 def _take(part: Part, chosen: Labels) -> Part:

@@ -93,6 +93,7 @@ def patient_facts(
     patient_reference: str,
     codes: Collection[str],
     since: datetime,
+    most: int = MOST_OBSERVATIONS,
 ) -> tuple[Fact, ...]:
     """Read what is known about a patient, newest first, in one query.
 
@@ -108,6 +109,8 @@ def patient_facts(
         Codes of observations or of their components; a system may stand before a bar, ``http://loinc.org|8867-4``.
     since
         How far back ``effective`` may lie; aware.
+    most
+        Observations read at most, the newest first.
 
     Returns
     -------
@@ -118,13 +121,13 @@ def patient_facts(
         return ()
     about, coded, dated = resource_index.alias(), resource_index.alias(), resource_index.alias()
     own = and_(about.c.type == "Observation", about.c.param == "patient", about.c.value == patient_reference)
-    code = and_(filtered(coded, "Observation", "combo-code"), or_(*(_is_code(coded, text) for text in sorted(codes))))
+    code = and_(filtered(coded, "Observation", "combo-code"), or_(*(is_code(coded, text) for text in sorted(codes))))
     recent = and_(filtered(dated, "Observation", "date"), dated.c.high >= seconds(since))
     statement = (
         CURRENT.join(dated, recent)
         .where(_HEADS.type == "Observation", _HEADS.id.in_(select(about.c.id).where(own)), exists().where(code))
         .order_by(dated.c.high.desc(), _HEADS.id)
-        .limit(MOST_OBSERVATIONS)
+        .limit(most)
     )
     facts: list[Fact] = []
     for row in connection.execute(statement):
@@ -162,7 +165,16 @@ def subject(connection: Connection, store: Store, reference: str) -> Subject:
     )
 
 
-def _is_code(index: Any, text: str) -> Any:
+def is_code(index: Any, text: str) -> Any:
+    """Return the condition that a row of the search index holds a code.
+
+    Parameters
+    ----------
+    index
+        Alias of the search index.
+    text
+        The code; a system may stand before a bar.
+    """
     system, bar, code = text.rpartition("|")
     return and_(index.c.value == code, index.c.system == system) if bar else index.c.value == code
 

@@ -1,7 +1,7 @@
 """Shipped stand-ins: a real FHIR server on loopback, with its own database, for demonstrations and tests.
 
 :class:`LoopbackServer` runs any ASGI application under uvicorn in a thread. :class:`StandInEhr` is the hospital's own
-EHR as far as Ausculta can tell: the same FHIR API as ours, in front of another store.
+EHR: the same FHIR API as this server's, with a store of its own.
 """
 
 import socket
@@ -41,13 +41,13 @@ class LoopbackServer:
     Parameters
     ----------
     app
-        What to serve.
+        The application to serve.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
-        self._socket.listen(128)  # from here on clients may connect; they are answered once the thread runs
+        self._socket.listen(128)  # clients can connect from now on; they are answered when the thread runs
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(
@@ -76,19 +76,19 @@ class LoopbackServer:
 
 
 class StandInEhr:
-    """A FHIR server that plays the hospital's EHR.
+    """A FHIR server that stands in for the hospital's EHR.
 
     Parameters
     ----------
     folder
-        Where its database and keys lie.
+        Folder of its database and keys.
 
     Attributes
     ----------
     url
         Base URL of its FHIR API.
     requests
-        How many HTTP requests it has had.
+        Number of HTTP requests received.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -119,7 +119,7 @@ class StandInEhr:
         return [exact_values(version.content) for version in found]
 
     def put(self, resource: Json) -> StoredVersion:
-        """Store a resource that has an id, as if somebody at the hospital had."""
+        """Store a resource that has an id, as the hospital's own systems would."""
         prepared = self._writer.prepare([resource])
         (done,) = self._database.write(lambda tx: self._writer.apply(tx, prepared, _OWN_ACCESS))
         return done.version

@@ -1,4 +1,4 @@
-"""What each band of an output is called in the standards, and how grave it is: one table for every protocol."""
+"""The codes of each band in the standards, and its severity: one table for every protocol."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,12 +46,12 @@ _WORDS_ALONE: Final = BandCodes()
 
 
 def codes_of(band: str) -> BandCodes:
-    """Return the codes of a band; a band that is not in the table is carried in words alone."""
+    """Return the codes of a band; a band that is not in the table is sent as text only."""
     return BANDS.get(band, _WORDS_ALONE)
 
 
 def gravities(bands: Sequence[str]) -> list[int]:
-    """Return the gravity of each band of an output, 0 to 3.
+    """Return the severity of each band of an output, 0 to 3.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """A bounded micro-batcher: requests that wait together run as one batch, and each fails on its own.
 
-One batcher serves one (model, version, device, shape). Its thread takes whatever waits, so a single request never
+One batcher serves one (model, version, device, shape). Its thread takes all waiting requests, so a single request never
 waits for others; while another batcher has the device it lets requests gather, for a few milliseconds at most.
 
 Every future is answered: with the result, with what the model raised for that item alone, with ``TimeoutError`` when
@@ -29,7 +29,7 @@ BACKGROUND_NICE: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class QueueLimits:
-    """How much may wait, and how much runs at once."""
+    """Bounds on waiting and running requests."""
 
     #: Requests that may wait; one more is refused.
     longest_queue: int = 256

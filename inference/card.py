@@ -12,7 +12,7 @@ from inference.measure import Estimate
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryEvaluation:
-    """What was measured of a model that finds one thing, on a held-out part of the data."""
+    """The measured performance of a binary classifier on a held-out part of the data."""
 
     #: What the data are, where from, under which licence.
     data: str
@@ -22,9 +22,9 @@ class BinaryEvaluation:
     cases: int
     positives: int
     auroc: Estimate
-    #: What a simpler model reaches on the same cases, and by how much this one is better.
-    rival: str
-    rival_auroc: Estimate
+    #: The performance of a simpler model on the same cases, and by how much this one is better.
+    baseline: str
+    baseline_auroc: Estimate
     difference: Estimate
     #: Chosen on the validation part.
     threshold: float
@@ -40,7 +40,7 @@ def evaluation_sections(found: BinaryEvaluation) -> Mapping[str, str]:
     """Return the sections of a card that report what was measured."""
     rows = (
         ("Area under the ROC curve", found.auroc),
-        (f"The same, {found.rival}", found.rival_auroc),
+        (f"The same, {found.baseline}", found.baseline_auroc),
         ("Difference, on the same images", found.difference),
         (f"Sensitivity at {found.threshold:.4f}", found.sensitivity),
         (f"Specificity at {found.threshold:.4f}", found.specificity),

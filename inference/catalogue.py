@@ -1,4 +1,4 @@
-"""What the models that run have declared: their rows, and the manifests that were registered with them."""
+"""The declarations of the models that run: their rows, and the manifests that were registered with them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,7 +26,7 @@ class DeclaredModel:
 
     @property
     def lookback(self) -> timedelta:
-        """How far back its longest window reaches."""
+        """Length of its longest window."""
         return max((feature.lookback for feature in self.features), default=timedelta(0))
 
 
@@ -42,7 +42,7 @@ class Catalogue:
         self._serving: tuple[object, tuple[DeclaredModel, ...]] = (None, ())
 
     def serving(self, connection: Connection) -> tuple[DeclaredModel, ...]:
-        """Return the active and shadow models; read anew only when a row of the registry has changed."""
+        """Return the active and shadow models; read again only when a row of the registry has changed."""
         state = registry.state(connection)
         previous_state, models = self._serving
         if state != previous_state:

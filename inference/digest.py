@@ -1,6 +1,6 @@
-"""What a model folder holds, and proof that it still holds exactly that.
+"""Seals a model folder with checksums and verifies them.
 
-``SHA256SUMS`` (the format of coreutils' ``sha256sum``) lists every file of the folder but itself. The SHA-256 of that
+``SHA256SUMS`` (the format of coreutils' ``sha256sum``) lists every other file of the folder. The SHA-256 of that
 list is the model's digest, which every result carries: it names the weights, the mapping, the card and the goldens.
 """
 

@@ -11,7 +11,7 @@ from inference.contract import Pixels
 
 
 def grad_cam(evidence: Tensor, gradients: Tensor) -> Tensor:
-    """Weigh each channel of the evidence by its mean gradient, and keep the positive part.
+    """Weight each channel of the evidence by its mean gradient, and keep the positive part.
 
     Parameters
     ----------
@@ -38,6 +38,6 @@ def enlarge(small: Pixels, rows: int, columns: int) -> Pixels:
     rows, columns
         Size of the image, in pixels.
     """
-    given = torch.from_numpy(small)[None, None]
-    large = functional.interpolate(given, size=(rows, columns), mode="bilinear", align_corners=False)
+    image = torch.from_numpy(small)[None, None]
+    large = functional.interpolate(image, size=(rows, columns), mode="bilinear", align_corners=False)
     return cast("Pixels", large[0, 0].clamp(0, 1).numpy().astype(np.float32))

@@ -1,4 +1,4 @@
-"""Finish a model folder: card, golden answers, checksums; for those who train models, never for those who run them."""
+"""Completes a model folder with card, golden answers and checksums; used by training scripts, not by the server."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
     ------
     Problem
         ``incorrect`` when a declaration or the weights are wrong; ``conflict``, naming the golden case, when the model
-        predicts otherwise than was recorded.
+        has another prediction than the recorded one.
     """
     declared = read_declaration(read_files(path))
     manifest = parse_manifest(declared["model"])

@@ -18,6 +18,7 @@ from typing import Final
 
 from inference.contract import ModelIdentity
 from inference.digest import Verified, read_verified
+from inference.features.series import check_series
 from inference.features.spec import FeatureSpec, parse_features
 from inference.manifest import Manifest, parse_manifest
 from inference.models import MODELS
@@ -121,6 +122,8 @@ def read_model(path: Path, verified: Verified) -> ModelFolder:
     declared = read_declaration(verified.files)
     manifest = parse_manifest(declared["model"])
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
+    if manifest.input.kind == "series":
+        check_series(features)
     card = verified.files.get(CARD, b"").decode("utf-8", errors="replace")
     if not card.strip():
         raise Problem(Category.INCORRECT, f"the model folder {path.name} has no {CARD}")

@@ -2,27 +2,22 @@
 
 One JSON file a case:
 
-- ``input``: facts (each with ``at``, a time or seconds relative to the time of prediction, where it was not measured
-  then), or an image as base64 of unsigned bytes, 255 = 1.0
+- ``input``: as :mod:`inference.golden_input` reads it
 - ``expected``: what this runtime predicted when the folder was sealed
 - ``reference``: what the library that trained the model predicted; optional, compared as well
 - ``tolerance``: ``relative`` and ``absolute``; optional
 
-A model that predicts otherwise, on this machine and device, is not the model that was approved, and is not loaded.
+A model with other predictions on this machine and device is not the approved model, and is not loaded.
 """
 
-import base64
 import json
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
-from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-import numpy as np
-
-from inference.contract import Fact, FactsInput, ImageInput, ModelInput, Subject
+from inference.contract import ModelInput
 from inference.folder import ModelFolder
+from inference.golden_input import read_input
 from inference.limits import check_limits
 from inference.runners.base import Answer, Declined, Runner
 from kernel.errors import Category, Problem
@@ -30,7 +25,7 @@ from kernel.errors import Category, Problem
 FOLDER: Final = "golden"
 RELATIVE: Final = 1e-3
 ABSOLUTE: Final = 1e-6
-"""How far a number may be off by default: processors and devices round differently, approved models do not drift.
+"""Default tolerance: processors and devices round differently.
 
 Relative, so that a small probability is held to as many digits as a large one; absolute for numbers near 0.
 """
@@ -90,14 +85,14 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
         (runner.model.path / FOLDER / f"{name}.json").write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
 
 
-def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
+def infer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> Answer:
     """Run a model directly on one input, on this thread.
 
     Parameters
     ----------
     runner
         Set up.
-    given
+    model_input
         The input; it is checked against the manifest's limits first.
 
     Raises
@@ -105,68 +100,22 @@ def infer(runner: Runner[Any, Any, Any], given: ModelInput) -> Answer:
     Declined
         When the model may not or cannot predict.
     """
-    check_limits(runner.model.manifest, given)
-    decoded = runner.decode(given)
+    check_limits(runner.model.manifest, model_input)
+    decoded = runner.decode(model_input)
     (raw,) = runner.predict(runner.batch([decoded.item]))
     return runner.encode(decoded.item, raw)
 
 
-def read_input(content: Mapping[str, Any]) -> ModelInput:
-    """Read the ``input`` of a golden case."""
-    about = content["subject"]
-    born = about.get("birth_date")
-    subject = Subject(
-        reference=about["reference"],
-        birth_date=date.fromisoformat(born) if born else None,
-        sex=about.get("sex"),
-        identifier=None,
-    )
-    at = datetime.fromisoformat(content["at"])
-    if "facts" in content:
-        facts = tuple(_fact(number, fact, at) for number, fact in enumerate(content["facts"]))
-        return FactsInput(subject=subject, facts=facts, at=at)
-    levels = np.frombuffer(base64.b64decode(content["pixels"]), dtype=np.uint8).astype(np.float32)
-    return ImageInput(
-        subject=subject,
-        pixels=levels.reshape(content["rows"], content["columns"]) / np.float32(255),
-        modality=content["modality"],
-        body_part=content["body_part"],
-        view=content["view"],
-        sources=("golden",),
-        acquired_at=None,
-        at=at,
-    )
-
-
-def _fact(number: int, content: Mapping[str, Any], at: datetime) -> Fact:
-    measured = _time(content["at"], at) if "at" in content else at
-    return Fact(
-        system=content.get("system", "http://loinc.org"),
-        code=content["code"],
-        value=content["answer"] if "answer" in content else Decimal(content["value"]),
-        value_system=None,
-        unit=content.get("unit"),
-        effective=measured,
-        issued=measured,
-        source=f"golden#{number}",
-    )
-
-
-def _answer(runner: Runner[Any, Any, Any], given: ModelInput) -> dict[str, Any]:
+def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str, Any]:
     try:
-        answer = infer(runner, given)
+        answer = infer(runner, model_input)
     except Declined as declined:
         return {"declined": declined.reason}
-    heat = answer.heat_map
+    heat = next((artefact.values for artefact in answer.artefacts if artefact.kind == "heat-map"), None)
     return {
         "outputs": [{"name": output.name, "value": output.value, "band": output.band} for output in answer.outputs],
         "heat_map_mean": None if heat is None else float(heat.mean()),
     }
-
-
-def _time(stated: str | float, at: datetime) -> datetime:
-    """Return a time given in ISO 8601, or in seconds relative to ``at``."""
-    return datetime.fromisoformat(stated) if isinstance(stated, str) else at + timedelta(seconds=stated)
 
 
 def _cases(model: ModelFolder) -> list[tuple[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""What a model may not be used on: checked from its manifest before it is run, so that it declines, not guesses."""
+"""Checks the limits of the manifest before the model runs; outside of them the model declines."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -21,14 +21,14 @@ _NOUNS: Final[Mapping[InputKind, str]] = MappingProxyType(
 )
 
 
-def check_limits(manifest: Manifest, given: ModelInput) -> None:
+def check_limits(manifest: Manifest, model_input: ModelInput) -> None:
     """Return when the manifest allows this input.
 
     Parameters
     ----------
     manifest
         What the model declares.
-    given
+    model_input
         The input.
 
     Raises
@@ -36,37 +36,37 @@ def check_limits(manifest: Manifest, given: ModelInput) -> None:
     Declined
         With the first reason why it does not.
     """
-    if kind_of(given) != manifest.input.kind:
-        raise Declined(f"the model reads {_NOUNS[manifest.input.kind]}, not {_NOUNS[kind_of(given)]}")
-    _check_age(manifest.limits, given)
-    _check_input(manifest.input, given)
+    if kind_of(model_input) != manifest.input.kind:
+        raise Declined(f"the model reads {_NOUNS[manifest.input.kind]}, not {_NOUNS[kind_of(model_input)]}")
+    _check_age(manifest.limits, model_input)
+    _check_input(manifest.input, model_input)
 
 
-def _check_age(limits: Limits, given: ModelInput) -> None:
+def _check_age(limits: Limits, model_input: ModelInput) -> None:
     if limits.min_age_years is None:
         return
-    if given.subject.birth_date is None:
+    if model_input.subject.birth_date is None:
         raise Declined(
             f"date of birth is not known and the model is not for patients under {limits.min_age_years} years",
             missing=("date of birth",),
         )
-    if age_in_years(given.subject.birth_date, given.at.date()) < limits.min_age_years:
+    if age_in_years(model_input.subject.birth_date, model_input.at.date()) < limits.min_age_years:
         raise Declined(f"the model is not for patients under {limits.min_age_years} years")
 
 
-def _check_input(spec: InputSpec, given: ModelInput) -> None:
-    if isinstance(given, StudyInput):
-        missing = tuple(part.name for part in spec.parts if part.name not in given.parts)
+def _check_input(spec: InputSpec, model_input: ModelInput) -> None:
+    if isinstance(model_input, StudyInput):
+        missing = tuple(part.name for part in spec.parts if part.name not in model_input.parts)
         if missing:
             raise Declined(f"missing {', '.join(missing)}", missing=missing)
         for part in spec.parts:
-            _check_part(part, given)
-    elif isinstance(given, ImageInput):
-        _check_scope(spec.selection, given)
-        _check_quality(spec.selection, given)
-    elif isinstance(given, VolumeInput):
-        _check_scope(spec.selection, given)
-        _check_slices(spec.selection, given)
+            _check_part(part, model_input)
+    elif isinstance(model_input, ImageInput):
+        _check_scope(spec.selection, model_input)
+        _check_quality(spec.selection, model_input)
+    elif isinstance(model_input, VolumeInput):
+        _check_scope(spec.selection, model_input)
+        _check_slices(spec.selection, model_input)
 
 
 def _check_part(spec: InputSpec, study: StudyInput) -> None:
@@ -76,12 +76,12 @@ def _check_part(spec: InputSpec, study: StudyInput) -> None:
     _check_input(spec, part)
 
 
-def _check_scope(selection: Selection, given: ImageInput | VolumeInput) -> None:
-    if given.modality not in selection.modalities:
+def _check_scope(selection: Selection, model_input: ImageInput | VolumeInput) -> None:
+    if model_input.modality not in selection.modalities:
         raise Declined(f"the model reads modality {_either(tuple(sorted(selection.modalities)))} only")
-    if given.body_part and selection.body_parts and given.body_part.upper() not in selection.body_parts:
+    if model_input.body_part and selection.body_parts and model_input.body_part.upper() not in selection.body_parts:
         raise Declined(f"the model reads body part {_either(selection.body_parts)} only")
-    view = given.view.upper() if isinstance(given, ImageInput) else ""
+    view = model_input.view.upper() if isinstance(model_input, ImageInput) else ""
     if view and selection.views and view not in selection.views:
         raise Declined(f"the model reads view {_either(selection.views)} only")
 

@@ -1,4 +1,4 @@
-"""From a verified folder to a model that may be run: set up on a device, and checked against its golden cases."""
+"""Loads a model: verifies its folder, sets it up on a device, and checks its golden cases."""
 
 from pathlib import Path
 from typing import Any, Final, TypeAlias

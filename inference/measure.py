@@ -1,4 +1,4 @@
-"""How good a binary model is, on a held-out part of the data.
+"""Performance measures of a binary model on a held-out part of the data.
 
 Discrimination: area under the ROC curve as the Mann-Whitney statistic (Hanley and McNeil 1982), sensitivity and
 specificity at a threshold. Calibration: Brier score (1950) and the expected calibration error over equal-width bins

@@ -7,6 +7,7 @@ from typing import Final
 
 from inference.contract import ClassSet, Interval, MaskReference, Output, OutputDetail, Spans, TimeSeries
 from inference.manifest import OutputSpec
+from inference.wording import line
 from kernel.errors import Category, Problem
 
 _DETAILS: Final[Mapping[str, type]] = MappingProxyType(
@@ -64,6 +65,7 @@ def make_output(
     band = _band(spec, detail, value) if band is None else band
     if band not in {declared.name for declared in spec.bands}:
         raise Problem(Category.FAULT, f"the model gave a band that {spec.name} does not have")
+    said = f"{spec.display}: {line(spec.kind, value, unit=spec.unit, band=band, detail=detail)}."
     return Output(
         name=spec.name,
         system=spec.system,
@@ -73,7 +75,7 @@ def make_output(
         value=value,
         unit=spec.unit,
         band=band,
-        text=f"{notice} {_sentence(spec, value, band) if text is None else text}",
+        text=f"{notice} {said if text is None else text}",
         future=spec.future,
         detail=detail,
     )
@@ -95,10 +97,6 @@ def _band(spec: OutputSpec, detail: OutputDetail | None, value: float | None) ->
     if value is None:
         raise Problem(Category.FAULT, f"the model gave neither a value nor a band for {spec.name}")
     return spec.band(value)
-
-
-def _sentence(spec: OutputSpec, value: float | None, band: str) -> str:
-    return f"{spec.display}: {band}." if value is None else f"{spec.display}: {value:.2f} ({band})."
 
 
 def _is_finite(detail: OutputDetail | None) -> bool:

@@ -1,4 +1,4 @@
-"""Which models this server has, and which of them may predict: rows of the ``models`` table.
+"""The registered models and their status: rows of the ``models`` table.
 
 A model version is ``shadow`` (runs, is stored, is not delivered), ``active`` (at most one version of a name) or
 ``retired``. Apart from that a person may stop a model: its rows say so, the next prediction reads the row. A stop holds
@@ -82,7 +82,7 @@ def register(
     tx
         The transaction to write in.
     model
-        An opened folder; load it first, so that its golden cases were seen to pass.
+        An opened folder; load it first, so that its golden cases are checked.
     status
         What the version may do. ``active`` retires the version that was active.
     by, at
@@ -172,7 +172,7 @@ _STATE = select(models.c.name, models.c.version, models.c.digest, models.c.statu
 
 
 def state(conn: Connection) -> object:
-    """Return something that differs whenever :func:`serving` would; cheaper than reading the rows."""
+    """Return a value that changes whenever the answer of :func:`serving` changes; cheaper than reading the rows."""
     return conn.execute(_STATE).all()
 
 

@@ -1,6 +1,6 @@
-"""The only entry to a model.
+"""The runtime: the only module that runs models.
 
-Whatever a model does, the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
+In every case the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
 is none. Only three things are raised: that no such model exists, that too much is waiting, and that the server is
 stopping; each of them is about the server, not about the model, and the caller's job is tried again or parked.
 """
@@ -14,16 +14,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from inference import registry
+from inference.artefacts import artefacts_fit
 from inference.batching import Batcher, QueueLimits
 from inference.contract import (
     FactsInput,
-    FeatureUse,
     InputUsed,
     ModelIdentity,
     ModelInput,
     NotAvailable,
     Outcome,
     Prediction,
+    SeriesInput,
+    StudyInput,
 )
 from inference.deadline import Overdue, Threads, start, wait
 from inference.limits import check_limits
@@ -44,7 +46,7 @@ _log = get_logger(__name__)
 
 
 class _Failed(Exception):
-    """The model broke; the message is safe to show."""
+    """The model failed; the message is safe to show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class Runtime:
     Parameters
     ----------
     database
-        Where the registry's rows are; read at every prediction, so that a stop takes effect at once in every process.
+        Where the registry's rows are; read at every prediction, so that a stop takes effect in every process.
     model_files
         The files of the registered versions.
     device
@@ -98,14 +100,16 @@ class Runtime:
         self._served: dict[_Key, Future[_Served]] = {}
         self._closed = False
 
-    def predict(self, name: str, given: ModelInput, *, version: str | None = None, deadline_s: float = 30.0) -> Outcome:
+    def predict(
+        self, name: str, model_input: ModelInput, *, version: str | None = None, deadline_s: float = 30.0
+    ) -> Outcome:
         """Run a model on one input.
 
         Parameters
         ----------
         name
             The model's name.
-        given
+        model_input
             The input, of the kind that the manifest declares.
         version
             Which version; the active one by default.
@@ -125,18 +129,18 @@ class Runtime:
         deadline = self._monotonic() + deadline_s
         row = self._row(name, version)
         if row.stopped:
-            return _not_available(row.identity(), given, "stopped", f"the model was stopped: {row.stop_reason}")
+            return _not_available(row.identity(), model_input, "stopped", f"the model was stopped: {row.stop_reason}")
         if row.status == "retired":
-            return _not_available(row.identity(), given, "stopped", "the model is retired")
+            return _not_available(row.identity(), model_input, "stopped", "the model is retired")
         try:
             served = wait(self._serve(row), deadline - self._monotonic())
         except Overdue:
             _log.error("model_not_loaded_in_time", model=row.name, version=row.version)
-            return _not_available(row.identity(), given, "failed", "the model was not loaded in time")
+            return _not_available(row.identity(), model_input, "failed", "the model was not loaded in time")
         except Problem as problem:
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
-            return _not_available(row.identity(), given, "failed", problem.detail)
-        return self._run(served, row, given, deadline)
+            return _not_available(row.identity(), model_input, "failed", problem.detail)
+        return self._run(served, row, model_input, deadline)
 
     def warm_up(self) -> None:
         """Load every model that runs, so that the first patient does not wait for it; failures wait for predict.
@@ -182,32 +186,36 @@ class Runtime:
             raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
         return _Served(runner=runner, threads=Threads(self._limits.longest_queue, self._monotonic))
 
-    def _run(self, served: _Served, row: ModelRow, given: ModelInput, deadline: float) -> Outcome:
+    def _run(self, served: _Served, row: ModelRow, model_input: ModelInput, deadline: float) -> Outcome:
         runner = served.runner
         identity = runner.model.identity(row.status)
         inputs: tuple[InputUsed, ...] = ()
-        features: tuple[FeatureUse, ...] = ()
+        features = model_input.uses if isinstance(model_input, SeriesInput | StudyInput) else ()
         try:
-            decoded = _decode(served, given, deadline)
-            inputs, features = decoded.inputs, decoded.features
+            decoded = _decode(served, model_input, deadline)
+            inputs, features = decoded.inputs, decoded.features or features
             queue = self._queue(served, row, decoded.shape)
             raw = self._wait(runner, queue.submit(decoded.item, deadline=deadline), deadline)
             answer = _encode(served, decoded, raw, deadline)
         except Declined as no:
             available = no.inputs or inputs
-            declined = _not_available(identity, given, "declined", no.reason, inputs=available, missing=no.missing)
+            declined = _not_available(
+                identity, model_input, "declined", no.reason, inputs=available, missing=no.missing
+            )
             return replace(declined, features=no.features or features)
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
-            return replace(_not_available(identity, given, "failed", str(failure), inputs=inputs), features=features)
+            return replace(
+                _not_available(identity, model_input, "failed", str(failure), inputs=inputs), features=features
+            )
         return Prediction(
             model=identity,
-            subject=given.subject,
+            subject=model_input.subject,
             outputs=answer.outputs,
             inputs=inputs,
-            input_versions=_versions(given, inputs),
-            at=given.at,
-            heat_map=answer.heat_map,
+            input_versions=_versions(model_input, inputs),
+            at=model_input.at,
+            artefacts=answer.artefacts,
             features=features,
         )
 
@@ -262,11 +270,11 @@ def _is_loaded(future: "Future[_Served]") -> bool:
     return future.done() and future.exception() is None
 
 
-def _decode(served: _Served, given: ModelInput, deadline: float) -> Decoded[Any]:
+def _decode(served: _Served, model_input: ModelInput, deadline: float) -> Decoded[Any]:
     runner = served.runner
     try:
-        check_limits(runner.model.manifest, given)
-        return served.threads.run(lambda: runner.decode(given), deadline)
+        check_limits(runner.model.manifest, model_input)
+        return served.threads.run(lambda: runner.decode(model_input), deadline)
     except Declined:
         raise
     except Overdue:
@@ -285,12 +293,14 @@ def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -
     for output in answer.outputs:
         if output.value is not None and not math.isfinite(output.value):
             raise _Failed("the model gave no number")
+    if not artefacts_fit(answer.outputs, answer.artefacts):
+        raise _Failed("the model gave a mask without its artefact")
     return answer
 
 
 def _not_available(
     model: ModelIdentity,
-    given: ModelInput,
+    model_input: ModelInput,
     kind: Kind,
     reason: str,
     *,
@@ -299,18 +309,18 @@ def _not_available(
 ) -> NotAvailable:
     return NotAvailable(
         model=model,
-        subject=given.subject,
+        subject=model_input.subject,
         kind=kind,
         reason=reason,
         missing=missing,
         inputs=inputs,
-        input_versions=_versions(given, inputs),
-        at=given.at,
+        input_versions=_versions(model_input, inputs),
+        at=model_input.at,
     )
 
 
-def _versions(given: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
+def _versions(model_input: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
     """Return the versions of what was used, or of all that was available when nothing could be used."""
-    if isinstance(given, FactsInput) and inputs:
+    if isinstance(model_input, FactsInput) and inputs:
         return tuple(sorted({used.source for used in inputs}))
-    return tuple(sorted(set(given.sources)))
+    return tuple(sorted(set(model_input.sources)))

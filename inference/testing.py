@@ -1,4 +1,4 @@
-"""Made-up patients, images and models that the tests share; they obey the same contracts as the real ones."""
+"""Synthetic patients, images and models for tests; they fulfil the same contracts as the real ones."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +9,29 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inference.contract import Fact, FactsInput, ImageInput, InputUsed, ModelInput, Subject
+from inference.contract import (
+    Artefact,
+    ClassSet,
+    Fact,
+    FactsInput,
+    ImageInput,
+    InputUsed,
+    Interval,
+    MaskReference,
+    ModelInput,
+    Output,
+    OutputDetail,
+    OutputKind,
+    Span,
+    Spans,
+    Subject,
+    TimeSeries,
+    notice,
+)
 from inference.folder import ModelFolder
-from inference.manifest import parse_manifest
+from inference.manifest import Band, OutputSpec, parse_manifest
 from inference.outputs import make_output
 from inference.runners.base import Answer, Declined, Decoded, Runner
 
@@ -33,7 +52,7 @@ WELL: Final[Mapping[str, Measured]] = MappingProxyType(
         "8310-5": ("37.0", "Cel"),
     }
 )
-"""LOINC code -> a value that scores nothing in NEWS2."""
+"""LOINC code -> a value with zero points in NEWS2."""
 
 
 def fact(code: str, value: str, unit: str | None, *, hours_ago: float = 1.0, known_h: float = 0.0) -> Fact:
@@ -82,8 +101,8 @@ def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) ->
         Other values by LOINC code (``_`` for ``-`` and in front: ``_8867_4``); ``None`` leaves one out.
     """
     chosen: dict[str, Measured | None] = dict(WELL)
-    chosen |= {name.strip("_").replace("_", "-"): given for name, given in changes.items()}
-    facts = tuple(fact(code, *given) for code, given in chosen.items() if given is not None)
+    chosen |= {name.strip("_").replace("_", "-"): value for name, value in changes.items()}
+    facts = tuple(fact(code, *value) for code, value in chosen.items() if value is not None)
     return FactsInput(subject=subject, facts=facts + more, at=NOW)
 
 
@@ -99,7 +118,7 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
     """
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     lungs = np.exp(-((((np.abs(x) - 0.45) / 0.28) ** 2 + (y / 0.6) ** 2) ** 2))
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "subject": ADULT,
         "pixels": (0.75 * (1 - 0.75 * lungs)).astype(np.float32),
         "modality": "DX",
@@ -109,7 +128,7 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
         "acquired_at": NOW,
         "at": NOW,
     }
-    return ImageInput(**given | changes)
+    return ImageInput(**fields | changes)
 
 
 def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> ModelFolder:
@@ -151,15 +170,79 @@ def toy_folder(name: str = "toy", version: str = "1.0.0", **changes: Any) -> Mod
     )
 
 
+def heat_map(values: NDArray[np.float32]) -> Artefact:
+    """Make the artefact of a heat map from an array (rows, columns) in [0, 1]."""
+    return Artefact(name="heat-map", kind="heat-map", values=values, geometry="pixels of the input image")
+
+
+def output_of_each_kind(*, future: bool = False) -> Mapping[OutputKind, Output]:
+    """Return one output of each kind, as a model would make it.
+
+    Parameters
+    ----------
+    future
+        Whether the outputs are about a future event.
+    """
+    hours = [NOW + timedelta(hours=number) for number in range(3)]
+    given: dict[OutputKind, tuple[float | None, OutputDetail | None, str | None, str | None]] = {
+        "score": (7.0, None, "{score}", None),
+        "probability": (0.873, None, None, None),
+        "category": (None, None, None, "high"),
+        "class-set": (None, ClassSet(probabilities=(("low", 0.2), ("high", 0.71), ("other", 0.09))), None, None),
+        "interval": (12.3, Interval(low=8.1, high=19.0, coverage=0.9), "h", None),
+        "time-series": (None, TimeSeries(times=tuple(hours), values=(0.5, 0.77, 0.42)), "mg/dL", None),
+        "mask": (0.124, MaskReference(artefact="lesion"), None, None),
+        "spans": (
+            None,
+            Spans(spans=(Span(start=0, end=4, label="drug"), Span(start=9, end=12, label="dose"))),
+            None,
+            None,
+        ),
+    }
+    bands = (Band(name="low", at_least=Decimal(0)), Band(name="high", at_least=Decimal("0.1")))
+    return {
+        kind: make_output(
+            OutputSpec(
+                name=kind,
+                system="urn:toy",
+                code=f"toy-{kind}",
+                display=f"Toy {kind}",
+                kind=kind,
+                unit=unit,
+                future=future,
+                bands=(*bands, Band(name="other", at_least=None)),
+            ),
+            value,
+            detail=detail,
+            band=band,
+            notice=notice(demonstration=True),
+        )
+        for kind, (value, detail, unit, band) in given.items()
+    }
+
+
+def mask(values: NDArray[np.uint8], name: str = "lesion") -> Artefact:
+    """Make the artefact of a mask.
+
+    Parameters
+    ----------
+    values
+        (rows, columns) or (slices, rows, columns), numbers of segments.
+    name
+        Its name.
+    """
+    return Artefact(name=name, kind="mask", values=values, geometry="pixels of the input image")
+
+
 class ToyRunner(Runner[float, Sequence[float], float]):
-    """A model whose inner working is any function of a list of numbers: each patient's pulse.
+    """A model that computes any function of a list of numbers: each patient's pulse.
 
     Parameters
     ----------
     think
         Numbers -> one number each; raise what a broken model would raise.
     model
-        The folder it pretends to come from.
+        The folder that it states as its own.
     """
 
     def __init__(self, think: Callable[[Sequence[float]], Sequence[float]], model: ModelFolder | None = None) -> None:
@@ -169,9 +252,11 @@ class ToyRunner(Runner[float, Sequence[float], float]):
     def setup(self, device: str) -> None:
         """Do nothing."""
 
-    def decode(self, given: ModelInput) -> Decoded[float]:
+    def decode(self, model_input: ModelInput) -> Decoded[float]:
         """Take the pulse; decline without one."""
-        pulses = [fact for fact in given.facts if fact.code == "8867-4"] if isinstance(given, FactsInput) else []
+        pulses = (
+            [fact for fact in model_input.facts if fact.code == "8867-4"] if isinstance(model_input, FactsInput) else []
+        )
         if not pulses:
             raise Declined("missing pulse", missing=("pulse",))
         pulse = pulses[-1]
@@ -197,4 +282,4 @@ class ToyRunner(Runner[float, Sequence[float], float]):
             The number that the function returned for it.
         """
         (spec,) = self.model.manifest.outputs
-        return Answer(outputs=(make_output(spec, raw, band="low", text="", notice=self.opening()),), heat_map=None)
+        return Answer(outputs=(make_output(spec, raw, band="low", text="", notice=self.opening()),))

@@ -1,4 +1,4 @@
-"""Reads YAML that people write: every key must be expected, and every error names its place.
+"""Reads YAML that people write: unknown keys are refused, and every error names its position.
 
 A :class:`YamlMapping` returns the values of one mapping and records which keys were read, so that a key that is never
 read (usually a spelling mistake) is refused rather than ignored.
@@ -23,7 +23,7 @@ class YamlMapping:
     place
         Where it stands, for error messages, such as ``model.yaml: outputs[0]``.
     content
-        What YAML made of it.
+        The parsed YAML.
     """
 
     def __init__(self, place: str, content: object) -> None:
@@ -147,7 +147,7 @@ def as_number(place: str, value: object) -> Decimal:
     place
         Where the value stands, for the error message, such as ``features.yaml: features[0].low``.
     value
-        What YAML made of it.
+        The parsed YAML.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""CoreServices floor: what must survive a crash, and what everyone may use."""
+"""Durable storage (database, jobs, outbox, blobs), and the basic types that every package uses."""

@@ -1,4 +1,4 @@
-"""Time and identifiers, injected: nothing below the wiring reads the system clock or makes an identifier itself."""
+"""Time and identifiers, injected: no other module reads the system clock or makes an identifier itself."""
 
 import os
 import time

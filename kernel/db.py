@@ -161,16 +161,16 @@ class Database:
         stopping = False
         while not stopping:
             waiting: list[_Request[Any]] = []
-            taken = self._queue.get()
-            while taken is not None:
-                waiting.append(taken)
+            request = self._queue.get()
+            while request is not None:
+                waiting.append(request)
                 if len(waiting) >= LARGEST_GROUP:
                     break
                 try:
-                    taken = self._queue.get_nowait()
+                    request = self._queue.get_nowait()
                 except queue.Empty:
                     break
-            stopping = taken is None
+            stopping = request is None
             if waiting:
                 self._commit_group(waiting)
 
@@ -178,7 +178,7 @@ class Database:
         channels: set[str] = set()
         try:
             with self._engine.connect() as connection:
-                done = _run_group(connection, requests, channels)
+                completed = _run_group(connection, requests, channels)
         except BaseException as failure:  # noqa: BLE001 - the writer thread must complete every request
             _log.error("group_commit_failed", requests=len(requests), failure=failure)
             for request in requests:
@@ -188,7 +188,7 @@ class Database:
                 self._engine.dispose()  # after a failed fsync the connection must not be used again
             return
         self.signals.send(channels)
-        for request, result, raised in done:
+        for request, result, raised in completed:
             if raised is None:
                 request.outcome.set_result(result)
             else:
@@ -212,14 +212,14 @@ class Database:
         raise Problem(Category.BUSY, _CANNOT_SAVE)
 
 
-_Done = tuple[_Request[Any], Any, BaseException | None]
+_Completed = tuple[_Request[Any], Any, BaseException | None]
 
 
-def _run_group(connection: Connection, requests: Sequence[_Request[Any]], channels: set[str]) -> list[_Done]:
+def _run_group(connection: Connection, requests: Sequence[_Request[Any]], channels: set[str]) -> list[_Completed]:
     """Run each request in a savepoint and commit them all; raises when the whole group failed."""
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    done: list[_Done] = []
+    completed: list[_Completed] = []
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     try:
         for request in requests:
@@ -231,17 +231,17 @@ def _run_group(connection: Connection, requests: Sequence[_Request[Any]], channe
                 if not driver.in_transaction:  # SQLite rolled back the whole transaction: disk full or I/O error
                     raise
                 connection.exec_driver_sql("ROLLBACK TO request")
-                done.append((request, None, _storage_failure(raised)))
+                completed.append((request, None, _storage_failure(raised)))
             else:
                 channels |= transaction.channels
-                done.append((request, result, None))
+                completed.append((request, result, None))
             connection.exec_driver_sql("RELEASE request")
         connection.exec_driver_sql("COMMIT")
     except BaseException:
         if driver.in_transaction:
             connection.exec_driver_sql("ROLLBACK")
         raise
-    return done
+    return completed
 
 
 def _storage_failure(raised: BaseException) -> BaseException:

@@ -7,14 +7,14 @@ B.2-1) and a decision about the job that failed.
 
     Problem
       incorrect    what was sent cannot be accepted as it is
-      not-found    what was asked for does not exist
+      not-found    what was requested does not exist
       conflict     what was sent contradicts what is stored
       forbidden    the peer may not do this
       unsupported  this server does not do this
       busy         too much at once; the same request may succeed later
-      unavailable  something this server needs is away; likewise
+      unavailable  something that this server needs cannot be reached; it may succeed later
       interrupted  the request ended before its answer
-      fault        this server is wrong
+      fault        an error of this server
 """
 
 import traceback
@@ -66,6 +66,31 @@ class Problem(Exception):
         self.diagnostics = diagnostics
 
 
+class PeerProblem(Problem):
+    """A failure that the receiver of a delivery caused or reported.
+
+    Parameters
+    ----------
+    category
+        One of the nine kinds.
+    detail
+        One sentence that is safe to show: no PHI, none of the peer's own words.
+    diagnostics
+        The peer's own words, such as an OperationOutcome or an ERR segment; may contain PHI.
+    whole
+        Whether it concerns everything that is sent to this peer, and not this delivery alone.
+    retry_after
+        The ``Retry-After`` of the answer, as it was written; empty when there was none.
+    """
+
+    def __init__(
+        self, category: Category, detail: str, *, diagnostics: str = "", whole: bool = False, retry_after: str = ""
+    ) -> None:
+        super().__init__(category, detail, diagnostics=diagnostics)
+        self.whole = whole
+        self.retry_after = retry_after
+
+
 def as_problem(failure: BaseException) -> Problem:
     """Convert any exception to a problem that a protocol layer can report.
 
@@ -77,7 +102,7 @@ def as_problem(failure: BaseException) -> Problem:
     Returns
     -------
     Problem
-        The same object when it already is one; ``incorrect`` for a ``RecursionError``; otherwise a ``fault`` whose
+        The same object when it is a problem; ``incorrect`` for a ``RecursionError``; otherwise a ``fault`` whose
         detail reveals nothing to a peer.
     """
     if isinstance(failure, Problem):

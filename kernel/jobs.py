@@ -2,10 +2,10 @@
 
 Three columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
 written, also across workers and retries. ``queueing_lock``: at most one job with the same value waits; a second one is
-dropped, or postpones the first (``postpone``). ``scheduled_at``: the job does not run before this time.
+dropped, or moves the first (``postpone``, ``hasten``). ``scheduled_at``: the job does not run before this time.
 
-Jobs with the lock ``BACKGROUND`` are work that nobody waits for: they run one at a time, in all processes together, and
-take no place from other jobs (:class:`kernel.worker.Worker`).
+Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
+from other jobs (:class:`kernel.worker.Worker`).
 """
 
 import json
@@ -87,8 +87,10 @@ def _from_row(row: Row[Any]) -> Job:
 
 
 _INSERT: Final = insert(jobs)
-_WAITING_WITH: Final = select(jobs.c.seq).where(jobs.c.queueing_lock == bindparam("wanted"), jobs.c.status == "waiting")
-_PUSH_BACK: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
+_WAITING_WITH: Final = select(jobs.c.seq, jobs.c.scheduled_at).where(
+    jobs.c.queueing_lock == bindparam("with_lock"), jobs.c.status == "waiting"
+)
+_RESCHEDULE: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
 
 _CLAIM: Final = """
 UPDATE jobs SET status = 'running', worker = :worker, attempts = attempts + 1, changed_at = :now
@@ -149,6 +151,7 @@ class Jobs:
         queueing_lock: str | None = None,
         scheduled_at: datetime | None = None,
         postpone: bool = False,
+        hasten: bool = False,
     ) -> None:
         """Add a job to the transaction that causes it.
 
@@ -164,16 +167,18 @@ class Jobs:
             See the module docstring; the job is due at once when no time is given.
         postpone
             When a job with this ``queueing_lock`` already waits, move it to ``scheduled_at`` instead of leaving it.
+        hasten
+            Likewise, but only to an earlier time.
         """
         now = self._clock.now()
         due = scheduled_at or now
         tx.wake(CHANNEL)
         if queueing_lock is not None:
             tx.lock(f"queueing:{queueing_lock}")
-            waiting = tx.execute(_WAITING_WITH, {"wanted": queueing_lock}).scalar()
+            waiting = tx.execute(_WAITING_WITH, {"with_lock": queueing_lock}).first()
             if waiting is not None:
-                if postpone:
-                    tx.execute(_PUSH_BACK, {"which": waiting, "scheduled_at": due, "changed_at": now})
+                if postpone or (hasten and due < waiting.scheduled_at):
+                    tx.execute(_RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
                 return
         tx.execute(
             _INSERT,
@@ -315,14 +320,27 @@ class Jobs:
         int
             How many jobs the worker held.
         """
-        held = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
-        for row in held:
+        running = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
+        for row in running:
             job = _from_row(row)
             if job.attempts >= DEATHS_BEFORE_PARKING:
                 self._park(tx, job, Problem(Category.FAULT, "the worker died each time it did this"))
             else:
                 self._put_back(tx, job, attempts=job.attempts)
-        return len(held)
+        return len(running)
+
+    def is_pending(self, connection: Connection, lock: str) -> bool:
+        """Return whether a job with a lock waits or runs.
+
+        Parameters
+        ----------
+        connection
+            A connection that can read; that of a transaction sees the jobs that it has enqueued.
+        lock
+            The job's ``lock``.
+        """
+        pending = select(jobs.c.seq).where(jobs.c.lock == lock, jobs.c.status.in_(("waiting", "running")))
+        return connection.execute(pending.limit(1)).first() is not None
 
     def next_due(self, connection: Connection, *, background: bool = False) -> datetime | None:
         """Return when the next waiting job becomes due.
@@ -350,10 +368,10 @@ class Jobs:
         limit
             The largest number of jobs to return.
         """
-        wanted = select(jobs).order_by(jobs.c.seq).limit(limit)
+        query = select(jobs).order_by(jobs.c.seq).limit(limit)
         if status is not None:
-            wanted = wanted.where(jobs.c.status == status)
-        return [_from_row(row) for row in connection.execute(wanted)]
+            query = query.where(jobs.c.status == status)
+        return [_from_row(row) for row in connection.execute(query)]
 
     def counts(self, connection: Connection) -> dict[str, int]:
         """Return how many jobs there are in each status."""
@@ -384,7 +402,7 @@ class Jobs:
     def _successor(tx: Transaction, job: Job) -> int | None:
         if job.queueing_lock is None:
             return None
-        found: int | None = tx.execute(_WAITING_WITH, {"wanted": job.queueing_lock}).scalar()
+        found: int | None = tx.execute(_WAITING_WITH, {"with_lock": job.queueing_lock}).scalar()
         return found
 
 

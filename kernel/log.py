@@ -18,17 +18,17 @@ LONGEST_VALUE = 200
 
 
 def _only_scalars(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    kept: dict[str, Any] = {}
+    scalars: dict[str, Any] = {}
     for key, value in event.items():
         if isinstance(value, Problem):
-            kept[key] = f"problem:{value.category}"
+            scalars[key] = f"problem:{value.category}"
         elif isinstance(value, BaseException):
-            kept[key] = type(value).__name__
+            scalars[key] = type(value).__name__
         elif value is None or isinstance(value, bool | int | float):
-            kept[key] = value
+            scalars[key] = value
         else:
-            kept[key] = str(value)[:LONGEST_VALUE]
-    return kept
+            scalars[key] = str(value)[:LONGEST_VALUE]
+    return scalars
 
 
 def configure_logging(*, level: str = "INFO", json: bool = True, stream: TextIO | None = None) -> None:

@@ -1,17 +1,26 @@
-"""What must leave this server: per destination, in order, at least once, with an idempotency key.
+"""Deliveries: in order per patient and destination, at least once, with an idempotency key.
 
 A delivery is a row of the same commit as the result it carries. One waiting ``deliver`` job per destination (written
-here, in that commit) drains its rows in order. A destination that is away keeps its rows waiting; a row that it
-refuses for good is parked where a person sees it, and those behind it go on.
+here, in that commit) sends its rows; :mod:`kernel.backlog` reads which of them are due. While a destination cannot be
+reached it is paused and its rows wait. A row that fails holds its own patient's rows until its next attempt. A row
+that the destination refuses permanently is parked where a person sees it, and the next rows are sent.
+
+    pending     it waits, or is held until its next attempt
+    delivered   the destination accepted it
+    parked      a person must decide: replay or dismiss it
+    dismissed   a person decided that it is not sent
+    superseded  not sent, because a newer result was delivered there before it
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
+from kernel import backlog, destination_states
+from kernel.backlog import DeliveryFilter, QueuedDelivery
 from kernel.blobs import Blobs, Cipher
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
@@ -23,17 +32,17 @@ STEP: Final = "deliver"
 """The job step that drains a destination (``service.delivery``)."""
 
 LARGEST_IN_ROW: Final = 256 * 1024
-"""Bytes; a larger payload is kept as a blob, so that rows stay small."""
+"""In bytes; a larger payload is stored as a blob, so that rows stay small."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """Something to send."""
+    """One payload for one destination."""
 
     destination: str
     idempotency_key: str
     subject: str
-    """What it carries: a result's id, or ``kind:id`` of anything else."""
+    """What it is about: a result's id, or ``kind:id`` of anything else."""
     patient: str | None
     """Reference of the patient whose data it discloses, for the audit."""
     payload: bytes
@@ -41,25 +50,9 @@ class Delivery:
     """Blob address of the payload, in its place (:meth:`Outbox.prepare`)."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueuedDelivery:
-    """A row of the outbox."""
-
-    seq: int
-    id: str
-    destination: str
-    idempotency_key: str
-    subject: str
-    patient: str | None
-    status: str
-    attempts: int
-    receipt: str | None
-    problem: str | None
-    changed_at: datetime
-
-
+_NO_PAUSE: Final = timedelta()
 _WITH_KEY: Final = select(outbox.c.id).where(
-    outbox.c.destination == bindparam("wanted"), outbox.c.idempotency_key == bindparam("key")
+    outbox.c.destination == bindparam("for_destination"), outbox.c.idempotency_key == bindparam("key")
 )
 _INSERT: Final = insert(outbox)
 
@@ -70,11 +63,11 @@ class Outbox:
     Parameters
     ----------
     clock, ids
-        Time and identity.
+        Sources of time and of identifiers.
     cipher
-        Seals the payloads.
+        Encrypts the payloads.
     jobs
-        Where the draining job is written.
+        The job queue that gets the sending job.
     blobs
         Where payloads above :data:`LARGEST_IN_ROW` are kept.
     """
@@ -92,7 +85,7 @@ class Outbox:
         Raises
         ------
         Problem
-            ``unavailable`` when the disk refuses.
+            ``unavailable`` when the file system reports an error.
         """
         if len(delivery.payload) <= LARGEST_IN_ROW:
             return delivery
@@ -109,8 +102,8 @@ class Outbox:
             What to send, as returned by :meth:`prepare` when it may be large; its ``idempotency_key`` is unique per
             destination.
         """
-        wanted = {"wanted": delivery.destination, "key": delivery.idempotency_key}
-        if tx.execute(_WITH_KEY, wanted).first() is not None:
+        parameters = {"for_destination": delivery.destination, "key": delivery.idempotency_key}
+        if tx.execute(_WITH_KEY, parameters).first() is not None:
             return
         identifier, now = self._ids.new(), self._clock.now()
         tx.execute(
@@ -131,8 +124,8 @@ class Outbox:
         )
         self.drain(tx, delivery.destination)
 
-    def drain(self, tx: Transaction, destination: str) -> None:
-        """Enqueue the job that sends what waits for ``destination``, unless it waits already.
+    def drain(self, tx: Transaction, destination: str, at: datetime | None = None) -> None:
+        """Enqueue the job that sends what waits for ``destination``; one that waits already is moved forward.
 
         Parameters
         ----------
@@ -140,12 +133,16 @@ class Outbox:
             The transaction to write in.
         destination
             Name of the destination, as in :attr:`Delivery.destination`.
+        at
+            When; as soon as the destination is not paused when None.
         """
         key = f"{STEP}:{destination}"
-        self._jobs.enqueue(tx, STEP, {"destination": destination}, lock=key, queueing_lock=key)
+        due = at or backlog.paused_until(tx.connection, destination) or self._clock.now()
+        payload = {"destination": destination}
+        self._jobs.enqueue(tx, STEP, payload, lock=key, queueing_lock=key, scheduled_at=due, hasten=True)
 
     def pending(self, connection: Connection, destination: str, limit: int = 64) -> list[QueuedDelivery]:
-        """Return the deliveries that wait for ``destination``, in the order in which they must arrive.
+        """Return the deliveries that wait for ``destination``, in the order in which they were queued.
 
         Parameters
         ----------
@@ -156,27 +153,18 @@ class Outbox:
         limit
             Largest number of rows to return.
         """
-        wanted = outbox.c.destination == destination, outbox.c.status == "pending"
-        return self._rows(connection, wanted, limit)
+        return backlog.listing(connection, DeliveryFilter(destination=destination, status="pending"), limit)
 
     def of_subject(self, connection: Connection, subject: str) -> list[QueuedDelivery]:
-        """Return the deliveries that carry ``subject``, in the order in which they were queued; 100 at most.
-
-        Parameters
-        ----------
-        connection
-            A connection to read from.
-        subject
-            A result's id, or ``kind:id`` of anything else, as in :attr:`Delivery.subject`.
-        """
-        return self._rows(connection, (outbox.c.subject == subject,), 100)
+        """Return the deliveries of a subject; as :func:`kernel.backlog.of_subject`."""
+        return backlog.of_subject(connection, subject)
 
     def parked(self, connection: Connection) -> list[QueuedDelivery]:
-        """Return what destinations refused for good."""
-        return self._rows(connection, (outbox.c.status == "parked",), 200)
+        """Return what waits for a person, the oldest first; 200 at most."""
+        return backlog.listing(connection, DeliveryFilter(status="parked"))
 
     def payload(self, connection: Connection, identifier: str) -> bytes:
-        """Return the bytes that a delivery sends, unsealed.
+        """Return the bytes that a delivery sends, decrypted.
 
         Parameters
         ----------
@@ -191,8 +179,22 @@ class Outbox:
             return self._blobs.get(row.payload_blob)
         return self._cipher.open(row.payload, identifier.encode())
 
+    def answer(self, connection: Connection, identifier: str) -> str:
+        """Return the peer's own words at the last failure, unsealed; empty when it said none.
+
+        Parameters
+        ----------
+        connection
+            A connection to read from.
+        identifier
+            ``id`` of a queued delivery; it must exist.
+        """
+        found = select(outbox.c.problem_diagnostics).where(outbox.c.id == identifier)
+        sealed = connection.execute(found).scalar_one()
+        return "" if sealed is None else self._cipher.open(sealed, _answer_of(identifier)).decode()
+
     def delivered(self, tx: Transaction, delivery: QueuedDelivery, receipt: str) -> None:
-        """Record that the destination has accepted the delivery.
+        """Record that the destination has accepted the delivery, whatever was decided about it meanwhile.
 
         Parameters
         ----------
@@ -203,10 +205,23 @@ class Outbox:
         receipt
             What the destination answered, stored with the row.
         """
-        self._change(tx, delivery, status="delivered", receipt=receipt, problem_category=None, problem_detail=None)
+        now = self._clock.now()
+        none = {"problem_category": None, "problem_detail": None, "problem_diagnostics": None}
+        values = {"status": "delivered", "receipt": receipt, "attempts": outbox.c.attempts + 1, "changed_at": now}
+        tx.execute(update(outbox).where(outbox.c.seq == delivery.seq).values(**values, **none))
+        destination_states.accepted(tx, delivery.destination, at=now)
 
-    def failed(self, tx: Transaction, delivery: QueuedDelivery, problem: Problem, *, park: bool) -> None:
-        """Record that an attempt failed.
+    def failed(
+        self,
+        tx: Transaction,
+        delivery: QueuedDelivery,
+        problem: Problem,
+        *,
+        park: bool,
+        pause: timedelta = _NO_PAUSE,
+        counts: bool = True,
+    ) -> None:
+        """Record that an attempt failed; a row that is no longer pending is left as it is.
 
         Parameters
         ----------
@@ -215,35 +230,98 @@ class Outbox:
         delivery
             The row that was tried.
         problem
-            Why it failed; its category and detail are stored with the row.
+            Why it failed; stored with the row, its diagnostics sealed.
         park
             Whether to take the row out of the queue until a person replays it; otherwise it stays pending.
+        pause
+            How long it is held before the next attempt.
+        counts
+            Whether the attempt counts towards parking.
         """
-        self._change(
-            tx,
-            delivery,
-            status="parked" if park else "pending",
-            problem_category=str(problem.category),
-            problem_detail=problem.detail,
-        )
+        now = self._clock.now()
+        values = {
+            "status": "parked" if park else "pending",
+            "attempts": outbox.c.attempts + 1,
+            "refusals": outbox.c.refusals + int(counts),
+            "next_at": now + pause,
+            "problem_category": str(problem.category),
+            "problem_detail": problem.detail,
+            "problem_diagnostics": self._cipher.seal(problem.diagnostics.encode(), _answer_of(delivery.id)),
+            "changed_at": now,
+        }
+        tx.execute(update(outbox).where(outbox.c.seq == delivery.seq, outbox.c.status == "pending").values(**values))
 
-    def replay(self, tx: Transaction, identifier: str) -> bool:
-        """Queue a parked delivery again; return whether there was one.
+    def pause(self, tx: Transaction, destination: str, length: timedelta, problem: Problem) -> None:
+        """Send nothing to a destination for a while.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        destination
+            Its name.
+        length
+            How long.
+        problem
+            Why.
+        """
+        now = self._clock.now()
+        destination_states.pause(tx, destination, now + length, problem, at=now)
+
+    def park(self, tx: Transaction, identifier: str) -> bool:
+        """Take a pending delivery out of the queue, so that those behind it go on; return whether there was one.
 
         Parameters
         ----------
         tx
             The transaction to write in.
         identifier
-            ``id`` of the delivery; one that is not parked is left as it is.
+            ``id`` of the delivery.
         """
-        row = tx.execute(select(outbox).where(outbox.c.id == identifier, outbox.c.status == "parked")).first()
-        if row is None:
-            return False
-        now = self._clock.now()
-        tx.execute(update(outbox).where(outbox.c.seq == row.seq), {"status": "pending", "changed_at": now})
-        self.drain(tx, row.destination)
-        return True
+        return self._move(tx, identifier, {"pending"}, status="parked", next_at=outbox.c.created_at)
+
+    def dismiss(self, tx: Transaction, identifier: str) -> bool:
+        """Decide that a pending or parked delivery is not sent; return whether there was one.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        identifier
+            ``id`` of the delivery.
+        """
+        return self._move(tx, identifier, {"pending", "parked"}, status="dismissed")
+
+    def supersede(self, tx: Transaction, identifier: str) -> bool:
+        """Record that a pending delivery is not sent, because a newer result was delivered before it.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        identifier
+            ``id`` of the delivery.
+        """
+        return self._move(tx, identifier, {"pending"}, status="superseded")
+
+    def replay(self, tx: Transaction, identifier: str) -> bool:
+        """Queue a parked delivery again, or try one that is held at once; return whether there was one.
+
+        The attempts count from zero, and a pause of its destination ends.
+
+        Parameters
+        ----------
+        tx
+            The transaction to write in.
+        identifier
+            ``id`` of the delivery; one that is neither parked nor pending is left as it is.
+        """
+        at = self._clock.now()
+        destination = tx.execute(select(outbox.c.destination).where(outbox.c.id == identifier)).scalar()
+        if destination is not None:
+            destination_states.resume(tx, destination, at=at)
+        due = {"refusals": 0, "next_at": outbox.c.created_at}
+        return self._move(tx, identifier, {"parked", "pending"}, status="pending", **due)
 
     def counts(self, connection: Connection) -> dict[tuple[str, str], int]:
         """Return how many deliveries there are per destination and status."""
@@ -252,27 +330,16 @@ class Outbox:
         )
         return {(row[0], row[1]): row[2] for row in connection.execute(grouped)}
 
-    def _change(self, tx: Transaction, delivery: QueuedDelivery, **values: Any) -> None:
-        values |= {"attempts": outbox.c.attempts + 1, "changed_at": self._clock.now()}
-        tx.execute(update(outbox).where(outbox.c.seq == delivery.seq).values(**values))
+    def _move(self, tx: Transaction, identifier: str, status_before: Collection[str], **values: Any) -> bool:
+        mine = outbox.c.id == identifier, outbox.c.status.in_(status_before)
+        destination = tx.execute(select(outbox.c.destination).where(*mine)).scalar()
+        if destination is None:
+            return False
+        tx.execute(update(outbox).where(*mine).values(**values, changed_at=self._clock.now()))
+        self.drain(tx, destination)
+        return True
 
-    @staticmethod
-    def _rows(connection: Connection, wanted: Sequence[Any], limit: int) -> list[QueuedDelivery]:
-        rows = connection.execute(select(outbox).where(*wanted).order_by(outbox.c.seq).limit(limit))
-        return [_queued(row) for row in rows]
 
-
-def _queued(row: Row[Any]) -> QueuedDelivery:
-    return QueuedDelivery(
-        seq=row.seq,
-        id=row.id,
-        destination=row.destination,
-        idempotency_key=row.idempotency_key,
-        subject=row.subject,
-        patient=row.patient,
-        status=row.status,
-        attempts=row.attempts,
-        receipt=row.receipt,
-        problem=row.problem_detail,
-        changed_at=row.changed_at,
-    )
+def _answer_of(identifier: str) -> bytes:
+    """Return what the sealed words of a peer are bound to."""
+    return f"{identifier}:answer".encode()

@@ -1,8 +1,8 @@
 """Every table, in one place, for one database and one commit.
 
 SQLite and PostgreSQL get the same tables. Instants are stored as whole microseconds since 1970 in UTC, so that both
-databases sort and compare them alike and no time zone is ever guessed. Columns that hold messages as they arrived are
-sealed by the caller (see :class:`kernel.blobs.Cipher`).
+databases sort and compare them in the same way and no time zone is guessed. Columns that hold received messages are
+encrypted by the caller (see :class:`kernel.blobs.Cipher`).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -74,7 +74,7 @@ class Instant(TypeDecorator[datetime]):
 metadata = MetaData()
 
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite hands out row numbers only for a column declared INTEGER PRIMARY KEY."""
+"""SQLite assigns row numbers only to a column declared INTEGER PRIMARY KEY."""
 
 inbox = Table(
     "inbox",
@@ -147,17 +147,33 @@ outbox = Table(
     Column("patient", Text, comment="reference of the patient it discloses"),
     Column("payload", LargeBinary, nullable=False, comment="what is sent, sealed"),
     Column("payload_blob", Text, comment="blob address of a large payload"),
-    Column("status", Text, nullable=False, comment="pending | delivered | parked"),
+    Column("status", Text, nullable=False, comment="pending | delivered | parked | dismissed | superseded"),
     Column("attempts", Integer, nullable=False),
+    Column("refusals", Integer, nullable=False, server_default="0", comment="attempts that count towards parking"),
+    Column("next_at", Instant, comment="not before this time; none for a row that never left the order"),
     Column("receipt", Text, comment="what the destination answered; never PHI"),
     Column("problem_category", Text),
     Column("problem_detail", Text),
+    Column("problem_diagnostics", LargeBinary, comment="the peer's own words, sealed: may hold PHI"),
     Column("created_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
     UniqueConstraint("destination", "idempotency_key"),
 )
 Index("outbox_pending", outbox.c.destination, outbox.c.status, outbox.c.seq)
+Index("outbox_patient", outbox.c.destination, outbox.c.status, outbox.c.patient, outbox.c.seq)
 Index("outbox_subject", outbox.c.subject)
+
+destination_states = Table(
+    "destination_states",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("paused_until", Instant, comment="nothing is sent before this time"),
+    Column("pauses", Integer, nullable=False, comment="since it last accepted something"),
+    Column("accepted_at", Instant, comment="when it last accepted something"),
+    Column("problem_category", Text),
+    Column("problem_detail", Text),
+    Column("changed_at", Instant, nullable=False),
+)
 
 resource_versions = Table(
     "resource_versions",
@@ -235,6 +251,14 @@ results = Table(
     Column("outputs", Text, nullable=False, server_default="[]", comment="JSON list of what the model answered"),
     Column("features", Text, nullable=False, server_default="[]", comment="JSON list: what became of each"),
     Column("latency_ms", Double, comment="of the model, its queue included"),
+    Column(
+        "artefacts",
+        Text,
+        nullable=False,
+        server_default="[]",
+        comment="JSON list of name, kind, media_type, blob, shape and geometry",
+    ),
+    Column("software_version", Text, comment="of this server; none for results before revision 0004"),
     Column("computed_at", Instant, nullable=False),
 )
 Index("results_subject", results.c.subject, results.c.model)

@@ -1,7 +1,7 @@
-"""From time to time the audit log's head is signed and the signature laid beside the database.
+"""Signs the audit log's head at intervals and appends the signature to a file beside the database.
 
-The file ``audit-checkpoints.jsonl`` is what a compliance officer copies elsewhere: against a copy, not even somebody
-with the database and the key file can cut the log short unseen.
+A compliance officer copies the file ``audit-checkpoints.jsonl`` to another host. With that copy, a removal of the last
+events is detected even when somebody had both the database and the key file.
 """
 
 import threading
@@ -14,7 +14,7 @@ from kernel.log import get_logger
 from privacy.audit import AuditLog, append_checkpoint
 
 INTERVAL_S: Final = 60.0
-"""At most this much of the log is not covered by a signature yet."""
+"""Seconds between two checkpoints; later events are not signed yet."""
 
 FILE: Final = "audit-checkpoints.jsonl"
 
@@ -27,7 +27,7 @@ class Checkpoints:
     Parameters
     ----------
     database, audit
-        The application's.
+        The application's database and audit log.
     file
         Where signed checkpoints are appended.
     """
@@ -40,11 +40,11 @@ class Checkpoints:
         self._thread = threading.Thread(target=self._run, name="audit-checkpoints", daemon=True)
 
     def start(self) -> None:
-        """Sign from now on."""
+        """Start the thread that signs."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Sign what is not signed yet, and end."""
+        """Sign the last events and stop the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()

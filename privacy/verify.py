@@ -58,7 +58,7 @@ class _Walk:
 def verify(connection: Connection, keys: KeyRing, checkpoint_file: Path | None) -> Report:
     """Check that the log was not altered since it was written.
 
-    It may run while the server does: events that are appended meanwhile are not reported as alterations.
+    It may run while the server runs: events that are appended meanwhile are not reported as alterations.
 
     Parameters
     ----------

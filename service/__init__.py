@@ -1,1 +1,1 @@
-"""The roof: settings, wiring, flows, delivery, console and commands. Imports everything; nothing imports it."""
+"""Composition: settings, wiring, flows, delivery, console and commands. Imports everything; nothing imports it."""

@@ -1,4 +1,4 @@
-"""Ausculta as an ASGI application: stands alone, or is mounted under any path of an existing server.
+"""Ausculta as an ASGI application, to be run by itself or mounted under any path of an existing application.
 
 app.mount("/ausculta", create_app(load(os.environ)))
 """
@@ -18,7 +18,7 @@ from service.listeners.intake import IntakeListeners
 from service.settings import Settings
 
 OPEN_CLIENT: Final = "anybody on this machine"
-"""What the audit calls a client of an open server."""
+"""Name of the client in audit events while ``AUTH=open``."""
 
 
 def http_application(application: Application) -> FastAPI:
@@ -27,14 +27,14 @@ def http_application(application: Application) -> FastAPI:
     Parameters
     ----------
     application
-        Built, and started by the caller.
+        The application; the caller starts it.
     """
     app = FastAPI(title="Ausculta", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.application = application
     settings = application.settings
 
     def identify(request: Request) -> str:
-        """Tell who asks: with AUTH=open nobody has a name, but the request must be meant for this server."""
+        """Return the client's name, with ``AUTH=open`` always the same, after a check of the Host header."""
         check_host(request, settings.public_url)
         return OPEN_CLIENT
 
@@ -74,19 +74,19 @@ def console_services(application: Application) -> ConsoleServices:
 def health_services(application: Application) -> HealthServices:
     """Return what health and metrics need of an application."""
     return HealthServices(
+        clock=application.clock,
         database=application.database,
         jobs=application.jobs,
-        outbox=application.outbox,
         results=application.results,
         heartbeat=application.worker.heartbeat,
     )
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build and start a whole Ausculta, its MLLP and DICOM listeners included, as one ASGI application.
+    """Build and start a complete server, its MLLP and DICOM listeners included, as one ASGI application.
 
     The worker and the listeners run on threads of this process from now on. ``app.state.close()`` stops them; a process
-    that ends without calling it loses nothing that was acknowledged.
+    that ends without this call loses nothing that was acknowledged.
 
     Raises
     ------

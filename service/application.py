@@ -11,6 +11,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 from dicom_node.archive import Archive
+from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
@@ -48,7 +49,6 @@ from service.destinations.fhir import FhirSettings
 from service.destinations.mllp import MllpSettings
 from service.flows import hl7_message, imaging_study
 from service.flows.assess import AssessFlow
-from service.flows.conventions import SiteConventions
 from service.flows.hl7_message import Hl7MessageFlow
 from service.flows.imaging_study import ImagingStudyFlow
 from service.flows.patients import PatientMatching
@@ -59,6 +59,8 @@ from service.registration import register_models
 from service.results import Results
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
+from service.triggers.cadence import CadenceFlow
+from service.triggers.enqueue import REPEAT, START_CADENCES, start_cadences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ class Application(CoreServices):
         The state of a listener is left alone: it belongs to the process that opens the listener.
         """
         self.checkpoints.start()
+        self.database.write(lambda tx: start_cadences(tx, self.jobs))
         self.worker.start()
         threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
 
@@ -146,15 +149,18 @@ def build(
     destinations = build_destinations(settings)
     context = ServerContext(clock=clock, software_version=version("ausculta"))
     publisher = Publisher(core, list(destinations.values()), context)
-    conventions = site_conventions(settings)
-    patients = PatientMatching(core, pseudonyms, conventions)
-    hl7_messages = Hl7MessageFlow(core, pseudonyms, conventions)
+    identities = PatientIdentities(identifier_conventions(settings), pseudonyms)
+    patients = PatientMatching(core, identities)
+    hl7_messages = Hl7MessageFlow(core, pseudonyms, identities, settings.time_zone)
     imaging_studies = ImagingStudyFlow(core, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s)
+    cadences = CadenceFlow(database, clock, catalogue, core.jobs)
     steps: dict[str, Step] = {
         hl7_message.CONVERT: hl7_messages.convert,
         imaging_study.COMPLETE: imaging_studies.complete,
         imaging_study.READ: imaging_studies.read,
         ASSESS: AssessFlow(core, models, publisher).assess,
+        REPEAT: cadences.repeat,
+        START_CADENCES: cadences.start,
         DELIVER: DeliveryFlow(core, destinations).deliver,
     }
     return Application(
@@ -219,12 +225,10 @@ def operation_context(core: CoreServices, model_files: ModelFiles, authorizer: A
     )
 
 
-def site_conventions(settings: Settings) -> SiteConventions:
-    """Return how this hospital writes what the standards leave open."""
-    return SiteConventions(
-        authority=settings.default_assigning_authority,
-        systems=settings.identifier_systems,
-        time_zone=settings.time_zone,
+def identifier_conventions(settings: Settings) -> IdentifierConventions:
+    """Return what the settings say about identifiers."""
+    return IdentifierConventions(
+        default_authority=settings.default_assigning_authority, systems=settings.identifier_systems
     )
 
 
@@ -248,7 +252,8 @@ def build_core_services(
     """
     cipher = keys.cipher()
     jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
-    results, blobs = Results(), Blobs(settings.data_dir / "blobs", cipher)
+    results, store, blobs = Results(), Store(), Blobs(settings.data_dir / "blobs", cipher)
+    triggers = Triggers(catalogue, jobs, results, store)
     return CoreServices(
         clock=clock,
         ids=ids,
@@ -258,8 +263,8 @@ def build_core_services(
         inbox=Inbox(clock, ids, cipher),
         outbox=Outbox(clock, ids, cipher, jobs, blobs),
         audit=audit,
-        store=Store(),
-        writer=StoreWriter(Validator(), audit, (Triggers(catalogue, jobs, results),), clock, ids),
+        store=store,
+        writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
         results=results,
     )
 

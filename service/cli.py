@@ -12,8 +12,15 @@ from typing import Annotated
 import typer
 
 from kernel.errors import Problem
+from privacy.authorize import Interaction
 from service.commands.audit import app as audit
-from service.commands.command_context import ConfigOption, command_context, read_settings
+from service.commands.command_context import (
+    ConfigOption,
+    command_context,
+    read_settings,
+    require_command,
+)
+from service.commands.deliveries import app as deliveries
 from service.commands.ehr import app as ehr
 from service.commands.federated import app as federated
 from service.commands.jobs import app as jobs
@@ -30,6 +37,7 @@ app = typer.Typer(
 app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
 app.add_typer(results, name="results")
+app.add_typer(deliveries, name="deliveries")
 app.add_typer(audit, name="audit")
 app.add_typer(send, name="send")
 app.add_typer(ehr, name="ehr")
@@ -40,18 +48,20 @@ app.add_typer(federated, name="federated")
 def serve(config: ConfigOption = None) -> None:
     """Open the HTTP, MLLP and DICOM listeners and work, until SIGTERM or Ctrl-C."""
     settings = read_settings(config)
+    authorizer, _ = require_command(Interaction.OPERATE)
     from service.serving import serve as run
 
-    run(settings)
+    run(settings, authorizer)
 
 
 @app.command()
 def worker(config: ConfigOption = None) -> None:
     """Work without listeners: several of these share one PostgreSQL database."""
     settings = read_settings(config)
+    authorizer, _ = require_command(Interaction.OPERATE)
     from service.application import build
 
-    application = build(settings)
+    application = build(settings, authorizer=authorizer)
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stopping.set())

@@ -37,15 +37,15 @@ class CoreServices:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The models that run, and the one way to run them."""
+    """The registered models and the runtime that runs them."""
 
     catalogue: Catalogue
     runtime: Runtime
     deadline_s: float
     """How long a model may take."""
 
-    def infer(self, model: DeclaredModel, given: ModelInput) -> Outcome:
+    def infer(self, model: DeclaredModel, model_input: ModelInput) -> Outcome:
         """Run one version of a model; raises as :meth:`inference.runtime.Runtime.predict` does."""
         row, started = model.row, time.perf_counter()
-        outcome = self.runtime.predict(row.name, given, version=row.version, deadline_s=self.deadline_s)
+        outcome = self.runtime.predict(row.name, model_input, version=row.version, deadline_s=self.deadline_s)
         return replace(outcome, latency_ms=(time.perf_counter() - started) * 1000)

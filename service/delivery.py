@@ -1,22 +1,27 @@
-"""Delivery: what waits in the outbox leaves this server, per destination and in order.
+"""Delivery: sends the rows of the outbox, in order for each patient and destination.
 
-A destination that is away keeps everything waiting and is tried again after a growing pause. What it refuses for good
-is parked, visibly, and what comes after it goes on. Each delivery that arrived is recorded as a disclosure in the same
-commit as its receipt.
+While a destination cannot be reached it is paused and its deliveries wait. A delivery that fails holds the deliveries
+of its own patient to that destination, is tried again after longer and longer pauses and is parked in the end, visibly;
+then the next one is sent (:mod:`service.delivery_rules`). Each delivery that was accepted is recorded as a disclosure
+in the same commit as its receipt.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from sqlalchemy import Connection
+
+from kernel import backlog, destination_states
+from kernel.backlog import QueuedDelivery
 from kernel.db import Transaction
-from kernel.errors import JOB_DECISION, Category, Decision, Problem, as_problem
-from kernel.jobs import FAULTS_BEFORE_PARKING, Job
+from kernel.errors import Category, Problem, as_problem
+from kernel.jobs import Job
 from kernel.log import get_logger
-from kernel.outbox import QueuedDelivery
 from kernel.worker import Commit
 from privacy import balp
 from privacy.principal import Principal
 from service.core import CoreServices
+from service.delivery_rules import Attempt, Verdict, judge
 from service.destinations import Destination
 
 AT_A_TIME: Final = 16
@@ -26,14 +31,14 @@ _log = get_logger(__name__)
 
 
 class DeliveryFlow:
-    """Drains the outbox.
+    """Sends what the outbox holds.
 
     Parameters
     ----------
     core
         The components that every flow uses.
     destinations
-        Where results go, by name.
+        The destinations by name.
     """
 
     def __init__(self, core: CoreServices, destinations: Mapping[str, Destination]) -> None:
@@ -41,32 +46,52 @@ class DeliveryFlow:
         self._destinations = destinations
 
     def deliver(self, job: Job) -> Commit:
-        """Send what has waited longest for one destination, in order; the commit sees to the rest.
+        """Send the due deliveries of one destination; the commit enqueues the job for those that are due later.
 
         Raises
         ------
         Problem
-            When the destination is away or this server has none of that name: the job is tried again.
+            ``unavailable`` when this server has no destination of that name: the job is tried again.
         """
         name = str(job.payload["destination"])
         destination = self._destinations.get(name)
         if destination is None:
             raise Problem(Category.UNAVAILABLE, f"destination {name} is not configured")
+        left = AT_A_TIME
+        while left > 0 and (waiting := self._due(name, left)):
+            for delivery in waiting:
+                self._send(destination, delivery)
+                if self._is_paused(name):
+                    left = 0
+                    break
+            left -= len(waiting)
+
+        def enqueue_next(tx: Transaction) -> None:
+            at = backlog.next_attempt(tx.connection, name)
+            if at is not None:
+                self._core.outbox.drain(tx, name, at)
+
+        return enqueue_next
+
+    def _due(self, name: str, limit: int) -> list[QueuedDelivery]:
         with self._core.database.read() as connection:
-            waiting = self._core.outbox.pending(connection, name, limit=AT_A_TIME)
-        for delivery in waiting:
-            self._send(destination, delivery)
+            return (
+                [] if self._paused(connection, name) else backlog.due(connection, name, self._core.clock.now(), limit)
+            )
 
-        def go_on(tx: Transaction) -> None:
-            if self._core.outbox.pending(tx.connection, name, limit=1):
-                self._core.outbox.drain(tx, name)
+    def _is_paused(self, name: str) -> bool:
+        with self._core.database.read() as connection:
+            return self._paused(connection, name)
 
-        return go_on
+    def _paused(self, connection: Connection, name: str) -> bool:
+        until = backlog.paused_until(connection, name)
+        return until is not None and until > self._core.clock.now()
 
     def _send(self, destination: Destination, delivery: QueuedDelivery) -> None:
-        with self._core.database.read() as connection:
-            payload = self._core.outbox.payload(connection, delivery.id)
         try:
+            payload = self._payload(delivery)
+            if payload is None:
+                return
             receipt = destination.send(payload, delivery.idempotency_key)
         except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
             self._failed(delivery, as_problem(raised))
@@ -79,16 +104,51 @@ class DeliveryFlow:
         self._core.database.write(note)
         _log.info("delivered", destination=delivery.destination, result=delivery.subject)
 
+    def _payload(self, delivery: QueuedDelivery) -> bytes | None:
+        """Return what to send; None when a person or a newer result has decided meanwhile that it is not sent."""
+        with self._core.database.read() as connection:
+            present = backlog.one(connection, delivery.id)
+            if present is None or present.status != "pending":
+                return None
+            # Only a row that was held or parked can have been overtaken by a newer one.
+            overtaken = delivery.next_at is not None and self._core.results.is_overtaken(
+                connection, delivery.subject, delivery.destination
+            )
+            payload = b"" if overtaken else self._core.outbox.payload(connection, delivery.id)
+        if not overtaken:
+            return payload
+        self._core.database.write(lambda tx: self._core.outbox.supersede(tx, delivery.id))
+        _log.info("delivery_superseded", destination=delivery.destination, result=delivery.subject)
+        return None
+
     def _failed(self, delivery: QueuedDelivery, problem: Problem) -> None:
-        decision = JOB_DECISION[problem.category]
-        broken = decision is Decision.RETRY_THEN_PARK and delivery.attempts + 1 >= FAULTS_BEFORE_PARKING
-        park = decision is Decision.PARK or broken
+        outbox, now = self._core.outbox, self._core.clock.now()
+
+        def note(tx: Transaction) -> Verdict:
+            held = backlog.failing_patients(tx.connection, delivery.destination, besides=delivery.patient)
+            attempt = Attempt(
+                problem=problem,
+                now=now,
+                refusals=delivery.refusals,
+                failing_patients=held + 1,
+                pauses=destination_states.pauses(tx, delivery.destination),
+            )
+            verdict = judge(attempt)
+            outbox.failed(tx, delivery, problem, park=verdict.park, pause=verdict.hold, counts=verdict.counts)
+            if verdict.pause is not None:
+                outbox.pause(tx, delivery.destination, verdict.pause, problem)
+            return verdict
+
+        verdict = self._core.database.write(note)
         _log.warning(
-            "delivery_failed", destination=delivery.destination, result=delivery.subject, failure=problem, parked=park
+            "delivery_failed",
+            destination=delivery.destination,
+            result=delivery.subject,
+            category=str(problem.category),
+            detail=problem.detail,
+            parked=verdict.park,
+            paused=verdict.pause is not None,
         )
-        self._core.database.write(lambda tx: self._core.outbox.failed(tx, delivery, problem, park=park))
-        if not park:
-            raise problem
 
     def _disclosed(self, destination: Destination, delivery: QueuedDelivery) -> balp.Event:
         principal = Principal(client="Ausculta", client_address="", request_id=delivery.id)
@@ -103,5 +163,5 @@ class DeliveryFlow:
 
 
 def _urn(subject: str) -> str:
-    """Name what a delivery carries as audit events do: a bare id is a result's."""
+    """Return the URN of a delivery's subject for audit events; an id without a kind is a result's."""
     return f"urn:ausculta:{subject}" if ":" in subject else f"urn:ausculta:result:{subject}"

@@ -1,29 +1,32 @@
-"""Is the server alive, is it ready, and how much waits: for load balancers, and for Prometheus."""
+"""Liveness, readiness and counts of waiting work, for load balancers and Prometheus."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
 from sqlalchemy import select
 
 from inference import registry
+from kernel import backlog
+from kernel.backlog import Backlog
+from kernel.clock import Clock
 from kernel.db import Database
 from kernel.errors import Problem
 from kernel.jobs import Jobs
-from kernel.outbox import Outbox
 from kernel.tables import audit_head
 from service.results import Results
 
 
 @dataclass(frozen=True, kw_only=True)
 class HealthServices:
-    """What health and metrics are read from."""
+    """The components that health and metrics read."""
 
+    clock: Clock
     database: Database
     jobs: Jobs
-    outbox: Outbox
     results: Results
     heartbeat: Callable[[], object]
     """Saves the worker's heartbeat, or raises a Problem."""
@@ -35,13 +38,13 @@ def health_router(services: HealthServices) -> APIRouter:
     Parameters
     ----------
     services
-        What they read.
+        The components that they read.
     """
     router = APIRouter()
 
     @router.get("/health/live")
     def live() -> dict[str, str]:
-        """Answer as long as the process does."""
+        """Answer 200 while the process runs."""
         return {"status": "pass"}
 
     @router.get("/health/ready")
@@ -54,21 +57,54 @@ def health_router(services: HealthServices) -> APIRouter:
             return {"status": "fail", "output": problem.detail}
         with services.database.read() as connection:
             waiting = services.jobs.counts(connection)
+            found = backlog.backlogs(connection, services.clock.now())
             models = {row.name: "stopped" if row.stopped else row.status for row in registry.serving(connection)}
-        return {"status": "warn" if waiting.get("parked") else "pass", "jobs": waiting, "models": models}
+        warns = waiting.get("parked") or any(one.needs_attention for one in found)
+        deliveries = {one.destination: _state(one, services.clock.now()) for one in found}
+        return {"status": "warn" if warns else "pass", "jobs": waiting, "deliveries": deliveries, "models": models}
 
     @router.get("/metrics")
     def metrics() -> Response:
-        """Give counts in the Prometheus text format; labels are names of our own, never a peer's data."""
+        """Return counts in the Prometheus text format; labels are constant names, never a peer's data."""
         return Response("\n".join(_lines(services)) + "\n", media_type="text/plain; version=0.0.4")
 
     return router
 
 
+def _state(one: Backlog, now: datetime) -> dict[str, Any]:
+    counts = {"pending": one.counts.get("pending", 0), "parked": one.counts.get("parked", 0)}
+    ages = {f"oldest_{status}_s": _age(at, now) for status, at in one.oldest.items()}
+    paused = {} if one.paused_until is None else {"paused_until": one.paused_until.isoformat(), "output": one.problem}
+    return counts | {"held": one.held, "overdue": one.overdue} | ages | paused
+
+
+def _age(at: datetime, now: datetime) -> int:
+    return max(0, int((now - at).total_seconds()))
+
+
+def _ages(found: Iterable[Backlog], now: datetime) -> Iterable[str]:
+    found = list(found)
+    yield "# HELP ausculta_deliveries_overdue Deliveries that wait too long, by destination."
+    yield "# TYPE ausculta_deliveries_overdue gauge"
+    for one in found:
+        yield f'ausculta_deliveries_overdue{{destination="{one.destination}"}} {one.overdue}'
+    yield "# HELP ausculta_delivery_oldest_seconds Age of the oldest delivery, by destination and status."
+    yield "# TYPE ausculta_delivery_oldest_seconds gauge"
+    for one in found:
+        for status in ("pending", "parked"):
+            age = _age(one.oldest.get(status, now), now)
+            yield f'ausculta_delivery_oldest_seconds{{destination="{one.destination}",status="{status}"}} {age}'
+    yield "# HELP ausculta_destination_paused Whether nothing is sent to a destination for now."
+    yield "# TYPE ausculta_destination_paused gauge"
+    for one in found:
+        yield f'ausculta_destination_paused{{destination="{one.destination}"}} {int(one.paused_until is not None)}'
+
+
 def _lines(services: HealthServices) -> Iterable[str]:
     with services.database.read() as connection:
         jobs = services.jobs.counts(connection)
-        deliveries = services.outbox.counts(connection)
+        now = services.clock.now()
+        found = backlog.backlogs(connection, now)
         counted: Counter[tuple[str, str]] = Counter()
         for (model, _version, kind), count in services.results.counts(connection).items():
             counted[model, kind] += count
@@ -79,8 +115,10 @@ def _lines(services: HealthServices) -> Iterable[str]:
         yield f'ausculta_jobs{{status="{status}"}} {jobs.get(status, 0)}'
     yield "# HELP ausculta_deliveries Deliveries by destination and status."
     yield "# TYPE ausculta_deliveries gauge"
-    for (destination, status), count in sorted(deliveries.items()):
-        yield f'ausculta_deliveries{{destination="{destination}",status="{status}"}} {count}'
+    for one in found:
+        for status, count in sorted(one.counts.items()):
+            yield f'ausculta_deliveries{{destination="{one.destination}",status="{status}"}} {count}'
+    yield from _ages(found, now)
     yield "# HELP ausculta_results Results by model and kind."
     yield "# TYPE ausculta_results gauge"
     for (model, kind), count in sorted(counted.items()):

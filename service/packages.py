@@ -1,7 +1,7 @@
-"""Our packages have generic names: make sure that it is ours that Python finds.
+"""Check that Python imports our packages, whose names are generic.
 
 ``pip`` lets two distributions install the same top-level package; the later one overwrites the earlier. A server whose
-``inference`` is somebody else's must not start.
+``inference`` belongs to another distribution must not start.
 """
 
 from importlib.metadata import packages_distributions
@@ -21,7 +21,7 @@ def check_packages() -> None:
     Raises
     ------
     Problem
-        ``conflict``, naming the package that another distribution has replaced or that lies elsewhere.
+        ``conflict``, naming the package that another distribution has replaced or that is in another directory.
     """
     claimed = packages_distributions()
     home = Path(__file__).parent.parent

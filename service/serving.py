@@ -1,4 +1,4 @@
-"""``ausculta serve``: a whole server in one process, from the first listener opened to the last one closed."""
+"""``ausculta serve``: runs a complete server in one process until a signal stops it."""
 
 import contextlib
 import dataclasses
@@ -9,6 +9,7 @@ from typing import Final
 import typer
 
 from kernel.log import get_logger
+from privacy.authorize import Authorizer
 from service.api import http_application
 from service.application import build
 from service.listeners.http import http_server, listening_socket
@@ -17,13 +18,20 @@ from service.packages import check_packages
 from service.settings import Settings
 
 SWITCH_INTERVAL_S: Final = 0.001
-"""Python lets a busy thread run for 5 ms; intake would wait that long at each hop behind a conversion."""
+"""Python's default is 5 ms: a listener would wait that long for a conversion at each hand-over."""
 
 _log = get_logger(__name__)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then answer what is in hand, put back what is unfinished, and return.
+def serve(settings: Settings, authorizer: Authorizer | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; then complete running requests and return unfinished jobs to the queue.
+
+    Parameters
+    ----------
+    settings
+        Checked settings.
+    authorizer
+        As for :func:`service.application.build`.
 
     Raises
     ------
@@ -34,7 +42,7 @@ def serve(settings: Settings) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound:
         settings = dataclasses.replace(settings, http_port=bound.getsockname()[1])
-        application = build(settings)
+        application = build(settings, authorizer=authorizer)
         listeners = IntakeListeners(application)
         server = http_server(http_application(application))
         for name in (signal.SIGTERM, signal.SIGINT):

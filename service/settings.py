@@ -1,8 +1,8 @@
-"""Every setting, once: its name, type, default and what it is for.
+"""Every setting: its name, type, default and purpose.
 
 Settings come from environment variables ``AUSCULTA_<NAME>`` and from a TOML file given by ``--config`` (lower-case
-names); the environment wins. They are read once, at the roof, into one frozen :class:`Settings`; nothing below asks
-the environment. A setting that is unknown or malformed stops the start with its name.
+names); the environment wins. They are read once, at the start, into one frozen :class:`Settings`; no other
+module reads the environment. A setting that is unknown or malformed stops the start with its name.
 """
 
 import tomllib
@@ -23,7 +23,7 @@ DESTINATION: Final = "destination"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One row of the table that the reference documentation is checked against."""
+    """One row of :data:`SETTINGS`; the reference documentation is generated from it."""
 
     name: str
     read: Callable[[str], Any]
@@ -33,7 +33,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class DicomPeer:
-    """Where a PACS listens."""
+    """Address of a PACS."""
 
     ae_title: str
     host: str
@@ -42,13 +42,13 @@ class DicomPeer:
 
 @dataclass(frozen=True, kw_only=True)
 class HostPort:
-    """Where a peer listens."""
+    """Address of a peer."""
 
     host: str
     port: int
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     return int(text)
 
 
@@ -109,7 +109,9 @@ def _pairs(text: str) -> Mapping[str, str]:
 
 
 SETTINGS: Final[tuple[Setting, ...]] = (
-    Setting(name="DATA_DIR", read=Path, default=Path("ausculta-data"), help="Where everything is kept."),
+    Setting(
+        name="DATA_DIR", read=Path, default=Path("ausculta-data"), help="Folder of all data: database, blobs, keys."
+    ),
     Setting(
         name="DATABASE_URL",
         read=str,
@@ -127,28 +129,28 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="DICOM_STUDY_QUIET_S",
         read=_seconds,
         default=30.0,
-        help="A study is complete when nothing arrived for this long and no association that sent of it is open.",
+        help="A study is complete when nothing arrived for this long and no association that sent some of it is open.",
     ),
     Setting(
         name="AUTH",
         read=_choice("open", "smart"),
         default="open",
-        help="open: anybody who reaches the port; allowed on loopback only. smart: not in this release.",
+        help="open: requests without authentication, from this machine only. smart: not in this release.",
     ),
     Setting(
         name="PUBLIC_URL",
         read=str,
         default="",
-        help="How others reach this server, for links in results; http://HTTP_HOST:HTTP_PORT when empty.",
+        help="Base URL by which others reach this server, for links in results; http://HTTP_HOST:HTTP_PORT when empty.",
     ),
     Setting(name="EHR_URL", read=str, default="", help="FHIR base URL of the EHR; results are not sent when empty."),
     Setting(
         name="INTERFACE_ENGINE",
         read=_host_port,
         default=None,
-        help="host:port of the interface engine that takes ORU^R01.",
+        help="host:port of the interface engine that receives ORU^R01.",
     ),
-    Setting(name="PACS", read=_dicom_peer, default=None, help="AETITLE@host:port of the PACS that takes SR."),
+    Setting(name="PACS", read=_dicom_peer, default=None, help="AETITLE@host:port of the PACS that receives SR."),
     Setting(
         name="DEFAULT_ASSIGNING_AUTHORITY",
         read=str,
@@ -168,16 +170,31 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         help="Zone of HL7 v2 times without an offset, such as Europe/Berlin; without it they keep their date only.",
     ),
     Setting(name="MODEL_DIRS", read=_paths, default=(), help="Further model folders, separated by colons."),
-    Setting(name="DEVICE", read=_choice("auto", "cpu", "cuda"), default="auto", help="Where networks run."),
-    Setting(name="MODEL_DEADLINE_S", read=_seconds, default=60.0, help="A model that takes longer has failed."),
+    Setting(name="DEVICE", read=_choice("auto", "cpu", "cuda"), default="auto", help="Device on which networks run."),
+    Setting(
+        name="MODEL_DEADLINE_S",
+        read=_seconds,
+        default=60.0,
+        help="Longest time of one model run; after it the run has failed.",
+    ),
     Setting(
         name="WORKER_THREADS",
-        read=_whole,
+        read=_integer,
         default=4,
         help="How many jobs run at a time in one process, besides one of shadow models.",
     ),
-    Setting(name="LOG_LEVEL", read=_choice("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO", help="Least severe."),
-    Setting(name="LOG_FORMAT", read=_choice("json", "console"), default="json", help="For collectors or for people."),
+    Setting(
+        name="LOG_LEVEL",
+        read=_choice("DEBUG", "INFO", "WARNING", "ERROR"),
+        default="INFO",
+        help="Least severe level that is written.",
+    ),
+    Setting(
+        name="LOG_FORMAT",
+        read=_choice("json", "console"),
+        default="json",
+        help="JSON for log collectors, or text for a terminal.",
+    ),
 )
 
 
@@ -233,7 +250,7 @@ class Settings:
 
     @property
     def database(self) -> str:
-        """The database's URL, the default filled in."""
+        """The database's URL, or the default one."""
         return self.database_url or f"sqlite:///{self.data_dir}/ausculta.db"
 
 
@@ -247,7 +264,7 @@ def load(environment: Mapping[str, str], config: Path | None = None, **overrides
     config
         A TOML file with lower-case names.
     overrides
-        Values that win over both, by field name; for commands that start a server of their own.
+        Values that take precedence over both, by field name; for commands that start a server of their own.
 
     Raises
     ------
@@ -274,7 +291,7 @@ def _destination_tables(written: Any) -> tuple[Mapping[str, Any], ...]:
 
 
 def _renamed(written: Mapping[str, str]) -> dict[str, str]:
-    """Give settings that are written under a former name their present one.
+    """Return the settings with each former name replaced by the present one.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Fixtures that every room shares: time, identity, real databases, a private PostgreSQL cluster on loopback."""
+"""Fixtures for all tests: time, ids, real databases, a private PostgreSQL cluster on loopback."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ SHARED = REPOSITORY.parent / "shared"
 
 
 MUST_NOT_SKIP = tuple(os.environ.get("MUST_NOT_SKIP", "").split())
-"""Debian packages that this run has installed: a test that skips for want of one of them has failed."""
+"""Debian packages that this run has installed: a test that is skipped because one of them is missing has failed."""
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[object]:
-    """Turn a skip for want of something that was installed into a failure."""
+    """Report a skip as a failure when the missing program was installed."""
     report = yield
     if report.skipped and isinstance(report.longrepr, tuple) and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2]
@@ -73,7 +73,7 @@ def _as_server_user(folder: Path, command: list[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL prefix of a PostgreSQL server of our own, on loopback, gone with the session."""
+    """URL prefix of a PostgreSQL server of our own, on loopback, removed with the session."""
     programs = _postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL's server programs are not installed (Debian package: postgresql)")

@@ -1,7 +1,7 @@
 """One association as a storage provider: it negotiates, receives, and answers every request (PS3.7, PS3.4 Annex B).
 
-Negotiation is pynetdicom's; what is accepted is what the peer offers: any storage SOP class, known or private, in any
-transfer syntax that is known. Nothing here is set for the whole process.
+pynetdicom negotiates. Accepted are all storage SOP classes that the peer offers, also private ones, in any transfer
+syntax that is known. This module changes no process-wide setting.
 """
 
 import socket
@@ -40,9 +40,9 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedInstance:
-    """One C-STORE request, nothing decoded."""
+    """One C-STORE request; its dataset is not decoded."""
 
-    #: The association that it came by.
+    #: Identifier of the association.
     association: str
     #: The calling AE title and the address of the peer; ``request_id`` is the association.
     principal: Principal
@@ -60,24 +60,24 @@ class ReceivedInstance:
 
 
 class StorageServer(Protocol):
-    """What an association needs of the server that accepted it."""
+    """The interface of the server to its associations."""
 
     limits: DicomLimits
     authorizer: Authorizer
 
     def admit(self, association: str) -> bool:
-        """Count one more association; False when there are too many."""
+        """Register an association; False when there are too many."""
         ...
 
     def store(self, received: ReceivedInstance) -> None:
-        """Keep an instance durably, or raise."""
+        """Store an instance durably; raises when that fails."""
         ...
 
 
 def is_storage(SOPClassUID: str) -> bool:
-    """Tell whether an abstract syntax is of the Storage Service Class, as far as one can know.
+    """Return whether an abstract syntax belongs to the Storage Service Class.
 
-    A private or future class is taken for one: nothing but storage is offered here.
+    A private or unknown class is treated as one, because this server offers no other service besides verification.
     """
     service = uid_to_service_class(SOPClassUID)
     if service is StorageServiceClass:
@@ -87,7 +87,7 @@ def is_storage(SOPClassUID: str) -> bool:
 
 
 def acceptable(offered: Iterable[PresentationContext]) -> list[PresentationContext]:
-    """Return the contexts to support in answer to what a peer offers, in the peer's order of preference."""
+    """Return the presentation contexts to accept among those that a peer offers, in the peer's order."""
     wanted: dict[str, list[str]] = {}
     for context in offered:
         if context.abstract_syntax == Verification or is_storage(str(context.abstract_syntax)):
@@ -104,7 +104,7 @@ def acceptable(offered: Iterable[PresentationContext]) -> list[PresentationConte
 
 
 class StorageAssociation(Association):  # type: ignore[misc]
-    """An association served from its first byte to its last in the calling thread.
+    """An association, served from its first byte to its last in the calling thread.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
     connection
         The accepted socket.
     identifier
-        Name of the association in this server.
+        Identifier of the association in this server.
     """
 
     def __init__(
@@ -147,14 +147,14 @@ class StorageAssociation(Association):  # type: ignore[misc]
             while self.is_established:
                 self.dul.step()
                 self._answer_messages()
-                self._notice_the_end()
+                self._check_for_end()
             while not self.dul.ended:
                 self.dul.step()
         finally:
             self.dul.socket.close()
 
     def _bind_defaults(self) -> None:
-        """Bind what negotiation asks for; leave out the handlers that would log whole messages."""
+        """Bind the handlers that negotiation uses, but not those that would log whole messages."""
         for event in evt._INTERVENTION_EVENTS:  # noqa: SLF001 - pynetdicom has no public list of them
             self.bind(event, evt.get_default_handler(event))
 
@@ -172,9 +172,10 @@ class StorageAssociation(Association):  # type: ignore[misc]
         self.acse.negotiate_association()
 
     def _answer_messages(self) -> None:
+        self._decide_on_arriving()
         while not self.dimse.msg_queue.empty():
             context_id, request = self.dimse.msg_queue.get_nowait()
-            if request is None:  # the state machine's word for "the association is gone"
+            if request is None:  # how the state machine reports that the association has ended
                 return
             answer = self._answers.get(type(request))
             context = self._accepted_cx.get(context_id)
@@ -184,7 +185,21 @@ class StorageAssociation(Association):  # type: ignore[misc]
                 return
             self.dimse.send_msg(answer(request, context), context_id)
 
-    def _notice_the_end(self) -> None:
+    def _decide_on_arriving(self) -> None:
+        """Authorize a C-STORE when its command set is complete; a refused one is answered before its dataset."""
+        arriving = self.dimse.arriving_store()
+        if arriving is None:
+            return
+        context_id, request = arriving
+        if context_id not in self._accepted_cx or request.MessageID is None:
+            return  # the association is aborted when the message is complete
+        try:
+            self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
+        except Exception as failure:  # noqa: BLE001 - the peer is always answered
+            self.dimse.drop()
+            self.dimse.send_msg(self._store_response(request, failure), context_id)
+
+    def _check_for_end(self) -> None:
         if self.acse.is_release_requested():
             self.acse.send_release(is_response=True)
             self.is_established = False
@@ -204,24 +219,30 @@ class StorageAssociation(Association):  # type: ignore[misc]
         return response
 
     def _store(self, request: C_STORE, context: PresentationContext) -> C_STORE:
+        try:
+            if not self.dimse.decided:
+                self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
+            self._server.store(self._received(request, context))
+        except Exception as failure:  # noqa: BLE001 - the peer is always answered
+            return self._store_response(request, failure)
+        return self._store_response(request, None)
+
+    def _store_response(self, request: C_STORE, failure: Exception | None) -> C_STORE:
         response = C_STORE()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = request.AffectedSOPClassUID
         response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        try:
-            self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
-            self._server.store(self._received(request, context))
-        except Exception as failure:  # noqa: BLE001 - the peer is always answered
-            problem = as_problem(failure)
-            _log.warning("instance_refused", association=self._identifier, failure=problem, detail=problem.detail)
-            response.Status = DIMSE_STATUS[problem.category]
-            response.ErrorComment = problem.detail[:64]
-        else:
+        if failure is None:
             response.Status = SUCCESS
+            return response
+        problem = as_problem(failure)
+        _log.warning("instance_refused", association=self._identifier, failure=problem, detail=problem.detail)
+        response.Status = DIMSE_STATUS[problem.category]
+        response.ErrorComment = problem.detail[:64]
         return response
 
     def _authorize(self, interaction: Interaction, SOPClassUID: str) -> None:
-        """Have the server's authorizer decide about one request; raises ``forbidden``."""
+        """Call the server's authorizer for one request; raises ``forbidden``."""
         self._server.authorizer.require(self._principal, Request(interaction=interaction, target=SOPClassUID))
 
     def _received(self, request: C_STORE, context: PresentationContext) -> ReceivedInstance:

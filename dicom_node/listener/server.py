@@ -18,7 +18,7 @@ from pynetdicom.ae import ApplicationEntity
 
 from dicom_node.listener.association import ReceivedInstance, StorageAssociation
 from dicom_node.listener.limits import DicomLimits
-from dicom_node.listener.upper_layer import acknowledge_at_once
+from dicom_node.listener.upper_layer import acknowledge_immediately
 from kernel.clock import Ids, RandomIds
 from kernel.log import get_logger
 from privacy.authorize import Authorizer, LoopbackAuthorizer
@@ -204,7 +204,7 @@ class DicomServer:
         try:
             connection.settimeout(self.limits.artim_s)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            acknowledge_at_once(connection)
+            acknowledge_immediately(connection)
             if isinstance(connection, ssl.SSLSocket):
                 connection.do_handshake()
             StorageAssociation(self._entity, self, connection, association).serve()

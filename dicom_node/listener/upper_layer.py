@@ -1,9 +1,9 @@
 """The DICOM upper layer of a server's association, in the association's own thread (PS3.8 section 9).
 
-pynetdicom brings the state machine, the PDUs and the negotiation. Its own loop is a second thread that sleeps a
-millisecond at a time between a queue and a socket, and that a peer can stall for ever by sending half a PDU. Here
-the same state machine is driven by whoever waits for a message: reading waits on the socket, every read has a
-deadline, and a PDU is refused by its announced length before it is buffered.
+pynetdicom provides the state machine, the PDUs and the negotiation. Its own loop is a second thread that polls a queue
+and a socket every millisecond, and that a peer can block for ever by sending half a PDU. Here the thread that waits for
+a message drives the same state machine: reading waits on the socket, every read has a deadline, and a PDU is refused by
+its declared length before it is buffered.
 """
 
 import queue
@@ -14,7 +14,8 @@ import time
 from typing import Any, Final
 
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import _PDU_TYPES, DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
@@ -42,7 +43,7 @@ _log = get_logger(__name__)
 
 
 class Transport(AssociationSocket):  # type: ignore[misc]
-    """One accepted connection, read and written under deadlines."""
+    """One accepted connection; every read and write has a deadline."""
 
     def __init__(self, association: Any, connection: socket.socket, limits: DicomLimits) -> None:
         super().__init__(association, client_socket=connection)
@@ -54,16 +55,16 @@ class Transport(AssociationSocket):  # type: ignore[misc]
         Parameters
         ----------
         size
-            How many.
+            Number of bytes.
         deadline
-            When to give up, on the monotonic clock.
+            End of the wait, on the monotonic clock.
 
         Raises
         ------
         TimeoutError
             The deadline passed.
         ConnectionError
-            The peer hung up.
+            The peer closed the connection.
         """
         buffer = bytearray(size)
         view = memoryview(buffer)
@@ -82,11 +83,11 @@ class Transport(AssociationSocket):  # type: ignore[misc]
         taken: int = connection.recv_into(view)
         if not taken:
             raise ConnectionResetError
-        acknowledge_at_once(connection)
+        acknowledge_immediately(connection)
         return taken
 
     def send(self, bytestream: bytes) -> None:
-        """Send all of ``bytestream``, or queue Evt17."""
+        """Send ``bytestream``; when the connection is closed, queue Evt17."""
         connection = self.socket
         try:
             if connection is None:
@@ -97,24 +98,24 @@ class Transport(AssociationSocket):  # type: ignore[misc]
             self.event_queue.put(CONNECTION_CLOSED)
 
 
-def acknowledge_at_once(connection: socket.socket) -> None:
-    """Ask the kernel not to delay its next TCP acknowledgements; it forgets, so ask after every read.
+def acknowledge_immediately(connection: socket.socket) -> None:
+    """Tell the kernel not to delay its next TCP acknowledgements; it lasts for one read only.
 
-    A peer that keeps Nagle's algorithm (DCMTK's default) waits some 40 ms an instance for a delayed one.
+    A peer that uses Nagle's algorithm (DCMTK's default) waits about 40 ms for a delayed one, for each instance.
     """
     if hasattr(socket, "TCP_QUICKACK"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class UpperLayer(DULServiceProvider):  # type: ignore[misc]
-    """pynetdicom's upper layer without its thread: :meth:`step` waits for one PDU and acts on it.
+    """pynetdicom's upper layer without its thread: :meth:`step` waits for one PDU and processes it.
 
     Parameters
     ----------
     association
-        Whom it serves.
+        The association that it belongs to.
     limits
-        What the peer may do.
+        Bounds on what the peer may send.
     """
 
     def __init__(self, association: Any, limits: DicomLimits) -> None:
@@ -130,11 +131,11 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     @property
     def ended(self) -> bool:
-        """Whether the connection is over, and the state machine with it."""
+        """Whether the connection and the state machine have ended."""
         return bool(self._kill_thread)
 
     def step(self) -> None:
-        """Wait for one PDU, or for the end of patience, and let the state machine act on it."""
+        """Wait for one PDU, or for a timeout, and let the state machine process it."""
         self.act()
         if self.ended:
             return
@@ -146,12 +147,12 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
         self.act()
 
     def send_pdu(self, primitive: Any) -> None:
-        """Send what ``primitive`` says, before returning."""
+        """Send the PDU of ``primitive``; returns when it is sent."""
         super().send_pdu(primitive)
         self.act()
 
     def act(self) -> None:
-        """Let the state machine do everything that waits to be done."""
+        """Let the state machine process all queued events."""
         while not self.ended:
             if self.event_queue.empty():
                 self._process_recv_primitive()
@@ -195,12 +196,12 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
 
 class DataTransfer:
-    """A P-DATA-TF PDU (PS3.8 section 9.3.5) whose values are views of what was read, where pynetdicom's are copies.
+    """A P-DATA-TF PDU (PS3.8 section 9.3.5) whose values are views of the received bytes; pynetdicom copies them.
 
     Parameters
     ----------
     body
-        What follows the PDU's header.
+        The PDU without its header.
 
     Raises
     ------
@@ -220,43 +221,66 @@ class DataTransfer:
             at = end
 
     def to_primitive(self) -> P_DATA:
-        """Return the service primitive that the state machine hands on."""
+        """Return the service primitive for the state machine."""
         primitive = P_DATA()
         primitive.presentation_data_value_list.extend(self._values)
         return primitive
 
 
 class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
-    """Puts DIMSE messages together, and stops keeping the bytes of one that grows too large (PS3.8 Annex E).
+    """Assembles DIMSE messages; the bytes of a message over the limit are dropped (PS3.8 Annex E).
 
     Parameters
     ----------
     association
-        Whom it serves.
+        The association that it belongs to.
     largest
-        Bytes of command set and dataset together.
+        Largest command set and dataset together, in bytes.
     """
 
     def __init__(self, association: Any, largest: int) -> None:
         super().__init__(association)
         self.message: DIMSEMessage | None = None
+        self.decided = False
+        """Whether the newest message is a C-STORE request that was decided on before its dataset had arrived."""
         self._largest = largest
         self._received = 0
+        self._dropping = False
 
     @property
     def too_large(self) -> bool:
-        """Whether the newest message passed the limit, so that its dataset is not whole."""
+        """Whether the newest message exceeds the limit, so that its dataset is not complete."""
         return self._received > self._largest
 
+    def arriving_store(self) -> tuple[int, C_STORE] | None:
+        """Return a C-STORE request, once, whose command set is complete while its dataset still arrives.
+
+        Returns
+        -------
+        tuple[int, C_STORE] | None
+            Presentation context and request; ``decided`` is true from now on. None when there is no such request.
+        """
+        if not isinstance(self.message, C_STORE_RQ) or self.decided:
+            return None
+        self.decided = True
+        return self.message.context_id, self.message.message_to_primitive()
+
+    def drop(self) -> None:
+        """Discard the dataset of the arriving message, which is answered already, fragment by fragment."""
+        self._dropping = True
+
     def receive_primitive(self, primitive: Any) -> None:
-        """Take the fragments of one P-DATA; a finished message goes to ``msg_queue``."""
+        """Add the fragments of one P-DATA; a complete message goes to ``msg_queue``, unless it is discarded."""
         if self.message is None:
             self.message = DIMSEMessage()
             self._received = 0
+            self.decided = self._dropping = False
         values = primitive.presentation_data_value_list
         self._received += sum(len(data) - 1 for _, data in values)
-        if self.too_large:
+        if self.too_large or self._dropping:
             values[:] = [(context, data[:1]) for context, data in values]
         if self.message.decode_msg(primitive, self.assoc):
             message, self.message = self.message, None
+            if self._dropping:
+                return
             self.msg_queue.put((message.context_id, message.message_to_primitive()))

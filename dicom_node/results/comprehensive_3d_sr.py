@@ -1,8 +1,8 @@
 """A result as a Comprehensive 3D SR document (PS3.3 A.35.13): TID 1500 Measurement Report of PS3.16.
 
-A finding becomes a measurement group (TID 1501) with the algorithm that made it (TID 4019), its probability and its
-qualitative evaluation. The document is COMPLETE, PRELIMINARY and UNVERIFIED: nobody has signed it. A result that is
-not available becomes a group that says so in words, so that the absence is read.
+An output becomes a measurement group (TID 1501) with the algorithm that made it (TID 4019), its measurements by its
+kind and its qualitative evaluation. The document is COMPLETE, PRELIMINARY and UNVERIFIED: nobody has signed it. A
+result that is not available becomes a group that says so in words, so that the absence is read.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
-    Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
@@ -26,6 +25,7 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 
+from dicom_node.results.measurements import LONGEST_MEANING, PRIVATE, measurements_of
 from dicom_node.results.provenance import (
     MANUFACTURER,
     SERIES_NUMBER,
@@ -39,7 +39,6 @@ from inference.bands import codes_of
 from inference.contract import NotAvailable, Outcome, Output, notice, opened
 from inference.wording import refusal
 
-_PRIVATE: Final = "99AUSCULTA"
 _SCHEMES: Final = {
     "http://snomed.info/sct": "SCT",
     "http://loinc.org": "LN",
@@ -50,13 +49,17 @@ _SCHEMES: Final = {
 
 _DEVICE: Final = CodedConcept("121007", "DCM", "Device")
 _COMMENT: Final = CodedConcept("121106", "DCM", "Comment")
+_PROCEDURES: Final = {
+    "CR": CodedConcept("363680008", "SCT", "Radiographic imaging procedure"),
+    "DX": CodedConcept("363680008", "SCT", "Radiographic imaging procedure"),
+    "CT": CodedConcept("77477000", "SCT", "Computed tomography"),
+    "MR": CodedConcept("113091000", "SCT", "Magnetic resonance imaging"),
+}
+"""Modality -> the procedure that the report is about (TID 1500, Procedure reported)."""
 _CHEST_RADIOGRAPH: Final = CodedConcept("399208008", "SCT", "Plain chest X-ray")
-_PROBABILITY: Final = CodedConcept("PROBABILITY", _PRIVATE, "Probability of the finding")
-_SCORE: Final = CodedConcept("SCORE", _PRIVATE, "Score")
-_NO_UNIT: Final = CodedConcept("1", "UCUM", "no units")
-_AI_RESULT: Final = CodedConcept("AI_RESULT", _PRIVATE, "AI result")
-_NOT_AVAILABLE: Final = CodedConcept("NOT_AVAILABLE", _PRIVATE, "Not available")
-_LONGEST_MEANING: Final = 64
+_IMAGING: Final = CodedConcept("363679005", "SCT", "Imaging procedure")
+_AI_RESULT: Final = CodedConcept("AI_RESULT", PRIVATE, "AI result")
+_NOT_AVAILABLE: Final = CodedConcept("NOT_AVAILABLE", PRIVATE, "Not available")
 
 
 def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
@@ -91,7 +94,7 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
         is_complete=True,
         is_final=False,
         is_verified=False,
-        series_description=f"AI result: {outcome.model.title}"[:_LONGEST_MEANING],
+        series_description=f"AI result: {outcome.model.title}"[:LONGEST_MEANING],
     )
     inherit(document, images[0])
     return finish(document, outcome.at)
@@ -114,9 +117,16 @@ def _report(outcome: Outcome, images: Sequence[Dataset]) -> MeasurementReport:
         observation_context=ObservationContext(
             observer_device_context=ObserverContext(observer_type=_DEVICE, observer_identifying_attributes=observer)
         ),
-        procedure_reported=_CHEST_RADIOGRAPH,
+        procedure_reported=_procedure(images[0]),
         imaging_measurements=groups,
     )
+
+
+def _procedure(image: Dataset) -> CodedConcept:
+    modality, body_part = str(image.get("Modality", "")), str(image.get("BodyPartExamined", "")).upper()
+    if modality in {"CR", "DX"} and body_part == "CHEST":
+        return _CHEST_RADIOGRAPH
+    return _PROCEDURES.get(modality, _IMAGING)
 
 
 def _finding(outcome: Outcome, output: Output, images: Sequence[Dataset]) -> MeasurementsAndQualitativeEvaluations:
@@ -127,7 +137,7 @@ def _finding(outcome: Outcome, output: Output, images: Sequence[Dataset]) -> Mea
         ),
         finding_type=finding,
         algorithm_id=_algorithm(outcome),
-        measurements=[_measurement(output)] if output.value is not None else None,
+        measurements=measurements_of(output) or None,
         qualitative_evaluations=[QualitativeEvaluation(name=finding, value=_band(output.band))],
         source_images=[SourceImageForMeasurementGroup.from_source_image(image) for image in images],
     )
@@ -137,7 +147,7 @@ def _finding(outcome: Outcome, output: Output, images: Sequence[Dataset]) -> Mea
 def _band(band: str) -> CodedConcept:
     qualifier = codes_of(band).qualifier
     if qualifier is None:
-        return CodedConcept(band.upper()[:16], _PRIVATE, band[:_LONGEST_MEANING])
+        return CodedConcept(band.upper()[:16], PRIVATE, band[:LONGEST_MEANING])
     return CodedConcept(qualifier[0], "SCT", qualifier[1])
 
 
@@ -148,12 +158,6 @@ def _absence(outcome: NotAvailable) -> MeasurementsAndQualitativeEvaluations:
         qualitative_evaluations=[QualitativeEvaluation(name=_AI_RESULT, value=_NOT_AVAILABLE)],
     )
     return _with_comment(group, f"{refusal(outcome.reason)}. {notice(demonstration=outcome.model.demonstration)}")
-
-
-def _measurement(output: Output) -> Measurement:
-    name = _PROBABILITY if output.kind == "probability" else _SCORE
-    unit = _NO_UNIT if output.unit in {None, "", "1"} else CodedConcept(output.unit, "UCUM", output.unit)
-    return Measurement(name=name, value=round(float(output.value or 0.0), 6), unit=unit)
 
 
 def _algorithm(outcome: Outcome) -> AlgorithmIdentification:
@@ -167,8 +171,8 @@ def _algorithm(outcome: Outcome) -> AlgorithmIdentification:
 
 
 def _concept(output: Output) -> CodedConcept:
-    scheme = _SCHEMES.get(output.system, _PRIVATE)
-    return CodedConcept(output.code, scheme, output.display[:_LONGEST_MEANING])
+    scheme = _SCHEMES.get(output.system, PRIVATE)
+    return CodedConcept(output.code, scheme, output.display[:LONGEST_MEANING])
 
 
 def _with_comment(group: MeasurementsAndQualitativeEvaluations, words: str) -> MeasurementsAndQualitativeEvaluations:

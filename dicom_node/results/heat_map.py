@@ -42,14 +42,15 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
     """
     if isinstance(outcome, NotAvailable) or outcome.heat_map is None:
         return None
+    heat_map = outcome.heat_map.values
     source = evidence(sources[:1])[0]
     image = picture(open_file(sources[0]))
-    if image.shape != outcome.heat_map.shape:
+    if image.shape != heat_map.shape:
         raise Problem(Category.INCORRECT, "the heat map is not of the image's size")
     capture = SCImage.from_ref_dataset(
         ref_dataset=source,
         pixel_array=_with_banner(
-            overlay(image, outcome.heat_map), f"AI heat map. {notice(demonstration=outcome.model.demonstration)}"
+            overlay(image, heat_map), f"AI heat map. {notice(demonstration=outcome.model.demonstration)}"
         ),
         photometric_interpretation="RGB",
         bits_allocated=8,

@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 import orjson
 
-from kernel.errors import Category, Problem
+from kernel.errors import Category, PeerProblem, Problem
 
 _REFUSALS: Final[Mapping[int, Category]] = MappingProxyType(
     {
@@ -31,6 +31,12 @@ _REFUSALS: Final[Mapping[int, Category]] = MappingProxyType(
 )
 """HTTP status -> category; other 4xx are incorrect, other 5xx unavailable."""
 
+ASK_TO_WAIT: Final = frozenset({429, 503})
+"""With ``Retry-After`` these concern every request to the server (RFC 6585 section 4, RFC 9110 section 15.6.4)."""
+
+UNCONNECTED: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+"""No request was sent, so that no single one can be the cause."""
+
 _HEADERS: Final = {
     "Content-Type": "application/fhir+json",
     "Accept": "application/fhir+json",
@@ -40,7 +46,7 @@ _HEADERS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long to wait, in seconds."""
+    """Longest waits, in seconds."""
 
     connect: float = 5.0
     answer: float = 30.0
@@ -56,7 +62,7 @@ class Upstream:
     client
         Sends the requests; holds the credentials, where there are any.
     timeouts
-        How long to wait.
+        Longest waits for the server.
     """
 
     def __init__(self, base_url: str, client: httpx.Client, timeouts: Timeouts | None = None) -> None:
@@ -91,11 +97,17 @@ class Upstream:
             places = [f"{answer['status']} {self._relative(answer.get('location', ''))}".strip() for answer in answers]
             sent = len(orjson.loads(bundle).get("entry", ()))
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as failure:
-            raise Problem(
-                Category.UNAVAILABLE, "the FHIR server did not answer with a transaction response"
+            raise PeerProblem(
+                Category.UNAVAILABLE,
+                "the FHIR server did not answer with a transaction response",
+                diagnostics=response.text[:4000],
             ) from failure
         if len(places) != sent or not all(place.startswith("2") for place in places):
-            raise Problem(Category.UNAVAILABLE, "the FHIR server did not answer for every entry")
+            raise PeerProblem(
+                Category.UNAVAILABLE,
+                "the FHIR server did not answer for every entry",
+                diagnostics=response.text[:4000],
+            )
         return ", ".join(places)
 
     def check(self) -> str:
@@ -120,14 +132,24 @@ class Upstream:
         try:
             response = self._client.request(method, url, content=content, headers=_HEADERS, timeout=self._timeout)
         except httpx.HTTPError as failure:
-            raise Problem(
-                Category.UNAVAILABLE, "the FHIR server cannot be reached", diagnostics=str(failure)
+            raise PeerProblem(
+                Category.UNAVAILABLE,
+                "the FHIR server cannot be reached",
+                diagnostics=str(failure),
+                whole=isinstance(failure, UNCONNECTED),
             ) from failure
         status = response.status_code
         if 200 <= status < 300:
             return response
         category = _REFUSALS.get(status, Category.UNAVAILABLE if status >= 500 else Category.INCORRECT)
-        raise Problem(category, f"the FHIR server answered {status}", diagnostics=response.text[:4000])
+        asked = response.headers.get("Retry-After", "")
+        raise PeerProblem(
+            category,
+            f"the FHIR server answered {status}",
+            diagnostics=response.text[:4000],
+            whole=status == 401 or (status in ASK_TO_WAIT and bool(asked)),
+            retry_after=asked,
+        )
 
     def _relative(self, location: str) -> str:
         return location.removeprefix(self._base).lstrip("/")

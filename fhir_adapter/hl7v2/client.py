@@ -14,7 +14,7 @@ from typing import Final
 from fhir_adapter.hl7v2.framing import Deframer, Flaw, frame
 from fhir_adapter.hl7v2.header import header
 from fhir_adapter.hl7v2.message import Message
-from kernel.errors import Category, Problem
+from kernel.errors import Category, PeerProblem, Problem
 
 _LARGEST_ANSWER: Final = 1 << 20
 
@@ -71,12 +71,18 @@ class MllpClient:
         control_id = header(message).control_id
         with self._guard:
             try:
-                answer = self._exchange(frame(message))
+                connected = self._connected()
+            except OSError as failure:
+                raise PeerProblem(
+                    Category.UNAVAILABLE, "the HL7 receiver cannot be reached", diagnostics=str(failure), whole=True
+                ) from failure
+            try:
+                answer = self._exchange(connected, frame(message))
                 return _receipt(answer, control_id)
             except OSError as failure:
                 self._drop()
-                raise Problem(
-                    Category.UNAVAILABLE, "the HL7 receiver cannot be reached or did not answer in time"
+                raise PeerProblem(
+                    Category.UNAVAILABLE, "the HL7 receiver did not answer in time", diagnostics=str(failure)
                 ) from failure
             except _Mismatch as failure:
                 self._drop()
@@ -87,8 +93,7 @@ class MllpClient:
         with self._guard:
             self._drop()
 
-    def _exchange(self, framed: bytes) -> bytes:
-        connected = self._connected()
+    def _exchange(self, connected: socket.socket, framed: bytes) -> bytes:
         until = time.monotonic() + self._timeouts.answer_s
         connected.settimeout(self._timeouts.answer_s)
         connected.sendall(framed)
@@ -137,9 +142,9 @@ def _receipt(answer: bytes, control_id: str) -> Receipt:
     # The receiver's text may quote the message, so it stays on this host.
     diagnostics = answer.decode("utf-8", "replace")
     if code in ("AE", "CE"):
-        raise Problem(Category.INCORRECT, f"the HL7 receiver refused the message ({code})", diagnostics=diagnostics)
+        raise PeerProblem(Category.INCORRECT, f"the HL7 receiver refused the message ({code})", diagnostics=diagnostics)
     if code in ("AR", "CR"):
-        raise Problem(
+        raise PeerProblem(
             Category.UNAVAILABLE, f"the HL7 receiver rejected the message for now ({code})", diagnostics=diagnostics
         )
     raise _Mismatch("an acknowledgement with an unknown code")

@@ -3,33 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from types import MappingProxyType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from fhir_adapter.hl7v2.datatypes import dtm
 from fhir_adapter.hl7v2.message import Message, Segment
+from fhir_adapter.patient_identity import PatientIdentities, Pseudonyms
 
 Resource: TypeAlias = dict[str, Any]
 """A FHIR resource or a part of one; decimals are :class:`decimal.Decimal`."""
 
 Current: TypeAlias = Callable[[str, str], Mapping[str, Any] | None]
 """(resource type, id) to the resource as it is stored, its numbers as :class:`decimal.Decimal`."""
-
-
-class Pseudonyms(Protocol):
-    """Makes resource ids that cannot be traced back to the identifiers they come from."""
-
-    def resource_id(self, resource_type: str, system: str, value: str) -> str:
-        """Return the FHIR id for a business identifier; always the same.
-
-        Parameters
-        ----------
-        resource_type
-            FHIR resource type, such as ``Patient``.
-        system, value
-            The business identifier.
-        """
-        ...
 
 
 def nothing_stored(_resource_type: str, _resource_id: str) -> None:
@@ -42,14 +26,17 @@ class Context:
 
     #: Makes the ids of all resources.
     pseudonyms: Pseudonyms
-    #: Namespace of identifiers that are sent without an assigning authority.
-    default_authority: str
+    #: The site's rule of patient identity; gives the systems of identifiers.
+    identities: PatientIdentities
     #: Time zone of times without an offset when MSH-7 has none either; without it such times are kept as dates.
     zone: tzinfo | None = None
-    #: Assigning authority, by namespace or universal id, to the system of its identifiers.
-    systems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     #: Reads the stored resource: a field that a message leaves empty keeps its content (section 2.5.3).
     current: Current = nothing_stored
+
+    @property
+    def systems(self) -> Mapping[str, str]:
+        """Assigning authority, by namespace or universal id, to the system of its identifiers."""
+        return self.identities.conventions.systems
 
 
 @dataclass(frozen=True, kw_only=True)

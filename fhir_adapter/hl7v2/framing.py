@@ -67,7 +67,7 @@ class Deframer:
         return self._state is not _State.OUTSIDE
 
     @property
-    def owed(self) -> bool:
+    def unanswered(self) -> bool:
         """Whether a frame has begun that was neither ended nor refused, so that it must still be acknowledged."""
         return self._state is _State.INSIDE
 

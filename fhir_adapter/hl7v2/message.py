@@ -18,7 +18,7 @@ NULL: Final = '""'
 """A field with this content deletes the stored value (section 2.5.3); an empty field leaves it unchanged."""
 
 _LINES: Final = re.compile(r"[\r\n]+")
-_AROUND: Final = "\ufeff\x0b\x1c\r\n\t \x00"
+_PADDING: Final = "\ufeff\x0b\x1c\r\n\t \x00"
 
 
 class Element:
@@ -183,7 +183,7 @@ class Message:
             the characters cannot be decoded.
         """
         decoded = decode(raw.strip(b"\x0b\x1c\r\n\t "), fallback_charset)
-        text = decoded.text.strip(_AROUND)
+        text = decoded.text.strip(_PADDING)
         delimiters = read_delimiters(text, decoded.codec)
         segments = [Segment(line, delimiters) for line in _segments(text, delimiters.field)]
         if sum(segment.name == "MSH" for segment in segments) > 1:

@@ -1,8 +1,8 @@
 """The MLLP listener: a server that answers every frame (HL7 MLLP Release 1).
 
 One thread runs an event loop that only moves bytes; the handler, which commits to a database, runs in a bounded pool of
-threads. Each connection is served strictly in order, one message at a time, and is not read from meanwhile, so a sender
-can neither overtake itself nor fill the memory.
+threads. Each connection is served strictly in order, one message at a time, and is not read from meanwhile, so that
+messages stay in order and memory is bounded.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from kernel.log import get_logger
 _log = get_logger(__name__)
 
 _SMALL: Final = 1 << 20
-"""A connection that holds less than this is never refused for the sake of the others."""
+"""A connection with fewer buffered bytes than this is never refused because of the total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +35,21 @@ class Peer:
 
 @dataclass(frozen=True, kw_only=True)
 class MllpLimits:
-    """How much of the server one sender, and all of them, may use."""
+    """Bounds on the use of the server by one sender and by all senders."""
 
     #: Longest message in bytes.
     largest_message: int = 64 << 20
-    #: Seconds a connection may stay without a message.
+    #: Longest time without a message, in seconds.
     idle_s: float = 3600.0
-    #: Seconds a message may take from its first byte to its last.
+    #: Longest time from the first byte of a message to its last, in seconds.
     message_s: float = 60.0
-    #: Connections at once; one more is closed at once.
+    #: Connections at the same time; one more is closed immediately.
     most_connections: int = 512
     #: Threads that run the handler.
     workers: int = 16
     #: Bytes of unfinished messages over all connections; beyond it, large ones are refused as ``busy``.
     most_buffered: int = 256 << 20
-    #: Seconds that ``close`` waits for answers under way.
+    #: Longest time that ``close`` waits for running handlers, in seconds.
     drain_s: float = 10.0
 
 
@@ -62,8 +62,8 @@ class MllpServer:
     Parameters
     ----------
     on_message
-        Called in a worker thread with the content of one frame and its sender; returns the acknowledgement. What it
-        raises is answered as a negative one.
+        Called in a worker thread with the content of one frame and its sender; returns the acknowledgement. When it
+        raises, the answer is a negative acknowledgement.
     limits
         Bounds on size, time and number.
     clock, ids
@@ -108,7 +108,7 @@ class MllpServer:
         _log.info("mllp.listening", host=host, port=self.port)
 
     def close(self) -> None:
-        """Stop: messages already with the handler are answered, then every connection is closed."""
+        """Stop: the messages that the handler processes are answered, then every connection is closed."""
         if self._closed:
             return
         self._closed = True
@@ -120,16 +120,16 @@ class MllpServer:
             self._thread.join()
         self._loop.close()
 
-    def joined(self, connection: "_Connection") -> bool:
-        """Take a new connection in, unless there are too many; called by the connection."""
+    def register(self, connection: "_Connection") -> bool:
+        """Register a new connection, unless there are too many; called by the connection."""
         if len(self._connections) >= self.limits.most_connections:
             _log.warning("mllp.too_many_connections", limit=self.limits.most_connections)
             return False
         self._connections.add(connection)
         return True
 
-    def left(self, connection: "_Connection") -> None:
-        """Forget a connection; called by the connection."""
+    def unregister(self, connection: "_Connection") -> None:
+        """Remove a connection; called by the connection."""
         self._connections.discard(connection)
 
     def buffered(self) -> int:
@@ -142,7 +142,7 @@ class MllpServer:
         Parameters
         ----------
         head
-            The message, or at least its beginning.
+            The message, or its first bytes.
         problem
             Why the message is refused.
         """
@@ -194,7 +194,7 @@ class MllpServer:
             await asyncio.sleep(0.005)
         for connection in list(self._connections):
             connection.abort()
-        await asyncio.sleep(0)  # lets the transports report their end while the loop still runs
+        await asyncio.sleep(0)  # the transports report their end while the loop still runs
 
 
 class _Connection(asyncio.Protocol):
@@ -209,9 +209,9 @@ class _Connection(asyncio.Protocol):
         self._busy = False
         self._choked = False
         self._ending = False
-        self._gone = False
+        self._lost = False
         self._deadline = self._loop.time() + server.limits.idle_s
-        self._timed_unfinished: bool | None = False  # what the deadline was set for; None: set it anew
+        self._timed_unfinished: bool | None = False  # the wait that the deadline was set for; None: set it again
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -219,21 +219,21 @@ class _Connection(asyncio.Protocol):
         self._peer = Peer(address=str((transport.get_extra_info("peername") or ("",))[0]))
         if connected := transport.get_extra_info("socket"):
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if not self._server.joined(self):
+        if not self._server.register(self):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        self._gone = True
-        self._server.left(self)
+        self._lost = True
+        self._server.unregister(self)
 
     def data_received(self, data: bytes) -> None:
         self.deframer.feed(data)
         if not self._busy and not self._choked:
             self._advance()
-        self._pace()
+        self._control_reading()
 
     def eof_received(self) -> bool:
-        """Answer what the sender left unfinished; its side is closed, but it may still listen."""
+        """Answer an unfinished message: the sender has closed its side, but may still read."""
         self._ending = True
         if not self._busy:
             self._end()
@@ -244,22 +244,22 @@ class _Connection(asyncio.Protocol):
         self._choked = True
         self._timed_unfinished = None
         self._deadline = self._loop.time() + self._server.limits.idle_s
-        self._pace()
+        self._control_reading()
 
     def resume_writing(self) -> None:
         self._choked = False
         if not self._busy:
             self._advance()
-        self._pace()
+        self._control_reading()
 
     def tick(self, now: float) -> None:
-        """Close the connection when its time is over."""
+        """Close the connection when its deadline has passed."""
         if self._busy or now < self._deadline:
             return
         if self._choked:
             self.abort()
             return
-        if self.deframer.owed:
+        if self.deframer.unanswered:
             late = f"the message did not end within {self._server.limits.message_s:g} seconds"
             self._refuse(self.deframer.refuse(Problem(Category.INTERRUPTED, late)))
         self._transport.close()
@@ -271,12 +271,12 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
         self._transport.abort()
 
     def _advance(self) -> None:
-        """Hand the next complete message over, having answered the flaws before it."""
-        while (found := self.deframer.next()) is not None and not self._gone:
+        """Answer the flaws before the next complete message, and pass the message to the handler."""
+        while (found := self.deframer.next()) is not None and not self._lost:
             self._timed_unfinished = None
             if isinstance(found, Flaw):
                 self._refuse(found)
@@ -284,37 +284,37 @@ class _Connection(asyncio.Protocol):
                     return
             else:
                 self._busy = True
-                self._server.answer(found, self._peer).add_done_callback(self._answered)
+                self._server.answer(found, self._peer).add_done_callback(self._send_answer)
                 return
-        self._spare()
+        self._limit_memory()
         self._time()
 
     def _time(self) -> None:
-        """Set the deadline when a wait begins; what trickles in during the wait does not move it."""
+        """Set the deadline when a wait begins; bytes that arrive during the wait do not move it."""
         unfinished = self.deframer.unfinished
         if unfinished is not self._timed_unfinished:
             self._timed_unfinished = unfinished
             limits = self._server.limits
             self._deadline = self._loop.time() + (limits.message_s if unfinished else limits.idle_s)
 
-    def _answered(self, done: "asyncio.Future[bytes]") -> None:
+    def _send_answer(self, future: "asyncio.Future[bytes]") -> None:
         self._busy = False
-        if self._gone:
+        if self._lost:
             return
-        self._transport.write(frame(done.result()))
+        self._transport.write(frame(future.result()))
         if self._ending:
             self._end()
         else:
             if not self._choked:
                 self._advance()
-            self._pace()
+            self._control_reading()
 
     def _end(self) -> None:
-        """Serve what was complete when the sender closed its side, refuse what was not, and close."""
+        """Process the complete messages of a sender that has closed its side, refuse an incomplete one, and close."""
         self._advance()
         if self._busy:
             return
-        if self.deframer.owed:
+        if self.deframer.unanswered:
             cut = Problem(Category.INTERRUPTED, "the connection ended before the message did")
             self._refuse(self.deframer.refuse(cut))
         self._transport.close()
@@ -322,14 +322,14 @@ class _Connection(asyncio.Protocol):
     def _refuse(self, flaw: Flaw) -> None:
         self._transport.write(frame(self._server.refusal(flaw.head, flaw.problem)))
 
-    def _spare(self) -> None:
-        """Give up a large unfinished message when all of them together have grown too large."""
+    def _limit_memory(self) -> None:
+        """Refuse a large unfinished message when all unfinished messages together exceed the limit."""
         if len(self.deframer) > _SMALL and self._server.buffered() > self._server.limits.most_buffered:
             full = Problem(Category.BUSY, "too many large messages at once")
             self._refuse(self.deframer.refuse(full))
 
-    def _pace(self) -> None:
-        if self._gone or self._transport.is_closing():
+    def _control_reading(self) -> None:
+        if self._lost or self._transport.is_closing():
             return
         if self._busy or self._choked:
             self._transport.pause_reading()

@@ -31,7 +31,7 @@ class LabResult:
     #: LOINC code and its name.
     code: str
     display: str
-    #: As it is printed, such as ``37.10``.
+    #: The value as text, such as ``37.10``.
     value: str
     #: UCUM.
     unit: str

@@ -18,7 +18,7 @@ GENDER: Final[Mapping[str, str]] = MappingProxyType(
         "U": "unknown",
         "A": "other",
         "N": "other",
-        # open: the table's text in the place of its code
+        # open: the table's text in place of its code
         "FEMALE": "female",
         "MALE": "male",
         "OTHER": "other",

@@ -15,7 +15,7 @@ class StandInEngine:
     Parameters
     ----------
     port
-        Where to listen; any free port by default.
+        Port to listen on; by default a free one.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -29,7 +29,7 @@ class StandInEngine:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port that it listens on."""
         return self._server.port
 
     @property
@@ -44,7 +44,7 @@ class StandInEngine:
             return [Message.parse(raw) for raw in self._kept.values()]
 
     def close(self) -> None:
-        """Stop."""
+        """Stop listening."""
         self._server.close()
 
     def _take(self, raw: bytes, _peer: Peer) -> bytes:

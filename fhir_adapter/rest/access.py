@@ -1,4 +1,4 @@
-"""What an interaction wants to do, as the request that :class:`privacy.authorize.Authorizer` decides on."""
+"""The authorization request of each interaction, for :class:`privacy.authorize.Authorizer`."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,7 +21,7 @@ def of_instance(interaction: Interaction, kind: str, resource_id: str) -> Reques
     Parameters
     ----------
     interaction
-        What is to be done.
+        The interaction.
     kind, resource_id
         Resource type and logical id, empty for a create. Only a Patient names its compartment before it is read.
     """
@@ -30,7 +30,7 @@ def of_instance(interaction: Interaction, kind: str, resource_id: str) -> Reques
 
 
 def of_search(query: Query) -> Request:
-    """Return the request of a search; its compartment is that of the one patient whom the search names, if any."""
+    """Return the request of a search; its compartment is that of the patient to whom the search is limited, if any."""
     return Request(interaction=Interaction.SEARCH, target=query.type, compartment=patient_named_by(query))
 
 

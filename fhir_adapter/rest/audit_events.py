@@ -1,4 +1,4 @@
-"""AuditEvents as resources: read and searched like any other, but kept in the audit log, which nobody may change."""
+"""AuditEvents as resources: read and searched like other types, but stored in the audit log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def read_event(connection: Connection, event_id: str) -> Row[Any]:
 
 
 def find_events(connection: Connection, query: Query) -> AuditPage:
-    """Return one page of the events that a query finds, in the order of the log.
+    """Return one page of the events that match a query, in the order of the log.
 
     Parameters
     ----------
@@ -78,6 +78,6 @@ def _condition(criterion: Criterion) -> ColumnElement[bool]:
             versions = [_LOG.entity.startswith(f"{text}/_history/", autoescape=True) for text in texts]
             return or_(_LOG.entity.in_(texts), _LOG.patient.in_(texts), *versions)
         case "_tag":
-            return false()  # events carry none
+            return false()  # events have none
         case _:
             return or_(*(instant_matches(_LOG.recorded, span) for span in criterion.ranges))

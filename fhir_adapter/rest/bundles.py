@@ -1,4 +1,4 @@
-"""Bundles that answer: search results, histories and responses, joined from stored bytes without parsing them."""
+"""Bundles of answers: search results, histories and responses, joined from stored bytes without parsing them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,9 +20,9 @@ def searchset(found: Sequence[tuple[str, bytes]], *, self_link: str, next_link: 
     found
         Absolute URL and stored JSON of each match.
     self_link
-        The search as it was understood.
+        URL of the search with the parameters that were applied.
     next_link
-        Where the next page is; None on the last.
+        URL of the next page; None on the last.
     """
     links = [{"relation": "self", "url": self_link}]
     if next_link:
@@ -64,7 +64,7 @@ def history_page(query: str) -> tuple[int, int | None]:
     Returns
     -------
     count, before
-        How many versions, and the version that they are older than; None for the newest.
+        Number of versions, and the version before which they were made; None for the newest.
 
     Raises
     ------

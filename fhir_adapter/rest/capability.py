@@ -1,7 +1,7 @@
-"""``/metadata``: what this server does, written from the tables that do it (FHIR R4, capabilitystatement.html).
+"""``/metadata``: the CapabilityStatement, made from the server's tables (FHIR R4, capabilitystatement.html).
 
-Nothing is stated here by hand that could become untrue: interactions come from the routes, parameters from the search
-table, types from the validator.
+Interactions come from the routes, parameters from the search table and types from the validator, so that the statement
+is always true.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from fhir_adapter.store.search.parameters import EVERYWHERE, PARAMETERS, Paramet
 
 FHIR_VERSION: Final = "4.0.1"
 _SINCE: Final = datetime(2026, 11, 20, tzinfo=UTC)
-"""When what this statement says last changed its form."""
+"""Date of the last change of the statement's form."""
 
 
 def statement(types: Iterable[str], *, base: str, version: str) -> Json:

@@ -1,7 +1,7 @@
-"""The FHIR API over HTTP (FHIR R4, http.html): one endpoint that reads a request to its end and answers it, always.
+"""The FHIR API over HTTP (FHIR R4, http.html): one endpoint that reads a complete request and always answers it.
 
-The endpoint is asynchronous because clients are slow; what it calls is not, and runs in a thread. Every answer that is
-no success carries an OperationOutcome, whatever went wrong, and every answer carries the request's ``X-Request-Id``.
+The endpoint is asynchronous because clients are slow; the interactions are synchronous and run in a thread. Every error
+is answered with an OperationOutcome, and every answer has the request's ``X-Request-Id``.
 """
 
 import asyncio
@@ -37,33 +37,33 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class HttpSettings:
-    """What the endpoint allows, and how it presents itself."""
+    """The limits, addresses and names of the endpoint."""
 
     #: Version of the software, for ``/metadata``.
     version: str = "0"
-    #: Base URL that peers use; empty to go by what each request was sent to.
+    #: Base URL that peers use; when empty, the URL that each request was sent to.
     public_base: str = ""
-    #: Bytes in a body.
+    #: Largest body, in bytes.
     largest_body: int = 16 * 2**20
-    #: Seconds for a body to arrive.
+    #: Longest time for a body to arrive, in seconds.
     body_seconds: float = 30.0
-    #: Names the client of a request; None for an open server.
+    #: Returns the name of a request's client; None for an open server.
     identify: Callable[[Request], str] | None = None
 
 
 def fhir_router(
     interactions: Interactions, ids: Ids, settings: HttpSettings | None = None, *, prefix: str = "/fhir"
 ) -> APIRouter:
-    """Build the router of one FHIR API; include it as it is, its prefix is in its paths.
+    """Build the router of one FHIR API; include it without a prefix, which its paths contain.
 
     Parameters
     ----------
     interactions
-        What it serves.
+        The interactions that it serves.
     ids
-        Names requests that bring no ``X-Request-Id``.
+        Source of ids for requests without ``X-Request-Id``.
     settings
-        Limits and names.
+        Limits, addresses and names.
     prefix
         Path of the API, without a final slash.
     """
@@ -88,8 +88,8 @@ class _Endpoint:
         try:
             response = await self._answer(request, request_id)
         except ClientDisconnect:
-            response = Response(status_code=400)  # nobody is there to read it
-        except Exception as failure:  # noqa: BLE001 - the rim: whatever was raised becomes an answer
+            response = Response(status_code=400)  # the client has disconnected
+        except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
             response = _failure(as_problem(failure), request_id)
         response.headers["X-Request-Id"] = request_id
         return response
@@ -110,7 +110,8 @@ class _Endpoint:
             capability = statement(self._interactions.types, base=base, version=self._settings.version)
             return Response(orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
-        call = Call(principal=self._principal(request, request_id), base=base)
+        principal = self._principal(request, request_id)
+        call = Call(principal=principal, base=base, permitted=await self._permitted(principal, route, parts))
         body = await self._body(request, route)
         interaction = InteractionRequest(
             call=call,
@@ -122,8 +123,22 @@ class _Endpoint:
         reply = await run_in_threadpool(route.carry_out, self._interactions, interaction)
         return _response(reply, interaction.headers)
 
+    async def _permitted(self, principal: Principal, route: Route, parts: Mapping[str, str]) -> Authorization | None:
+        """Return what the principal is permitted before the body is read; the answer of a refusal ends the connection.
+
+        A client that was refused need not send the body, and then it is not known where its next request begins.
+        """
+        if route.before_body is None:
+            return None
+        request = route.before_body(parts)
+        try:
+            await run_in_threadpool(self._interactions.require, principal, request)
+        except Problem as problem:
+            raise HttpProblem(status_of(problem), problem.category, problem.detail, headers=_CLOSE) from problem
+        return request
+
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
-        """Find the interaction that a request means; raises 404 or 405, which HTTP distinguishes."""
+        """Return the route of a request; raises 404 or 405."""
         fitting = [(route, parts) for route in ROUTES if (parts := _parts(route.path, segments)) is not None]
         kind = segments[0] if segments else ""
         if not fitting or (kind and kind not in self._interactions.types):

@@ -1,7 +1,7 @@
 """The interactions of the FHIR R4 REST API (http.html) as plain functions; HTTP itself is in ``http``.
 
-Each one is: authorize, parse, prepare, write (or read), reply. :meth:`Interactions.require` is the one place that
-authorizes. Changes go through :class:`~fhir_adapter.store.write.StoreWriter`; an interaction that only reads records
+Each one authorizes, parses, prepares, writes (or reads) and replies. Only :meth:`Interactions.require` authorizes.
+Changes go through :class:`~fhir_adapter.store.write.StoreWriter`; an interaction that only reads records
 its audit event, durably, before the answer is given.
 """
 
@@ -18,13 +18,12 @@ from fhir_adapter.rest import outcome as outcomes
 from fhir_adapter.rest.access import of_instance, of_lookup, of_operation, of_search
 from fhir_adapter.rest.audit_events import find_events, read_event
 from fhir_adapter.results.common import SHADOW
-from fhir_adapter.store import document as documents
 from fhir_adapter.store.document import Json
 from fhir_adapter.store.prepare import Entry, Lookup, PreparedBundle, PreparedChanges
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import Query, parse
 from fhir_adapter.store.store import Store
-from fhir_adapter.store.write import AuditSink, Done, StoreWriter
+from fhir_adapter.store.write import AuditSink, StoreWriter, Written
 from kernel.clock import Clock
 from kernel.db import Database
 from kernel.errors import Category, Problem, as_problem
@@ -39,19 +38,21 @@ _AUDIT: Final = "AuditEvent"
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """Who makes the request, and the address of this API as they see it."""
+    """The principal of a request, and the base URL of this API for them."""
 
     principal: Principal
     #: Base URL without a final slash; references and links are made with it.
     base: str
+    #: What the principal was permitted before the body of the request was read; it is not decided on again.
+    permitted: Request | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer, in HTTP's terms but not yet a response."""
+    """An answer with the fields that HTTP needs."""
 
     status: int
-    #: JSON; empty when there is nothing to show.
+    #: JSON; empty when there is no content.
     body: bytes = b""
     etag: str | None = None
     last_modified: datetime | None = None
@@ -64,7 +65,7 @@ class Interactions:
     Parameters
     ----------
     database
-        Where everything is stored.
+        The database of the store.
     store
         Reads resources.
     writer
@@ -72,9 +73,9 @@ class Interactions:
     audit
         Records every access.
     authorizer
-        Decides what a principal may do.
+        Permits or refuses each request.
     clock
-        Gives the time of audit events.
+        Source of the time of audit events.
     """
 
     def __init__(
@@ -95,14 +96,14 @@ class Interactions:
         self.types = writer.types
 
     def require(self, principal: Principal, request: Request) -> None:
-        """Return when the principal may do something; a refusal is recorded in the audit log first.
+        """Return when the request is permitted; a refusal is recorded in the audit log first.
 
         Parameters
         ----------
         principal
             Who makes the request.
         request
-            What they want to do.
+            The requested interaction.
 
         Raises
         ------
@@ -114,6 +115,10 @@ class Interactions:
         except Problem as problem:
             self._record([balp.refused(principal, request, problem, at=self._clock.now())])
             raise
+
+    def _require(self, call: Call, request: Request) -> None:
+        if request != call.permitted:
+            self.require(call.principal, request)
 
     def create(self, call: Call, kind: str, body: bytes, *, if_none_exist: str | None = None) -> Reply:
         """Create a resource, unless the condition finds one (R4, http.html#create, #ccreate).
@@ -129,8 +134,8 @@ class Interactions:
         if_none_exist
             ``If-None-Exist``; None for a create without a condition.
         """
-        self.require(call.principal, Request(interaction=Interaction.CREATE, target=kind))
-        prepared = self._writer.prepare_create(kind, documents.parse(body), if_none_exist)
+        self._require(call, of_instance(Interaction.CREATE, kind, ""))
+        prepared = self._writer.prepare_create(kind, body, if_none_exist)
         self._require_conditions(call, prepared)
         return self._write_one(call, prepared)
 
@@ -148,20 +153,13 @@ class Interactions:
         if_match
             ``If-Match``: the version that must be the current one.
         """
-        self.require(call.principal, of_instance(Interaction.UPDATE, kind, resource_id))
-        return self._write_one(call, self._writer.prepare_update(kind, resource_id, documents.parse(body), if_match))
+        self._require(call, of_instance(Interaction.UPDATE, kind, resource_id))
+        return self._write_one(call, self._writer.prepare_update(kind, resource_id, body, if_match))
 
     def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Reply:
         """Delete a resource; its history stays (R4, http.html#delete).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind, resource_id
-            Resource type and id in the URL.
-        if_match
-            ``If-Match``: the version that must be the current one.
+        Parameters as for :meth:`update`.
         """
         self.require(call.principal, of_instance(Interaction.DELETE, kind, resource_id))
         return self._write_one(call, self._writer.prepare_delete(kind, resource_id, if_match))
@@ -181,21 +179,15 @@ class Interactions:
         interaction = Interaction.READ if version is None else Interaction.VREAD
         self.require(call.principal, of_instance(interaction, kind, resource_id))
         with self._database.read() as connection:
-            reply, events = self._look(connection, call, kind, resource_id, version)
+            reply, events = self._read_version(connection, call, kind, resource_id, version)
         self._record(events)
         return reply
 
     def history(self, call: Call, kind: str, resource_id: str, query: str = "") -> Reply:
         """Return a resource's versions, newest first (R4, http.html#history).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind, resource_id
-            Resource type and id in the URL.
-        query
-            What follows the question mark: ``_count``, and ``_before`` in the links of this server.
+        Parameters as for :meth:`read`; ``query`` is what follows the question mark: ``_count``, and ``_before`` in the
+        links of this server.
         """
         self.require(call.principal, of_instance(Interaction.HISTORY, kind, resource_id))
         count, before = bundles.history_page(query)
@@ -210,16 +202,9 @@ class Interactions:
         return Reply(status=200, body=bundles.history(versions, base=call.base, self_link=link, next_link=onward))
 
     def search(self, call: Call, kind: str, query: str) -> Reply:
-        """Return a page of what a search finds (R4, http.html#search).
+        """Return a page of the matches of a search (R4, http.html#search).
 
-        Parameters
-        ----------
-        call
-            Who makes the request.
-        kind
-            Resource type in the URL.
-        query
-            What follows the question mark, or the form of a POST, or both.
+        Parameters as for :meth:`create`; ``query`` is what follows the question mark, or the form of a POST, or both.
         """
         parsed = parse(kind, query)
         self.require(call.principal, of_search(parsed))
@@ -229,11 +214,11 @@ class Interactions:
         return reply
 
     def bundle(self, call: Call, body: bytes, *, with_content: bool = False) -> Reply:
-        """Carry out a transaction as one, or the entries of a batch each alone (R4, http.html#transaction).
+        """Carry out a transaction as a whole, or the entries of a batch one by one (R4, http.html#transaction).
 
         The GET entries of a transaction are read last (R4, http.html#trules), after its commit and not within it: they
-        see the committed state, in which later changes of others may be included. One that fails is answered for
-        itself, since the changes are durable by then.
+        see the committed state, which may include later changes of other clients. An entry that fails gets an error of
+        its own, because the changes are durable by then.
 
         Parameters
         ----------
@@ -244,15 +229,15 @@ class Interactions:
         with_content
             Answer with the resources as stored (``Prefer: return=representation``).
         """
-        self.require(call.principal, Request(interaction=Interaction.BUNDLE))
-        prepared = self._writer.prepare_bundle(documents.parse(body))
+        self._require(call, Request(interaction=Interaction.BUNDLE))
+        prepared = self._writer.prepare_bundle(body)
         if prepared.kind == "transaction":
             entries = self._transaction(call, prepared, with_content=with_content)
             return Reply(status=200, body=bundles.response("transaction-response", entries))
         entries = [self._batch_entry(call, entry, with_content=with_content) for entry in prepared.entries]
         return Reply(status=200, body=bundles.response("batch-response", entries))
 
-    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Done]:
+    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Written]:
         return self._database.write(lambda tx: self._writer.apply(tx, prepared, call.principal))
 
     def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
@@ -262,12 +247,12 @@ class Interactions:
         for entry in prepared.entries:
             self._require_entry(call, entry)
         self._require_conditions(call, prepared.changes)
-        done = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
-        lookups = iter(self._look_up(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
+        written = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
+        lookups = iter(self._lookups(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
         return [
             next(lookups)
             if isinstance(entry, Lookup)
-            else _changed(_reply(call, next(done)), with_content=with_content)
+            else _changed(_reply(call, next(written)), with_content=with_content)
             for entry in prepared.entries
         ]
 
@@ -277,7 +262,7 @@ class Interactions:
         try:
             self._require_entry(call, entry)
             if isinstance(entry, Lookup):
-                return self._look_up(call, [entry])[0]
+                return self._lookups(call, [entry])[0]
             prepared = PreparedChanges(operations=(entry,))
             self._require_conditions(call, prepared)
             return _changed(self._write_one(call, prepared), with_content=with_content)
@@ -294,8 +279,8 @@ class Interactions:
         for query in (*creates, *prepared.conditions.values()):
             self.require(call.principal, of_search(query))
 
-    def _look_up(self, call: Call, lookups: Sequence[Lookup]) -> list[Json]:
-        """Answer GET entries from committed state; what they disclose is recorded before it is returned."""
+    def _lookups(self, call: Call, lookups: Sequence[Lookup]) -> list[Json]:
+        """Answer GET entries from the committed state; each disclosure is recorded before it is returned."""
         answers: list[Json] = []
         events: list[Event] = []
         if not lookups:
@@ -303,7 +288,7 @@ class Interactions:
         try:
             with self._database.read() as connection:
                 for lookup in lookups:
-                    answer, disclosed = self._look_up_one(connection, call, lookup)
+                    answer, disclosed = self._lookup(connection, call, lookup)
                     answers.append(answer)
                     events += disclosed
             if events:
@@ -312,17 +297,17 @@ class Interactions:
             return [_refused(as_problem(failure)) for _ in lookups]
         return answers
 
-    def _look_up_one(self, connection: Connection, call: Call, lookup: Lookup) -> tuple[Json, Sequence[Event]]:
+    def _lookup(self, connection: Connection, call: Call, lookup: Lookup) -> tuple[Json, Sequence[Event]]:
         try:
             if lookup.search is None:
-                reply, events = self._look(connection, call, lookup.type, lookup.id, lookup.version)
+                reply, events = self._read_version(connection, call, lookup.type, lookup.id, lookup.version)
             else:
                 reply, events = self._find(connection, call, lookup.search, f"{lookup.type}?{lookup.query}")
         except Problem as problem:
             return _refused(problem), ()
         return _fetched(reply), events
 
-    def _look(
+    def _read_version(
         self, connection: Connection, call: Call, kind: str, resource_id: str, version: int | None
     ) -> tuple[Reply, Sequence[Event]]:
         at = self._clock.now()
@@ -365,12 +350,12 @@ class Interactions:
         self._database.write(lambda tx: self._audit.record_all(tx, events))
 
 
-def _reply(call: Call, done: Done) -> Reply:
-    version = done.version
+def _reply(call: Call, written: Written) -> Reply:
+    version = written.version
     if version.deleted:
         return Reply(status=204, etag=version.etag, last_modified=version.last_updated)
     return Reply(
-        status=201 if version.created and not done.existed else 200,
+        status=201 if version.created and not written.existed else 200,
         body=version.content,
         etag=version.etag,
         last_modified=version.last_updated,

@@ -1,9 +1,9 @@
 """Every failure as an OperationOutcome, and the HTTP status that goes with it (FHIR R4, operationoutcome.html).
 
-What a peer reads is a Problem's ``detail`` and nothing else: no text of an exception, no value that was sent.
+A peer gets only the ``detail`` of a Problem: no text of an exception, and no value that was sent.
 
     Problem
-      HttpProblem   one that only HTTP knows: 404 for a route, 405, 406, 408, 413, 415
+      HttpProblem   a problem that exists in HTTP only: 404 for a route, 405, 406, 408, 413, 415
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class HttpProblem(Problem):
     category, detail
         As for :class:`~kernel.errors.Problem`.
     headers
-        What the status obliges the response to say, such as ``Allow``.
+        Headers that the status requires, such as ``Allow``.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ def status_of(problem: Problem) -> int:
 
 
 def outcome(problem: Problem, request_id: str = "") -> Json:
-    """Describe a problem as an OperationOutcome.
+    """Return the OperationOutcome of a problem.
 
     Parameters
     ----------
     problem
-        What went wrong.
+        The problem.
     request_id
-        What an engineer can find in the log.
+        Id by which an engineer finds the request in the log.
     """
     if isinstance(problem, Invalid):
         issues = [
@@ -71,7 +71,7 @@ def outcome(problem: Problem, request_id: str = "") -> Json:
 
 
 def success(detail: str) -> Json:
-    """Describe what went well, for ``Prefer: return=OperationOutcome``."""
+    """Return the OperationOutcome of a success, for ``Prefer: return=OperationOutcome``."""
     return {
         "resourceType": "OperationOutcome",
         "issue": [{"severity": "information", "code": "informational", "details": {"text": detail}}],

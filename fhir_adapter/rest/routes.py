@@ -1,16 +1,18 @@
-"""The one table of what may be requested: requests are dispatched by it and ``/metadata`` is written from it."""
+"""The table of all routes: requests are dispatched with it, and ``/metadata`` is made from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.interactions import Call, Interactions, Reply
 from kernel.errors import Category, Problem
+from privacy.authorize import Interaction, Request
 
 
 @dataclass(frozen=True, kw_only=True)
 class InteractionRequest:
-    """One request, read to its end."""
+    """One complete request."""
 
     call: Call
     #: Values of the placeholders in the path.
@@ -28,14 +30,29 @@ class Route:
 
     #: Codes of the interactions: value sets type-restful-interaction and system-restful-interaction.
     codes: tuple[str, ...]
-    #: A type's interactions are stated with each resource, the system's once.
+    #: Whether ``/metadata`` states the interaction for each type or once for the system.
     level: Literal["type", "system"]
     method: str
     #: Path segments; ``{…}`` is a placeholder.
     path: tuple[str, ...]
-    #: The request carries a FHIR body.
+    #: Whether the request has a FHIR body.
     reads_body: bool
     carry_out: Callable[[Interactions, InteractionRequest], Reply]
+    #: Makes what is authorized before the body is read from the values of the placeholders; None where there is no
+    #: body, or where the body is what says what is requested (a search by form).
+    before_body: Callable[[Mapping[str, str]], Request] | None = None
+
+
+def _creation(parts: Mapping[str, str]) -> Request:
+    return of_instance(Interaction.CREATE, parts["type"], "")
+
+
+def _update_of(parts: Mapping[str, str]) -> Request:
+    return of_instance(Interaction.UPDATE, parts["type"], parts["id"])
+
+
+def _any_bundle(_parts: Mapping[str, str]) -> Request:
+    return Request(interaction=Interaction.BUNDLE)
 
 
 def _create(fhir: Interactions, request: InteractionRequest) -> Reply:
@@ -93,12 +110,28 @@ _INSTANCE: Final = ("{type}", "{id}")
 _HISTORY: Final = ("{type}", "{id}", "_history")
 
 ROUTES: Final = (
-    Route(codes=("create",), level="type", method="POST", path=_TYPE, reads_body=True, carry_out=_create),
+    Route(
+        codes=("create",),
+        level="type",
+        method="POST",
+        path=_TYPE,
+        reads_body=True,
+        carry_out=_create,
+        before_body=_creation,
+    ),
     Route(codes=("read",), level="type", method="GET", path=_INSTANCE, reads_body=False, carry_out=_read),
     Route(
         codes=("vread",), level="type", method="GET", path=(*_HISTORY, "{version}"), reads_body=False, carry_out=_vread
     ),
-    Route(codes=("update",), level="type", method="PUT", path=_INSTANCE, reads_body=True, carry_out=_update),
+    Route(
+        codes=("update",),
+        level="type",
+        method="PUT",
+        path=_INSTANCE,
+        reads_body=True,
+        carry_out=_update,
+        before_body=_update_of,
+    ),
     Route(codes=("delete",), level="type", method="DELETE", path=_INSTANCE, reads_body=False, carry_out=_delete),
     Route(codes=("history-instance",), level="type", method="GET", path=_HISTORY, reads_body=False, carry_out=_history),
     Route(codes=("search-type",), level="type", method="GET", path=_TYPE, reads_body=False, carry_out=_search),
@@ -110,8 +143,16 @@ ROUTES: Final = (
         reads_body=True,
         carry_out=_search_form,
     ),
-    Route(codes=("transaction", "batch"), level="system", method="POST", path=(), reads_body=True, carry_out=_bundle),
+    Route(
+        codes=("transaction", "batch"),
+        level="system",
+        method="POST",
+        path=(),
+        reads_body=True,
+        carry_out=_bundle,
+        before_body=_any_bundle,
+    ),
 )
 
 AUDIT_INTERACTIONS: Final = frozenset({"read", "search-type"})
-"""What may be done with AuditEvents, which this server alone writes."""
+"""The routes of AuditEvent, which only this server writes."""

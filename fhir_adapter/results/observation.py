@@ -4,7 +4,7 @@ The status is ``preliminary``, because nobody has looked at it. An outcome that 
 R4 defines as "unavailable because the measurement was not started or not completed", with a ``dataAbsentReason``.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from fhir_adapter.results.common import (
     about,
@@ -16,18 +16,17 @@ from fhir_adapter.results.common import (
     input_references,
     labelled,
     method,
-    number,
     outputs_of,
     when,
 )
 from fhir_adapter.results.context import ExpectedOutput, ResultContext
 from fhir_adapter.results.imaging_study import study_reference
+from fhir_adapter.results.values import value_of
 from fhir_adapter.store.document import Json
 from inference.bands import codes_of
 from inference.contract import NotAvailable, Outcome, Output, result_id
 from inference.wording import refusal
 
-_UCUM: Final = "http://unitsofmeasure.org"
 _INTERPRETATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation"
 _CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 
@@ -81,6 +80,8 @@ def _observation(outcome: Outcome, context: ResultContext, output: Output | Expe
         "method": method(model),
         "device": device_reference(model),
     }
+    if "effectivePeriod" in built:
+        del built["effectiveDateTime"]  # the period of a time series; an Observation has one effective[x]
     return built | ({"derivedFrom": sources} if sources else {})
 
 
@@ -88,17 +89,10 @@ def _said(outcome: Outcome, output: Output | ExpectedOutput | None) -> Json:
     if isinstance(outcome, NotAvailable):
         return {"dataAbsentReason": absent_reason(outcome), "note": [{"text": refusal(outcome.reason)}]}
     assert isinstance(output, Output)
-    return _value(output) | {"interpretation": [_interpretation(output)], "note": [{"text": output.text}]}
-
-
-def _value(output: Output) -> Json:
-    if output.value is None:
-        return {"valueString": output.band}
-    quantity: dict[str, Any] = {"value": number(output.value), "system": _UCUM}
-    if output.kind == "probability":
-        return {"valueQuantity": quantity | {"unit": "probability (0 to 1)", "code": "1"}}
-    code = output.unit or "{score}"
-    return {"valueQuantity": quantity | {"unit": code.strip("{}"), "code": code}}
+    return value_of(output, result_id(outcome)) | {
+        "interpretation": [_interpretation(output)],
+        "note": [{"text": output.text}],
+    }
 
 
 def _interpretation(output: Output) -> Json:

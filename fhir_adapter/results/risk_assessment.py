@@ -4,25 +4,19 @@ R4 gives ``probability`` as a percentage (ras-2: at most 100) while much softwar
 words always stand beside it. A score is no probability and gets none: the points are in the mirrored Observation.
 """
 
-from typing import Final
-
 from fhir_adapter.results.common import (
     about,
-    concept,
     device_reference,
     input_references,
     labelled,
     method,
-    number,
     when,
 )
 from fhir_adapter.results.context import ResultContext
+from fhir_adapter.results.values import predictions_of
 from fhir_adapter.store.document import Json
-from inference.bands import codes_of
-from inference.contract import NotAvailable, Outcome, Output, result_id
+from inference.contract import NotAvailable, Outcome, result_id
 from inference.wording import refusal
-
-_RISK: Final = "http://terminology.hl7.org/CodeSystem/risk-probability"
 
 
 def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
@@ -52,7 +46,7 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
         return (assessment | {"note": [{"text": refusal(outcome.reason)}]},)
     future = [output for output in outcome.outputs if output.future]
     notes = [{"text": output.text} for output in future]
-    return (assessment | {"prediction": [_prediction(output) for output in future], "note": notes},)
+    return (assessment | {"prediction": [one for output in future for one in predictions_of(output)], "note": notes},)
 
 
 def _concerns_future(outcome: Outcome, context: ResultContext) -> bool:
@@ -60,12 +54,3 @@ def _concerns_future(outcome: Outcome, context: ResultContext) -> bool:
         expected = [output.future for output in context.expected]
         return any(expected) if expected else context.study is None
     return any(output.future for output in outcome.outputs)
-
-
-def _prediction(output: Output) -> Json:
-    prediction: Json = {"outcome": concept(output)}
-    if output.kind == "probability" and output.value is not None:
-        prediction["probabilityDecimal"] = number(output.value * 100)
-    risk = codes_of(output.band).risk
-    coding = {"coding": [{"system": _RISK, "code": risk[0], "display": risk[1]}]} if risk else {}
-    return prediction | {"qualitativeRisk": coding | {"text": output.band}, "rationale": output.text}

@@ -1,12 +1,12 @@
-"""A resource as JSON, without loss: every decimal and every timestamp leaves as it came.
+"""A resource as JSON, without loss: every decimal and every timestamp is returned as it was sent.
 
 FHIR makes the precision of a decimal significant (R4, datatypes.html#decimal): ``1.10`` is not ``1.1``. A number that
 Python would change is therefore kept as the characters that were sent, as an :class:`orjson.Fragment`, which orjson
-writes back untouched. What may be read is a second, plain view of the same bytes; parsing twice costs a few
+writes unchanged. A second view of the same bytes holds plain Python values for reading; parsing twice costs a few
 microseconds.
 
-The gate in front refuses what JSON readers disagree about (RFC 8259 section 4: duplicate names) and what FHIR forbids
-(json.html: no empty arrays or objects, no null but in arrays), before anything else looks at it.
+:func:`parse` first refuses JSON that parsers interpret differently (RFC 8259 section 4: duplicate names) and JSON that
+FHIR forbids (json.html: no empty arrays or objects, null only in arrays).
 """
 
 import json
@@ -24,24 +24,24 @@ from kernel.errors import Category, Problem
 Json: TypeAlias = dict[str, Any]
 
 DEEPEST: Final = 64
-"""Levels of arrays and objects that are accepted."""
+"""Most levels of nested arrays and objects."""
 LONGEST_NUMBER: Final = 64
-"""Characters in a number; FHIR asks for 18 digits at the least."""
+"""Most characters in a number; FHIR requires at least 18 digits."""
 _SAFE_INTEGER: Final = 18
-"""An integer of so many characters always fits the 64 bits that orjson writes."""
+"""An integer with at most this many characters fits into the 64 bits that orjson writes."""
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""FHIR R4, datatypes.html#string: no character below U+0020 but tab, line feed and carriage return."""
+"""FHIR R4, datatypes.html#string: no character below U+0020 except tab, line feed and carriage return."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """One JSON object, in two views of the same bytes."""
 
-    #: Exact: numbers that Python would change are fragments of the original text. To be written, not read.
+    #: Exact: numbers that Python would change are fragments of the original text. For writing only.
     exact: Json
-    #: Plain Python values. To be read, not written.
+    #: Plain Python values. For reading only.
     plain: Json
 
     @property
@@ -78,33 +78,33 @@ def parse(raw: bytes) -> Document:
 
 
 def of(value: Mapping[str, Any]) -> Document:
-    """Make a document of a dict that may hold :class:`~decimal.Decimal` values, which keep their digits."""
+    """Return the document of a dict that may hold :class:`~decimal.Decimal` values, which keep their digits."""
     return parse(encode(value))
 
 
 def reread(exact: Json) -> Document:
-    """Make a document of an exact view that was changed."""
+    """Return the document of a changed exact view."""
     return Document(exact=exact, plain=orjson.loads(orjson.dumps(exact)))
 
 
 def encode(value: Any) -> bytes:
-    """Write JSON; a :class:`~decimal.Decimal` keeps every digit it has, a datetime gets its offset."""
+    """Encode JSON; a :class:`~decimal.Decimal` keeps all its digits, a datetime gets its offset."""
     return orjson.dumps(value, default=_decimal)
 
 
 def exact_values(content: bytes) -> Json:
-    """Read stored JSON with its numbers as :class:`~decimal.Decimal`, none of them changed."""
+    """Parse stored JSON with its numbers as :class:`~decimal.Decimal`, unchanged."""
     read: Json = json.loads(content, parse_float=Decimal, parse_int=Decimal)
     return read
 
 
 def stamp(document: Document, *, resource_id: str, version: int, last_updated: datetime) -> bytes:
-    """Write the document with the identity that the server gives it.
+    """Encode the document with the id and version that the server assigns.
 
     Parameters
     ----------
     document
-        What was sent; its ``id``, ``meta.versionId`` and ``meta.lastUpdated`` are replaced.
+        The document that was sent; its ``id``, ``meta.versionId`` and ``meta.lastUpdated`` are replaced.
     resource_id
         Logical id.
     version
@@ -132,7 +132,7 @@ def instant(moment: datetime) -> str:
 
 
 def same_content(left: bytes, right: bytes) -> bool:
-    """Return whether two stamped documents have the same content, whatever the order of their names.
+    """Return whether two stamped documents have the same content, independent of the order of their names.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The invariants of R4 4.0.1 for the structures we meet, each under HL7's own key and in HL7's sense.
+"""The invariants of R4 4.0.1 for the structures that are served, each with HL7's key and meaning.
 
 They are listed by structure (:data:`INVARIANTS`), so each is checked only where it applies. Sources: the ``constraint``
 elements of the R4 StructureDefinitions; the narrative rules are FHIR R4, narrative.html (txt-1, txt-2).
@@ -21,9 +21,9 @@ class Invariant:
 
     #: HL7's key, such as ``obs-6``.
     key: str
-    #: The rule in words, for whoever broke it.
+    #: The rule in words, for the sender of the resource.
     text: str
-    #: Whether a structure obeys it.
+    #: Returns whether a structure obeys it.
     holds: Callable[[Json], bool]
 
 

@@ -1,4 +1,4 @@
-"""Is a narrative safe to show? FHIR R4, narrative.html: basic XHTML formatting, nothing that acts."""
+"""Check that a narrative is safe to show (FHIR R4, narrative.html): basic XHTML formatting, no active content."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _SCHEMES: Final = ("http:", "https:", "mailto:", "tel:", "data:image/", "cid:", 
 
 
 class _Unsafe(Exception):
-    """Something in it does not belong in a narrative."""
+    """The narrative contains something that is not allowed."""
 
 
 def is_safe(div: str) -> bool:
@@ -39,7 +39,7 @@ def is_safe(div: str) -> bool:
     Parameters
     ----------
     div
-        The XHTML, as it is in the JSON.
+        The XHTML text.
     """
     parser = expat.ParserCreate()
     has_content = False

@@ -1,4 +1,4 @@
-"""What follows from a change: the contract of those who act in the transaction of a change."""
+"""The interface of observers, which are called in the transaction of a change."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -21,7 +21,7 @@ class Observer(Protocol):
         Parameters
         ----------
         tx
-            The transaction of the change. Quick work on the database only.
+            The transaction of the change. Use it for short database work only.
         changes
             The new versions, deletions included, in the order of the request.
         principal

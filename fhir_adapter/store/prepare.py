@@ -1,7 +1,7 @@
-"""Changes, prepared outside any transaction (FHIR R4, http.html#transaction).
+"""Prepares changes outside of any transaction (FHIR R4, http.html#transaction).
 
 Parsing, validating and assigning ids takes time and can fail; a transaction should do neither. Resources and Bundles
-therefore first become :class:`PreparedChanges`, and only these reach the database.
+are therefore converted to :class:`PreparedChanges` first, and only these are written.
 """
 
 import re
@@ -28,7 +28,7 @@ _URL: Final = re.compile(
 )
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 _REFERENCE_KEYS: Final = frozenset({"reference", "url", "uri", "valueUri", "valueUrl", "valueUuid"})
-"""Where a transaction's own names are replaced by what they became; never in identifiers or text."""
+"""The elements in which temporary references of a transaction are replaced; never identifiers or text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +39,13 @@ class Operation:
     type: str
     #: Logical id of the resource; for a POST the id that it will get.
     id: str
-    #: What to store; None for a DELETE.
+    #: The resource to store; None for a DELETE.
     document: Document | None = None
-    #: The version that the change is meant for.
+    #: The version that must be the current one.
     if_match: int | None = None
-    #: Create only when this finds nothing.
+    #: Create only when this search finds nothing.
     if_none_exist: Query | None = None
-    #: The name by which other entries of the Bundle refer to it.
+    #: The ``fullUrl`` by which other entries of the Bundle refer to it.
     full_url: str = ""
     #: References within the document that only the transaction can resolve.
     unresolved: frozenset[str] = frozenset()
@@ -67,7 +67,7 @@ class Lookup:
     version: int | None
     #: For a search: what follows the question mark, as it was sent.
     query: str
-    #: For a search: the same, parsed.
+    #: For a search: the parsed query.
     search: Query | None
     full_url: str
 
@@ -77,7 +77,7 @@ class PreparedChanges:
     """Validated changes of one transaction."""
 
     operations: tuple[Operation, ...]
-    #: Conditional references (``Patient?identifier=…``) and the search that each one means.
+    #: Conditional references (``Patient?identifier=…``) and their parsed searches.
     conditions: Mapping[str, Query] = field(default_factory=dict)
 
     def in_order(self) -> list[tuple[int, Operation]]:
@@ -91,17 +91,17 @@ Entry: TypeAlias = Operation | Lookup | Problem
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedBundle:
-    """A Bundle of type transaction or batch, read and validated."""
+    """A Bundle of type transaction or batch, parsed and validated."""
 
     kind: Literal["transaction", "batch"]
     #: In the order of the Bundle.
     entries: tuple[Entry, ...]
-    #: What a transaction changes: its operations in the order of the Bundle. A batch has none in common.
+    #: The changes of a transaction: its operations in the order of the Bundle; empty for a batch.
     changes: PreparedChanges
 
 
 def version_of(etag: str | None) -> int | None:
-    """Read ``If-Match``; raises ``incorrect`` when it is no version of this server."""
+    """Read ``If-Match``; raises ``incorrect`` when it is not a version of this server."""
     if etag is None:
         return None
     match = _ETAG.fullmatch(etag.strip())
@@ -118,7 +118,7 @@ def condition(kind: str, query: str) -> Query:
     kind
         Resource type.
     query
-        The search, with or without the type and the question mark in front.
+        The search, with or without the type and the question mark before it.
 
     Returns
     -------
@@ -144,14 +144,14 @@ def prepare_bundle(document: Document, validator: Validator, ids: Ids) -> Prepar
     document
         The Bundle. The resources of its entries are validated; the Bundle itself is only read.
     validator
-        Checks each resource.
+        Validates each resource.
     ids
         Assigns an id to each resource that is created.
 
     Raises
     ------
     Problem
-        ``incorrect`` when it is no such Bundle or, for a transaction, when any entry is wrong.
+        ``incorrect`` when it is not such a Bundle or, for a transaction, when any entry is wrong.
     """
     bundle = document.plain
     kind = bundle.get("type")
@@ -188,7 +188,7 @@ def link(operations: Sequence[Operation]) -> PreparedChanges:
     Parameters
     ----------
     operations
-        Each validated by itself.
+        The operations, each validated.
 
     Raises
     ------
@@ -219,7 +219,7 @@ def resolved(value: Any, names: Mapping[str, str]) -> Any:
     Parameters
     ----------
     value
-        Exact JSON; it is not changed.
+        Exact JSON; not changed.
     names
         Reference as it was sent to reference as it is stored.
 
@@ -295,7 +295,7 @@ def _lookup(match: re.Match[str], full_url: str) -> Lookup:
 
 
 def post(kind: str, document: Document, validator: Validator, ids: Ids, if_none_exist: str | None) -> Operation:
-    """Make the operation of a create (R4, http.html#create, #ccreate).
+    """Return the operation of a create (R4, http.html#create, #ccreate).
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ def post(kind: str, document: Document, validator: Validator, ids: Ids, if_none_
     document
         The resource.
     validator
-        Checks it.
+        Validates the resource.
     ids
         Assigns its id.
     if_none_exist
@@ -325,7 +325,7 @@ def post(kind: str, document: Document, validator: Validator, ids: Ids, if_none_
 def put(
     kind: str, resource_id: str, document: Document, validator: Validator, *, if_match: int | None = None
 ) -> Operation:
-    """Make the operation of an update (R4, http.html#update).
+    """Return the operation of an update (R4, http.html#update).
 
     Parameters
     ----------
@@ -334,9 +334,9 @@ def put(
     document
         The resource.
     validator
-        Checks it.
+        Validates the resource.
     if_match
-        The version that the update is meant for.
+        The version that must be the current one.
 
     Raises
     ------
@@ -352,14 +352,14 @@ def put(
 
 
 def delete(kind: str, resource_id: str, if_match: int | None = None) -> Operation:
-    """Make the operation of a delete (R4, http.html#delete).
+    """Return the operation of a delete (R4, http.html#delete).
 
     Parameters
     ----------
     kind, resource_id
         Resource type and id in the URL.
     if_match
-        The version that the deletion is meant for.
+        The version that must be the current one.
 
     Raises
     ------
@@ -397,7 +397,7 @@ def _text(holder: Any, key: str) -> str:
 
 
 def _positioned(problem: Problem, position: int) -> Problem:
-    """Name the entry that a problem belongs to."""
+    """Add the position of the entry to a problem."""
     where = f"Bundle.entry[{position}]"
     if isinstance(problem, Invalid):
         return Invalid(

@@ -1,9 +1,9 @@
-"""Problems that FHIR tells apart more finely than the nine categories of ``kernel.errors`` (FHIR R4, http.html).
+"""Problems for which FHIR is more specific than the nine categories of ``kernel.errors`` (FHIR R4, http.html).
 
 Problem
-  Invalid (incorrect)             it is JSON, but no valid R4 resource: one issue for each fault
-  Gone (not-found)                it was here and has been deleted
-  PreconditionFailed (conflict)   If-Match, or a condition that several resources meet
+  Invalid (incorrect)             JSON, but not a valid R4 resource: one issue for each fault
+  Gone (not-found)                the resource has been deleted
+  PreconditionFailed (conflict)   If-Match, or a condition that several resources match
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Issue:
 
 
 class Invalid(Problem):
-    """What was sent is no valid R4 resource.
+    """The content is not a valid R4 resource.
 
     Parameters
     ----------

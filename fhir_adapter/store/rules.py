@@ -1,12 +1,12 @@
-"""What R4 requires and the model library does not check: codes, reference targets, JSON types, invariants.
+"""Rules of R4 that the model library does not check: codes, reference targets, JSON types, invariants.
 
-``r4_rules.json`` holds, for each structure of R4 4.0.1, what to look at in which element:
+``r4_rules.json`` holds, for each structure of R4 4.0.1, the checks of its elements:
 
     =set        a code of that value set          ~set    a concept with at least one coding of it (required bindings)
     @A|B        a reference to one of these types  >Node   a structure to descend into
     #s #b #i #d  a JSON string, boolean, integer, number (the model library takes ``"5"`` for 5 and 0 for a date)
 
-It is derived from HL7's own definitions (CC0); a test derives it anew and compares. :class:`Rules` walks a resource
+It is derived from HL7's definitions (CC0); a test derives it again and compares. :class:`Rules` walks a resource
 and the table together, so the cost grows with the resource and not with the standard.
 """
 
@@ -58,7 +58,7 @@ class Rules:
         }
 
     def faults(self, resource: Json) -> Iterator[Issue]:
-        """Find what is wrong with a resource whose outline has been validated.
+        """Return the faults of a resource that the model library has validated.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Rules:
         faults = [*self._elements(self._structures.get(name, {}), value, path)]
         yield from faults
         if faults:
-            return  # an invariant may rely on what it reads being what it should be
+            return  # invariants are checked last: they rely on elements of the right type
         for invariant in INVARIANTS.get(name, ()):
             if not invariant.holds(value):
                 yield Issue(code="invariant", text=f"{invariant.key}: {invariant.text}", expression=path)
@@ -99,7 +99,7 @@ class Rules:
 
     def _element(self, rule: str, item: Any, path: str) -> Iterator[Issue]:
         if item is None:
-            return  # a place in an array whose value is only an extension
+            return  # an item of an array that has only an extension
         mark = rule[0]
         if type(item) not in _JSON_TYPES[rule if mark == "#" else mark]:
             yield Issue(code="structure", text="the value has the wrong JSON type", expression=path)

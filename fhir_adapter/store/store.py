@@ -1,4 +1,4 @@
-"""The FHIR store, read: every version of every resource, in the one database."""
+"""Reads the FHIR store: every version of every resource."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -33,14 +33,14 @@ class Store:
         Parameters
         ----------
         connection
-            Where to read.
+            A connection that can read.
         kind, resource_id
             Resource type and logical id.
 
         Raises
         ------
         Problem
-            ``not-found`` when it was never there.
+            ``not-found`` when it was never stored.
         Gone
             When it has been deleted.
         """
@@ -55,7 +55,7 @@ class Store:
         Parameters
         ----------
         connection
-            Where to read.
+            A connection that can read.
         kind, resource_id
             Resource type and logical id.
         version
@@ -64,7 +64,7 @@ class Store:
         Raises
         ------
         Problem
-            ``not-found`` when it was never there.
+            ``not-found`` when it was never stored.
         Gone
             When this version is the deletion.
         """
@@ -88,18 +88,18 @@ class Store:
         Parameters
         ----------
         connection
-            Where to read.
+            A connection that can read.
         kind, resource_id
             Resource type and logical id.
         count
-            How many at the most.
+            The largest number of versions to return.
         before
             Only versions older than this one; None for the newest.
 
         Raises
         ------
         Problem
-            ``not-found`` when the resource was never there.
+            ``not-found`` when the resource was never stored.
         """
         which = {"of_type": kind, "of_id": resource_id, "before": before or 2**31 - 1, "count": count}
         found = connection.execute(_HISTORY, which).all()

@@ -1,7 +1,7 @@
 """FHIR dates as spans: ``2026-01`` is a month and ``12:00:00Z`` a second (R4, search.html#date).
 
 A partial date means every instant within it. Bounds are half open, ``[start, end)``, and in UTC; a date without a time
-zone is read as UTC, which search needs in order to compare at all and nothing else may rely on.
+zone is read as UTC, because search must compare it; no other code may do so.
 """
 
 import re
@@ -26,30 +26,30 @@ def span(text: str) -> tuple[datetime, datetime]:
     Raises
     ------
     Problem
-        ``incorrect`` when ``text`` is none.
+        ``incorrect`` when ``text`` is not a date.
     """
     match = _DATE_TIME.fullmatch(text)
     if match is None:
         raise Problem(Category.INCORRECT, "not a FHIR date or time")
     numbers = [int(match[part]) for part in _PARTS if match[part] is not None]
-    given = len(numbers)
+    precision = len(numbers)
     try:
-        if given == 6:
-            numbers[5] = min(numbers[5], 59)  # a leap second; Python's clock has none
-        year, month, day, hour, minute, second = numbers + [1, 1, 1, 0, 0, 0][given:]
+        if precision == 6:
+            numbers[5] = min(numbers[5], 59)  # a leap second, which Python's datetime does not have
+        year, month, day, hour, minute, second = numbers + [1, 1, 1, 0, 0, 0][precision:]
         start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
         start -= _offset(match["zone"])
         if match["fraction"]:
             digits = match["fraction"][:6]
             start += timedelta(microseconds=int(digits.ljust(6, "0")))
             return start, start + timedelta(microseconds=10 ** (6 - len(digits)))
-        return start, _end(start, given)
+        return start, _end(start, precision)
     except (ValueError, OverflowError) as failure:
         raise Problem(Category.INCORRECT, "not a FHIR date or time") from failure
 
 
 def point(text: str | None) -> datetime | None:
-    """Return the instant a FHIR dateTime names, None when it names none: a bare date or no time zone."""
+    """Return the instant of a FHIR dateTime; None for a date without a time or a time without a zone."""
     match = _DATE_TIME.fullmatch(text) if text else None
     if text is None or match is None or match["zone"] is None:
         return None
@@ -64,10 +64,10 @@ def _offset(zone: str | None) -> timedelta:
     return -offset if zone[0] == "-" else offset
 
 
-def _end(start: datetime, given: int) -> datetime:
-    if given == 1:
+def _end(start: datetime, precision: int) -> datetime:
+    if precision == 1:
         return start.replace(year=start.year + 1) if start.year < 9999 else LATEST
-    if given == 2:
+    if precision == 2:
         return (start + timedelta(days=31)).replace(day=1)
     steps = {3: timedelta(days=1), 5: timedelta(minutes=1), 6: timedelta(seconds=1)}
-    return start + steps[given]
+    return start + steps[precision]

@@ -1,9 +1,8 @@
-"""Is this document a valid R4 resource? The one listener to the model library.
+"""Validates documents as R4 resources; the only module that uses the model library.
 
-``fhir.resources`` offers R4B (4.3.0), not R4 (4.0.1). For the types served here, R4 traffic passes through its models
-unharmed; types that only R4B knows are refused by name. The models are validators only: what they make of a resource is
-thrown away, for they change decimals and timestamps. What they leave unchecked is in
-:mod:`fhir_adapter.store.rules`.
+``fhir.resources`` offers R4B (4.3.0), not R4 (4.0.1). For the types that are served here, its models accept R4
+resources; types that exist in R4B only are refused by name. The models are used as validators only, because they change
+decimals and timestamps. :mod:`fhir_adapter.store.rules` holds the checks that they lack.
 """
 
 import re
@@ -19,7 +18,7 @@ from fhir_adapter.store.problems import Invalid, Issue
 from fhir_adapter.store.rules import Rules
 
 MOST_ISSUES: Final = 20
-"""Faults reported of one resource."""
+"""Largest number of faults that are reported for one resource."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -28,11 +27,11 @@ _TEXTS: Final[Mapping[str, tuple[str, str]]] = {
     "extra_forbidden": ("structure", "the element is not known here"),
     "list_type": ("structure", "the element repeats and must be an array"),
 }
-"""What the model library reports -> issue code and text; everything else is simply a wrong value."""
+"""Error type of the model library -> issue code and text; any other type is reported as a wrong value."""
 
 
 class Validator:
-    """Checks documents against R4 4.0.1; build one and share it.
+    """Checks documents against R4 4.0.1; one instance is shared.
 
     Attributes
     ----------
@@ -45,7 +44,7 @@ class Validator:
         self.types = self._rules.types
 
     def warm_up(self, types: Iterable[str]) -> None:
-        """Import the models of ``types`` now rather than with the first request."""
+        """Import the models of ``types`` now, so that the first request does not wait for it."""
         for kind in types:
             get_fhir_model_class(kind)
 
@@ -84,7 +83,7 @@ class Validator:
                 code, text = _TEXTS.get(error["type"], ("value", "the value is not allowed here"))
                 yield Issue(code=code, text=text, expression=_expression(kind, error["loc"]))
         except (KeyError, LookupError, TypeError, AttributeError, RecursionError, ValueError):
-            # The library fails on some wrong input instead of reporting it.
+            # The library raises other exceptions for some invalid input.
             yield Issue(code="structure", text="the resource cannot be read", expression=kind)
 
 
@@ -103,7 +102,7 @@ def _resources(resource: Json) -> Iterator[tuple[Json, str]]:
 
 
 def _whole(resource: Json) -> Iterator[Issue]:
-    """Check what concerns a resource as a whole."""
+    """Check the rules for a resource as a whole."""
     kind = resource["resourceType"]
     for invariant in RESOURCE_INVARIANTS:
         if not invariant.holds(resource):

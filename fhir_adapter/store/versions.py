@@ -17,25 +17,25 @@ CURRENT: Final = select(resource_versions).join(
     resource_heads,
     and_(_VERSIONS.type == _HEADS.type, _VERSIONS.id == _HEADS.id, _VERSIONS.version == _HEADS.version),
 )
-"""Newest versions; whoever uses it says which."""
+"""Selects the newest versions; the caller adds the condition."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVersion:
-    """One version of one resource, as it lies in the store."""
+    """One version of one resource, as stored."""
 
     type: str
     id: str
     #: From 1.
     version: int
     last_updated: datetime
-    #: The JSON as it is served; empty for a deletion.
+    #: The JSON; empty for a deletion.
     content: bytes
     #: Reference of the patient it concerns, if any.
     patient: str | None
-    #: This write brought the resource into being.
+    #: This write created the resource.
     created: bool = False
-    #: This write made a version; false for what was read, and for an update that said nothing new.
+    #: This write made a version; false for a version that was read, and for an update without changes.
     changed: bool = False
     #: This version is the deletion.
     deleted: bool = False
@@ -52,7 +52,7 @@ class StoredVersion:
 
 
 def stored(row: Row[Any]) -> StoredVersion:
-    """Make a record of a row of ``resource_versions``."""
+    """Return the record of a row of ``resource_versions``."""
     content = row.content
     return StoredVersion(
         type=row.type,

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from fhir_adapter.store import document as documents
 from fhir_adapter.store import prepare
-from fhir_adapter.store.document import Document, Json, reread
+from fhir_adapter.store.document import Json, reread
 from fhir_adapter.store.observers import Observer
 from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
 from fhir_adapter.store.problems import PreconditionFailed
@@ -26,11 +26,11 @@ from privacy import balp
 from privacy.principal import Principal
 
 _TOUCHING: Final = frozenset({"PUT", "DELETE"})
-"""Methods that change what may be stored already."""
+"""Methods that change a resource that may exist."""
 
 
 class AuditSink(Protocol):
-    """Where audit events go; :class:`privacy.audit.AuditLog` is one."""
+    """Receives audit events; :class:`privacy.audit.AuditLog` implements it."""
 
     def record_all(self, tx: Transaction, events: Sequence[Mapping[str, Any]]) -> Any:
         """Write events in the caller's transaction.
@@ -46,11 +46,11 @@ class AuditSink(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class Written:
     """The result of one operation."""
 
     version: StoredVersion
-    #: A conditional create found this resource, so nothing was created.
+    #: Whether a conditional create found this resource, so that nothing was created.
     existed: bool = False
 
 
@@ -60,13 +60,13 @@ class StoreWriter:
     Parameters
     ----------
     validator
-        Checks every resource.
+        Validates every resource.
     audit
         Records every change.
     observers
-        What follows from a change, in this order, in the same transaction.
+        Called for every change, in this order, in the same transaction.
     clock
-        Gives ``meta.lastUpdated`` and the time of audit events.
+        Source of ``meta.lastUpdated`` and of the time of audit events.
     ids
         Assigns an id to each resource that is created.
     """
@@ -101,31 +101,33 @@ class StoreWriter:
         Problem
             ``incorrect`` when a resource has no id or occurs twice.
         """
-        given = (documents.of(resource) for resource in resources)
-        return prepare.link([prepare.put(it.type, it.id or "", it, self._validator) for it in given])
+        parsed = (documents.of(resource) for resource in resources)
+        return prepare.link(
+            [prepare.put(document.type, document.id or "", document, self._validator) for document in parsed]
+        )
 
-    def prepare_create(self, kind: str, document: Document, if_none_exist: str | None = None) -> PreparedChanges:
-        """Validate a create; parameters and exceptions as for :func:`.prepare.post`."""
-        operation = prepare.post(kind, document, self._validator, self._ids, if_none_exist)
+    def prepare_create(self, kind: str, content: bytes, if_none_exist: str | None = None) -> PreparedChanges:
+        """Parse and validate a create; parameters and exceptions as for :func:`.prepare.post`, ``content`` as JSON."""
+        operation = prepare.post(kind, documents.parse(content), self._validator, self._ids, if_none_exist)
         return PreparedChanges(operations=(operation,))
 
     def prepare_update(
-        self, kind: str, resource_id: str, document: Document, if_match: str | None = None
+        self, kind: str, resource_id: str, content: bytes, if_match: str | None = None
     ) -> PreparedChanges:
-        """Validate an update; parameters and exceptions as for :func:`.prepare.put`, ``if_match`` as an ETag."""
+        """Parse and validate an update; parameters as for :func:`.prepare.put`, ``if_match`` as an ETag."""
         version = prepare.version_of(if_match)
-        operation = prepare.put(kind, resource_id, document, self._validator, if_match=version)
+        operation = prepare.put(kind, resource_id, documents.parse(content), self._validator, if_match=version)
         return PreparedChanges(operations=(operation,))
 
     def prepare_delete(self, kind: str, resource_id: str, if_match: str | None = None) -> PreparedChanges:
         """Prepare a delete; parameters and exceptions as for :func:`.prepare.delete`, ``if_match`` as an ETag."""
         return PreparedChanges(operations=(prepare.delete(kind, resource_id, prepare.version_of(if_match)),))
 
-    def prepare_bundle(self, document: Document) -> PreparedBundle:
-        """Validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
-        return prepare.prepare_bundle(document, self._validator, self._ids)
+    def prepare_bundle(self, content: bytes) -> PreparedBundle:
+        """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
+        return prepare.prepare_bundle(documents.parse(content), self._validator, self._ids)
 
-    def apply(self, tx: Transaction, prepared: PreparedChanges, principal: Principal) -> Sequence[Done]:
+    def apply(self, tx: Transaction, prepared: PreparedChanges, principal: Principal) -> Sequence[Written]:
         """Carry out changes, record them in the audit and call the observers, in the caller's transaction.
 
         Parameters
@@ -139,7 +141,7 @@ class StoreWriter:
 
         Returns
         -------
-        sequence of Done
+        sequence of Written
             One for each operation, in the order in which they were prepared.
 
         Raises
@@ -156,14 +158,14 @@ class StoreWriter:
         names |= {text: _only_match(tx, query) for text, query in prepared.conditions.items()}
         touched = [(operation.type, operation.id) for _, operation in operations if operation.method in _TOUCHING]
         write_set = WriteSet(tx, self._clock, touched)
-        done = {
-            position: Done(version=existing[position], existed=True)
+        written = {
+            position: Written(version=existing[position], existed=True)
             if position in existing
-            else Done(version=_carry_out(write_set, operation, names))
+            else Written(version=_carry_out(write_set, operation, names))
             for position, operation in operations
         }
         write_set.flush()
-        in_order_of_request = [done[position] for position in sorted(done)]
+        in_order_of_request = [written[position] for position in sorted(written)]
         self._record(tx, in_order_of_request, principal)
         changes = [it.version for it in in_order_of_request if it.version.changed]
         if changes:
@@ -172,7 +174,7 @@ class StoreWriter:
         return in_order_of_request
 
     def _existing(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, StoredVersion]:
-        """Find the resources that conditional creates need not create; the locks last until the transaction ends."""
+        """Return the resources that conditional creates find; the locks are held until the transaction ends."""
         existing: dict[int, StoredVersion] = {}
         conditions: set[tuple[str, str]] = set()
         for position, operation in operations:
@@ -190,12 +192,12 @@ class StoreWriter:
                 existing[position] = matches[0]
         return existing
 
-    def _record(self, tx: Transaction, done: Sequence[Done], principal: Principal) -> None:
+    def _record(self, tx: Transaction, written: Sequence[Written], principal: Principal) -> None:
         at = self._clock.now()
         events = []
-        for one in done:
-            event_of = balp.read if one.existed else _event_builder(one.version)
-            events.append(event_of(principal, entity=one.version.reference, patient=one.version.patient, at=at))
+        for result in written:
+            event_of = balp.read if result.existed else _event_builder(result.version)
+            events.append(event_of(principal, entity=result.version.reference, patient=result.version.patient, at=at))
         self._audit.record_all(tx, events)
 
 

@@ -1,7 +1,7 @@
-"""The rows that one transaction changes, gathered, and written with one statement for each table.
+"""Collects the rows of one transaction and writes them with one statement for each table.
 
-A message of thirty results is thirty resources: one query reads what is stored of them, and one statement a table
-writes what is new. Rows are gathered in memory and written by :meth:`WriteSet.flush`, which must be called last.
+A message of thirty results is thirty resources: one query reads their stored versions, and one statement for each
+table writes the new rows. :meth:`WriteSet.flush` writes what was collected in memory and must be called last.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ _ADD_INDEX: Final = insert(resource_index)
 _DROP_INDEX: Final = delete(resource_index).where(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
 
 _AT_A_TIME: Final = 500
-"""Ids in one query."""
+"""Largest number of ids in one query."""
 
 Key = tuple[str, str]
 """Resource type and id."""
@@ -44,9 +44,9 @@ class WriteSet:
     Parameters
     ----------
     tx
-        The transaction they become part of.
+        The transaction to write in.
     clock
-        Gives ``meta.lastUpdated``.
+        Source of ``meta.lastUpdated``.
     touched
         Every resource that will be updated or deleted. Each may be written once.
     """
@@ -60,7 +60,7 @@ class WriteSet:
         self._dropped: list[Json] = []
         self._index: list[Json] = []
         keys = sorted(set(touched))
-        for kind, resource_id in keys:  # in one order everywhere, so that two transactions never wait for each other
+        for kind, resource_id in keys:  # always in the same order, so that two transactions cannot deadlock
             tx.lock(f"{kind}/{resource_id}")
         self._stored = self._read(keys)
 
@@ -72,7 +72,7 @@ class WriteSet:
         document
             A validated resource.
         resource_id
-            Its id, which was never used before.
+            Its id, which is not used yet.
         """
         return self._add(document, resource_id, version=1, is_stored=False)
 
@@ -118,7 +118,7 @@ class WriteSet:
         Raises
         ------
         Problem
-            ``not-found`` when it was never there.
+            ``not-found`` when it was never stored.
         PreconditionFailed
             When ``if_match`` is not the current version.
         """
@@ -129,7 +129,7 @@ class WriteSet:
         before = stored(head)
         if before.deleted:
             return before
-        made = StoredVersion(
+        new_version = StoredVersion(
             type=kind,
             id=resource_id,
             version=head.version + 1,
@@ -139,12 +139,12 @@ class WriteSet:
             changed=True,
             deleted=True,
         )
-        self._versions.append(_version_row(made, "DELETE"))
-        self._move(made)
-        return made
+        self._versions.append(_version_row(new_version, "DELETE"))
+        self._move(new_version)
+        return new_version
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the collected rows."""
         for statement, gathered in (
             (_ADD_VERSIONS, self._versions),
             (_ADD_HEADS, self._new_heads),
@@ -161,7 +161,7 @@ class WriteSet:
     ) -> StoredVersion:
         at = self._clock.now()
         kind = document.type
-        made = StoredVersion(
+        new_version = StoredVersion(
             type=kind,
             id=resource_id,
             version=version,
@@ -171,18 +171,22 @@ class WriteSet:
             created=not is_stored or was_deleted,
             changed=True,
         )
-        self._versions.append(_version_row(made, "POST" if version == 1 else "PUT"))
+        self._versions.append(_version_row(new_version, "POST" if version == 1 else "PUT"))
         if is_stored:
-            self._move(made)
+            self._move(new_version)
         else:
             head = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
             self._new_heads.append(head)
         self._index += ({"type": kind, "id": resource_id} | row for row in rows(document.plain))
-        return made
+        return new_version
 
-    def _move(self, made: StoredVersion) -> None:
-        which = {"of_type": made.type, "of_id": made.id}
-        state = {"version": made.version, "deleted": made.deleted, "last_updated": made.last_updated}
+    def _move(self, new_version: StoredVersion) -> None:
+        which = {"of_type": new_version.type, "of_id": new_version.id}
+        state = {
+            "version": new_version.version,
+            "deleted": new_version.deleted,
+            "last_updated": new_version.last_updated,
+        }
         self._moved_heads.append(which | state)
         self._dropped.append(which)
 
@@ -195,7 +199,7 @@ class WriteSet:
             if len(ids) == 1:
                 read = self._tx.execute(_HEAD_OF_ONE, {"of_type": kind, "of_id": ids[0]}).all()
             else:
-                parameters = ({"of_type": kind, "of_ids": some} for some in _chunks(ids))
+                parameters = ({"of_type": kind, "of_ids": chunk} for chunk in _chunks(ids))
                 read = [row for one in parameters for row in self._tx.execute(_HEADS_OF_MANY, one)]
             heads |= {(row.type, row.id): row for row in read}
         return heads
@@ -205,14 +209,14 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _AT_A_TIME] for start in range(0, len(ids), _AT_A_TIME))
 
 
-def _version_row(made: StoredVersion, method: str) -> Json:
+def _version_row(new_version: StoredVersion, method: str) -> Json:
     return {
-        "type": made.type,
-        "id": made.id,
-        "version": made.version,
-        "last_updated": made.last_updated,
+        "type": new_version.type,
+        "id": new_version.id,
+        "version": new_version.version,
+        "last_updated": new_version.last_updated,
         "method": method,
-        "content": made.content or None,
+        "content": new_version.content or None,
     }
 
 

@@ -24,6 +24,8 @@ from inference.contract.inputs import (
 from inference.contract.outputs import (
     DEMONSTRATION,
     REVIEW,
+    Artefact,
+    ArtefactKind,
     ClassSet,
     FeatureUse,
     InputUsed,
@@ -39,6 +41,7 @@ from inference.contract.outputs import (
     Span,
     Spans,
     TimeSeries,
+    as_plain,
     notice,
     opened,
     result_id,
@@ -47,6 +50,8 @@ from inference.contract.outputs import (
 __all__ = [
     "DEMONSTRATION",
     "REVIEW",
+    "Artefact",
+    "ArtefactKind",
     "ClassSet",
     "Fact",
     "FactsInput",
@@ -75,6 +80,7 @@ __all__ = [
     "TimeSeries",
     "Vector3",
     "VolumeInput",
+    "as_plain",
     "kind_of",
     "notice",
     "opened",

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from inference.contract.outputs import FeatureUse  # outputs imports this module; only the type is named here
 
 InputKind: TypeAlias = Literal["facts", "series", "image", "volume", "text", "study"]
 
@@ -97,10 +100,12 @@ class SeriesInput:
     values: NDArray[np.float32] = field(compare=False, repr=False)
     #: (time, feature): true where a value was measured in the interval.
     mask: NDArray[np.bool_] = field(compare=False, repr=False)
-    #: Versions of what the values were read from.
+    #: Versions of every measurement within the grid, also of those that a later one of the same interval replaces.
     sources: tuple[str, ...]
     #: The time of prediction.
     at: datetime
+    #: What became of each feature over the whole grid.
+    uses: "tuple[FeatureUse, ...]" = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _aware("at", self.at)
@@ -219,6 +224,11 @@ class StudyInput:
     def sources(self) -> tuple[str, ...]:
         """Versions of what the parts were read from."""
         return tuple(source for part in self.parts.values() for source in part.sources)
+
+    @property
+    def uses(self) -> "tuple[FeatureUse, ...]":
+        """What became of each feature of its time series."""
+        return tuple(use for part in self.parts.values() if isinstance(part, SeriesInput) for use in part.uses)
 
 
 ModelInput: TypeAlias = PartInput | StudyInput

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from inference.contract.inputs import Pixels, Subject
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.contract.inputs import Subject
 
 OutputKind: TypeAlias = Literal[
     "score", "probability", "category", "class-set", "interval", "time-series", "mask", "spans"
@@ -81,6 +84,19 @@ class Spans:
 
 
 OutputDetail: TypeAlias = ClassSet | Interval | TimeSeries | MaskReference | Spans
+
+
+def as_plain(detail: OutputDetail) -> dict[str, Any]:
+    """Return a detail as JSON values; a time becomes text in ISO 8601."""
+    return {name: _plain(value) for name, value in asdict(detail).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +188,32 @@ class FeatureUse:
     source: str | None
 
 
+ArtefactKind: TypeAlias = Literal["heat-map", "mask"]
+
+_SHAPES: Final[dict[ArtefactKind, tuple[int, ...]]] = {"heat-map": (2,), "mask": (2, 3)}
+"""Kind of an artefact -> how many dimensions it may have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """An array that belongs to a prediction; it is stored as a blob, and a result's row holds its address."""
+
+    #: Unique within the prediction; an output of kind ``mask`` names its artefact by it.
+    name: str
+    kind: ArtefactKind
+    #: Heat map: (rows, columns) in [0, 1], where the evidence lies. Mask: (rows, columns) or (slices, rows, columns),
+    #: unsigned bytes, 0 where nothing is segmented and else the number of the segment.
+    values: NDArray[Any] = field(compare=False, repr=False)
+    #: In which grid the array lies, for people, such as "pixels of the input image".
+    geometry: str
+
+    def __post_init__(self) -> None:
+        if self.values.ndim not in _SHAPES[self.kind]:
+            raise ValueError(f"a {self.kind} cannot have {self.values.ndim} dimensions")
+        if self.kind == "mask" and self.values.dtype != np.uint8:
+            raise ValueError("a mask must hold unsigned bytes")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What a model predicted."""
@@ -183,12 +225,17 @@ class Prediction:
     #: Sorted versions of everything that was used; the result's identity is made from them.
     input_versions: tuple[str, ...]
     at: datetime
-    #: (rows, columns) of the input image, in [0, 1]: where the evidence lies.
-    heat_map: Pixels | None = field(default=None, compare=False, repr=False)
+    #: Heat maps and masks, by unique names.
+    artefacts: tuple[Artefact, ...] = ()
     #: Every feature of the model, whether it had a value or not.
     features: tuple[FeatureUse, ...] = ()
     #: Milliseconds from the request to the prediction.
     latency_ms: float | None = field(default=None, compare=False)
+
+    @property
+    def heat_map(self) -> Artefact | None:
+        """The heat map, the first of several; None when there is none."""
+        return next((artefact for artefact in self.artefacts if artefact.kind == "heat-map"), None)
 
 
 @dataclass(frozen=True, kw_only=True)

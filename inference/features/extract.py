@@ -16,11 +16,14 @@ from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 from inference.contract import Fact, FactsInput, FeatureUse, InputUsed, Subject
-from inference.features.spec import FeatureSpec, Source
+from inference.features.spec import FeatureSpec, Source, Take
 from inference.features.units import convert, tidy
 
 Index: TypeAlias = Mapping[tuple[str, str], Sequence[Fact]]
 """(system, code) -> facts that were available at the time, oldest first."""
+
+Candidate: TypeAlias = tuple[Fact, Source, int]
+"""A fact that a feature may be read from, the source that it fits, and the place of that source among all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,11 @@ def age_in_years(birth: date, on: date) -> int:
     return on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day))
 
 
+def chooser(take: Take) -> Callable[[Sequence[Candidate]], FeatureValue | Gap]:
+    """Return what makes one value of several candidates; it is called with at least one."""
+    return _last if take == "last" else partial(_aggregate, take)
+
+
 def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput) -> Extraction:
     index = index_facts(given.facts, given.at)
     readings: dict[str, FeatureValue | None] = {}
@@ -164,7 +172,7 @@ def _compile(spec: FeatureSpec) -> _Feature:
         return _sex
     reach = None if spec.hours is None else timedelta(hours=float(spec.hours))
     sources = tuple((source, (source.system, source.code), rank) for rank, source in enumerate(spec.sources))
-    choose = _last if spec.take == "last" else partial(_aggregate, spec.take)
+    choose = chooser(spec.take)
 
     def feature(index: Index, _subject: Subject, at: datetime) -> FeatureValue | Gap:
         since = None if reach is None else at - reach
@@ -179,11 +187,8 @@ def _compile(spec: FeatureSpec) -> _Feature:
     return feature
 
 
-_Candidate: TypeAlias = tuple[Fact, Source, int]
-
-
-def _last(inside: Sequence[_Candidate]) -> FeatureValue | Gap:
-    def order(candidate: _Candidate) -> tuple[datetime, int, datetime, str]:
+def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
+    def order(candidate: Candidate) -> tuple[datetime, int, datetime, str]:
         fact, _, rank = candidate
         return fact.effective, -rank, fact.issued, fact.source
 
@@ -196,7 +201,7 @@ def _last(inside: Sequence[_Candidate]) -> FeatureValue | Gap:
     )
 
 
-def _aggregate(take: str, inside: Sequence[_Candidate]) -> FeatureValue | Gap:
+def _aggregate(take: str, inside: Sequence[Candidate]) -> FeatureValue | Gap:
     numbers: list[Decimal] = []
     for fact, source, _ in inside:
         value = _read(fact, source)

@@ -54,9 +54,12 @@ CONVERSIONS: Final[Mapping[str, Mapping[str | None, Conversion]]] = MappingProxy
 )
 """Canonical unit -> unit as sent (``None``: sent without one) -> conversion."""
 
+_LARGEST: Final = Decimal(10) ** 15
+"""A larger value cannot be rounded to six decimals exactly, and is no measurement of a patient."""
+
 
 def convert(value: Decimal, unit: str | None, canonical: str) -> Decimal | None:
-    """Express ``value`` in the canonical unit; ``None`` when the table has no conversion from ``unit``.
+    """Express ``value`` in the canonical unit; ``None`` when the table has no conversion, or no quantity is so large.
 
     Parameters
     ----------
@@ -68,7 +71,7 @@ def convert(value: Decimal, unit: str | None, canonical: str) -> Decimal | None:
         UCUM code of the feature's unit, a key of :data:`CONVERSIONS`.
     """
     conversion = CONVERSIONS[canonical].get(unit.strip() if unit else None)
-    return None if conversion is None else tidy(conversion(value))
+    return None if conversion is None or abs(value) > _LARGEST else tidy(conversion(value))
 
 
 def tidy(value: Decimal) -> Decimal:

@@ -38,6 +38,9 @@ _RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 )
 """Kind of an input -> the selection rules that it may declare."""
 
+MOST_STEPS: Final = 10_000
+"""Steps of a time series' grid at most."""
+
 _NEEDED: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "series": frozenset({"hours", "step_hours"}),
@@ -128,10 +131,12 @@ def _input(table: YamlMapping, *kinds: str) -> InputSpec:
         if not table.has(rule):
             raise Problem(Category.INCORRECT, f"{table.place}.{rule} is missing")
     parts = table.tables("parts") if kind == "study" else ()
+    selection = _selection(table, _RULES[kind])
+    _check_grid(table, selection)
     spec = InputSpec(
         name=_matching(table, "name", _NAME),
         kind=kind,
-        selection=_selection(table, _RULES[kind]),
+        selection=selection,
         parts=tuple(_input(part, *(other for other in _RULES if other != "study")) for part in parts),
     )
     table.done()
@@ -139,6 +144,14 @@ def _input(table: YamlMapping, *kinds: str) -> InputSpec:
     if kind == "study" and (not names or len(names) != len(set(names))):
         raise Problem(Category.INCORRECT, f"{table.place}.parts must have entries of different names")
     return spec
+
+
+def _check_grid(table: YamlMapping, selection: Selection) -> None:
+    if selection.hours is None or selection.step_hours is None:
+        return
+    if selection.hours % selection.step_hours or selection.hours / selection.step_hours > MOST_STEPS:
+        detail = f"must be a multiple of step_hours, of {MOST_STEPS} steps at most"
+        raise Problem(Category.INCORRECT, f"{table.place}.hours {detail}")
 
 
 def _selection(table: YamlMapping, rules: frozenset[str]) -> Selection:

@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from inference.contract import FeatureUse, InputUsed, ModelInput, Output, Pixels, notice
+from inference.contract import Artefact, FeatureUse, InputUsed, ModelInput, Output, notice
 
 if TYPE_CHECKING:
     from inference.folder import ModelFolder  # a folder knows no runner; a runner only names its type
@@ -70,8 +70,8 @@ class Answer:
     """What the model predicted for one item."""
 
     outputs: tuple[Output, ...]
-    #: (rows, columns) of the input image, in [0, 1].
-    heat_map: Pixels | None
+    #: Heat maps and masks; an output of kind ``mask`` names one.
+    artefacts: tuple[Artefact, ...] = ()
 
 
 class Runner(ABC, Generic[Item, Batch, Raw]):

@@ -91,7 +91,7 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
             make_output(spec, _value(spec, float(number)), notice=self.opening())
             for spec, number in zip(self.model.manifest.outputs, raw, strict=True)
         )
-        return Answer(outputs=outputs, heat_map=None)
+        return Answer(outputs=outputs)
 
     def _row(self, extraction: Extraction) -> Vector:
         readings = [extraction.readings[spec.name] for spec in self.model.features]

@@ -71,4 +71,4 @@ class ScoreRunner(Runner[Extraction, Sequence[Extraction], Scores]):
             make_output(spec, score.value, band=score.band, text=score.text, notice=self.opening())
             for spec, score in pairs
         )
-        return Answer(outputs=outputs, heat_map=None)
+        return Answer(outputs=outputs)

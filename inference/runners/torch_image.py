@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from inference.contract import ImageInput, InputUsed, ModelInput, Pixels
+from inference.contract import Artefact, ImageInput, InputUsed, ModelInput, Pixels
 from inference.explain import enlarge, grad_cam
 from inference.folder import WEIGHTS
 from inference.outputs import make_output
@@ -120,7 +120,8 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
         summary = f"probability {raw.probability:.2f}, {spec.band(raw.probability)} (threshold {threshold:.2f})"
         text = " ".join((f"{spec.display}: {summary}.", *self.model.manifest.warnings))
         output = make_output(spec, raw.probability, text=text, notice=self.opening())
-        return Answer(outputs=(output,), heat_map=heat_map)
+        artefact = Artefact(name="heat-map", kind="heat-map", values=heat_map, geometry="pixels of the input image")
+        return Answer(outputs=(output,), artefacts=(artefact,))
 
     def out_of_memory(self, failure: BaseException) -> bool:
         """Return whether a smaller batch could have succeeded, on either device."""

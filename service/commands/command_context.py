@@ -79,9 +79,7 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
         ``forbidden``, before anything is opened; otherwise when the data folder or the database cannot be used.
     """
     settings = read_settings(config)
-    authorizer = build_authorizer()
-    principal = Principal(client=CLIENT, client_address="", user=getpass.getuser())
-    authorizer.require(principal, Request(interaction=Interaction.VIEW, target=_command()))
+    authorizer, principal = require_command(Interaction.VIEW)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     clock, ids = SystemClock(), RandomIds()
     keys = KeyRing.open_or_create(settings.data_dir / "keys.json")
@@ -116,6 +114,22 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
         )
     finally:
         database.close()
+
+
+def require_command(interaction: Interaction) -> tuple[Authorizer, Principal]:
+    """Return the policy and the person at the terminal, when they may give the command that runs.
+
+    Every command asks this before it opens stored data (``view``) or starts a process on them (``operate``).
+
+    Raises
+    ------
+    Problem
+        ``forbidden``.
+    """
+    authorizer = build_authorizer()
+    principal = Principal(client=CLIENT, client_address="", user=getpass.getuser())
+    authorizer.require(principal, Request(interaction=interaction, target=_command()))
+    return authorizer, principal
 
 
 def build_authorizer() -> Authorizer:

@@ -11,7 +11,8 @@ from kernel.errors import Category, Problem
 from privacy.principal import Principal
 from service.commands.command_context import CommandContext, ConfigOption, command_context
 from service.operations import OperationContext
-from service.operations.jobs import replay_delivery, replay_job
+from service.operations.deliveries import replay as replay_delivery
+from service.operations.jobs import replay_job
 
 Operation: TypeAlias = Callable[[OperationContext, Principal, str], None]
 

@@ -68,7 +68,7 @@ def train(
     out: Annotated[Path, typer.Argument(help="Folder for the new model; it must not exist.")],
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 1,
 ) -> None:
-    """Train a model anew with its own committed script."""
+    """Train a model again with its own committed script."""
     import importlib
 
     if name not in MODELS:

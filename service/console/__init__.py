@@ -1,7 +1,8 @@
-"""The console: pages for the people who answer for what the models say.
+"""The console: pages for the people who are responsible for the models.
 
-A clinician sees a result with its inputs, an integration engineer what is stuck and why, a compliance officer who saw
-what. Everything is rendered here: no script runs in the browser and nothing is loaded from elsewhere.
+A clinician sees a result with its inputs, an integration engineer what is parked and why, a compliance officer who
+accessed which data. Pages are rendered on the server: no script runs in the browser, and nothing is loaded from
+other servers.
 """
 
 from service.console.routes import console_router

@@ -1,4 +1,4 @@
-"""Model cards as pages: the part of Markdown in which cards are written, and nothing that could carry markup.
+"""Model cards as HTML: the part of Markdown that cards use; all other markup is escaped.
 
 Headings, paragraphs, lists, tables, **strong**, *emphasis* and ``code``. Everything else, HTML included, is text.
 """
@@ -19,12 +19,12 @@ _RULE: Final = re.compile(r"\|(\s*:?-+:?\s*\|)+")
 
 
 def as_html(card: str) -> Markup:
-    """Render a card; its headings become those of a part of a page, one level down.
+    """Render a card as HTML; its headings get one level lower, because the card is a part of a page.
 
     Parameters
     ----------
     card
-        Markdown; escaped before anything is made of it.
+        Markdown; it is escaped before it is parsed.
     """
     blocks = [_block(kind, list(lines)) for kind, lines in groupby(card.splitlines(), key=_kind)]
     return Markup("\n").join(blocks)

@@ -1,7 +1,7 @@
-"""What a request must show before the console answers it, and how whatever goes wrong becomes a page.
+"""The checks of a request before the console answers it, and the pages for errors.
 
-Two attacks come through a user's own browser, past every firewall: a foreign page that posts a form here, and a
-foreign name that is made to resolve to this address (DNS rebinding) so that its page may read the answers.
+Two attacks use the browser of a user behind the firewall: a page of another site that posts a form to this server
+(CSRF), and a name of another site that resolves to this address (DNS rebinding), so that its page can read answers.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from service.console.pages import Pages
 from service.listeners.host_names import check_host
 
 LARGEST_FORM: Final = 8192
-"""Bytes in a form's body."""
+"""Largest body of a form, in bytes."""
 
 FORM_SECONDS: Final = 10.0
-"""For a form's body to arrive."""
+"""Longest time for a form's body to arrive, in seconds."""
 
 _log = get_logger(__name__)
 
@@ -35,20 +35,20 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 def guarded(pages: Pages, authorizer: Authorizer, public_url: str) -> type[APIRoute]:
-    """Return the kind of route that the console is made of.
+    """Return the route class of the console.
 
     Parameters
     ----------
     pages
         Renders the errors.
     authorizer
-        Decides who may see a page; a form is decided by the operation that it requests.
+        Decides who may see a page; the operation that a form requests makes its own decision.
     public_url
-        By whose host the console may be requested, besides the loopback names.
+        Its host is accepted besides the loopback names.
     """
 
     class GuardedRoute(APIRoute):
-        """Checks where a request comes from, and answers it whatever happens."""
+        """Checks the origin of a request, and answers every error with a page."""
 
         def get_route_handler(self) -> Handler:
             handle = super().get_route_handler()
@@ -62,8 +62,8 @@ def guarded(pages: Pages, authorizer: Authorizer, public_url: str) -> type[APIRo
                         authorizer.require(principal(request), _page(self.name, request))
                     return await handle(request)
                 except ClientDisconnect:
-                    return Response(status_code=400)  # nobody is there to read it
-                except Exception as failure:  # noqa: BLE001 - the rim: whatever was raised becomes a page
+                    return Response(status_code=400)  # the client has disconnected
+                except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes a page
                     problem = as_problem(failure)
                     if problem.category is Category.FAULT:
                         _log.error("console_request_failed", failure=problem)
@@ -75,7 +75,7 @@ def guarded(pages: Pages, authorizer: Authorizer, public_url: str) -> type[APIRo
 
 
 def _page(name: str, request: Request) -> authorize.Request:
-    """Name a page by the function that answers, and what it shows by the path."""
+    """Return the request for a page: its name is that of the function, its target that of the path."""
     shown = "/".join(str(value) for value in request.path_params.values())
     return authorize.Request(interaction=Interaction.VIEW, target=name, target_id=shown)
 
@@ -83,7 +83,7 @@ def _page(name: str, request: Request) -> authorize.Request:
 def check_same_origin(request: Request) -> None:
     """Refuse a form that was not sent from a page of this console.
 
-    Every browser sends ``Origin`` with a POST; newer ones also say by ``Sec-Fetch-Site`` what they make of it
+    Every browser sends ``Origin`` with a POST; newer ones also classify the request with ``Sec-Fetch-Site``
     (https://www.w3.org/TR/fetch-metadata/).
 
     Raises
@@ -121,7 +121,7 @@ async def form(request: Request) -> Mapping[str, str]:
 
 
 def principal(request: Request) -> Principal:
-    """Return who is connected; with ``AUTH=open`` the console knows an address and no name."""
+    """Return the principal of a request; with ``AUTH=open`` it has an address and no user."""
     server = request.scope.get("server") or ("", None)
     return Principal(
         client="console",

@@ -1,53 +1,43 @@
-"""What the pages read from the database; every query of the console is here."""
+"""What the pages read from the database; the page of one result is in :mod:`service.console.result_page`."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BigInteger, Connection, Row, Select, or_, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Row, Select, select, type_coerce
 
-from fhir_adapter.store.document import exact_values
 from inference import registry
-from inference.manifest import OutputSpec
 from inference.registry import ModelRow
+from kernel import backlog
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
-from kernel.outbox import STEP as DELIVER
-from kernel.tables import audit_checkpoints, audit_head, audit_log, jobs, outbox, workers
+from kernel.tables import audit_checkpoints, audit_head, audit_log, outbox, workers
 from kernel.worker import HEARTBEAT_TIMEOUT
 from service.console import reading
-from service.console.plots import on_scale
 from service.console.records import (
     AuditPage,
     AuditRow,
     DeliveryShown,
-    InputShown,
     JobShown,
     ModelShown,
-    OutputShown,
     Overview,
     QueuePage,
-    ResultPage,
     ResultRow,
     Traffic,
     WorkerShown,
 )
-from service.console.scales import scale_of
 from service.console.services import ConsoleData
 from service.results import StoredResult
 
 RESULTS_A_PAGE: Final = 50
 EVENTS_A_PAGE: Final = 100
-EVENTS_OF_A_RESULT: Final = 12
 ROWS_OF_A_QUEUE: Final = 200
 
 Json: TypeAlias = dict[str, Any]
 
-_DELIVERY: Final = [column for column in outbox.c if column.name != "payload"]
+_DELIVERY: Final = [column for column in outbox.c if column.name not in {"payload", "problem_diagnostics"}]
 
 
 def result_urn(result: str) -> str:
@@ -70,53 +60,16 @@ def overview(data: ConsoleData, *, patient: str | None = None, before: int | Non
     with data.database.read() as connection:
         rows = data.results.newest(connection, limit=RESULTS_A_PAGE + 1, subject=patient, before=before)
         found = rows[:RESULTS_A_PAGE]
-        about = _deliveries_about(connection, [row.id for row in found])
+        about = deliveries_about(connection, [row.id for row in found])
         return Overview(
-            results=tuple(_result_row(row, about[row.id]) for row in found),
+            results=tuple(result_row(row, about[row.id]) for row in found),
             traffic=_traffic(data, connection),
-            models=_models(data, connection),
+            models=models_in(data, connection),
             older=found[-1].seq if len(rows) > len(found) else None,
         )
 
 
-def result(data: ConsoleData, result_id: str) -> ResultPage:
-    """Read everything about one result.
-
-    Parameters
-    ----------
-    data
-        The components that the console reads.
-    result_id
-        Id of the result.
-
-    Raises
-    ------
-    Problem
-        ``not-found`` when there is none of that id.
-    """
-    with data.database.read() as connection:
-        row = _result(data, connection, result_id)
-        written = {reference: _resource(data, connection, reference) for reference in row.resources}
-        return ResultPage(
-            row=_result_row(row, _deliveries_about(connection, [result_id])[result_id]),
-            model=next((model for model in _models(data, connection) if _is_of(model, row)), None),
-            digest=row.digest,
-            study=row.study,
-            findings=_findings(data, connection, row, [content for content in written.values() if content]),
-            inputs=_inputs(data, connection, row.inputs),
-            resources=tuple(written),
-            provenance=tuple(
-                reading.provenance(reference, content)
-                for reference, content in written.items()
-                if content and content["resourceType"] == "Provenance"
-            ),
-            audit=_audit_of_result(connection, row),
-            image=row.image,
-            heat_map=row.heat_map,
-        )
-
-
-def one_result(data: ConsoleData, result_id: str) -> StoredResult:
+def stored_result(data: ConsoleData, result_id: str) -> StoredResult:
     """Return a stored result.
 
     Parameters
@@ -132,25 +85,25 @@ def one_result(data: ConsoleData, result_id: str) -> StoredResult:
         ``not-found`` when there is none of that id.
     """
     with data.database.read() as connection:
-        return _result(data, connection, result_id)
+        row = data.results.one(connection, result_id)
+    if row is None:
+        raise Problem(Category.NOT_FOUND, "there is no such result")
+    return row
 
 
 def queue(data: ConsoleData) -> QueuePage:
     """Read what is under way and what is stuck."""
     with data.database.read() as connection:
-        due = {
-            str(json.loads(payload).get("destination")): scheduled_at
-            for payload, scheduled_at in connection.execute(
-                select(jobs.c.payload, jobs.c.scheduled_at).where(jobs.c.step == DELIVER, jobs.c.status == "waiting")
-            )
-        }
+        backlogs = backlog.backlogs(connection, data.clock.now())
+        paused = {one.destination: one.paused_until for one in backlogs}
         return QueuePage(
             traffic=_traffic(data, connection),
             parked=_jobs(data, connection, "parked"),
+            backlogs=tuple(backlogs),
             parked_deliveries=_deliveries(connection, "parked", {}),
             running=_jobs(data, connection, "running"),
             waiting=_jobs(data, connection, "waiting"),
-            pending_deliveries=_deliveries(connection, "pending", due),
+            pending_deliveries=_deliveries(connection, "pending", paused),
             workers=_workers(data, connection),
         )
 
@@ -158,7 +111,7 @@ def queue(data: ConsoleData) -> QueuePage:
 def models(data: ConsoleData) -> tuple[ModelShown, ...]:
     """Read every registered model version."""
     with data.database.read() as connection:
-        return _models(data, connection)
+        return models_in(data, connection)
 
 
 def model(data: ConsoleData, name: str, version: str) -> ModelShown:
@@ -191,7 +144,7 @@ def audit(data: ConsoleData, *, patient: str | None = None, before: int | None =
     if before is not None:
         wanted = wanted.where(seq < before)
     with data.database.read() as connection:
-        events = _events(connection, wanted)
+        events = events_in(connection, wanted)
         size = connection.execute(select(audit_head.c.size)).scalar() or 0
         checkpoint = select(audit_checkpoints).order_by(audit_checkpoints.c.size.desc()).limit(1)
         signed = connection.execute(checkpoint).first()
@@ -204,14 +157,16 @@ def audit(data: ConsoleData, *, patient: str | None = None, before: int | None =
     )
 
 
-def _result(data: ConsoleData, connection: Connection, result_id: str) -> StoredResult:
-    row = data.results.one(connection, result_id)
-    if row is None:
-        raise Problem(Category.NOT_FOUND, "there is no such result")
-    return row
+def result_row(row: StoredResult, deliveries: Sequence[DeliveryShown]) -> ResultRow:
+    """Return a stored result in one line.
 
-
-def _result_row(row: StoredResult, deliveries: Sequence[DeliveryShown]) -> ResultRow:
+    Parameters
+    ----------
+    row
+        The result.
+    deliveries
+        Its deliveries.
+    """
     return ResultRow(
         seq=row.seq,
         id=row.id,
@@ -234,7 +189,16 @@ def _traffic(data: ConsoleData, connection: Connection) -> Traffic:
     return Traffic(jobs=data.jobs.counts(connection), deliveries=deliveries)
 
 
-def _deliveries_about(connection: Connection, about: Sequence[str]) -> Mapping[str, list[DeliveryShown]]:
+def deliveries_about(connection: Connection, about: Sequence[str]) -> Mapping[str, list[DeliveryShown]]:
+    """Read the deliveries of results, by the result's id.
+
+    Parameters
+    ----------
+    connection
+        Where to read.
+    about
+        Ids of the results.
+    """
     found: dict[str, list[DeliveryShown]] = defaultdict(list)
     wanted = select(*_DELIVERY).where(outbox.c.subject.in_(about)).order_by(outbox.c.destination, outbox.c.seq)
     for row in connection.execute(wanted):
@@ -242,12 +206,15 @@ def _deliveries_about(connection: Connection, about: Sequence[str]) -> Mapping[s
     return found
 
 
-def _deliveries(connection: Connection, status: str, due: Mapping[str, datetime]) -> tuple[DeliveryShown, ...]:
+def _deliveries(
+    connection: Connection, status: str, paused: Mapping[str, datetime | None]
+) -> tuple[DeliveryShown, ...]:
     wanted = select(*_DELIVERY).where(outbox.c.status == status).order_by(outbox.c.seq).limit(ROWS_OF_A_QUEUE)
-    return tuple(_delivery(row, due.get(row.destination)) for row in connection.execute(wanted))
+    return tuple(_delivery(row, paused.get(row.destination)) for row in connection.execute(wanted))
 
 
-def _delivery(row: Row[Any], next_at: datetime | None) -> DeliveryShown:
+def _delivery(row: Row[Any], paused_until: datetime | None) -> DeliveryShown:
+    next_at = max((at for at in (row.next_at, paused_until) if at is not None), default=None)
     return DeliveryShown(
         id=row.id,
         destination=row.destination,
@@ -290,7 +257,16 @@ def _workers(data: ConsoleData, connection: Connection) -> tuple[WorkerShown, ..
     )
 
 
-def _models(data: ConsoleData, connection: Connection) -> tuple[ModelShown, ...]:
+def models_in(data: ConsoleData, connection: Connection) -> tuple[ModelShown, ...]:
+    """Read every registered model version.
+
+    Parameters
+    ----------
+    data
+        The components that the console reads.
+    connection
+        Where to read.
+    """
     counts: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for (name, version, kind), count in data.results.counts(connection).items():
         counts[name, version][kind] = count
@@ -322,59 +298,14 @@ def _model(data: ConsoleData, connection: Connection, row: ModelRow, counts: Map
     )
 
 
-def _is_of(model: ModelShown, row: StoredResult) -> bool:
-    return (model.name, model.version) == (row.model, row.version)
+def events_in(connection: Connection, wanted: Select[Any]) -> tuple[AuditRow, ...]:
+    """Read events of the audit log.
 
-
-def _resource(data: ConsoleData, connection: Connection, reference: str) -> Json | None:
-    """Return the content of a versioned reference; none when it is not one, or no longer there."""
-    kind, _, rest = reference.partition("/")
-    name, _, version = rest.partition("/_history/")
-    if not (kind.isalpha() and name and version.isdigit()):
-        return None
-    try:
-        return exact_values(data.store.vread(connection, kind, name, int(version)).content)
-    except Problem:
-        return None
-
-
-def _inputs(data: ConsoleData, connection: Connection, references: Iterable[str]) -> tuple[InputShown, ...]:
-    return tuple(
-        shown for reference in references for shown in reading.inputs(reference, _resource(data, connection, reference))
-    )
-
-
-def _findings(
-    data: ConsoleData, connection: Connection, row: StoredResult, written: Sequence[Json]
-) -> tuple[OutputShown, ...]:
-    found = reading.findings(written)
-    declared = data.catalogue.one(connection, row.model, row.version)
-    outputs = () if declared is None else declared.manifest.outputs
-    about = {pair for content in written for pair in reading.codes(content)}
-    fitting = [output for output in outputs if (output.system, output.code) in about] or list(outputs)
-    if row.kind != "prediction" or len(fitting) != len(found):
-        return found
-    return tuple(_plotted(finding, output) for finding, output in zip(found, fitting, strict=True))
-
-
-def _plotted(finding: OutputShown, output: OutputSpec) -> OutputShown:
-    scale = scale_of(output)
-    try:
-        value = Decimal(finding.value or "")
-    except InvalidOperation:
-        return finding
-    if scale is None:
-        return finding
-    label = " ".join(part for part in (finding.value, finding.band) if part)
-    return replace(finding, plot=on_scale(scale, float(value), label), plot_note=scale.note)
-
-
-def _audit_of_result(connection: Connection, row: StoredResult) -> tuple[AuditRow, ...]:
-    urn = result_urn(row.id)
-    named = or_(audit_log.c.entity == urn, audit_log.c.entity.startswith(f"{urn}#"), audit_log.c.patient == row.subject)
-    wanted = select(audit_log).where(named).order_by(audit_log.c.seq.desc()).limit(EVENTS_OF_A_RESULT)
-    return _events(connection, wanted)
-
-
-def _events(connection: Connection, wanted: Select[Any]) -> tuple[AuditRow, ...]:
+    Parameters
+    ----------
+    connection
+        Where to read.
+    wanted
+        Rows of the table ``audit_log``, in order.
+    """
     return tuple(reading.audit_row(row, json.loads(row.event)) for row in connection.execute(wanted))

@@ -1,7 +1,7 @@
 """The content of stored resources as text for people: pure functions from FHIR R4 JSON to records.
 
-Values are shown as they were written, digit for digit. A resource that lacks something is shown without it: what a
-peer may have sent must never break the page on which somebody looks for it.
+Values are shown as they were written, digit for digit. A missing element is left out: the content of
+a peer's resource must never break a page.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from service.console.records import AuditRow, InputShown, OutputShown, Provenanc
 Json: TypeAlias = Mapping[str, Any]
 
 _POINTS: Final = "{score}"
-"""UCUM annotation of a bare number of points, which reads best without a unit."""
+"""UCUM annotation of a number of points; it is shown without a unit."""
 
 
 def words(concept: Json | None) -> str:
@@ -36,6 +36,12 @@ def value_of(holder: Json) -> tuple[str, str]:
         return value, "" if is_points else str(quantity.get("unit") or quantity.get("code") or "")
     if concept := holder.get("valueCodeableConcept"):
         return words(concept), ""
+    if limits := holder.get("valueRange"):
+        low, high = (limits.get(end, {}) for end in ("low", "high"))
+        unit = str(low.get("unit") or high.get("unit") or "")
+        return f"{_plain(low.get('value', ''))} to {_plain(high.get('value', ''))}", unit
+    if sampled := holder.get("valueSampledData"):
+        return str(sampled.get("data", "")), str(sampled.get("origin", {}).get("unit") or "")
     for name in ("valueString", "valueInteger", "valueBoolean", "valueDateTime", "valueTime"):
         if name in holder:
             return _plain(holder[name]), ""
@@ -116,7 +122,7 @@ def provenance(reference: str, resource: Json) -> ProvenanceShown:
 
 
 def audit_row(row: Any, event: Json) -> AuditRow:
-    """Make a line of the audit page from an event.
+    """Return the row of the audit page for an event.
 
     Parameters
     ----------
@@ -153,6 +159,9 @@ def _finding(resource: Json, risk_texts: Sequence[str]) -> OutputShown:
         unit=unit,
         band=", ".join(band for band in bands if band),
         texts=_sentences([*texts, *risk_texts]),
+        parts=tuple(
+            (words(part.get("code")), " ".join(value_of(part)).strip()) for part in resource.get("component", ())
+        ),
     )
 
 
@@ -178,7 +187,7 @@ def _risk_texts(risks: Iterable[Json]) -> list[str]:
 
 
 def _sentences(texts: Iterable[str]) -> tuple[str, ...]:
-    """Drop repetitions, and the label that the page itself carries in larger letters."""
+    """Remove repetitions, and the label that the page already shows."""
     bare = (text.removeprefix(REVIEW).strip() for text in texts)
     return tuple(dict.fromkeys(text for text in bare if text))
 

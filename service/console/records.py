@@ -7,6 +7,7 @@ from datetime import datetime
 from markupsafe import Markup
 
 from inference.wording import NOT_AVAILABLE
+from kernel.backlog import Backlog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class DeliveryShown:
 
     id: str
     destination: str
-    #: ``pending``, ``delivered`` or ``parked``.
+    #: ``pending``, ``delivered``, ``parked``, ``dismissed`` or ``superseded``.
     status: str
     attempts: int
     receipt: str | None
@@ -127,6 +128,8 @@ class OutputShown:
     band: str
     #: Sentences for a person.
     texts: tuple[str, ...]
+    #: (name, value with its unit) of what the output says besides: classes, limits, times, places.
+    parts: tuple[tuple[str, str], ...] = ()
     plot: Markup | None = None
     plot_note: str = ""
 
@@ -143,6 +146,27 @@ class InputShown:
     source: str
     #: Path of the versioned resource; none for what is no FHIR resource here.
     link: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureShown:
+    """What became of one feature of the model."""
+
+    name: str
+    #: Empty when the model read none.
+    value: str
+    unit: str
+    #: ``used``, ``imputed``, ``dropped``, ``implausible`` or ``missing``.
+    status: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtefactShown:
+    """A mask that can be shown as a picture."""
+
+    name: str
+    #: In which grid it lies.
+    geometry: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +209,16 @@ class ResultPage:
     #: The digest that spoke; the model's present one may be another.
     digest: str
     study: str | None
+    #: ``preliminary``, ``amended``, ``superseded``, ``withdrawn`` or ``entered-in-error``.
+    state: str
+    #: Id of the result that replaced this one.
+    superseded_by: str | None
+    #: Milliseconds from the request to the prediction.
+    latency_ms: float | None
+    #: Of this software when it stored the result; none for one that was stored before it was recorded.
+    software_version: str | None
     findings: tuple[OutputShown, ...]
+    features: tuple[FeatureShown, ...]
     inputs: tuple[InputShown, ...]
     #: Versioned references of what was written.
     resources: tuple[str, ...]
@@ -193,6 +226,7 @@ class ResultPage:
     audit: tuple[AuditRow, ...]
     image: str | None
     heat_map: str | None
+    masks: tuple[ArtefactShown, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +263,8 @@ class QueuePage:
 
     traffic: Traffic
     parked: tuple[JobShown, ...]
+    #: What waits for each destination, and since when.
+    backlogs: tuple[Backlog, ...]
     parked_deliveries: tuple[DeliveryShown, ...]
     running: tuple[JobShown, ...]
     waiting: tuple[JobShown, ...]

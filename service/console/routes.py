@@ -5,19 +5,25 @@ and where it cannot be written the page is not shown. The lists name patients by
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from inference.artefacts import decode
+from kernel.backlog import DeliveryFilter
 from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 from service.console import queries
 from service.console.guard import form, guarded, principal
 from service.console.pages import Pages, back_to, picture
+from service.console.result_page import result_page
 from service.console.services import ConsoleData, ConsoleServices
+from service.flows.pictures import mask_png
 from service.operations import OperationContext
+from service.operations import deliveries as delivery_operations
 from service.operations import jobs as job_operations
 from service.operations import models as model_operations
 from service.operations import results as result_operations
@@ -40,6 +46,7 @@ def console_router(services: ConsoleServices) -> APIRouter:
     _add_lists(router, services.data, pages)
     _add_results(router, services, pages)
     _add_operations(router, services.operations)
+    _add_deliveries(router, services.operations, pages)
 
     @router.get("/style.css")
     def style() -> Response:
@@ -86,8 +93,9 @@ def _add_lists(router: APIRouter, data: ConsoleData, pages: Pages) -> None:
 def _add_results(router: APIRouter, services: ConsoleServices, pages: Pages) -> None:
     @router.get("/results/{result}")
     def result(request: Request, result: str, asker: Asker) -> Response:
-        _record_read(services, asker, queries.one_result(services.data, result))
-        return pages.render(request, "result.html", page=queries.result(services.data, result))
+        row = queries.stored_result(services.data, result)
+        _record_read(services, asker, row)
+        return pages.render(request, "result.html", page=result_page(services.data, row))
 
     @router.get("/results/{result}/image.png")
     def image(result: str, asker: Asker) -> Response:
@@ -97,16 +105,15 @@ def _add_results(router: APIRouter, services: ConsoleServices, pages: Pages) -> 
     def heat_map(result: str, asker: Asker) -> Response:
         return _picture(services, asker, result, "heat_map")
 
+    @router.get("/results/{result}/masks/{name}.png")
+    def mask(result: str, name: str, asker: Asker) -> Response:
+        return _mask(services, asker, result, name)
+
 
 def _add_operations(router: APIRouter, context: OperationContext) -> None:
     @router.post("/jobs/{job}/replay")
     def replay_job(request: Request, job: str, asker: Asker) -> Response:
         job_operations.replay_job(context, asker, job)
-        return back_to(request, "/console/queue")
-
-    @router.post("/deliveries/{delivery}/replay")
-    def replay_delivery(request: Request, delivery: str, asker: Asker) -> Response:
-        job_operations.replay_delivery(context, asker, delivery)
         return back_to(request, "/console/queue")
 
     @router.post("/results/{result}/ask-again")
@@ -135,6 +142,47 @@ def _add_operations(router: APIRouter, context: OperationContext) -> None:
         return back_to(request, "/console/models")
 
 
+def _add_deliveries(router: APIRouter, context: OperationContext, pages: Pages) -> None:
+    @router.get("/deliveries/{delivery}")
+    def delivery(request: Request, delivery: str, asker: Asker) -> Response:
+        opened = delivery_operations.open_delivery(context, asker, delivery)
+        return pages.render(request, "delivery.html", delivery=opened.delivery, answer=opened.answer)
+
+    @router.post("/deliveries/replay")
+    def replay_deliveries(request: Request, asker: Asker, given: Form) -> Response:
+        delivery_operations.replay_all(context, asker, _selection(given))
+        return back_to(request, "/console/queue")
+
+    @router.post("/deliveries/{delivery}/replay")
+    def replay_delivery(request: Request, delivery: str, asker: Asker) -> Response:
+        delivery_operations.replay(context, asker, delivery)
+        return back_to(request, "/console/queue")
+
+    @router.post("/deliveries/{delivery}/park")
+    def park_delivery(request: Request, delivery: str, asker: Asker, given: Form) -> Response:
+        delivery_operations.park(context, asker, delivery, given.get("reason", ""))
+        return back_to(request, "/console/queue")
+
+    @router.post("/deliveries/{delivery}/dismiss")
+    def dismiss_delivery(request: Request, delivery: str, asker: Asker, given: Form) -> Response:
+        delivery_operations.dismiss(context, asker, delivery, given.get("reason", ""))
+        return back_to(request, "/console/queue")
+
+
+def _selection(given: Mapping[str, str]) -> DeliveryFilter:
+    """Read which deliveries a form selects; a field that is left empty excludes nothing."""
+    text = given.get("since", "").strip()
+    try:
+        since = datetime.fromisoformat(text) if text else None
+    except ValueError as failure:
+        raise Problem(Category.INCORRECT, "since must be a date and time, such as 2026-01-15T12:00") from failure
+    if since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=UTC)
+    return DeliveryFilter(
+        destination=given.get("destination") or None, category=given.get("category") or None, since=since
+    )
+
+
 def _filters(request: Request) -> tuple[str | None, int | None]:
     """Read the patient and the place in the list from a query."""
     patient = request.query_params.get("patient", "").strip()
@@ -147,13 +195,23 @@ def _filters(request: Request) -> tuple[str | None, int | None]:
 
 
 def _picture(services: ConsoleServices, asker: Principal, result: str, which: Literal["image", "heat_map"]) -> Response:
-    row = queries.one_result(services.data, result)
+    row = queries.stored_result(services.data, result)
     address: str | None = getattr(row, which)
     if address is None:
         raise Problem(Category.NOT_FOUND, "this result has no such picture")
     png = services.blobs.get(address)
     _record_read(services, asker, row, f"#{which.replace('_', '-')}")
     return picture(png)
+
+
+def _mask(services: ConsoleServices, asker: Principal, result: str, name: str) -> Response:
+    row = queries.stored_result(services.data, result)
+    found = [one for one in row.artefacts if (one["kind"], one["name"]) == ("mask", name)]
+    if not found:
+        raise Problem(Category.NOT_FOUND, "this result has no such picture")
+    values = decode(found[0]["media_type"], services.blobs.get(found[0]["blob"]))
+    _record_read(services, asker, row, f"#{name}")
+    return picture(mask_png(values))
 
 
 def _record_read(services: ConsoleServices, asker: Principal, row: Any, part: str = "") -> None:

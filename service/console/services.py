@@ -1,4 +1,4 @@
-"""What the console needs of the application: records that ``service.api`` fills."""
+"""The components that the console uses; ``service.api`` provides them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from service.results import Results
 
 @dataclass(frozen=True, kw_only=True)
 class ConsoleData:
-    """What the pages are read from."""
+    """The components that the pages read."""
 
     clock: Clock
     database: Database
@@ -32,12 +32,12 @@ class ConsoleData:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsoleServices:
-    """What the console's routes need."""
+    """The components that the console's routes use."""
 
     data: ConsoleData
     blobs: Blobs
     operations: OperationContext
-    #: In which times are shown; UTC where the settings name none.
+    #: Time zone in which times are shown; UTC when it is not set.
     time_zone: ZoneInfo | None
-    #: By whose host the console may be requested, besides the loopback names; may be empty.
+    #: Its host is accepted besides the loopback names; may be empty.
     public_url: str

@@ -1,7 +1,7 @@
-"""``ausculta demo``: a complete server, stand-ins for the hospital, and a story sent through the real listeners.
+"""``ausculta demo``: a complete server, stand-ins for the hospital, and a scenario sent through real listeners.
 
-Nothing leaves the machine: every port is a free one of the loopback, the data lies in a folder that is gone afterwards,
-and the inputs are synthesised.
+Nothing leaves the machine: the ports are free loopback ports, the data are in a folder that is deleted afterwards,
+and the inputs are synthetic.
 """
 
 import os
@@ -27,27 +27,27 @@ from service.demo.table import line, listing, table, terminal
 from service.settings import load
 
 LOG_LEVEL: Final = "AUSCULTA_LOG_LEVEL"
-"""The one setting that can be chosen; the demonstration shows the rest as it is."""
+"""The one setting that users can set for the demonstration; the others are fixed."""
 
 DEADLINE_S: Final = 45.0
-"""For the whole story, the first import of a neural network's library included."""
+"""Seconds for the whole scenario, the first import of a neural network's library included."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hospital:
-    """A running server and those around it."""
+    """A running server and the stand-ins of the systems around it."""
 
     server: Server
-    around: StandIns
+    stand_ins: StandIns
 
 
 def run(*, once: bool) -> int:
-    """Tell the story and show what came of it.
+    """Run the scenario and show its results.
 
     Parameters
     ----------
     once
-        End then; otherwise stay up, with the console, until Ctrl-C or SIGTERM.
+        Exit after the scenario; otherwise keep the server and its console running until Ctrl-C or SIGTERM.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def run(*, once: bool) -> int:
     Problem
         When the server cannot start.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM, too, leaves no folder behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM too deletes the folder
     logged = load({LOG_LEVEL: os.environ.get(LOG_LEVEL, "ERROR")}).log_level
     configure_logging(level=logged, json=False)
     screen, status = terminal(), None
@@ -76,29 +76,29 @@ def run(*, once: bool) -> int:
 
 @contextmanager
 def hospital() -> Iterator[Hospital]:
-    """Run the stand-ins and a server that delivers to them, in a folder that is gone when the block ends."""
+    """Run the stand-ins and a server that delivers to them, in a folder that is deleted when the block ends."""
     with tempfile.TemporaryDirectory(prefix="ausculta-demo-") as name:
         folder = Path(name)
         with (
-            stand_ins(folder / "hospital") as around,
-            server(settings_for(folder / "ausculta", around)) as running,
+            stand_ins(folder / "hospital") as receivers,
+            server(settings_for(folder / "ausculta", receivers)) as running,
         ):
-            yield Hospital(server=running, around=around)
+            yield Hospital(server=running, stand_ins=receivers)
 
 
 def run_story(opened: Hospital, steps: Sequence[Step], screen: Console, *, deadline_s: float) -> int:
-    """Send every step, wait for what must come of it, and print the table.
+    """Send every step, wait for the expected results, and print the table.
 
     Parameters
     ----------
     opened
-        Where to send, and where results must arrive.
+        The server to send to, and the stand-ins that must receive the results.
     steps
-        The story.
+        The steps of the scenario.
     screen
         Where to print.
     deadline_s
-        How long to wait for everything together.
+        Longest time for the whole scenario, in seconds.
 
     Returns
     -------
@@ -107,20 +107,20 @@ def run_story(opened: Hospital, steps: Sequence[Step], screen: Console, *, deadl
     """
     began = time.monotonic()
     url = opened.server.url
-    screen.print(f"Server   {url}/fhir\nConsole  {url}/console\nEHR      {opened.around.ehr.url}\n")
-    runner = StoryRunner(opened.server, opened.around, lambda report: screen.print(line(report)), began + deadline_s)
+    screen.print(f"Server   {url}/fhir\nConsole  {url}/console\nEHR      {opened.stand_ins.ehr.url}\n")
+    runner = StoryRunner(opened.server, opened.stand_ins, lambda report: screen.print(line(report)), began + deadline_s)
     with screen.status("sending the story"):
         reports = runner.run(steps)
     screen.print()
     screen.print(table(reports, screen.width))
     for entry in listing(reports, url, screen.width):
         screen.print(entry, soft_wrap=True)
-    return _conclude(reports, screen, time.monotonic() - began)
+    return _print_verdict(reports, screen, time.monotonic() - began)
 
 
-def _conclude(reports: Sequence[StepReport], screen: Console, seconds: float) -> int:
-    """Say whether everything has arrived, and what has not; return the exit status."""
-    lacking = [one.lacks for one in reports if one.lacks]
+def _print_verdict(reports: Sequence[StepReport], screen: Console, seconds: float) -> int:
+    """Print whether every result was received, or which ones were not; return the exit status."""
+    lacking = [report.missing for report in reports if report.missing]
     if not lacking:
         expected = sum(one.step.expected is not None for one in reports)
         screen.print(f"\n[green]The stand-ins have received all {expected} expected results[/] after {seconds:.1f} s.")

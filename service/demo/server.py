@@ -21,7 +21,7 @@ from service.settings import DicomPeer, HostPort, Settings, load
 
 HOST: Final = "127.0.0.1"
 STUDY_QUIET_S: Final = 2.0
-"""Long enough to receive two images, short enough for a live demonstration."""
+"""Seconds; long enough to receive two images, short enough for a live demonstration."""
 
 _FHIR_JSON: Final = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json"}
 
@@ -48,7 +48,7 @@ class Server:
         self._fhir = httpx.Client(base_url=f"{url}/fhir", headers=_FHIR_JSON, timeout=30.0)
 
     def send(self, step: Step) -> str:
-        """Send a step through its interface and return the id under which it can be looked up.
+        """Send a step through its interface and return the id by which its result is found.
 
         Raises
         ------
@@ -60,12 +60,12 @@ class Server:
         if step.interface is Interface.DICOM:
             send(step.content, self._dicom)
             return step.identifier
-        created = self._asked("POST", "", step.content[0])["entry"]
+        created = self._request("POST", "", step.content[0])["entry"]
         return "/".join(created[-1]["response"]["location"].split("/_history/")[0].split("/")[-2:])
 
     def patient(self, number: str) -> str | None:
-        """Return the reference of a patient by their medical record number; None while there is none."""
-        found = self._asked("GET", f"/Patient?identifier={IDENTIFIER_SYSTEM}|{number}").get("entry", ())
+        """Return the reference of a patient by their medical record number; None when it is not stored yet."""
+        found = self._request("GET", f"/Patient?identifier={IDENTIFIER_SYSTEM}|{number}").get("entry", ())
         return f"Patient/{found[0]['resource']['id']}" if found else None
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Server:
         self._fhir.close()
         self._mllp.close()
 
-    def _asked(self, method: str, path: str, content: bytes | None = None) -> dict[str, Any]:
+    def _request(self, method: str, path: str, content: bytes | None = None) -> dict[str, Any]:
         try:
             answer = self._fhir.request(method, path, content=content)
         except httpx.HTTPError as failure:
@@ -105,15 +105,15 @@ def server(settings: Settings) -> Iterator[Server]:
         yield running
 
 
-def settings_for(folder: Path, around: StandIns) -> Settings:
+def settings_for(folder: Path, receivers: StandIns) -> Settings:
     """Return the settings of a server on free ports that delivers to the stand-ins.
 
     Parameters
     ----------
     folder
         Its data folder.
-    around
-        The systems that results are delivered to.
+    receivers
+        The stand-ins that results are delivered to.
     """
     return load(
         {},
@@ -122,7 +122,7 @@ def settings_for(folder: Path, around: StandIns) -> Settings:
         mllp_port=0,
         dicom_port=0,
         dicom_study_quiet_s=STUDY_QUIET_S,
-        ehr_url=around.ehr.url,
-        interface_engine=HostPort(host=HOST, port=around.engine.port),
-        pacs=DicomPeer(ae_title=around.pacs.peer.ae_title, host=HOST, port=around.pacs.peer.port),
+        ehr_url=receivers.ehr.url,
+        interface_engine=HostPort(host=HOST, port=receivers.engine.port),
+        pacs=DicomPeer(ae_title=receivers.pacs.peer.ae_title, host=HOST, port=receivers.pacs.peer.port),
     )

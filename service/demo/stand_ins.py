@@ -1,6 +1,6 @@
-"""The hospital around the server: an EHR, an interface engine and a PACS, each really spoken to over its own protocol.
+"""Stand-ins of an EHR, an interface engine and a PACS; the server sends to each of them over its real protocol.
 
-Results are looked for here and nowhere else: what counts is what has been received.
+The demonstration looks for results only here, because a result counts only when it was received.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ _FHIR_TYPES: Final = ("RiskAssessment", "Observation", "DiagnosticReport")
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """Something that a stand-in has received."""
+    """A resource, message or object that a stand-in has received."""
 
     place: Place
     #: A FHIR type, an HL7 message type, a DICOM modality.
@@ -36,21 +36,21 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class StandIns:
-    """The three of them."""
+    """The three stand-ins."""
 
     ehr: StandInEhr
     engine: StandInEngine
     pacs: StandInPacs
 
     def documents(self, result: str, study: str) -> list[Document]:
-        """Return what has been received of one result.
+        """Return the documents of one result that were received.
 
         Parameters
         ----------
         result
-            Its id.
+            The result's id.
         study
-            StudyInstanceUID of what it is about; empty where it is about no study.
+            StudyInstanceUID of its study; empty for a result without a study.
         """
         return [*self._at_the_ehr(result), *self._at_the_engine(result), *self._at_the_pacs(study)]
 
@@ -78,14 +78,14 @@ def _names(resource: dict[str, Any], result: str) -> bool:
 
 
 def _filler_number(message: Message) -> str:
-    """Return OBR-3, by which an ORU^R01 names the result that it carries."""
+    """Return OBR-3, which is the id of the result in an ORU^R01."""
     segment = message.first("OBR")
     return segment.get(3) if segment else ""
 
 
 @contextmanager
 def stand_ins(folder: Path) -> Iterator[StandIns]:
-    """Start the three on free ports of the loopback; the EHR knows the story's patients already."""
+    """Start the three on free loopback ports; the EHR already holds the scenario's patients."""
     with ExitStack() as stack:
         ehr = stack.enter_context(StandInEhr(folder))
         for patient in PATIENTS:

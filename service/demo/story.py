@@ -1,8 +1,8 @@
-"""The story of the demonstration, as plain data: what is sent, by which interface, and what must come of it.
+"""The scenario of the demonstration, as plain data: what is sent, by which interface, and the expected results.
 
-Two patients. One is admitted, worsens over some hours and gets a chest radiograph; their ward speaks HL7 v2 and DICOM.
-The other is measured on a ward that speaks FHIR, and the first set of measurements is not complete. Both are invented
-persons, and everything here is synthesised on the spot.
+Two patients. One is admitted, worsens over some hours and gets a chest radiograph; their ward uses HL7 v2 and DICOM.
+The other is measured on a ward that uses FHIR, and the first set of measurements is not complete. Both are invented
+persons, and all data are synthetic.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,10 +18,10 @@ from dicom_node.synthesise import study_uid as uid_of
 from fhir_adapter.hl7v2.synthesise import VITALS, LabResult, SyntheticPatient, adt_a01, oru_labs, oru_vitals
 
 AUTHORITY: Final = "HOSPITAL"
-"""Who gives the medical record numbers."""
+"""Assigning authority of the medical record numbers."""
 
 IDENTIFIER_SYSTEM: Final = f"urn:ausculta:authority:{AUTHORITY}"
-"""The same in FHIR."""
+"""Identifier system of the same numbers in FHIR."""
 
 MARA: Final = SyntheticPatient(
     mrn="100234", authority=AUTHORITY, family="Ashdown", given="Mara", birth_date=date(1951, 3, 14), sex="F"
@@ -30,13 +30,13 @@ TOMAS: Final = SyntheticPatient(
     mrn="100871", authority=AUTHORITY, family="Weller", given="Tomas", birth_date=date(1948, 11, 2), sex="M"
 )
 PATIENTS: Final = (MARA, TOMAS)
-"""Whom the hospital's EHR knows before the story begins."""
+"""The patients that the hospital's EHR holds before the scenario starts."""
 
 _GENDERS: Final = {"F": "female", "M": "male"}
 
 
 class Interface(StrEnum):
-    """A way into the server."""
+    """An interface of the server."""
 
     HL7 = "HL7 v2"
     FHIR = "FHIR"
@@ -44,7 +44,7 @@ class Interface(StrEnum):
 
 
 class Place(StrEnum):
-    """A stand-in that results must arrive at."""
+    """A stand-in that receives results."""
 
     EHR = "EHR"
     ENGINE = "engine"
@@ -53,27 +53,27 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """The result that a step must lead to."""
+    """The result that a step must produce."""
 
     model: str
-    #: What its one line must contain.
-    says: str
-    #: What must arrive, and where: a FHIR type, an HL7 message type, a DICOM modality.
+    #: Text that its line must contain.
+    text: str
+    #: The documents that must be received, and by which stand-in: a FHIR type, an HL7 message type, a DICOM modality.
     documents: frozenset[tuple[Place, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing that the hospital sends."""
+    """One message, Bundle or study that the hospital sends."""
 
     interface: Interface
     title: str
     patient: SyntheticPatient
     #: One HL7 message, one FHIR Bundle, or DICOM files.
     content: tuple[bytes, ...]
-    #: MSH-10 or StudyInstanceUID; a FHIR server gives its own ids.
+    #: MSH-10 or StudyInstanceUID; empty for FHIR, where the server assigns the ids.
     identifier: str = ""
-    #: None where no model has anything to say.
+    #: None when no model runs for it.
     expected: Expected | None = None
 
 
@@ -91,24 +91,24 @@ _FINDING: Final = frozenset(
 
 
 def story(now: datetime) -> tuple[Step, ...]:
-    """Tell the story.
+    """Return the steps of the scenario.
 
     Parameters
     ----------
     now
-        The present, aware. Everything has happened within the hours before, so that no measurement is too old.
+        The current time, aware. All events are in the hours before it, so that no measurement is too old.
 
     Returns
     -------
     tuple of Step
-        In order; a step that expects a NEWS2 result is to be answered before the next one is sent, as the score is of
-        the newest measurements.
+        In order. The result of a NEWS2 step must be awaited before the next step is sent, because the score uses the
+        newest measurements.
     """
     return (*_on_the_ward(now), *_over_fhir(now))
 
 
 def _on_the_ward(now: datetime) -> Iterator[Step]:
-    """Mara is admitted and worsens."""
+    """Mara is admitted, and her vital signs get worse."""
 
     def ago(hours: float) -> datetime:
         return now - timedelta(hours=hours)
@@ -166,7 +166,7 @@ def _vitals(respirations: str, spo2: str, oxygen: str, systolic: str, pulse: str
 
 
 def _news2(total: int, band: str) -> Expected:
-    return Expected(model="news2", says=f"total score: {total} ({band})", documents=_RISK)
+    return Expected(model="news2", text=f"total score: {total} ({band})", documents=_RISK)
 
 
 def _radiographs(at: datetime) -> Step:
@@ -177,7 +177,7 @@ def _radiographs(at: datetime) -> Step:
         patient=MARA,
         content=(chest_x_ray(frontal), chest_x_ray(lateral)),
         identifier=uid_of(frontal),
-        expected=Expected(model="cxr-pneumonia", says="Pneumonia: ", documents=_FINDING),
+        expected=Expected(model="cxr-pneumonia", text="Pneumonia: ", documents=_FINDING),
     )
 
 
@@ -198,7 +198,7 @@ def _view(at: datetime, view: str, number: int) -> ChestXRay:
 
 
 def _over_fhir(now: datetime) -> Iterator[Step]:
-    """Tomas is measured: at first not everything, and nobody is left to believe that all is well."""
+    """Tomas's first measurements are not complete, which gives a visible reason instead of a score."""
     earlier, later = now - timedelta(minutes=40), now - timedelta(minutes=10)
     first = [_quantity(name, value) for name, value in (("respirations", "18"), ("oxygen_flow", "0"), ("pulse", "92"))]
     first += [_blood_pressure("132", "78"), _quantity("temperature", "37.4")]
@@ -207,7 +207,7 @@ def _over_fhir(now: datetime) -> Iterator[Step]:
         "5 Observations, an incomplete set",
         first,
         earlier,
-        Expected(model="news2", says=missing, documents=_RISK),
+        Expected(model="news2", text=missing, documents=_RISK),
     )
     second = [_quantity("spo2", "96"), _word("consciousness", "Alert")]
     yield _bundle("2 Observations, what was missing", second, later, _news2(1, "low"))
@@ -225,13 +225,13 @@ def fhir_patient(patient: SyntheticPatient) -> dict[str, Any]:
 
 
 def _bundle(title: str, observations: Sequence[dict[str, Any]], at: datetime, expected: Expected) -> Step:
-    """Put a patient, unless known, and their observations into one transaction: the models see all of it or nothing."""
-    known = f"identifier={IDENTIFIER_SYSTEM}|{TOMAS.mrn}"
+    """Put a patient, unless stored, and their observations into one transaction, so that the model reads them all."""
+    condition = f"identifier={IDENTIFIER_SYSTEM}|{TOMAS.mrn}"
     name = "urn:uuid:2f4f2a0e-6f0a-4b43-9f0e-3f6d5a1f7c11"
     patient = {
         "fullUrl": name,
         "resource": fhir_patient(TOMAS),
-        "request": {"method": "POST", "url": "Patient", "ifNoneExist": known},
+        "request": {"method": "POST", "url": "Patient", "ifNoneExist": condition},
     }
     about: dict[str, Any] = {
         "resourceType": "Observation",

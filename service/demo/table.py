@@ -1,4 +1,4 @@
-"""What is printed: a line for each step as it happens, and in the end the whole in one table."""
+"""Output of the demonstration: one line for each step, and a table at the end."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -12,7 +12,7 @@ from service.demo.stand_ins import Document
 from service.demo.story_run import StepReport
 
 WIDTH_WITHOUT_TERMINAL: Final = 156
-"""A log has no width; in one so wide no id is folded."""
+"""Width for a log, which has none of its own; no id is folded at this width."""
 
 _CAME_IN: Final = 48
 """As wide as ``Observation/`` and a UUID."""
@@ -27,25 +27,25 @@ def terminal() -> Console:
 
 
 def line(report: StepReport) -> str:
-    """Say in one line where a step stands."""
+    """Return the state of a step in one line."""
     step = report.step
     what = f"{report.number}. {step.interface:6} {step.title} · {step.patient.given} {step.patient.family}"
     if report.refusal:
         return f"[red]{what}: not taken: {escape(report.refusal)}[/]"
     if report.answer is None:
         return what if report.step.expected is None else f"{what} …"
-    return f"{report.number}. → {escape(report.answer.says)}"
+    return f"{report.number}. → {escape(report.answer.text)}"
 
 
 def table(story: Iterable[StepReport], width: int) -> Table:
-    """Lay out what came in, what each model said and where each result was delivered.
+    """Return a table of the inputs, the model results and the deliveries.
 
     Parameters
     ----------
     story
-        What has come of it.
+        The reports of the steps.
     width
-        Of the screen, in characters. Where ids do not fit they are left to :func:`listing`.
+        Width of the screen, in characters. Ids that do not fit are printed by :func:`listing`.
     """
     wide = width >= WIDTH_WITHOUT_TERMINAL
     made = Table(title="What came in, and what came of it", show_lines=True, title_justify="left", box=SQUARE)
@@ -54,21 +54,23 @@ def table(story: Iterable[StepReport], width: int) -> Table:
     made.add_column("The model said")
     made.add_column("Delivered", width=_DELIVERED if wide else None)
     for report in story:
-        made.add_row(str(report.number), _came_in(report, wide=wide), _said(report), _delivered(report, wide=wide))
+        made.add_row(
+            str(report.number), _inputs(report, wide=wide), _model_result(report), _deliveries(report, wide=wide)
+        )
     return made
 
 
 def listing(story: Iterable[StepReport], url: str, width: int) -> Iterator[str]:
-    """Return where the console shows each result, a line each, and the ids for which the table had no room.
+    """Return the console's URL of each result, a line each, and the ids that did not fit into the table.
 
     Parameters
     ----------
     story
-        What has come of it.
+        The reports of the steps.
     url
-        Of the server.
+        Base URL of the server.
     width
-        As :func:`table` was given it.
+        As for :func:`table`.
     """
     for report in story:
         if report.answer:
@@ -78,7 +80,7 @@ def listing(story: Iterable[StepReport], url: str, width: int) -> Iterator[str]:
             yield from (f"   {_labelled(document)}" for document in report.documents)
 
 
-def _came_in(report: StepReport, *, wide: bool) -> str:
+def _inputs(report: StepReport, *, wide: bool) -> str:
     patient = report.step.patient
     lines = [
         f"[bold]{report.step.interface}[/] {report.step.title}",
@@ -89,18 +91,18 @@ def _came_in(report: StepReport, *, wide: bool) -> str:
     return "\n".join(lines)
 
 
-def _said(report: StepReport) -> str:
+def _model_result(report: StepReport) -> str:
     if report.step.expected is None:
         return "[dim]nothing: no model reads this[/]"
     if report.answer is None:
         return "[red]no result[/]"
-    return f"[bold]{report.answer.model}[/]\n{escape(report.answer.says)}"
+    return f"[bold]{report.answer.model}[/]\n{escape(report.answer.text)}"
 
 
-def _delivered(report: StepReport, *, wide: bool) -> str:
+def _deliveries(report: StepReport, *, wide: bool) -> str:
     lines = [_labelled(it) if wide else f"{it.place:6} {it.kind}" for it in report.documents]
-    if report.step.expected and report.lacks:
-        lines.append(f"[red]{escape(report.lacks)}[/]")
+    if report.step.expected and report.missing:
+        lines.append(f"[red]{escape(report.missing)}[/]")
     return "\n".join(lines)
 
 

@@ -1,9 +1,10 @@
-"""Where results go: one file a kind of destination, listed in :data:`KINDS`; any number of instances of a kind.
+"""The receivers of results: one file for each kind, listed in :data:`KINDS`; a kind has any number of instances.
 
 A destination renders a result into what it sends (pure, at the time of the result, so that every retry sends the same
 bytes) and sends it (an effect, from the outbox). Its idempotency keys make a repeated delivery converge at the peer.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +14,9 @@ from kernel.errors import Category, Problem
 from service.destinations import dicom, fhir, mllp, webhook
 from service.destinations.contract import Destination, Rendered, SiteContext
 from service.destinations.table import DestinationTable
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""A destination's name stands in metrics, locks and audit events."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,11 @@ def _read(number: int, table: Any) -> ConfiguredDestination:
     name, kind = keys.pop("name", None), keys.pop("kind", None)
     if not isinstance(name, str) or not name:
         raise Problem(Category.INCORRECT, f"destination number {number} lacks the key name")
+    if _NAME.fullmatch(name) is None:
+        raise Problem(
+            Category.INCORRECT,
+            f"destination number {number}: name must be letters, digits, '-', '_' or '.', 64 at most",
+        )
     if not isinstance(kind, str) or kind not in KINDS:
         raise Problem(Category.INCORRECT, f"destination {name}: kind must be one of {', '.join(KINDS)}")
     read = DestinationTable(name, keys)

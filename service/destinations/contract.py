@@ -1,4 +1,4 @@
-"""What a destination is, and what it is given to render."""
+"""The interface of a destination, and the record of a result that it renders."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,22 @@ from inference.manifest import Manifest
 
 @dataclass(frozen=True, kw_only=True)
 class ImagingContext:
-    """What an imaging result has besides the model's outcome."""
+    """The image of an imaging result."""
 
     study: Study
     source: bytes
-    """The DICOM file that the model read, or that stands for the study when there was none to read."""
+    """The DICOM file that the model read; any file of the study when the model read none."""
     chosen: str
     """Its SOPInstanceUID."""
     image: ImageInput | None
     """The model's input; none when nothing could be read."""
+    sources: Sequence[bytes] = ()
+    """The DICOM files that the model read, in the order of a volume's slices; the publisher fills it in."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelResult:
-    """A model's outcome and what it is about."""
+    """A model's outcome and its subject."""
 
     outcome: Outcome
     manifest: Manifest
@@ -37,7 +39,7 @@ class ModelResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """One thing to send."""
+    """One payload to send, with its idempotency key."""
 
     idempotency_key: str
     payload: bytes
@@ -45,10 +47,10 @@ class Rendered:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteContext:
-    """What every destination may need to know of this server."""
+    """The addresses and names of this server that destinations use."""
 
     public_url: str
-    """Our FHIR base URL, by which a destination can reach what a result rests on."""
+    """Our FHIR base URL, under which a destination finds the inputs of a result."""
     ae_title: str
     """Our application entity title."""
     authorities: Mapping[str, str]
@@ -56,10 +58,10 @@ class SiteContext:
 
 
 class Destination(ABC):
-    """Somewhere that results go."""
+    """A configured receiver of results."""
 
     name: str
-    """Names it in the outbox, the console and the audit; unique in the settings."""
+    """Its name in the outbox, the console and the audit log; unique in the settings."""
 
     address: str
     """Where it is, for the audit of disclosures."""
@@ -73,26 +75,26 @@ class Destination(ABC):
         result
             The result's id.
         model_result
-            The model's outcome, and what it is about.
+            The model's outcome and its subject.
         resources
-            The FHIR resources that this server keeps of it.
+            The FHIR resources that this server stores for it.
         """
 
     @abstractmethod
     def send(self, payload: bytes, idempotency_key: str) -> str:
-        """Send what :meth:`render` gave and return the receipt.
+        """Send what :meth:`render` returned, and return the receipt.
 
         Parameters
         ----------
         payload
-            What was rendered.
+            A payload that :meth:`render` returned.
         idempotency_key
-            As it was rendered; the same at every repetition.
+            The key that was rendered with it; the same at every attempt.
 
         Raises
         ------
         Problem
-            ``unavailable`` or ``busy`` when it is worth trying again; anything else when it is not.
+            ``unavailable`` or ``busy`` when a later attempt may succeed; any other category when it cannot.
         """
 
     @abstractmethod

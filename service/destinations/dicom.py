@@ -15,7 +15,7 @@ from service.destinations.table import DestinationTable
 
 @dataclass(frozen=True, kw_only=True)
 class DicomSettings:
-    """Where an archive listens."""
+    """Address of an archive."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ def build(name: str, settings: DicomSettings, site: SiteContext) -> "DicomDestin
 
 
 class DicomDestination(Destination):
-    """Stores imaging results where the images are.
+    """Stores imaging results in the archive of the images.
 
     Parameters
     ----------
@@ -66,7 +66,9 @@ class DicomDestination(Destination):
         """
         if model_result.imaging is None:
             return []
-        made = ((kind, build(model_result.outcome, [model_result.imaging.source])) for kind, build in RESULTS.items())
+        imaging = model_result.imaging
+        sources = imaging.sources or (imaging.source,)
+        made = ((kind, build(model_result.outcome, sources)) for kind, build in RESULTS.items())
         return [
             Rendered(idempotency_key=f"{result}:{kind}", payload=content)
             for kind, content in made

@@ -15,7 +15,7 @@ from service.destinations.table import DestinationTable
 
 @dataclass(frozen=True, kw_only=True)
 class FhirSettings:
-    """Where a FHIR server is."""
+    """Address of a FHIR server."""
 
     url: str
 
@@ -52,7 +52,7 @@ class FhirDestination(Destination):
     address
         Its base URL.
     public_url
-        Our FHIR base URL, by which it can reach what a result rests on.
+        Our FHIR base URL, under which it finds the inputs of a result.
     """
 
     def __init__(self, name: str, client: httpx.Client, *, address: str, public_url: str) -> None:

@@ -21,7 +21,7 @@ _AUTHORITY: Final = "urn:ausculta:authority:"
 
 @dataclass(frozen=True, kw_only=True)
 class MllpSettings:
-    """Where an interface engine listens."""
+    """Address of an interface engine."""
 
     host: str
     port: int
@@ -60,7 +60,7 @@ class MllpDestination(Destination):
     address
         ``host:port``.
     authorities
-        Identifier system to the namespace of its assigning authority; a system of our own making names its namespace.
+        Identifier system to the namespace of its assigning authority; a system made by this server contains it.
     """
 
     def __init__(self, name: str, client: MllpClient, *, address: str, authorities: Mapping[str, str]) -> None:
@@ -98,7 +98,7 @@ class MllpDestination(Destination):
         self._client.close()
 
     def _recipient(self, subject: Subject) -> Recipient:
-        # A patient whom the EHR knows by its own id alone is identified by that id.
+        # A patient without a business identifier is identified by the EHR's own id.
         system, value = subject.identifier or ("", subject.reference.removeprefix("Patient/"))
         authority = self._authorities.get(system) or system.removeprefix(_AUTHORITY)
         return Recipient(

@@ -15,7 +15,7 @@ class DestinationTable:
     name
         Of the destination.
     keys
-        As they are written, without ``name`` and ``kind``.
+        The table as it is written, without ``name`` and ``kind``.
     """
 
     def __init__(self, name: str, keys: Mapping[str, Any]) -> None:
@@ -59,7 +59,7 @@ class DestinationTable:
         return value
 
     def finish(self) -> None:
-        """Refuse keys that nobody has read.
+        """Refuse keys that the kind does not have.
 
         Raises
         ------

@@ -12,21 +12,31 @@ from typing import Any, Final
 
 import httpx
 
+from fhir_adapter.ehr.upstream import ASK_TO_WAIT, UNCONNECTED
 from fhir_adapter.results import for_ehr
 from fhir_adapter.store.document import encode
-from kernel.errors import Category, Problem
+from kernel.errors import Category, PeerProblem
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
 from service.destinations.table import DestinationTable
 
 SIGNATURE: Final = "X-Ausculta-Signature"
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)
-_LATER: Final = {408: Category.UNAVAILABLE, 425: Category.UNAVAILABLE, 429: Category.BUSY}
-"""HTTP statuses below 500 after which it is worth trying again."""
+_CATEGORIES: Final = {
+    401: Category.FORBIDDEN,
+    403: Category.FORBIDDEN,
+    404: Category.NOT_FOUND,
+    408: Category.UNAVAILABLE,
+    409: Category.CONFLICT,
+    412: Category.CONFLICT,
+    425: Category.UNAVAILABLE,
+    429: Category.BUSY,
+}
+"""HTTP statuses below 500 after which a later attempt may succeed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookSettings:
-    """Where a webhook is, and the secret shared with it."""
+    """Address of a webhook, and the secret shared with it."""
 
     url: str
     secret: str = field(repr=False)
@@ -62,7 +72,7 @@ class WebhookDestination(Destination):
     client
         Sends the requests; follows no redirect.
     settings
-        Where to, and the secret.
+        Its URL and the secret.
     public_url
         Our FHIR base URL.
     """
@@ -90,8 +100,8 @@ class WebhookDestination(Destination):
         Raises
         ------
         Problem
-            ``unavailable`` when the webhook cannot be reached or answers 408, 425 or 5xx; ``busy`` when it answers
-            429; ``incorrect`` for every other status.
+            ``unavailable`` when the webhook cannot be reached or answers 408, 425 or 5xx; ``busy``, ``forbidden``,
+            ``not-found`` or ``conflict`` for 429, 401 and 403, 404, 409 and 412; ``incorrect`` for every other status.
         """
         headers = {
             "Content-Type": "application/fhir+json",
@@ -102,12 +112,20 @@ class WebhookDestination(Destination):
             response = self._client.post(self.address, content=payload, headers=headers, timeout=_TIMEOUT)
         except httpx.HTTPError as failure:
             detail = "the webhook cannot be reached"
-            raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
+            raise PeerProblem(
+                Category.UNAVAILABLE, detail, diagnostics=str(failure), whole=isinstance(failure, UNCONNECTED)
+            ) from failure
         status = response.status_code
         if 200 <= status < 300:
             return str(status)
-        category = Category.UNAVAILABLE if status >= 500 else _LATER.get(status, Category.INCORRECT)
-        raise Problem(category, f"the webhook answered {status}", diagnostics=response.text[:4000])
+        asked = response.headers.get("Retry-After", "")
+        raise PeerProblem(
+            Category.UNAVAILABLE if status >= 500 else _CATEGORIES.get(status, Category.INCORRECT),
+            f"the webhook answered {status}",
+            diagnostics=response.text[:4000],
+            whole=status == 401 or (status in ASK_TO_WAIT and bool(asked)),
+            retry_after=asked,
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,16 +1,16 @@
-"""Run a model on a patient's facts.
+"""Run a model on what is stored of a patient.
 
-assess   job -> facts -> runtime.predict -> publish => resources, deliveries
+assess   job -> the declared input -> runtime.predict -> publish => resources, deliveries
 """
 
-from fhir_adapter.facts import patient_facts
 from fhir_adapter.facts import subject as subject_of
-from inference.contract import FactsInput
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
 from kernel.worker import Commit
 from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
+from service.flows.inputs import read_input
+from service.flows.inputs.contract import InputRequest, NoInput, declined
 from service.flows.publish import Publisher
 
 
@@ -33,7 +33,9 @@ class AssessFlow:
         self._publisher = publisher
 
     def assess(self, job: Job) -> Commit:
-        """Read what the model may know, run it, and return the commit that publishes the result.
+        """Read the declared input, run the model, and return the commit that publishes the result.
+
+        The payload names the model, its version and the patient, and may name the document that made the model run.
 
         A job that was asked for again (``service.operations.results``) names the result that this one replaces.
 
@@ -43,15 +45,15 @@ class AssessFlow:
             ``busy`` when too much waits for the model; ``not-found`` when the model is no longer registered.
         """
         name, version, patient = (str(job.payload[key]) for key in ("model", "version", "patient"))
-        at = self._core.clock.now()
         with self._core.database.read() as connection:
             model = self._models.catalogue.to_run(connection, name, version)
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
             subject = subject_of(connection, self._core.store, patient)
-            facts = patient_facts(connection, self._core.store, patient, model.codes, at - model.lookback)
-        given = FactsInput(subject=subject, facts=facts, at=at)
-        outcome = self._models.infer(model, given)
+        document = job.payload.get("document")
+        request = InputRequest(model=model, subject=subject, at=self._core.clock.now(), document=document)
+        given = read_input(self._core, request)
+        outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
         again = job.payload.get("again")
         replaced = () if again is None else (str(again),)
         return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest, supersedes=replaced))

@@ -5,6 +5,7 @@ convert  job -> message -> resources => versions, assess jobs
 """
 
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from fhir_adapter.hl7v2.ack import acknowledge
 from fhir_adapter.hl7v2.conversion import Context
@@ -12,6 +13,7 @@ from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import check, convert
+from fhir_adapter.patient_identity import PatientIdentities
 from kernel.db import Transaction
 from kernel.inbox import InboundMessage
 from kernel.jobs import Job
@@ -21,7 +23,6 @@ from privacy import balp
 from privacy.principal import Principal
 from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices
-from service.flows.conventions import SiteConventions
 from service.flows.read_set import ReadSet
 
 CONVERT: Final = "convert"
@@ -39,14 +40,19 @@ class Hl7MessageFlow:
         What every flow stands on.
     pseudonyms
         Name the resources.
-    conventions
-        The site's.
+    identities
+        Decide which patient a message concerns.
+    time_zone
+        Zone of times without an offset; without it they keep their date only.
     """
 
-    def __init__(self, core: CoreServices, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
+    def __init__(
+        self, core: CoreServices, pseudonyms: Pseudonyms, identities: PatientIdentities, time_zone: ZoneInfo | None
+    ) -> None:
         self._core = core
         self._pseudonyms = pseudonyms
-        self._conventions = conventions
+        self._identities = identities
+        self._time_zone = time_zone
 
     def accept(self, raw: bytes, header: Header, principal: Principal) -> bytes:
         """Keep a message durably and return its acknowledgement.
@@ -108,9 +114,8 @@ class Hl7MessageFlow:
     def _context(self, read_set: ReadSet) -> Context:
         return Context(
             pseudonyms=self._pseudonyms,
-            default_authority=self._conventions.authority,
-            zone=self._conventions.time_zone,
-            systems=self._conventions.systems,
+            identities=self._identities,
+            zone=self._time_zone,
             current=read_set.current,
         )
 

@@ -2,23 +2,20 @@
 
 accept    instance => file, index row, the study's one waiting job pushed back; 0x0000
 complete  job -> is the study at rest? => revision, one read job per model
-read      job -> select, load, runtime.predict -> publish => resources, deliveries
+read      job -> the declared input -> runtime.predict -> publish => resources, deliveries
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from sqlalchemy import Connection
 
 from dicom_node.archive import Archive, StoredInstance
 from dicom_node.listener.association import ReceivedInstance
-from dicom_node.selection import NothingFits, Selected, SelectedImage, SelectedVolume, select_input
-from dicom_node.study import Study, StudyState, describe, open_revision, study_state
-from dicom_node.volume import load_image, load_volume
+from dicom_node.study import StudyState, describe, open_revision, study_state
 from inference.catalogue import DeclaredModel
-from inference.contract import ImageInput, NotAvailable, Outcome, Subject, VolumeInput
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
@@ -26,7 +23,10 @@ from kernel.worker import Commit
 from privacy import balp
 from privacy.principal import SERVER
 from service.core import CoreServices, Models
-from service.destinations.contract import ImagingContext, ModelResult
+from service.destinations.contract import ModelResult
+from service.flows.imaging_context import imaging_context
+from service.flows.inputs import read_input
+from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined
 from service.flows.lanes import lane_of
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
@@ -146,10 +146,12 @@ class ImagingStudyFlow:
             earlier = self._core.results.replaced_by(connection, model.row, StudyInstanceUID)
             # Empty but for a run that was asked for again (service.operations.results).
             earlier += tuple({str(job.payload[key]) for key in ("again",) if key in job.payload} - set(earlier))
-        study = describe((instance.blob, self._archive.read(instance.SOPInstanceUID)) for instance in instances)
-        patient = self._patients.of_study(study)
-        sources = tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances)
-        outcome, imaging = self._infer(model, study, patient.subject, sources)
+        files = self._files(instances)
+        patient = self._patients.of_study(files.study)
+        request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
+        given = read_input(self._core, request)
+        outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
+        imaging = imaging_context(files, model.manifest.input, given)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
 
@@ -159,59 +161,11 @@ class ImagingStudyFlow:
 
         return commit
 
-    def _infer(
-        self, model: DeclaredModel, study: Study, subject: Subject, sources: tuple[str, ...]
-    ) -> tuple[Outcome, ImagingContext]:
-        """Load what the manifest selects, and nothing else, and run the model on it."""
-        selected = select_input(study, model.manifest.input)
-        chosen = _representative(study, selected)
-        shown = ImagingContext(study=study, source=self._archive.read(chosen), chosen=chosen, image=None)
-        if isinstance(selected, NothingFits):
-            return self._declined(model, subject, selected.reason, sources), shown
-        try:
-            given = self._load(selected, shown.source, subject, sources)
-        except Problem as problem:
-            return self._declined(model, subject, problem.detail, sources), shown
-        image = given if isinstance(given, ImageInput) else None
-        return self._models.infer(model, given), replace(shown, image=image)
-
-    def _load(
-        self, selected: SelectedImage | SelectedVolume, source: bytes, subject: Subject, sources: tuple[str, ...]
-    ) -> ImageInput | VolumeInput:
-        at = self._core.clock.now()
-        if isinstance(selected, SelectedImage):
-            pixels, description = load_image(source)
-            return ImageInput(
-                subject=subject,
-                pixels=pixels,
-                modality=description.modality,
-                body_part=description.body_part,
-                view=description.view,
-                sources=sources,
-                acquired_at=description.acquired_at,
-                at=at,
-            )
-        series = selected.series
-        volume = load_volume(series, self._archive.read)
-        return VolumeInput(
-            subject=subject,
-            modality=series.Modality,
-            body_part=series.BodyPartExamined,
-            sources=sources,
-            at=at,
-            **vars(volume),
-        )
-
-    def _declined(self, model: DeclaredModel, subject: Subject, reason: str, sources: tuple[str, ...]) -> NotAvailable:
-        return NotAvailable(
-            model=model.row.identity(),
-            subject=subject,
-            kind="declined",
-            reason=reason,
-            missing=(),
-            inputs=(),
-            input_versions=sources,
-            at=self._core.clock.now(),
+    def _files(self, instances: Sequence[StoredInstance]) -> StudyFiles:
+        return StudyFiles(
+            study=describe((instance.blob, self._archive.read(instance.SOPInstanceUID)) for instance in instances),
+            sources=tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances),
+            open_instance=lru_cache(maxsize=1)(self._archive.read),  # the model and the result mostly read the same one
         )
 
     def _readers(self, connection: Connection, instances: Sequence[StoredInstance]) -> list[DeclaredModel]:
@@ -243,12 +197,3 @@ class ImagingStudyFlow:
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
         self._core.jobs.enqueue(tx, READ, payload, **lane_of(model.row, key))
-
-
-def _representative(study: Study, selected: Selected) -> str:
-    """Return the SOPInstanceUID that a result refers to: the image, the middle slice, or any when nothing fits."""
-    if isinstance(selected, SelectedImage):
-        return selected.instance.SOPInstanceUID
-    series = selected.series if isinstance(selected, SelectedVolume) else study.series[0]
-    middle = len(series.instances) // 2 if isinstance(selected, SelectedVolume) else 0
-    return series.instances[middle].SOPInstanceUID

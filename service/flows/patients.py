@@ -1,8 +1,7 @@
-"""The patient of a study: one person is one Patient resource, whichever listener their data came by.
+"""The patient of a study: found by the site's rule of patient identity, or created.
 
-An id is the keyed pseudonym of assigning authority and number, so PID-3 ``12345^^^HOSP`` and DICOM PatientID ``12345``
-with issuer ``HOSP`` name the same resource. A study of a patient that no message has announced creates the resource
-from its header; a study of a known patient changes nothing about them.
+A study of a patient that no message has announced creates the resource from its header; a study of a known patient
+changes nothing about them.
 """
 
 from dataclasses import dataclass
@@ -13,14 +12,12 @@ from sqlalchemy import Connection
 from dicom_node.demographics import birth_date_of, name_of, sex_of
 from dicom_node.study import Study
 from fhir_adapter.facts import subject as subject_of
-from fhir_adapter.hl7v2.datatypes import hd
+from fhir_adapter.patient_identity import PatientIdentities, PatientIdentity
 from fhir_adapter.store.prepare import PreparedChanges
 from inference.contract import Subject
 from kernel.db import Transaction
 from privacy.principal import Principal
-from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices
-from service.flows.conventions import SiteConventions
 from service.flows.read_set import newest_version
 
 
@@ -40,34 +37,26 @@ class PatientMatching:
     ----------
     core
         What every flow stands on.
-    pseudonyms
-        Name patients.
-    conventions
-        The site's assigning authority where a header names none, and the identifier systems of authorities.
+    identities
+        Decide which patient a header names.
     """
 
-    def __init__(self, core: CoreServices, pseudonyms: Pseudonyms, conventions: SiteConventions) -> None:
+    def __init__(self, core: CoreServices, identities: PatientIdentities) -> None:
         self._core = core
-        self._pseudonyms = pseudonyms
-        self._conventions = conventions
+        self._identities = identities
 
     def of_study(self, study: Study) -> StudyPatient:
-        """Return who a study is of.
-
-        A study without a PatientID belongs to a patient of its own, named by its StudyInstanceUID: two people are
-        never made one because both lack a number.
-        """
+        """Return who a study is of; a study without a PatientID belongs to a patient of its own."""
         if study.PatientID:
-            system = hd.system(study.IssuerOfPatientID, "", self._conventions.systems, self._conventions.authority)
-            identifier = (system, study.PatientID)
+            identity = self._identities.of_number(study.PatientID, study.IssuerOfPatientID)
         else:
-            identifier = ("urn:dicom:uid", f"urn:oid:{study.StudyInstanceUID}")
-        name = self._pseudonyms.resource_id("Patient", *identifier)
+            identity = self._identities.of_study(study.StudyInstanceUID)
         with self._core.database.read() as connection:
-            if self._is_known(connection, name):
-                return StudyPatient(subject=subject_of(connection, self._core.store, f"Patient/{name}"), creation=None)
-        creation = self._core.writer.prepare([_resource(name, identifier, study)])
-        return StudyPatient(subject=_subject(name, identifier, study), creation=creation)
+            if self._is_known(connection, identity.resource_id):
+                subject = subject_of(connection, self._core.store, identity.reference)
+                return StudyPatient(subject=subject, creation=None)
+        creation = self._core.writer.prepare([_resource(identity, study)])
+        return StudyPatient(subject=_subject(identity, study), creation=creation)
 
     def create_if_missing(self, tx: Transaction, patient: StudyPatient, principal: Principal) -> None:
         """Write the patient of a study unless the store has one by now, which then stays as it is.
@@ -92,20 +81,20 @@ class PatientMatching:
         return newest_version(connection, self._core.store, "Patient", name) is not None
 
 
-def _subject(name: str, identifier: tuple[str, str], study: Study) -> Subject:
+def _subject(identity: PatientIdentity, study: Study) -> Subject:
     return Subject(
-        reference=f"Patient/{name}",
+        reference=identity.reference,
         birth_date=birth_date_of(study.PatientBirthDate),
         sex=sex_of(study.PatientSex),
-        identifier=identifier,
+        identifier=identity.identifier,
     )
 
 
-def _resource(name: str, identifier: tuple[str, str], study: Study) -> dict[str, Any]:
+def _resource(identity: PatientIdentity, study: Study) -> dict[str, Any]:
     patient: dict[str, Any] = {
         "resourceType": "Patient",
-        "id": name,
-        "identifier": [{"system": identifier[0], "value": identifier[1]}],
+        "id": identity.resource_id,
+        "identifier": [{"system": identity.system, "value": identity.value}],
     }
     family, given = name_of(study.PatientName)
     if family:

@@ -1,12 +1,13 @@
 """Pictures for people: the image as the model saw it, and where its evidence lies."""
 
 import io
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inference.artefacts import as_bytes
 from inference.colour import overlay
 
 LONGEST_SIDE: Final = 1024
@@ -26,7 +27,7 @@ def as_png(pixels: NDArray[np.float32]) -> bytes:
     bytes
         8-bit grey PNG, at most :data:`LONGEST_SIDE` pixels a side.
     """
-    return _png(Image.fromarray(_bytes(pixels)))
+    return _png(Image.fromarray(as_bytes(pixels)))
 
 
 def overlay_png(pixels: NDArray[np.float32], heat_map: NDArray[np.float32]) -> bytes:
@@ -50,9 +51,23 @@ def overlay_png(pixels: NDArray[np.float32], heat_map: NDArray[np.float32]) -> b
     return _png(Image.fromarray(overlay(pixels, heat_map)))
 
 
-def _bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    scaled: NDArray[np.uint8] = np.rint(np.clip(values, 0.0, 1.0) * 255).astype(np.uint8)
-    return scaled
+def mask_png(values: NDArray[np.uint8]) -> bytes:
+    """Draw a mask: black where nothing is segmented, the segments in shades up to white.
+
+    Parameters
+    ----------
+    values
+        (rows, columns) or (slices, rows, columns); of a volume the slice with the greatest segmented part is drawn.
+
+    Returns
+    -------
+    bytes
+        8-bit grey PNG.
+    """
+    if values.ndim == 3:
+        values = values[int(np.argmax(np.count_nonzero(values, axis=(1, 2))))]
+    shades = values / np.float32(max(1, int(values.max(initial=0))))
+    return _png(Image.fromarray(as_bytes(shades)))
 
 
 def _png(image: Image.Image) -> bytes:

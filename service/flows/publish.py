@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from fhir_adapter.results import resources_for
-from inference.contract import FeatureUse, NotAvailable, Output, Prediction, result_id
+from inference.artefacts import encode
+from inference.contract import FeatureUse, NotAvailable, Outcome, Output, Prediction, as_plain, result_id
 from inference.wording import summary
 from kernel.db import Transaction
 from kernel.outbox import Delivery
@@ -21,6 +22,7 @@ from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
+from service.flows.sources import with_sources
 from service.results import NewResult
 
 
@@ -47,6 +49,7 @@ class Publisher:
 
         A model in ``shadow`` is stored and not delivered. Its results have no destination, not a hidden one.
         """
+        model_result = with_sources(model_result, self._core.blobs)
         outcome = model_result.outcome
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
@@ -101,8 +104,10 @@ class Publisher:
             inputs=outcome.input_versions,
             outputs=() if isinstance(outcome, NotAvailable) else tuple(_output(one) for one in outcome.outputs),
             features=tuple(_feature(one) for one in outcome.features),
+            artefacts=self._artefacts(outcome),
             image=picture,
             heat_map=heat_map,
+            software_version=self._context.software_version,
             latency_ms=outcome.latency_ms,
             computed_at=outcome.at,
         )
@@ -116,12 +121,30 @@ class Publisher:
         outcome = model_result.outcome
         if not isinstance(outcome, Prediction) or outcome.heat_map is None:
             return picture, None
-        return picture, self._core.blobs.put(overlay_png(pixels, outcome.heat_map))
+        return picture, self._core.blobs.put(overlay_png(pixels, outcome.heat_map.values))
+
+    def _artefacts(self, outcome: Outcome) -> tuple[dict[str, Any], ...]:
+        """Keep each array as a blob, and return what a row holds of it."""
+        if isinstance(outcome, NotAvailable):
+            return ()
+        encoded = [(artefact, encode(artefact)) for artefact in outcome.artefacts]
+        return tuple(
+            {
+                "name": artefact.name,
+                "kind": artefact.kind,
+                "media_type": file.media_type,
+                "blob": self._core.blobs.put(file.content),
+                "shape": artefact.values.shape,
+                "geometry": artefact.geometry,
+            }
+            for artefact, file in encoded
+        )
 
 
 def _output(output: Output) -> dict[str, Any]:
     shown = ("name", "system", "code", "kind", "value", "unit", "band")
-    return {name: getattr(output, name) for name in shown}
+    detail = None if output.detail is None else as_plain(output.detail)
+    return {name: getattr(output, name) for name in shown} | {"detail": detail}
 
 
 def _feature(feature: FeatureUse) -> dict[str, Any]:

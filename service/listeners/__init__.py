@@ -1,1 +1,1 @@
-"""The three listeners of an application, opened after it works and closed before it stops."""
+"""The three listeners of an application, opened after its start and closed before its end."""

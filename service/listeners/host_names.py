@@ -20,7 +20,7 @@ def check_host(request: Request, public_url: str) -> None:
     request
         The request; only its ``Host`` header is read.
     public_url
-        Its host is accepted besides the names of the loopback; may be empty.
+        Its host is accepted besides the loopback names; may be empty.
 
     Raises
     ------

@@ -20,9 +20,9 @@ def authorized(flow: Hl7MessageFlow, authorizer: Authorizer) -> Handler:
     Parameters
     ----------
     flow
-        Keeps and acknowledges messages.
+        Stores and acknowledges messages.
     authorizer
-        Decides; what it refuses is answered AR.
+        Permits or refuses; a refused message is answered AR.
     """
 
     def receive(raw: bytes, peer: Peer) -> bytes:
@@ -40,7 +40,7 @@ class IntakeListeners:
     Parameters
     ----------
     application
-        What answers.
+        The application that handles the messages.
     """
 
     def __init__(self, application: Application) -> None:
@@ -67,16 +67,16 @@ class IntakeListeners:
 
     @property
     def mllp_port(self) -> int:
-        """Where HL7 v2 is taken."""
+        """Port of the MLLP listener."""
         return self._mllp.port
 
     @property
     def dicom_port(self) -> int:
-        """Where DICOM is taken."""
+        """Port of the DICOM listener."""
         return self._dicom.port
 
     def open(self) -> None:
-        """Listen; associations that a former run of this DICOM listener left open are ended first.
+        """Start listening; open associations that a former run of this DICOM listener recorded are removed first.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class IntakeListeners:
         self._open("DICOM_PORT", self._dicom, settings.dicom_host, settings.dicom_port)
 
     def close(self) -> None:
-        """Answer what is in hand and stop listening."""
+        """Complete the running requests and stop listening."""
         while self._opened:
             self._opened.pop().close()
 

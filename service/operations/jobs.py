@@ -1,6 +1,4 @@
-"""Operations on parked work: jobs and deliveries that wait for a person."""
-
-from collections.abc import Callable
+"""Operations on parked jobs."""
 
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -26,42 +24,12 @@ def replay_job(context: OperationContext, principal: Principal, job: str) -> Non
         ``forbidden``; ``not-found`` when no parked job has that id.
     """
     context.authorize(principal, "job-replay", job)
-    if not context.database.write(_replaying(context, principal, job, job=True)):
-        raise Problem(Category.NOT_FOUND, "no parked job has this id; it may have been replayed already")
-
-
-def replay_delivery(context: OperationContext, principal: Principal, delivery: str) -> None:
-    """Queue a parked delivery again.
-
-    Parameters
-    ----------
-    context
-        What operations use.
-    principal
-        Who acts.
-    delivery
-        Its id.
-
-    Raises
-    ------
-    Problem
-        ``forbidden``; ``not-found`` when no parked delivery has that id.
-    """
-    context.authorize(principal, "delivery-replay", delivery)
-    if not context.database.write(_replaying(context, principal, delivery, job=False)):
-        raise Problem(Category.NOT_FOUND, "no parked delivery has this id; it may have been replayed already")
-
-
-def _replaying(
-    context: OperationContext, principal: Principal, identifier: str, *, job: bool
-) -> Callable[[Transaction], bool]:
-    replay = context.jobs.replay if job else context.outbox.replay
-    command = "job-replayed" if job else "delivery-replayed"
 
     def work(tx: Transaction) -> bool:
-        found = replay(tx, identifier)
+        found = context.jobs.replay(tx, job)
         if found:
-            context.record(tx, principal, command, f"urn:uuid:{identifier}")
+            context.record(tx, principal, "job-replayed", f"urn:uuid:{job}")
         return found
 
-    return work
+    if not context.database.write(work):
+        raise Problem(Category.NOT_FOUND, "no parked job has this id; it may have been replayed already")

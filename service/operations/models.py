@@ -11,6 +11,7 @@ from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 from service.operations.context import OperationContext, performer
+from service.triggers.enqueue import start_cadences
 
 LONGEST_REASON: Final = 500
 """Characters of a reason; it is shown in place of every result."""
@@ -52,28 +53,9 @@ def stop(context: OperationContext, principal: Principal, name: str | None, reas
 
 
 def resume(context: OperationContext, principal: Principal, name: str | None, reason: str) -> int:
-    """Take back the stop of a model, or of all of them.
+    """Take back the stop of a model, or of all of them; return how many versions run again.
 
-    Parameters
-    ----------
-    context
-        What operations use.
-    principal
-        Who acts.
-    name
-        The model; None for all.
-    reason
-        Why; recorded.
-
-    Returns
-    -------
-    int
-        Versions that run again.
-
-    Raises
-    ------
-    Problem
-        As :func:`stop`.
+    Parameters, and what is raised, as for :func:`stop`; the reason is recorded.
     """
     context.authorize(principal, "model-resume", name or "")
     stated = _checked(reason)
@@ -81,6 +63,7 @@ def resume(context: OperationContext, principal: Principal, name: str | None, re
     def work(tx: Transaction) -> int:
         resumed = registry.resume(tx, name, by=performer(principal), at=context.clock.now())
         context.record(tx, principal, "model-resumed", _urn(name), stated)
+        start_cadences(tx, context.jobs)
         return resumed
 
     return context.database.write(work)
@@ -117,21 +100,9 @@ def activate(context: OperationContext, principal: Principal, name: str, version
 
 
 def retire(context: OperationContext, principal: Principal, name: str, version: str | None = None) -> ModelRow:
-    """Take a model version out of service.
+    """Take a model version out of service and return its row as it was before.
 
-    Parameters
-    ----------
-    context
-        What operations use.
-    principal
-        Who acts.
-    name, version
-        The model; without a version the active one, or else the newest.
-
-    Returns
-    -------
-    ModelRow
-        The row as it was before.
+    Parameters as for :func:`activate`.
 
     Raises
     ------
@@ -147,19 +118,7 @@ def retire(context: OperationContext, principal: Principal, name: str, version: 
 def rollback(context: OperationContext, principal: Principal, name: str) -> ModelRow:
     """Activate the version before the active one: the newest retired version that was registered earlier.
 
-    Parameters
-    ----------
-    context
-        What operations use.
-    principal
-        Who acts.
-    name
-        The model.
-
-    Returns
-    -------
-    ModelRow
-        The row of the version that is active now, as it was before.
+    Parameters, and the row that is returned, as for :func:`activate`.
 
     Raises
     ------
@@ -177,21 +136,9 @@ def rollback(context: OperationContext, principal: Principal, name: str) -> Mode
 
 
 def register(context: OperationContext, principal: Principal, folder: Path) -> ModelFolder:
-    """Register a model folder as shadow, after its sums and golden cases were checked, and keep its files.
+    """Register a checked model folder as shadow, keep its files, and return it as opened.
 
-    Parameters
-    ----------
-    context
-        What operations use.
-    principal
-        Who acts.
-    folder
-        A sealed model folder.
-
-    Returns
-    -------
-    ModelFolder
-        The folder as opened.
+    Parameters as for :func:`stop`; ``folder`` is a sealed model folder.
 
     Raises
     ------
@@ -207,29 +154,16 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
     def work(tx: Transaction) -> None:
         registry.register(tx, model, "shadow", by=performer(principal), at=context.clock.now())
         context.record(tx, principal, "model-added", _urn(model.manifest.name, model.manifest.version))
+        start_cadences(tx, context.jobs)
 
     context.database.write(work)
     return model
 
 
 def verify(context: OperationContext, principal: Principal, name: str, version: str | None = None) -> ModelRow:
-    """Check a model's files against their sums, and its outputs against its golden cases.
+    """Check a model's files against their sums, and its outputs against its golden cases; return its row.
 
-    The check is recorded whether it passes or not.
-
-    Parameters
-    ----------
-    context
-        What operations use.
-    principal
-        Who acts.
-    name, version
-        The model; without a version the active one, or else the newest.
-
-    Returns
-    -------
-    ModelRow
-        The row, when everything is as registered.
+    The check is recorded whether it passes or not. Parameters as for :func:`activate`.
 
     Raises
     ------
@@ -280,6 +214,8 @@ def _set_status(context: OperationContext, principal: Principal, row: ModelRow, 
     def work(tx: Transaction) -> None:
         by, at = performer(principal), context.clock.now()
         registry.set_status(tx, row.name, row.version, status, by=by, at=at)
+        if status == "active":
+            start_cadences(tx, context.jobs)
         context.record(tx, principal, command, _urn(row.name, row.version))
 
     context.database.write(work)

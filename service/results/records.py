@@ -50,13 +50,17 @@ class NewResult:
     study: str | None
     #: Versioned references of the inputs, part of the id.
     inputs: tuple[str, ...]
-    #: name, system, code, kind, value, unit and band of each output.
+    #: name, system, code, kind, value, unit, band and detail of each output.
     outputs: tuple[JsonObject, ...]
     #: name, value, unit, status and source of each feature.
     features: tuple[JsonObject, ...]
-    #: Blob addresses of the image as the model saw it and of the heat map over it.
+    #: name, kind, media_type, blob (its address), shape and geometry of each artefact.
+    artefacts: tuple[JsonObject, ...]
+    #: Blob addresses of pictures for people: the image as the model saw it, and the heat map over it.
     image: str | None
     heat_map: str | None
+    #: Version of this software; None for results that were stored before it was recorded.
+    software_version: str | None
     #: How long the model took, waiting in its queue included.
     latency_ms: float | None
     computed_at: datetime

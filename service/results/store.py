@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
 from inference.registry import ModelRow
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.tables import results
+from kernel.tables import outbox, results
 from service.results.records import LIVE, TRANSITIONS, NewResult, State, StoredResult
 
-_LISTS: Final = ("inputs", "outputs", "features", "resources")
+_LISTS: Final = ("inputs", "outputs", "features", "artefacts", "resources")
 """Columns that hold a JSON list."""
 
 
@@ -133,6 +133,25 @@ class Results:
         if model.status != "active":
             wanted = wanted.where(results.c.version == model.version)
         return tuple(connection.execute(wanted.order_by(results.c.seq)).scalars())
+
+    def is_overtaken(self, connection: Connection, identifier: str, destination: str) -> bool:
+        """Return whether a newer result of the same model, patient and study was delivered to a destination.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        identifier
+            Id of a result; anything else was never overtaken.
+        destination
+            Name of the destination.
+        """
+        newer = results.alias("newer")
+        same = newer.c.model == results.c.model, newer.c.study.is_not_distinct_from(results.c.study)
+        about = newer.c.subject == results.c.subject, newer.c.seq > results.c.seq, *same
+        sent = outbox.c.subject == newer.c.id, outbox.c.destination == destination, outbox.c.status == "delivered"
+        found = select(newer.c.id).select_from(results.join(newer, and_(*about)).join(outbox, and_(*sent)))
+        return connection.execute(found.where(results.c.id == identifier).limit(1)).first() is not None
 
     def models_of(self, connection: Connection, subject: str) -> frozenset[str]:
         """Return the names of the models that have a result about a patient.

@@ -1,4 +1,4 @@
-"""An empty application, and one in which a morning's work was done."""
+"""An empty application, and one with results."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ def browser(application: Application) -> Browser:
 
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examples]:
-    """A NEWS2, a refusal and an X-ray; the EHR and the engine are away, so that deliveries wait."""
+    """A NEWS2, a refusal and an X-ray; the EHR and the engine cannot be reached, so that deliveries wait."""
     clock = FakeClock()
     away = HostPort(host="127.0.0.1", port=9)
     application = new_application(

@@ -69,7 +69,7 @@ def result_of(application: Application, subject: str) -> Any:
 
 
 def add_result(application: Application, **values: Any) -> str:
-    """Write a results row as the publisher would, for what no bundled model can be made to say."""
+    """Write a results row as the publisher would, for outcomes that no bundled model gives."""
     row = {
         "id": "0" * 63 + "1",
         "model": "news2",
@@ -121,7 +121,7 @@ def new_application(folder: Path, clock: FakeClock, **settings: Any) -> Applicat
 
 
 def shut(application: Application) -> None:
-    """Let go of an application whose worker never started: the tests do its work themselves, one job at a time."""
+    """Close an application whose worker never started: the tests do its work themselves, one job at a time."""
     application.runtime.close()
     for destination in application.destinations.values():
         destination.close()
@@ -129,18 +129,18 @@ def shut(application: Application) -> None:
 
 
 class Browser:
-    """Asks an ASGI application as a browser on this host does."""
+    """Sends requests to an ASGI application as a browser on this host does."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._transport = httpx.ASGITransport(app, client=("127.0.0.1", 50000))
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        return asyncio.run(self._ask("GET", path, headers, None))
+        return asyncio.run(self._request("GET", path, headers, None))
 
     def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> httpx.Response:
-        return asyncio.run(self._ask("POST", path, headers or SAME_ORIGIN, form))
+        return asyncio.run(self._request("POST", path, headers or SAME_ORIGIN, form))
 
-    async def _ask(self, method: str, path: str, headers: dict[str, str], form: Any) -> httpx.Response:
+    async def _request(self, method: str, path: str, headers: dict[str, str], form: Any) -> httpx.Response:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         async with httpx.AsyncClient(transport=self._transport, base_url=HOST) as client:
             return await client.request(method, path, headers=sent, data=form)
@@ -153,7 +153,7 @@ def browser_of(application: Application) -> Browser:
 
 
 def bring_x_ray(application: Application, clock: FakeClock) -> None:
-    """Take an X-ray in as the DICOM listener does, and let the study come to rest."""
+    """Store an X-ray as the DICOM listener does, and advance the clock until the study is complete."""
     file = chest_x_ray(ChestXRay(consolidation=True))
     dataset = dcmread(io.BytesIO(file))
     meta = dataset.file_meta
@@ -176,7 +176,7 @@ def bring_x_ray(application: Application, clock: FakeClock) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """A application in which a morning's work was done, and the ids of what came of it."""
+    """An application with results, and their ids."""
 
     application: Application
     browser: Browser

@@ -1,4 +1,4 @@
-"""The console in a real headless Chromium: what a person sees, and that nothing is asked of anybody else."""
+"""The console in a real headless Chromium: what a person sees, and that no other server is contacted."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ QUIET = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--window-size=1280,2000",
 )
-"""The browser's own errands are switched off, so that what is asked for is what the page asks for."""
+"""The browser's own requests are switched off, so that only those of the page are seen."""
 
 Look = Callable[..., str]
 
@@ -84,7 +84,7 @@ def test_the_style_the_x_ray_and_the_heat_map_are_drawn(
     assert (pixels[..., 0] - pixels[..., 2] > 60).mean() > 0.01, "a heat map is warm"
 
 
-def test_a_page_asks_for_its_style_and_pictures_and_for_nothing_else(
+def test_a_page_loads_only_its_style_sheet_and_pictures(
     served: str, look: Look, examples: Examples, tmp_path: Path
 ) -> None:
     log = tmp_path / "net.json"

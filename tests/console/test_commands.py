@@ -1,4 +1,4 @@
-"""What a person may do from the console, that it is recorded, and that a foreign page may not do it for them."""
+"""The commands of the console, their audit events, and the protection against forms of other sites."""
 
 import pytest
 
@@ -49,7 +49,7 @@ def test_a_parked_delivery_is_replayed_and_that_is_recorded(application: Applica
 
 
 @pytest.mark.parametrize("kind", ["jobs", "deliveries"])
-def test_what_is_not_parked_is_not_replayed(application: Application, browser: Browser, kind: str) -> None:
+def test_an_unknown_job_or_delivery_is_not_replayed(application: Application, browser: Browser, kind: str) -> None:
     assert browser.post(f"/console/{kind}/none/replay").status_code == 404
     assert commands(application) == []
 
@@ -57,11 +57,11 @@ def test_what_is_not_parked_is_not_replayed(application: Application, browser: B
 def test_a_model_is_stopped_and_resumed_with_a_reason(application: Application, browser: Browser) -> None:
     assert browser.post("/console/models/news2/stop", {"reason": "  wrong\nunits "}).status_code == 303
     assert stopped(application) == {"news2": "wrong units"}
-    assert browser.post("/console/models/news2/resume", {"reason": "mended"}).status_code == 303
+    assert browser.post("/console/models/news2/resume", {"reason": "repaired"}).status_code == 303
     assert stopped(application) == {}
     assert commands(application) == [
         ("model-stopped", "urn:ausculta:model:news2", "wrong units"),
-        ("model-resumed", "urn:ausculta:model:news2", "mended"),
+        ("model-resumed", "urn:ausculta:model:news2", "repaired"),
     ]
 
 
@@ -72,7 +72,7 @@ def test_all_models_are_stopped_at_once(application: Application, browser: Brows
 
 
 @pytest.mark.parametrize("form", [{}, {"reason": "  "}, {"reason": "x" * 501}, {"reason": "x" * 9000}])
-def test_without_a_fit_reason_nothing_is_stopped(
+def test_without_a_valid_reason_nothing_is_stopped(
     application: Application, browser: Browser, form: dict[str, str]
 ) -> None:
     assert browser.post("/console/models/news2/stop", form).status_code == 400
@@ -95,7 +95,9 @@ def test_an_unknown_model_is_not_stopped(application: Application, browser: Brow
         pytest.param({"accept": "*/*"}, id="no origin"),
     ],
 )
-def test_a_foreign_page_cannot_command(application: Application, browser: Browser, headers: dict[str, str]) -> None:
+def test_a_form_from_another_origin_is_refused(
+    application: Application, browser: Browser, headers: dict[str, str]
+) -> None:
     job = park_job(application)
     answer = browser.post(f"/console/jobs/{job}/replay", **headers)
     assert answer.status_code == 403
@@ -103,7 +105,9 @@ def test_a_foreign_page_cannot_command(application: Application, browser: Browse
     assert job_states(application) == {job: "parked"}
 
 
-def test_an_old_browser_may_command_from_our_own_page(application: Application, browser: Browser) -> None:
+def test_a_form_without_sec_fetch_site_is_accepted_from_the_same_origin(
+    application: Application, browser: Browser
+) -> None:
     job = park_job(application)
     assert browser.post(f"/console/jobs/{job}/replay", origin=HOST).status_code == 303
 
@@ -112,5 +116,5 @@ def test_an_old_browser_may_command_from_our_own_page(application: Application, 
     ("host", "status"),
     [("127.0.0.1:8080", 200), ("localhost:8080", 200), ("[::1]:8080", 200), ("rebound.evil.example:8080", 403)],
 )
-def test_a_foreign_name_for_this_address_is_not_answered(browser: Browser, host: str, status: int) -> None:
+def test_a_request_with_a_foreign_host_name_is_refused(browser: Browser, host: str, status: int) -> None:
     assert browser.get("/console", host=host).status_code == status

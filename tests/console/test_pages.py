@@ -128,6 +128,40 @@ class TestResult:
             in examples.browser.get(f"/console/results/{examples.x_ray}").text
         )
 
+    def test_shows_what_became_of_each_feature(self, examples: Examples) -> None:
+        used = words(examples.browser.get(f"/console/results/{examples.news2}").text)
+        assert "pulse 112 /min used" in used
+        refused = words(examples.browser.get(f"/console/results/{examples.refused}").text)
+        assert "oxygen saturation missing there was no value" in refused
+
+    def test_shows_state_latency_and_software_version(self, examples: Examples) -> None:
+        page = words(examples.browser.get(f"/console/results/{examples.news2}").text)
+        assert "State preliminary" in page
+        assert re.search(r"Latency [0-9.]+ ms", page)
+        row = result_of(examples.application, "Patient/p-ill")
+        assert f"Software version {row.software_version}" in page
+
+    @pytest.mark.parametrize(
+        ("state", "shown"),
+        [
+            ("superseded", "a newer result replaces this one: abc."),
+            ("withdrawn", "this result was taken back. Do not act on it."),
+            ("entered-in-error", "this result should not exist. Do not act on it."),
+        ],
+    )
+    def test_says_when_a_result_no_longer_holds(
+        self, application: Application, browser: Browser, state: str, shown: str
+    ) -> None:
+        name = add_result(application, state=state, superseded_by="abc" if state == "superseded" else None)
+        assert shown in words(browser.get(f"/console/results/{name}").text)
+
+    def test_a_result_of_an_earlier_release_is_shown_without_what_it_lacks(
+        self, application: Application, browser: Browser
+    ) -> None:
+        page = words(browser.get(f"/console/results/{add_result(application)}").text)
+        assert "Software version not recorded" in page
+        assert "Latency" not in page
+
     def test_marks_a_shadow_result(self, application: Application, browser: Browser) -> None:
         name = add_result(application, status="shadow")
         assert "nothing of this leaves the server" in browser.get(f"/console/results/{name}").text
@@ -144,12 +178,12 @@ class TestResult:
         assert "There is no such result." in answer.text
 
     @pytest.mark.parametrize("picture", ["image.png", "heat-map.png"])
-    def test_without_a_picture_has_none(self, examples: Examples, picture: str) -> None:
+    def test_a_result_without_a_picture_shows_none(self, examples: Examples, picture: str) -> None:
         assert examples.browser.get(f"/console/results/{examples.news2}/{picture}").status_code == 404
 
 
 class TestAccess:
-    """Whoever opens a result leaves a trace before they see it."""
+    """An opened result is recorded before it is shown."""
 
     def test_opening_a_result_is_recorded_with_its_patient_and_the_peer(
         self, application: Application, browser: Browser
@@ -202,7 +236,7 @@ class TestQueue:
             "unavailable: the FHIR server cannot be reached 1 2026-01-15 12:00:31 UTC 2026-01-15 12:00:32 UTC" in page
         )
 
-    def test_says_when_nobody_works_and_who_does_otherwise(self, application: Application, browser: Browser) -> None:
+    def test_shows_the_running_workers_or_that_there_are_none(self, application: Application, browser: Browser) -> None:
         assert "No worker is running" in browser.get("/console/queue").text
         row = {"id": "w", "host": "app-1", "pid": 7, "process_start": "", "heartbeat_at": application.clock.now()}
         application.database.write(lambda tx: tx.execute(insert(workers), row))
@@ -240,16 +274,16 @@ class TestAudit:
         assert "Events about Patient/p-unknown" in page
         assert "Patient/p-ill" not in page
 
-    def test_says_how_far_the_log_is_signed(self, application: Application, browser: Browser) -> None:
+    def test_shows_how_far_the_log_is_signed(self, application: Application, browser: Browser) -> None:
         browser.get(f"/console/results/{add_result(application)}")
         application.checkpoints.sign()
         assert "the first 1 were signed 2026-01-15 12:00:00 UTC" in words(browser.get("/console/audit").text)
 
-    def test_refuses_a_place_that_is_no_number(self, browser: Browser) -> None:
+    def test_refuses_a_position_that_is_not_a_number(self, browser: Browser) -> None:
         assert browser.get("/console/audit?before=x").status_code == 400
 
 
-def test_a_hostile_summary_stays_text(application: Application, browser: Browser) -> None:
+def test_markup_in_a_summary_is_shown_as_text(application: Application, browser: Browser) -> None:
     hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
     name = add_result(application, summary=hostile, model="<b>m</b>", subject="Patient/'\"><svg>")
     for path in ("/console", f"/console/results/{name}"):

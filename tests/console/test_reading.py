@@ -1,4 +1,4 @@
-"""Resources in words: any that validates can be shown, and no digit of it changes."""
+"""Resources as text: every valid one can be shown, and its digits do not change."""
 
 import pytest
 
@@ -17,6 +17,8 @@ def observation(**parts: object) -> dict[str, object]:
         ({"valueQuantity": {"value": 7, "comparator": "<", "code": "mg"}}, ("<7", "mg")),
         ({"valueQuantity": {"value": 7, "unit": "score", "code": "{score}"}}, ("7", "")),
         ({"valueCodeableConcept": {"coding": [{"code": "c", "display": "Alert"}]}}, ("Alert", "")),
+        ({"valueRange": {"low": {"value": 8.1, "unit": "h"}, "high": {"value": 19}}}, ("8.1 to 19", "h")),
+        ({"valueSampledData": {"origin": {"value": 0, "unit": "mg"}, "data": "1 2"}}, ("1 2", "mg")),
         ({"valueString": "text"}, ("text", "")),
         ({"valueBoolean": True}, ("true", "")),
         ({"dataAbsentReason": {"text": "refused"}}, ("absent: refused", "")),
@@ -48,16 +50,16 @@ def test_a_panel_shows_each_of_its_components() -> None:
     assert {entry.link for entry in shown} == {"/fhir/Observation/1/_history/2"}
 
 
-def test_an_input_that_is_no_resource_has_no_link() -> None:
+def test_an_input_that_is_not_a_resource_has_no_link() -> None:
     (shown,) = reading.inputs("urn:oid:1.2.3#abc", None)
     assert (shown.name, shown.source, shown.link) == ("DICOM instance", "urn:oid:1.2.3#abc", None)
 
 
-def test_a_risk_stands_alone_where_it_is_not_mirrored() -> None:
+def test_a_risk_without_an_observation_is_shown() -> None:
     prediction = {"outcome": {"text": "Sepsis"}, "probabilityDecimal": 12, "qualitativeRisk": {"text": "low"}}
     (found,) = reading.findings([{"resourceType": "RiskAssessment", "prediction": [prediction]}])
     assert (found.title, found.value, found.unit, found.band) == ("Sepsis", "12", "%", "low")
 
 
-def test_a_refusal_is_no_finding() -> None:
+def test_a_refusal_has_no_finding() -> None:
     assert reading.findings([observation(dataAbsentReason={"text": "AI result not available: stopped"})]) == ()

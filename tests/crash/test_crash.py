@@ -1,4 +1,4 @@
-"""Nothing lost, nothing twice: the real server, fed through three listeners, killed again and again."""
+"""The real server receives data on three listeners and is killed repeatedly: nothing is lost or duplicated."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from benchmarks.items import Interface
 
 KILLS = 20
 FEWEST = {Interface.HL7: 60, Interface.FHIR: 60, Interface.DICOM: 15}
-"""Receipts below which the run has shown too little."""
+"""Receipts that a run needs at least to be meaningful."""
 
 
 @pytest.mark.crash

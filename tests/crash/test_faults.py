@@ -1,4 +1,4 @@
-"""A disk that fails is a refusal to the sender, never a false receipt; mended, the same process works on."""
+"""When the disk fails the sender gets a refusal; when it works again the same process continues."""
 
 import itertools
 import sqlite3
@@ -21,9 +21,9 @@ NUMBERS = itertools.count(1)
 
 @pytest.fixture(params=["sync", "full"], ids=["fsync fails", "disk full"])
 def broken(request: pytest.FixtureRequest, disk: FaultyDisk) -> Iterator[str]:
-    disk.mend()
+    disk.repair()
     yield request.param
-    disk.mend()
+    disk.repair()
 
 
 @pytest.fixture(params=list(Interface), ids=str)
@@ -33,7 +33,7 @@ def item(request: pytest.FixtureRequest) -> Item:
 
 @pytest.fixture(scope="module")
 def answer(server: ServerProcess) -> Iterator[Callable[[Item], str]]:
-    """Send an item once and return what the server answered, in the words of its protocol."""
+    """Send an item once and return what the server answered, in the terms of its protocol."""
     transports = {Interface.HL7: mllp_transport(server.ports), Interface.DICOM: dicom_transport(server.ports)}
 
     def fhir(payload: bytes) -> str:
@@ -56,7 +56,7 @@ def answer(server: ServerProcess) -> Iterator[Callable[[Item], str]]:
 
 
 def stored(server: ServerProcess, item: Item) -> int:
-    """Count what the server keeps of an item: its resources, messages and instances."""
+    """Count what the server stores for an item: its resources, messages and instances."""
     with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
         found = connection.execute(
             "SELECT (SELECT count(*) FROM inbox WHERE key = :key) + (SELECT count(*) FROM instances"
@@ -74,24 +74,24 @@ REFUSALS = {
 RECEIPTS = {Interface.HL7: "kept", Interface.FHIR: "200 Bundle", Interface.DICOM: "kept"}
 
 
-def test_what_cannot_be_saved_is_refused_and_leaves_nothing_behind(
+def test_a_failed_write_is_refused_and_stores_nothing(
     server: ServerProcess, disk: FaultyDisk, broken: str, item: Item, answer: Callable[[Item], str]
 ) -> None:
     disk.fail(broken)
 
     assert answer(item) == REFUSALS[item.interface]
 
-    disk.mend()
+    disk.repair()
     assert stored(server, item) == 0
 
 
-def test_once_mended_the_same_process_takes_the_same_item(
+def test_when_the_disk_works_again_the_same_process_accepts_the_same_item(
     server: ServerProcess, disk: FaultyDisk, broken: str, item: Item, answer: Callable[[Item], str]
 ) -> None:
     before = server.pid
     disk.fail(broken)
     answer(item)
-    disk.mend()
+    disk.repair()
 
     assert answer(item) == RECEIPTS[item.interface]
     assert stored(server, item) == 1
@@ -101,11 +101,11 @@ def test_once_mended_the_same_process_takes_the_same_item(
 def test_an_instance_whose_folders_were_never_synced_is_refused_at_every_try(
     disk: FaultyDisk, answer: Callable[[Item], str]
 ) -> None:
-    """Folder and file of an earlier try are there by then; nobody knows whether their names outlive a power cut."""
+    """Folder and file of an earlier attempt exist then, but their names may not be durable."""
     item = MAKERS[Interface.DICOM]("Y", 1)
     disk.fail("folder")
     answers = [answer(item) for _ in range(4)]
-    disk.mend()
+    disk.repair()
 
     assert answers == [REFUSALS[Interface.DICOM]] * 4
 
@@ -121,5 +121,5 @@ def test_a_server_that_cannot_save_says_that_it_is_not_ready(
     assert httpx.get(f"{server.url}/health/live").status_code == 200
 
 
-def test_the_record_of_all_this_is_whole(server: ServerProcess) -> None:
+def test_the_audit_log_of_the_run_verifies(server: ServerProcess) -> None:
     assert server.command("audit", "verify").returncode == 0

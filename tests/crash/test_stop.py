@@ -1,4 +1,4 @@
-"""Asked to stop, the server answers what is in hand, puts back what is unfinished, and ends by itself."""
+"""After SIGTERM the server completes running requests, returns unfinished jobs to the queue, and exits."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
 
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server with work in hand."""
+    """A server with running work."""
     with ServerProcess(tmp_path) as process:
         process.wait_ready()
         for interface in Interface:

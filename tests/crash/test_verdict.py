@@ -1,4 +1,4 @@
-"""The checker of the kill runs can fail: evidence that was tampered with is told from evidence that was not."""
+"""The checker of the kill runs finds each fault: intact evidence passes, altered evidence does not."""
 
 import sqlite3
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_kept_promises_are_a_clean_verdict() -> None:
 
 
 @pytest.mark.parametrize(
-    ("evidence", "told"),
+    ("evidence", "expected"),
     [
         (replace(KEPT, stored={"D1": 1}), "HL7 v2 M1: 0 of 7 in the store"),
         (replace(KEPT, stored={"H1": 6, "D1": 1}), "HL7 v2 M1: 6 of 7 in the store"),
@@ -47,12 +47,12 @@ def test_kept_promises_are_a_clean_verdict() -> None:
         (replace(KEPT, pacs={}), "DICOM 2.25.1: 0 of 1 in the PACS"),
     ],
 )
-def test_what_is_missing_is_lost(evidence: Evidence, told: str) -> None:
-    assert check(ITEMS, evidence).lost == (told,)
+def test_a_missing_result_is_lost(evidence: Evidence, expected: str) -> None:
+    assert check(ITEMS, evidence).lost == (expected,)
 
 
 @pytest.mark.parametrize(
-    ("evidence", "told"),
+    ("evidence", "expected"),
     [
         (
             replace(KEPT, ehr={"D1": ("r2",)}, on_the_way={"the EHR": frozenset({"H1"})}),
@@ -68,9 +68,9 @@ def test_what_is_missing_is_lost(evidence: Evidence, told: str) -> None:
         ),
     ],
 )
-def test_what_the_server_still_holds_is_not_yet_delivered_and_not_lost(evidence: Evidence, told: str) -> None:
+def test_a_result_that_the_server_still_holds_is_undelivered_and_not_lost(evidence: Evidence, expected: str) -> None:
     verdict = check(ITEMS, evidence)
-    assert (verdict.lost, verdict.undelivered) == ((), (told,))
+    assert (verdict.lost, verdict.undelivered) == ((), (expected,))
     assert not verdict.is_clean
 
 
@@ -94,7 +94,7 @@ def test_pending_and_parked_work_is_found_in_the_database_of_the_server() -> Non
 
 
 @pytest.mark.parametrize(
-    ("evidence", "told"),
+    ("evidence", "expected"),
     [
         (replace(KEPT, stored={"H1": 14, "D1": 1}), "HL7 v2 M1: 14 of 7 in the store"),
         (replace(KEPT, ehr={"H1": ("r1", "r1"), "D1": ("r2",)}), "HL7 v2 M1: 2 of 1 in the EHR"),
@@ -107,26 +107,26 @@ def test_pending_and_parked_work_is_found_in_the_database_of_the_server() -> Non
         ),
     ],
 )
-def test_what_is_there_twice_is_duplicated(evidence: Evidence, told: str) -> None:
-    assert check(ITEMS, evidence).duplicated == (told,)
+def test_a_result_that_is_present_twice_is_duplicated(evidence: Evidence, expected: str) -> None:
+    assert check(ITEMS, evidence).duplicated == (expected,)
 
 
 @pytest.mark.parametrize(
-    ("evidence", "told"),
+    ("evidence", "expected"),
     [
         (replace(KEPT, parked=1), "1 jobs or deliveries are parked"),
-        (replace(KEPT, unfinished=2), "2 jobs or deliveries did not come to rest"),
+        (replace(KEPT, unfinished=2), "2 jobs or deliveries are not finished"),
         (replace(KEPT, audit_is_whole=False), "the audit log does not verify"),
         (
             replace(KEPT, ehr={**KEPT.ehr, "X": ("r3",)}),
-            "the EHR has results of 1 patients that nobody was acknowledged for",
+            "the EHR has results of 1 patients for whom nothing was acknowledged",
         ),
     ],
 )
-def test_what_else_must_not_be_is_a_fault(evidence: Evidence, told: str) -> None:
-    assert check(ITEMS, evidence).faults == (told,)
+def test_other_deviations_are_faults(evidence: Evidence, expected: str) -> None:
+    assert check(ITEMS, evidence).faults == (expected,)
 
 
-def test_a_ledger_with_a_receipt_too_many_is_found_out() -> None:
+def test_an_additional_receipt_in_the_ledger_is_reported_as_lost() -> None:
     forged = replace(VITALS, mrn="H2", key="M2")
     assert len(check((*ITEMS, forged), KEPT).lost) == 3

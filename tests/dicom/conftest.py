@@ -29,8 +29,8 @@ QUICK = DicomLimits(artim_s=1.0, pdu_s=1.0, idle_s=5.0, send_s=5.0, associations
 
 
 @dataclass
-class Ward:
-    """A running listener, its archive, and what they told the service."""
+class RunningListener:
+    """A running listener, its archive, and the calls that they made to the service."""
 
     database: Database
     archive: Archive
@@ -65,7 +65,7 @@ class Ward:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def associate(self, *contexts: tuple[str, str]) -> Association:
-        """Associate without the thread of pynetdicom that takes answers from its caller under load."""
+        """Associate without the second thread of pynetdicom, which takes answers from the caller under load."""
         wanted = [build_context(*context) for context in contexts] or [build_context(Verification)]
         peer = Peer(ae_title="AUSCULTA", host="127.0.0.1", port=self.port, calling_ae="MODALITY")
         association = _Sender(peer, wanted, Timeouts(connect_s=20, associate_s=20, answer_s=20))
@@ -74,9 +74,9 @@ class Ward:
 
 
 @pytest.fixture
-def ward(sqlite: Database, tmp_path: Path, clock: FakeClock) -> Iterator[Ward]:
+def ward(sqlite: Database, tmp_path: Path, clock: FakeClock) -> Iterator[RunningListener]:
     archive = Archive(sqlite, Blobs(tmp_path / "blobs", PlainCipher()), clock)
-    ward = Ward(database=sqlite, archive=archive, clock=clock)
+    ward = RunningListener(database=sqlite, archive=archive, clock=clock)
     ward.server = DicomServer("AUSCULTA", ward.handlers, QUICK, ids=SequenceIds())
     ward.server.start("127.0.0.1", 0)
     yield ward

@@ -38,7 +38,7 @@ def received(number: int = 1, association: str = "a", **changes: str) -> Receive
     )
 
 
-class Room:
+class Station:
     def __init__(self, database: Database, folder: Path, clock: FakeClock) -> None:
         self.database, self.clock = database, clock
         self.archive = Archive(database, Blobs(folder, PlainCipher()), clock)
@@ -58,106 +58,106 @@ class Room:
 
 
 @pytest.fixture
-def room(database: Database, tmp_path: Path, clock: FakeClock) -> Room:
-    return Room(database, tmp_path / "blobs", clock)
+def station(database: Database, tmp_path: Path, clock: FakeClock) -> Station:
+    return Station(database, tmp_path / "blobs", clock)
 
 
-def test_a_study_of_which_nothing_came_is_unknown(room: Room) -> None:
-    assert room.state() is StudyState.UNKNOWN
+def test_a_study_without_instances_is_unknown(station: Station) -> None:
+    assert station.state() is StudyState.UNKNOWN
 
 
-def test_it_is_incomplete_while_instances_keep_coming(room: Room) -> None:
-    room.add()
-    room.close("a")
-    room.clock.advance(QUIET - 1)
-    assert room.state() is StudyState.RECEIVING
+def test_it_is_incomplete_while_instances_keep_coming(station: Station) -> None:
+    station.add()
+    station.close("a")
+    station.clock.advance(QUIET - 1)
+    assert station.state() is StudyState.RECEIVING
 
 
-def test_it_is_incomplete_while_an_association_is_open(room: Room) -> None:
-    room.add()
-    room.clock.advance(QUIET + 1)
-    assert room.state() is StudyState.RECEIVING
+def test_it_is_incomplete_while_an_association_is_open(station: Station) -> None:
+    station.add()
+    station.clock.advance(QUIET + 1)
+    assert station.state() is StudyState.RECEIVING
 
 
-def test_it_is_complete_when_quiet_and_closed(room: Room) -> None:
-    room.add()
-    room.close("a")
-    room.clock.advance(QUIET)
-    assert room.state() is StudyState.COMPLETE
+def test_it_is_complete_when_quiet_and_closed(station: Station) -> None:
+    station.add()
+    station.close("a")
+    station.clock.advance(QUIET)
+    assert station.state() is StudyState.COMPLETE
 
 
-def test_another_open_association_of_the_study_holds_it_back(room: Room) -> None:
-    room.add(1, "a")
-    room.add(2, "b")
-    room.close("a")
-    room.clock.advance(QUIET)
-    assert room.state() is StudyState.RECEIVING
+def test_another_open_association_of_the_study_keeps_it_incomplete(station: Station) -> None:
+    station.add(1, "a")
+    station.add(2, "b")
+    station.close("a")
+    station.clock.advance(QUIET)
+    assert station.state() is StudyState.RECEIVING
 
 
-def test_an_association_of_a_dead_server_does_not_hold_it_back_for_ever(room: Room) -> None:
-    room.add()
-    room.clock.advance(STALE + 1)
-    assert room.state() is StudyState.COMPLETE
+def test_a_stale_association_of_a_dead_server_does_not_keep_the_study_incomplete(station: Station) -> None:
+    station.add()
+    station.clock.advance(STALE + 1)
+    assert station.state() is StudyState.COMPLETE
 
 
-def test_a_restarted_door_clears_its_own_associations(room: Room) -> None:
-    room.add()
-    assert room.database.write(room.archive.forget_associations) == [STUDY]
-    room.clock.advance(QUIET)
-    assert room.state() is StudyState.COMPLETE
+def test_a_restarted_listener_clears_its_own_associations(station: Station) -> None:
+    station.add()
+    assert station.database.write(station.archive.forget_associations) == [STUDY]
+    station.clock.advance(QUIET)
+    assert station.state() is StudyState.COMPLETE
 
 
-def test_a_late_instance_opens_the_next_revision(room: Room) -> None:
-    room.add(1)
-    room.close("a")
-    assert room.open(1) == 1
-    assert room.state() is StudyState.DONE
-    room.add(2, "late")
-    assert room.state() is StudyState.RECEIVING
-    room.close("late")
-    room.clock.advance(QUIET)
-    assert room.state() is StudyState.COMPLETE
-    assert room.open(2) == 2
+def test_a_late_instance_opens_the_next_revision(station: Station) -> None:
+    station.add(1)
+    station.close("a")
+    assert station.open(1) == 1
+    assert station.state() is StudyState.DONE
+    station.add(2, "late")
+    assert station.state() is StudyState.RECEIVING
+    station.close("late")
+    station.clock.advance(QUIET)
+    assert station.state() is StudyState.COMPLETE
+    assert station.open(2) == 2
 
 
-def test_an_instance_that_came_again_opens_no_revision(room: Room) -> None:
-    room.add(1)
-    assert room.open(1) == 1
-    room.add(1, "again")
-    assert room.state() is StudyState.DONE
+def test_a_repeated_instance_opens_no_revision(station: Station) -> None:
+    station.add(1)
+    assert station.open(1) == 1
+    station.add(1, "again")
+    assert station.state() is StudyState.DONE
 
 
-def test_a_revision_is_not_opened_over_an_unseen_instance(room: Room) -> None:
-    room.add(1)
-    room.add(2)
-    assert room.open(1) is None
+def test_a_revision_is_not_opened_over_an_unseen_instance(station: Station) -> None:
+    station.add(1)
+    station.add(2)
+    assert station.open(1) is None
 
 
-def test_a_revision_is_opened_once(room: Room) -> None:
-    room.add(1)
-    assert [room.open(1), room.open(1)] == [1, None]
+def test_a_revision_is_opened_once(station: Station) -> None:
+    station.add(1)
+    assert [station.open(1), station.open(1)] == [1, None]
 
 
-def test_when_the_callers_part_fails_nothing_is_kept(room: Room) -> None:
+def test_when_on_commit_fails_nothing_is_stored(station: Station) -> None:
     def fail(_tx: object, _stored: object) -> None:
         raise Problem(Category.BUSY, "no")
 
     with pytest.raises(Problem):
-        room.archive.add(received(), on_commit=fail)
-    assert room.state() is StudyState.UNKNOWN
+        station.archive.add(received(), on_commit=fail)
+    assert station.state() is StudyState.UNKNOWN
 
 
-def test_uids_that_contradict_the_request_are_refused(room: Room) -> None:
+def test_uids_that_contradict_the_request_are_refused(station: Station) -> None:
     with pytest.raises(Problem, match="not those of the request"):
-        room.archive.add(received(SOPInstanceUID="1.2.3"), on_commit=lambda _tx, _stored: None)
+        station.archive.add(received(SOPInstanceUID="1.2.3"), on_commit=lambda _tx, _stored: None)
 
 
-def test_a_study_is_described_from_its_files(room: Room) -> None:
-    room.add(1)
-    room.add(2)
-    with room.database.read() as connection:
-        kept = room.archive.instances(connection, STUDY)
-    study = describe([(stored.blob, room.archive.read(stored.SOPInstanceUID)) for stored in kept])
+def test_a_study_is_described_from_its_files(station: Station) -> None:
+    station.add(1)
+    station.add(2)
+    with station.database.read() as connection:
+        kept = station.archive.instances(connection, STUDY)
+    study = describe([(stored.blob, station.archive.read(stored.SOPInstanceUID)) for stored in kept])
     assert (study.StudyInstanceUID, study.PatientID, study.AccessionNumber) == (STUDY, "DEMO-0001", "A-0001")
     (series,) = study.series
     assert (series.Modality, series.BodyPartExamined, len(series.instances)) == ("DX", "CHEST", 2)

@@ -1,4 +1,4 @@
-"""Peers that stall, lie or attack: they are dropped or refused, in bounded memory, and others do not notice."""
+"""Peers that stall, send false data or attack are refused, with bounded memory and without effect on others."""
 
 import random
 import resource
@@ -24,7 +24,7 @@ Make = Callable[..., Dataset]
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    """Read until the server hangs up."""
+    """Read until the server closes the connection."""
     received = b""
     try:
         while chunk := connection.recv(65536):
@@ -42,7 +42,7 @@ def store_one(ward, instance: Make) -> int:
     return int(status)
 
 
-def test_a_silent_client_is_dropped(ward) -> None:
+def test_a_silent_client_is_disconnected(ward) -> None:
     assert until_closed(ward.connect()) == b""
 
 

@@ -69,7 +69,7 @@ def test_rescale_comes_before_the_window() -> None:
     expect(dataset, [(0 - 99.5) / 200 + 0.5, (48 - 99.5) / 200 + 0.5, 1.0])
 
 
-def test_a_negative_slope_turns_the_picture_round() -> None:
+def test_a_negative_rescale_slope_inverts_the_picture() -> None:
     expect(grey([[0, 4095]], RescaleSlope=-1, RescaleIntercept=4095), [1.0, 0.0])
 
 
@@ -108,7 +108,7 @@ def test_monochrome1_is_inverted_after_the_window() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_a_picture_stored_inverted_is_the_same_picture(bits: int) -> None:
+def test_an_inverted_image_gives_the_same_picture(bits: int) -> None:
     as_is, inverted = (
         load_image(chest_x_ray(ChestXRay(rows=64, columns=48, bits=bits, photometric=photometric)))[0]
         for photometric in ("MONOCHROME2", "MONOCHROME1")
@@ -143,7 +143,7 @@ def test_compressed_pixels_are_the_same_picture(syntax: str, written: Write) -> 
         ({"WindowCenter": 1, "WindowWidth": 9, "VOILUTFunction": "ODD"}, Category.UNSUPPORTED, "VOI LUT function"),
     ],
 )
-def test_what_cannot_be_shown_is_refused_with_the_reason(
+def test_an_image_that_cannot_be_rendered_is_refused_with_the_reason(
     change: dict[str, object], category: Category, reason: str
 ) -> None:
     with pytest.raises(Problem, match=reason) as refusal:
@@ -169,7 +169,7 @@ def test_a_shortened_lookup_table_is_refused() -> None:
         picture(dataset)
 
 
-def test_what_is_no_dicom_file_is_refused() -> None:
+def test_a_file_that_is_not_dicom_is_refused() -> None:
     for content in (b"", b"%PDF", bytes(128) + b"DICM" + b"\xff" * 40):
         with pytest.raises(Problem):
             load_image(content)

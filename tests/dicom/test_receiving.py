@@ -1,4 +1,4 @@
-"""C-ECHO and C-STORE through real sockets: what is acknowledged is kept, byte for byte; what is not, is refused."""
+"""C-ECHO and C-STORE through real sockets: an acknowledged instance is stored byte for byte, any other is refused."""
 
 import os
 import shutil
@@ -84,7 +84,7 @@ def test_the_dataset_is_kept_byte_for_byte(ward, instance: Make, syntax: str) ->
     assert open_file(kept).PatientName == "Doe^Jane"
 
 
-def test_a_compressed_dataset_is_kept_as_it_came(ward, written: Callable[[Dataset], bytes]) -> None:
+def test_a_compressed_dataset_is_stored_as_received(ward, written: Callable[[Dataset], bytes]) -> None:
     sent = open_file(chest_x_ray(ChestXRay(rows=64, columns=64)))
     sent.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
     association = ward.associate((sent.SOPClassUID, JPEG2000Lossless))
@@ -95,7 +95,7 @@ def test_a_compressed_dataset_is_kept_as_it_came(ward, written: Callable[[Datase
     assert kept.PixelData == sent.PixelData
 
 
-def test_what_is_no_storage_class_is_not_offered(ward) -> None:
+def test_a_sop_class_outside_storage_is_not_accepted(ward) -> None:
     association = ward.associate(
         (Verification, ImplicitVRLittleEndian), (ModalityWorklistInformationFind, ImplicitVRLittleEndian)
     )
@@ -128,7 +128,7 @@ def test_other_content_under_the_same_uid_is_a_conflict(ward, instance: Make) ->
         (ValueError("Doe^Jane"), 0x0110),
     ],
 )
-def test_whatever_is_raised_is_answered(ward, instance: Make, raised: Exception, status: int) -> None:
+def test_every_exception_is_answered(ward, instance: Make, raised: Exception, status: int) -> None:
     ward.raising = raised
     association = ward.associate((CTImageStorage, ExplicitVRLittleEndian))
     answer = association.send_c_store(instance())
@@ -175,7 +175,7 @@ def test_an_aborted_association_keeps_what_was_acknowledged(ward, instance: Make
     assert ward.closed == ["00000000-0000-0000-0000-000000000001"]
 
 
-def test_one_association_too_many_is_rejected_for_the_moment(ward) -> None:
+def test_one_association_too_many_is_rejected_as_transient(ward) -> None:
     open_ones = [ward.associate() for _ in range(ward.server.limits.associations)]
     refused = ward.associate()
     assert refused.is_rejected
@@ -202,7 +202,7 @@ def test_parallel_senders_of_one_study_do_not_collide(ward, instance: Make) -> N
         assert len(ward.archive.instances(connection, "2.25.1")) == 20
 
 
-def test_tls_is_spoken_with_a_certificate(ward, tmp_path: Path) -> None:
+def test_tls_works_with_a_certificate(ward, tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)

@@ -20,6 +20,7 @@ from dicom_node.results import RESULTS
 from dicom_node.synthesise import ChestXRay, chest_x_ray, study_uid
 from inference.colour import overlay
 from inference.contract import ModelIdentity, NotAvailable, Output, Prediction, Subject
+from inference.testing import heat_map
 from kernel.errors import Problem
 
 XRAY = ChestXRay(rows=96, columns=80, PatientName="Müller^Zoë", consolidation=True)
@@ -50,7 +51,7 @@ PNEUMONIA = Output(
 )
 SUBJECT = Subject(reference="Patient/abc", birth_date=None, sex=None, identifier=None)
 COMMON = {"model": MODEL, "subject": SUBJECT, "inputs": (), "input_versions": ("urn:oid:1.2#ab",), "at": AT}
-FOUND = Prediction(outputs=(PNEUMONIA,), heat_map=np.eye(96, 80, dtype=np.float32), **COMMON)
+FOUND = Prediction(outputs=(PNEUMONIA,), artefacts=(heat_map(np.eye(96, 80, dtype=np.float32)),), **COMMON)
 STOPPED = NotAvailable(kind="stopped", reason="the model has been stopped", missing=(), **COMMON)
 
 
@@ -161,7 +162,7 @@ def test_a_result_without_a_heat_map_makes_none() -> None:
 
 def test_a_heat_map_of_another_size_is_refused() -> None:
     with pytest.raises(Problem, match="size"):
-        RESULTS["heat-map"](replace(FOUND, heat_map=np.zeros((5, 5), dtype=np.float32)), [SOURCE])
+        RESULTS["heat-map"](replace(FOUND, artefacts=(heat_map(np.zeros((5, 5), dtype=np.float32)),)), [SOURCE])
 
 
 def test_colour_appears_only_where_there_is_heat() -> None:
@@ -188,7 +189,7 @@ def test_dcmtk_reads_the_report_without_complaint(outcome: Prediction | NotAvail
 
 def test_every_kind_is_listed_and_documented() -> None:
     folder = Path(results.__file__).parent
-    kinds = {path.stem for path in folder.glob("*.py")} - {"__init__", "provenance"}
+    kinds = {path.stem for path in folder.glob("*.py")} - {"__init__", "measurements", "provenance"}
     assert {kind.replace("_", "-") for kind in kinds} == set(RESULTS)
     for kind in kinds:
         module = importlib.import_module(f"dicom_node.results.{kind}")

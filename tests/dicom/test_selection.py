@@ -1,4 +1,4 @@
-"""Which image or series of a study a model is given by its manifest's rules, or why none."""
+"""The selection of an image or series of a study by the rules of a manifest, or the reason why none fits."""
 
 import re
 from dataclasses import replace
@@ -38,7 +38,7 @@ def test_dx_is_preferred_to_cr() -> None:
     assert chosen(select_image(study({"modality": "CR"}, {"modality": "DX"}))) == "address-1"
 
 
-def test_an_unstated_view_is_taken_when_there_is_no_better() -> None:
+def test_an_unstated_view_is_selected_when_no_stated_one_fits() -> None:
     assert chosen(select_image(study({"view": "LATERAL"}, {"view": ""}))) == "address-1"
 
 
@@ -50,7 +50,9 @@ def test_an_unstated_view_is_taken_when_there_is_no_better() -> None:
         ({"view": "LL"}, "no image with view PA or AP"),
     ],
 )
-def test_a_study_without_a_frontal_radiograph_says_why(wanted: dict[str, object], reason: str) -> None:
+def test_a_study_without_a_frontal_radiograph_is_declined_with_the_reason(
+    wanted: dict[str, object], reason: str
+) -> None:
     selected = select_image(study(wanted))
     assert isinstance(selected, NothingFits)
     assert reason in selected.reason

@@ -1,4 +1,4 @@
-"""C-STORE as a user: what the peer keeps is acknowledged, and its refusals become problems that say what to do."""
+"""C-STORE as a user: the peer's receipts, and the category of each of its refusals."""
 
 import socket
 import threading
@@ -32,7 +32,7 @@ def pacs() -> Iterator[StandInPacs]:
 
 @pytest.fixture
 def other() -> Iterator[Callable[..., Peer]]:
-    """A plain pynetdicom provider with habits of its own."""
+    """A plain pynetdicom provider with other settings."""
     servers = []
 
     def start(*, context: str = CTImageStorage, **habits: object) -> Peer:
@@ -54,7 +54,7 @@ def category(action: Callable[[], object]) -> Category:
     return refusal.value.category
 
 
-def test_what_is_sent_is_what_arrives(pacs: StandInPacs) -> None:
+def test_an_instance_arrives_byte_for_byte(pacs: StandInPacs) -> None:
     assert send([XRAY], pacs.peer).statuses == {UID: 0x0000}
     assert pacs.dataset(UID) == open_file(XRAY)
 
@@ -75,23 +75,23 @@ def test_arrivals_are_counted_and_written(tmp_path: Path) -> None:
     assert open_file((tmp_path / f"{UID}.dcm").read_bytes()) == open_file(XRAY)
 
 
-def test_echo_tells_that_the_peer_is_there(pacs: StandInPacs) -> None:
+def test_echo_verifies_a_running_peer(pacs: StandInPacs) -> None:
     echo(pacs.peer)
 
 
-def test_a_peer_that_is_away_is_unavailable() -> None:
+def test_an_unreachable_peer_is_unavailable() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         peer = Peer(ae_title="AWAY", host="127.0.0.1", port=unused.getsockname()[1])
         assert category(lambda: send([XRAY], peer, IMPATIENT)) is Category.UNAVAILABLE
 
 
-def test_a_peer_that_does_not_know_us_forbids(other: Callable[..., Peer]) -> None:
+def test_a_peer_that_rejects_our_calling_ae_title_is_forbidden(other: Callable[..., Peer]) -> None:
     peer = other(context=Verification, require_calling_aet=["FRIEND"])
     assert category(lambda: echo(peer)) is Category.FORBIDDEN
 
 
-def test_a_peer_that_is_called_otherwise_forbids(other: Callable[..., Peer]) -> None:
+def test_a_peer_that_rejects_the_called_ae_title_is_forbidden(other: Callable[..., Peer]) -> None:
     peer = other(context=Verification, require_called_aet=True)
     wrong = Peer(ae_title="WRONG", host=peer.host, port=peer.port)
     assert category(lambda: echo(wrong)) is Category.FORBIDDEN
@@ -106,20 +106,20 @@ def test_a_peer_with_too_many_associations_is_busy(other: Callable[..., Peer]) -
     first.release()
 
 
-def test_a_peer_that_takes_no_such_object_does_not_support_it(other: Callable[..., Peer]) -> None:
+def test_a_peer_that_rejects_the_sop_class_is_unsupported(other: Callable[..., Peer]) -> None:
     assert category(lambda: send([XRAY], other(context=CTImageStorage))) is Category.UNSUPPORTED
 
 
 @pytest.fixture(scope="module")
-def moody() -> Iterator[tuple[Peer, list[int]]]:
-    """A plain provider that answers with whatever status the list holds."""
-    mood = [0x0000]
-    entity = AE("MOODY")
+def configurable() -> Iterator[tuple[Peer, list[int]]]:
+    """A plain provider that answers with the status in the list."""
+    statuses = [0x0000]
+    entity = AE("CONFIGURABLE")
     entity.add_supported_context(open_file(XRAY).SOPClassUID)
     server = entity.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _event: mood[0])]
+        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _event: statuses[0])]
     )
-    yield Peer(ae_title="MOODY", host="127.0.0.1", port=server.server_address[1]), mood
+    yield Peer(ae_title="CONFIGURABLE", host="127.0.0.1", port=server.server_address[1]), statuses
     server.shutdown()
 
 
@@ -134,26 +134,26 @@ def moody() -> Iterator[tuple[Peer, list[int]]]:
         (0x0124, Category.FORBIDDEN),
     ],
 )
-def test_each_refusal_has_its_category(moody: tuple[Peer, list[int]], status: int, expected: Category) -> None:
-    peer, mood = moody
-    mood[0] = status
+def test_each_refusal_has_its_category(configurable: tuple[Peer, list[int]], status: int, expected: Category) -> None:
+    peer, statuses = configurable
+    statuses[0] = status
     assert category(lambda: send([XRAY], peer)) is expected
 
 
 @pytest.mark.parametrize("status", [0xB000, 0x0111])
-def test_a_warning_and_a_duplicate_are_kept(moody: tuple[Peer, list[int]], status: int) -> None:
-    peer, mood = moody
-    mood[0] = status
+def test_a_warning_and_a_duplicate_are_kept(configurable: tuple[Peer, list[int]], status: int) -> None:
+    peer, statuses = configurable
+    statuses[0] = status
     assert send([XRAY], peer).statuses == {UID: status}
 
 
-def test_a_refusal_of_the_stand_in_is_told(pacs: StandInPacs) -> None:
+def test_a_refusal_of_the_stand_in_raises_its_category(pacs: StandInPacs) -> None:
     pacs.refuse_with = Problem(Category.BUSY, "full")
     assert category(lambda: send([XRAY], pacs.peer)) is Category.BUSY
     assert pacs.arrivals == {}
 
 
-def test_a_peer_that_accepts_and_falls_silent_is_given_up() -> None:
+def test_a_peer_that_accepts_and_does_not_answer_is_unavailable() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     taken: list[socket.socket] = []
     accepting = threading.Thread(target=lambda: taken.append(listener.accept()[0]))
@@ -167,7 +167,7 @@ def test_a_peer_that_accepts_and_falls_silent_is_given_up() -> None:
     listener.close()
 
 
-def test_a_peer_that_never_answers_an_instance_is_given_up() -> None:
+def test_a_peer_that_never_answers_an_instance_is_unavailable() -> None:
     entity, released = AE("SLOW"), threading.Event()
     entity.add_supported_context(open_file(XRAY).SOPClassUID)
     handlers = [(evt.EVT_C_STORE, lambda _event: 0x0000 if released.wait(30) else 0xA700)]

@@ -1,4 +1,4 @@
-"""A series becomes a volume: slices in the order of space, one file open at a time, in the modality's unit."""
+"""A series becomes a volume: slices in spatial order, one file open at a time, in the modality's unit."""
 
 from io import BytesIO
 
@@ -11,7 +11,7 @@ from dicom_node.synthesise import ChestXRay, chest_x_ray
 from dicom_node.volume import load_volume
 from kernel.errors import Category, Problem
 
-#: Heights of the slices, in the order of their SOPInstanceUIDs: not the order of space.
+#: Heights of the slices, in the order of their SOPInstanceUIDs: not their spatial order.
 HEIGHTS = (5.0, 0.0, 10.0)
 
 

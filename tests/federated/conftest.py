@@ -12,12 +12,12 @@ if importlib.util.find_spec("flwr") is None:
     collect_ignore_glob.append("test_*.py")
 else:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Flower's own dependencies are warned of is not ours to mend
+        warnings.simplefilter("ignore")  # what Flower's own dependencies are warned of is not in our control
         import flwr.serverapp.strategy  # noqa: F401
 
 
 def pytest_report_header() -> str | None:
-    """Say why these tests are not there, when they are not."""
+    """Report why these tests are skipped."""
     return (
         "federated: Flower is not installed (extra federated), its tests are left out" if collect_ignore_glob else None
     )
@@ -33,7 +33,7 @@ def data(shared: Path) -> Path:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A machine without a network, and with a home folder one can look into."""
+    """A machine without a network, and with an inspectable home folder."""
     import socket
 
     def refuse(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Made-up hospitals, and a federation of them with every message kept."""
+"""Synthetic hospitals, and a federation of them that records every message."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -27,12 +27,12 @@ def made_up(name: str, patients: int, seed: int, *, shift: float = 0.0) -> task.
 
 
 class RecordingGrid(LocalGrid):
-    """Keeps what travels from hospitals to the server."""
+    """Records the messages from the hospitals to the server."""
 
     replies: list[Any]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Any]:
-        """Hand over the answers, and keep them."""
+        """Return the answers, and record them."""
         pulled = list(super().pull_messages(message_ids))
         self.__dict__.setdefault("replies", []).extend(pulled)
         return pulled
@@ -41,7 +41,7 @@ class RecordingGrid(LocalGrid):
 def federate(
     hospitals: Sequence[task.Hospital], *, rounds: int, descent: task.Descent, app: Any = None
 ) -> tuple[Trained, list[RoundReport], list[Any]]:
-    """Train across made-up hospitals; returns the result, the reports and every reply."""
+    """Train across synthetic hospitals; returns the result, the reports and every reply."""
     by_name = {hospital.name: hospital for hospital in hospitals}
     sites = dict(enumerate(by_name, start=SERVER_NODE + 1))
     reports: list[RoundReport] = []

@@ -1,4 +1,4 @@
-"""The rounds: Flower's averaging is the right averaging, and only numbers that may leave a hospital do."""
+"""The rounds: Flower's averaging is correct, and only permitted numbers leave a hospital."""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +20,7 @@ HOSPITALS = (made_up("north", 120, 1), made_up("south", 40, 2, shift=0.5), made_
 
 
 def descend(weight: Any, bias: float, inputs: Any, labels: Any, steps: int, rate: float) -> tuple[Any, float]:
-    """Logistic regression once more, written apart from the code under test."""
+    """Logistic regression, independent of the code under test."""
     for _ in range(steps):
         wrong = 1 / (1 + np.exp(-(inputs @ weight + bias))) - labels
         weight, bias = weight - rate * inputs.T @ wrong / len(labels), bias - rate * wrong.mean()
@@ -78,7 +78,7 @@ def test_each_round_is_made_from_the_one_before() -> None:
     assert reports[-1].digest == task.digest(trained.parameters)
 
 
-def test_a_round_tells_each_hospitals_auc_beside_its_own_models() -> None:
+def test_a_round_reports_each_hospitals_auc_and_that_of_its_own_model() -> None:
     trained, reports, _ = federate(HOSPITALS, rounds=3, descent=task.Descent(steps=5, rate=0.5))
     north = reports[-1].sites[0]
     assert (north.site, north.examples) == ("north", 120)
@@ -144,7 +144,7 @@ def leaks_a_text(message: Any) -> RecordDict:
 
 
 @pytest.mark.parametrize("leak", [leaks_patients, leaks_a_number, leaks_a_list, leaks_a_text])
-def test_the_last_hand_on_a_reply_stops_what_may_not_leave(leak: Callable[[Any], RecordDict]) -> None:
+def test_the_last_mod_stops_a_reply_with_unlisted_content(leak: Callable[[Any], RecordDict]) -> None:
     guard = allow_only(arrays={"of_values": (WIDTH,)}, metrics=frozenset({"num-examples"}))
     with flower_here():
         asked = Message(RecordDict(), dst_node_id=2, message_type="query.sums")

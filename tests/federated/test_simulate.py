@@ -98,7 +98,7 @@ def test_a_simulation_needs_no_network_and_no_home(data: Path, no_network: Path)
     assert list(no_network.iterdir()) == []
 
 
-def test_what_the_report_raises_ends_the_run(data: Path) -> None:
+def test_an_exception_of_the_report_ends_the_run(data: Path) -> None:
     def refuse(report: RoundReport) -> None:
         if report.round == 2:
             raise RuntimeError("the ledger is away")
@@ -151,7 +151,7 @@ def test_the_last_row_holds_the_digest_of_the_weights(
     assert json.loads(record)["digest"] == task.digest(result.parameters)
 
 
-def test_a_row_marks_the_auc_that_means_nothing(sqlite: Database, tmp_path: Path, result: SimulationResult) -> None:
+def test_a_row_marks_an_auc_that_is_not_meaningful(sqlite: Database, tmp_path: Path, result: SimulationResult) -> None:
     record_all(sqlite, ledger(tmp_path, []), result)
     with sqlite.read() as connection:
         record = connection.scalar(select(federated_rounds.c.record).where(federated_rounds.c.round == 1))
@@ -241,7 +241,7 @@ def test_the_model_can_be_registered_as_shadow(sqlite: Database, tmp_path: Path,
 def patient() -> FactsInput:
     """A man of 60 with pain that is not typical, after an exercise test."""
     own = "urn:ausculta:uci-heart"
-    told: list[tuple[str, str, Decimal | str, str | None]] = [
+    values: list[tuple[str, str, Decimal | str, str | None]] = [
         ("http://loinc.org", "8480-6", Decimal(150), "mm[Hg]"),
         ("http://loinc.org", "2093-3", Decimal(250), "mg/dL"),
         (own, "fbs", "no", None),
@@ -263,7 +263,7 @@ def patient() -> FactsInput:
             issued=now,
             source=f"Observation/{number}/_history/1",
         )
-        for number, (system, code, value, unit) in enumerate(told)
+        for number, (system, code, value, unit) in enumerate(values)
     )
     subject = Subject(reference="Patient/p", birth_date=date(1966, 1, 1), sex="male", identifier=None)
     return FactsInput(subject=subject, facts=facts, at=now)

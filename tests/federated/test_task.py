@@ -45,7 +45,7 @@ def test_the_seed_decides_the_split(data: Path) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_nobody_is_both_learnt_from_and_tested_on(data: Path) -> None:
+def test_training_and_test_patients_are_disjoint(data: Path) -> None:
     hospital = task.load_hospital(data, "hungarian", seed=0)
     assert len(hospital.train.labels) + len(hospital.test.labels) == 261
 

@@ -1,4 +1,4 @@
-"""A FHIR server of our own on loopback, its database in a file, and a client at its listener."""
+"""A FHIR server on loopback with a database in a file, and a client."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
-    """A server for tests that leave nothing behind which the next one could notice."""
+    """A server for tests that do not affect one another."""
     folder = tmp_path_factory.mktemp("lasting")
     shutil.copy(empty_database, folder / "fhir.db")
     with running(folder) as started:

@@ -1,4 +1,4 @@
-"""What a test holds in its hands: a server, a client at its listener, and a look behind it."""
+"""A server, its client, and access to its components."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ from privacy.principal import Principal
 
 @dataclass
 class Changed:
-    """Remembers what followed from changes, and fails when told to."""
+    """An observer that records the changes it gets, and raises when ``fails`` is set."""
 
     calls: list[tuple[list[str], Principal]] = field(default_factory=list)
     fails: bool = False
@@ -43,7 +43,7 @@ class Changed:
 
 @dataclass
 class RecordingAuthorizer:
-    """Allows everything but what ``refuses`` selects, and remembers what was requested of it."""
+    """Permits everything except what ``refuses`` selects, and records the requests."""
 
     requests: list[Request] = field(default_factory=list)
     refuses: Callable[[Request], bool] = lambda _request: False
@@ -56,7 +56,7 @@ class RecordingAuthorizer:
 
 @dataclass
 class Server:
-    """What a test may look at."""
+    """The parts that a test can inspect."""
 
     client: httpx.Client
     database: Database

@@ -1,4 +1,4 @@
-"""Outcomes of two models, there and not there."""
+"""Outcomes of two models, available and not available."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

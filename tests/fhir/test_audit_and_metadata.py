@@ -14,7 +14,7 @@ from .examples import entry, observation, patient
 from .harness import Server
 
 
-def told(event: dict[str, Any]) -> tuple[str, str, str | None]:
+def summary(event: dict[str, Any]) -> tuple[str, str, str | None]:
     """Return action, object and patient of an event."""
     entities = {it["type"]["code"]: it for it in event.get("entity", ())}
     subject = entities.get("1", {}).get("what", {}).get("reference")
@@ -23,7 +23,7 @@ def told(event: dict[str, Any]) -> tuple[str, str, str | None]:
     return event["action"], named, subject
 
 
-def test_every_access_is_told_before_it_is_answered(server: Server) -> None:
+def test_every_access_is_recorded_before_it_is_answered(server: Server) -> None:
     server.put(patient())
     server.put(observation(id="o"))
     server.client.get("/Observation/o")
@@ -33,7 +33,7 @@ def test_every_access_is_told_before_it_is_answered(server: Server) -> None:
     server.client.get("/Observation?code=none")
     server.put(observation(73, id="o"))
     server.client.delete("/Observation/o")
-    assert [told(event) for event in server.audited()] == [
+    assert [summary(event) for event in server.audited()] == [
         ("C", "Patient/p1/_history/1", "Patient/p1"),
         ("C", "Observation/o/_history/1", "Patient/p1"),
         ("R", "Observation/o/_history/1", "Patient/p1"),
@@ -46,11 +46,11 @@ def test_every_access_is_told_before_it_is_answered(server: Server) -> None:
     ]
 
 
-def test_a_search_is_told_of_each_patient_it_found(server: Server) -> None:
+def test_a_search_is_recorded_for_each_patient_it_found(server: Server) -> None:
     server.put(observation(id="a"))
     server.put(observation(id="b", subject={"reference": "Patient/p2"}))
     server.client.get("/Observation?code=8867-4")
-    assert [told(event)[2] for event in server.audited()[2:]] == ["Patient/p1", "Patient/p2"]
+    assert [summary(event)[2] for event in server.audited()[2:]] == ["Patient/p1", "Patient/p2"]
 
 
 def test_an_event_names_the_request_and_the_peer(server: Server) -> None:
@@ -60,15 +60,15 @@ def test_an_event_names_the_request_and_the_peer(server: Server) -> None:
     assert {agent["network"]["address"] for agent in event["agent"]} == {"127.0.0.1"}
 
 
-def test_each_change_of_a_transaction_is_told(server: Server) -> None:
+def test_each_change_of_a_transaction_is_recorded(server: Server) -> None:
     server.transact(entry("PUT", "Patient/p1", patient()), entry("PUT", "Observation/o", observation(id="o")))
-    assert [told(event)[:2] for event in server.audited()] == [
+    assert [summary(event)[:2] for event in server.audited()] == [
         ("C", "Patient/p1/_history/1"),
         ("C", "Observation/o/_history/1"),
     ]
 
 
-def test_what_is_refused_leaves_no_event_of_success(server: Server) -> None:
+def test_a_refused_request_records_no_event_of_success(server: Server) -> None:
     server.post(observation(status="banana"))
     server.client.get("/Patient/none")
     assert server.audited() == []
@@ -98,7 +98,7 @@ def test_audit_events_come_page_by_page(server: Server) -> None:
     found: list[str] = []
     while url:
         page = server.client.get(url).json()
-        found += [told(it["resource"])[1] for it in page["entry"]]
+        found += [summary(it["resource"])[1] for it in page["entry"]]
         url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
     assert found == [f"Patient/p{place}/_history/1" for place in reversed(range(5))]
 

@@ -89,7 +89,7 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
     ),
     "capabilities": (lambda it: it.client.get("/metadata"), [requested(Interaction.CAPABILITIES)]),
 }
-"""Request to what the authorizer is to decide on, in order."""
+"""HTTP request to the expected authorization requests, in order."""
 
 
 def test_every_route_has_its_example() -> None:

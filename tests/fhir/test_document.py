@@ -1,4 +1,4 @@
-"""A resource leaves as it came: every decimal, every timestamp, every character."""
+"""A resource is returned as it was sent: every decimal, every timestamp, every character."""
 
 import json
 from contextlib import suppress
@@ -77,7 +77,7 @@ def test_the_order_of_names_is_no_difference() -> None:
     assert document.same_content(b'{"a":1.10,"b":{"c":1,"d":2}}', b'{"b":{"d":2,"c":1},"a":1.10}')
 
 
-def test_another_precision_is_a_difference() -> None:
+def test_another_precision_is_other_content() -> None:
     assert not document.same_content(b'{"a":1.10}', b'{"a":1.11}')
     assert not document.same_content(b'{"a":1.10}', b'{"a":1.1}')
 
@@ -112,7 +112,7 @@ def test_another_precision_is_a_difference() -> None:
         '{"a":"b"}'.encode("utf-16"),
     ],
 )
-def test_what_json_readers_disagree_about_or_fhir_forbids_is_refused(raw: bytes) -> None:
+def test_ambiguous_json_and_json_that_fhir_forbids_is_refused(raw: bytes) -> None:
     with pytest.raises(Problem) as refusal:
         document.parse(raw)
     assert refusal.value.category is Category.INCORRECT

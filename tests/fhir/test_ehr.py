@@ -59,7 +59,7 @@ def test_a_delivery_that_is_repeated_changes_nothing(ehr: StandInEhr, client: ht
     assert [ehr.received(kind) for kind in ("Observation", "RiskAssessment", "Provenance", "Device")] == before
 
 
-def test_four_clients_at_once_deliver_each_result_once(ehr: StandInEhr, client: httpx.Client) -> None:
+def test_four_concurrent_deliveries_make_one_result(ehr: StandInEhr, client: httpx.Client) -> None:
     upstream = Upstream(ehr.url, client)
     work = [bundle(case) for case in CASES for _ in range(6)]
     with ThreadPoolExecutor(4) as pool:
@@ -69,7 +69,7 @@ def test_four_clients_at_once_deliver_each_result_once(ehr: StandInEhr, client: 
     assert ehr.requests == len(work)
 
 
-def test_a_check_tells_the_fhir_version(ehr: StandInEhr, client: httpx.Client) -> None:
+def test_a_check_returns_the_fhir_version(ehr: StandInEhr, client: httpx.Client) -> None:
     assert Upstream(ehr.url + "/", client).check() == "4.0.1"
 
 
@@ -114,14 +114,14 @@ def test_an_answer_for_fewer_entries_is_no_receipt() -> None:
     assert refusal.value.category is Category.UNAVAILABLE
 
 
-def test_a_server_that_is_not_there_may_come_back(client: httpx.Client) -> None:
+def test_an_unreachable_server_is_a_problem_that_is_retried(client: httpx.Client) -> None:
     for act in (lambda it: it.send(b"{}"), lambda it: it.check()):
         with pytest.raises(Problem) as refusal:
             act(Upstream("http://127.0.0.1:9/fhir", client))
         assert refusal.value.category is Category.UNAVAILABLE
 
 
-def test_what_is_no_r4_server_is_said_to_be_none() -> None:
+def test_a_server_that_is_not_r4_is_unsupported() -> None:
     for body in ({}, {"fhirVersion": "5.0.0"}, []):
         with pytest.raises(Problem) as refusal:
             answering(200, body).check()

@@ -52,12 +52,12 @@ def test_issued_is_when_it_became_known() -> None:
 
 
 @pytest.mark.parametrize("status", ["entered-in-error", "cancelled", "registered", "unknown"])
-def test_what_is_not_stated_is_no_fact(status: str) -> None:
+def test_an_observation_that_states_nothing_is_not_a_fact(status: str) -> None:
     assert facts(observation(status=status)) == []
 
 
 @pytest.mark.parametrize("status", ["preliminary", "final", "amended", "corrected"])
-def test_what_is_stated_is_a_fact(status: str) -> None:
+def test_a_stated_value_is_a_fact(status: str) -> None:
     assert len(facts(observation(status=status))) == 1
 
 
@@ -73,12 +73,12 @@ def test_what_is_stated_is_a_fact(status: str) -> None:
         observation(code={"text": "pulse"}),
     ],
 )
-def test_what_is_no_value_at_a_time_is_no_fact(resource: dict[str, Any]) -> None:
+def test_an_observation_without_a_value_or_a_time_is_not_a_fact(resource: dict[str, Any]) -> None:
     assert facts(resource) == []
 
 
 @pytest.mark.parametrize("moment", ["2026", "2026-01", "2026-01-15"])
-def test_a_bare_date_is_no_instant_unless_the_caller_says_so(moment: str) -> None:
+def test_a_date_without_a_time_is_an_instant_only_when_the_caller_permits_it(moment: str) -> None:
     assert facts(observation(effectiveDateTime=moment)) == []
     (fact,) = facts(observation(effectiveDateTime=moment), Dates.EARLIEST)
     assert fact.effective == datetime(*map(int, (f"{moment}-01-01").split("-")[:3]), tzinfo=UTC)
@@ -146,7 +146,7 @@ def test_a_patients_facts_are_read_newest_first_within_the_window(server: Server
     assert known(server, since=since) == []
 
 
-def test_a_corrected_observation_speaks_with_its_newest_version(server: Server) -> None:
+def test_only_the_newest_version_of_a_corrected_observation_is_a_fact(server: Server) -> None:
     server.put(observation(70, id="a"))
     server.put(observation(71, id="a", status="corrected"))
     assert known(server, "8867-4", since=AT_11) == [("Observation/a/_history/2", Decimal(71))]
@@ -163,10 +163,10 @@ def test_a_subject_is_who_the_patient_resource_says(server: Server) -> None:
     assert (read.birth_date, read.sex, read.identifier) == (date(1950, 2, 3), "female", ("urn:mrn", "2"))
 
 
-def test_what_is_not_known_of_a_subject_stays_open(server: Server) -> None:
+def test_unknown_properties_of_a_subject_are_none(server: Server) -> None:
     server.put(patient(birthDate="1950", identifier=[{"value": "1"}]))
     with server.database.read() as connection:
         partly = subject(connection, server.store, "Patient/p1")
-        nobody = subject(connection, server.store, "Patient/none")
+        unknown = subject(connection, server.store, "Patient/none")
     assert (partly.birth_date, partly.identifier) == (None, None)
-    assert (nobody.reference, nobody.birth_date, nobody.sex) == ("Patient/none", None, None)
+    assert (unknown.reference, unknown.birth_date, unknown.sex) == ("Patient/none", None, None)

@@ -1,4 +1,4 @@
-"""Whatever arrives, an OperationOutcome goes back, and the next sender is served."""
+"""Every invalid request is answered with an OperationOutcome, and the next request is served."""
 
 import socket
 import threading
@@ -17,12 +17,12 @@ CANARY = "canary-secret"
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
-    told = answer.json()
-    assert told["resourceType"] == "OperationOutcome"
+    outcome = answer.json()
+    assert outcome["resourceType"] == "OperationOutcome"
     assert answer.headers["content-type"] == "application/fhir+json"
-    assert answer.headers["x-request-id"] in told["issue"][0]["diagnostics"]
+    assert answer.headers["x-request-id"] in outcome["issue"][0]["diagnostics"]
     assert CANARY not in answer.text
-    return answer.status_code, told["issue"][0]["code"]
+    return answer.status_code, outcome["issue"][0]["code"]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_body_that_cannot_be_accepted_is_refused(lasting: Server, body: bytes,
         ("GET", "/Patient?_format=xml", {}, (406, "not-supported")),
     ],
 )
-def test_a_request_that_means_nothing_here_is_told_so(
+def test_a_request_that_is_not_supported_is_refused(
     lasting: Server, method: str, path: str, headers: dict[str, str], expected: tuple[int, str]
 ) -> None:
     assert refusal(lasting.client.request(method, path, headers=headers)) == expected
@@ -89,12 +89,12 @@ def test_a_body_that_is_too_large_is_refused_unread(lasting: Server) -> None:
     assert refusal(lasting.client.post("/Observation", content=b"x" * (20 * 2**20))) == (413, "too-long")
 
 
-def test_a_body_that_never_says_its_length_is_cut_off(lasting: Server) -> None:
+def test_a_body_without_a_declared_length_is_limited(lasting: Server) -> None:
     def endless() -> Any:
         for _ in range(20):
             yield b"x" * 2**20
 
-    with suppress(httpx.TransportError):  # the server may hang up before all was sent, which is as good
+    with suppress(httpx.TransportError):  # the server may also close the connection before everything was sent
         assert lasting.client.post("/Observation", content=endless()).status_code == 413
     assert lasting.post(observation()).status_code == 201
 
@@ -109,7 +109,7 @@ def test_a_client_that_never_finishes_is_timed_out(lasting: Server) -> None:
     assert b"OperationOutcome" in answer
 
 
-def test_two_hundred_idle_connections_hinder_nobody(lasting: Server) -> None:
+def test_two_hundred_idle_connections_do_not_delay_http_requests(lasting: Server) -> None:
     host, port = lasting.url.split("/")[2].split(":")
     idle = [socket.create_connection((host, int(port)), timeout=10) for _ in range(200)]
     try:
@@ -121,14 +121,14 @@ def test_two_hundred_idle_connections_hinder_nobody(lasting: Server) -> None:
             connection.close()
 
 
-def test_a_fault_of_ours_tells_nothing_but_its_number(server: Server) -> None:
+def test_an_internal_error_shows_only_the_request_id(server: Server) -> None:
     server.changed.fails = True
     assert refusal(server.put(patient())) == (500, "exception")
     server.changed.fails = False
     assert server.put(patient()).status_code == 201
 
 
-def test_a_database_that_is_away_is_said_to_be(server: Server) -> None:
+def test_an_unreachable_database_is_reported_as_unavailable(server: Server) -> None:
     server.database.close()
     answer = server.put(patient())
     assert refusal(answer) == (503, "transient")

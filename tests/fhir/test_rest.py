@@ -23,7 +23,7 @@ def test_a_created_resource_is_read_back_byte_for_byte(server: Server) -> None:
     assert server.client.get(created.headers["location"]).content == created.content
 
 
-def test_a_create_says_where_and_which_version(server: Server) -> None:
+def test_a_create_returns_location_and_version(server: Server) -> None:
     created = server.post(observation())
     made = created.json()
     assert created.headers["location"] == f"{server.url}/Observation/{made['id']}/_history/1"
@@ -50,11 +50,11 @@ def test_an_update_makes_a_version_and_keeps_the_last(server: Server) -> None:
     assert server.client.get("/Patient/p1").json()["gender"] == "male"
 
 
-def test_an_update_creates_what_is_not_there(server: Server) -> None:
+def test_an_update_creates_a_missing_resource(server: Server) -> None:
     assert server.put(patient()).status_code == 201
 
 
-def test_an_update_that_says_nothing_new_makes_no_version(server: Server) -> None:
+def test_an_update_without_changes_makes_no_version(server: Server) -> None:
     server.put(patient())
     server.clock.advance(60)
     again = server.put({**dict(reversed(patient().items())), "meta": {"versionId": "7"}})
@@ -70,7 +70,7 @@ def test_if_match_guards_against_a_lost_update(server: Server) -> None:
     assert server.put(patient(), If_Match="nonsense").status_code == 400
 
 
-def test_if_none_match_spares_what_is_known(server: Server) -> None:
+def test_if_none_match_returns_304_for_the_current_version(server: Server) -> None:
     server.put(patient())
     known = server.client.get("/Patient/p1", headers={"If-None-Match": 'W/"1"'})
     assert (known.status_code, known.content) == (304, b"")
@@ -108,7 +108,7 @@ def test_history_goes_back_page_by_page(server: Server) -> None:
     assert [link["relation"] for link in second["link"]] == ["self"]
 
 
-def test_a_conditional_create_finds_what_is_there(server: Server) -> None:
+def test_a_conditional_create_returns_the_existing_resource(server: Server) -> None:
     condition = "identifier=urn:oid:1.2.3|MRN-p1"
     made = server.post(patient(), If_None_Exist=condition)
     again = server.post(patient(), If_None_Exist=condition)
@@ -116,7 +116,7 @@ def test_a_conditional_create_finds_what_is_there(server: Server) -> None:
     assert made.json() == again.json()
 
 
-def test_a_condition_that_several_meet_is_refused(server: Server) -> None:
+def test_a_condition_that_several_resources_match_is_refused(server: Server) -> None:
     server.put(patient("a", identifier=[{"value": "x"}]))
     server.put(patient("b", identifier=[{"value": "x"}]))
     assert server.post(patient(), If_None_Exist="identifier=x").status_code == 412
@@ -156,7 +156,7 @@ def test_a_transaction_points_to_what_a_condition_found(server: Server) -> None:
     assert len(found) == 2
 
 
-def test_a_name_is_not_replaced_where_it_is_no_reference(server: Server) -> None:
+def test_a_full_url_is_replaced_in_references_only(server: Server) -> None:
     named = observation(identifier=[{"system": "urn:ietf:rfc:3986", "value": URN}])
     server.transact(entry("POST", "Observation", named, fullUrl=URN))
     assert server.client.get(f"/Observation?identifier={URN}").json()["entry"]
@@ -183,7 +183,7 @@ def test_a_transaction_is_all_or_nothing(server: Server, wrong: dict[str, Any], 
     assert server.audited() == []
 
 
-def test_a_transaction_is_given_up_when_what_follows_fails(server: Server) -> None:
+def test_a_transaction_is_rolled_back_when_an_observer_raises(server: Server) -> None:
     server.changed.fails = True
     answer = server.transact(entry("PUT", "Patient/p1", patient()))
     assert answer.status_code == 500
@@ -191,7 +191,7 @@ def test_a_transaction_is_given_up_when_what_follows_fails(server: Server) -> No
     assert server.count() == 0
 
 
-def test_what_follows_is_told_once_of_all_that_changed(server: Server) -> None:
+def test_an_observer_is_called_once_with_all_changes_of_a_transaction(server: Server) -> None:
     server.put(patient("old"))
     server.changed.calls.clear()
     server.transact(
@@ -214,11 +214,11 @@ def test_each_entry_of_a_batch_stands_alone(server: Server) -> None:
         {"request": "nonsense"},
         kind="batch",
     )
-    told = answer.json()["entry"]
-    assert [it["response"]["status"] for it in told] == ["201", "422", "200", "200", "404", "400"]
-    assert told[1]["response"]["outcome"]["resourceType"] == "OperationOutcome"
-    assert told[2]["resource"]["id"] == "p1"
-    assert told[3]["resource"]["type"] == "searchset"
+    entries = answer.json()["entry"]
+    assert [it["response"]["status"] for it in entries] == ["201", "422", "200", "200", "404", "400"]
+    assert entries[1]["response"]["outcome"]["resourceType"] == "OperationOutcome"
+    assert entries[2]["resource"]["id"] == "p1"
+    assert entries[3]["resource"]["type"] == "searchset"
 
 
 def test_a_transaction_reads_what_it_wrote(server: Server) -> None:
@@ -258,7 +258,7 @@ def test_resources_of_a_flow_are_part_of_its_own_transaction(server: Server) -> 
     ]
 
 
-def test_a_request_id_is_carried_through_or_given(server: Server) -> None:
+def test_a_request_id_is_returned_or_assigned(server: Server) -> None:
     assert server.client.get("/metadata", headers={"X-Request-Id": "abc-1"}).headers["x-request-id"] == "abc-1"
     given = server.client.get("/metadata", headers={"X-Request-Id": "not valid!"}).headers["x-request-id"]
     assert uuid.UUID(given)

@@ -40,7 +40,7 @@ def test_every_resource_is_valid_r4(case: str) -> None:
         ("no reading", "DocumentReference Device ImagingStudy Observation DiagnosticReport Provenance"),
     ],
 )
-def test_an_outcome_has_the_same_resources_whether_it_is_there_or_not(case: str, expected: str) -> None:
+def test_an_available_and_an_unavailable_result_have_the_same_resource_types(case: str, expected: str) -> None:
     assert [it["resourceType"] for it in resources_for(*CASES[case])] == expected.split()
 
 
@@ -64,7 +64,7 @@ def test_every_result_is_labelled_named_and_traced(case: str) -> None:
     assert derived == [{"reference": f"DocumentReference/{made['DocumentReference']['id']}"}]
 
 
-def test_a_score_is_no_probability() -> None:
+def test_a_score_has_no_probability() -> None:
     made = by_type(RISK, PLAIN)
     (prediction,) = made["RiskAssessment"]["prediction"]
     assert not [key for key in prediction if key.startswith("probability")]
@@ -101,7 +101,7 @@ def test_nothing_is_final(case: str) -> None:
     assert statuses <= {"preliminary", "cancelled"}
 
 
-def test_a_result_that_is_not_there_says_why_wherever_one_looks() -> None:
+def test_an_unavailable_result_gives_its_reason_on_every_page() -> None:
     reason = "AI result not available: missing oxygen saturation"
     made = by_type(NO_RISK, PLAIN)
     assert "prediction" not in made["RiskAssessment"]
@@ -115,7 +115,7 @@ def test_a_result_that_is_not_there_says_why_wherever_one_looks() -> None:
     assert failed["DiagnosticReport"]["conclusion"] == "AI result not available: the model failed"
 
 
-def test_a_model_that_was_to_say_several_things_has_an_observation_for_each() -> None:
+def test_a_result_with_several_outputs_has_an_observation_for_each() -> None:
     second = replace(FINDING, code="36118008", display="Pneumothorax")
     outcome = replace(READING, outputs=(FINDING, second))
     made = [it for it in resources_for(outcome, IMAGING) if it["resourceType"] == "Observation"]
@@ -124,14 +124,14 @@ def test_a_model_that_was_to_say_several_things_has_an_observation_for_each() ->
     assert report["result"] == [{"reference": f"Observation/{it['id']}"} for it in made]
 
 
-def test_an_unnamed_result_that_is_not_there_still_has_an_observation() -> None:
+def test_an_unavailable_result_without_declared_outputs_has_an_observation() -> None:
     made = by_type(NO_RISK, replace(PLAIN, expected=()))
     assert made["Observation"]["code"] == {"text": NO_RISK.model.title}
     assert "RiskAssessment" in made
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_ehr_gets_nothing_that_it_cannot_resolve(case: str) -> None:
+def test_an_ehr_gets_no_reference_that_it_cannot_resolve(case: str) -> None:
     outcome, context = CASES[case]
     bundle = for_ehr(resources_for(outcome, context), outcome.subject, "https://us.example.org/fhir/")
     names = {it["fullUrl"] for it in bundle["entry"]}
@@ -157,6 +157,6 @@ def references(value: Any) -> list[str]:
 
 
 def test_every_file_that_builds_a_resource_is_in_the_table() -> None:
-    shared = {"__init__", "bundles", "common", "context"}
+    shared = {"__init__", "bundles", "common", "context", "values"}
     files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - shared
     assert files == {build.__module__.rsplit(".", 1)[-1] for build in BUILDERS.values()}

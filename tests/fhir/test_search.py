@@ -1,4 +1,4 @@
-"""Search finds what was asked for and nothing else, and refuses what it does not know."""
+"""Search returns exactly the matches, and refuses unsupported parameters."""
 
 import pytest
 
@@ -110,7 +110,7 @@ def test_a_search_can_be_posted_as_a_form(stocked: Server) -> None:
     assert [it["resource"]["id"] for it in answer.json()["entry"]] == ["o0"]
 
 
-def test_a_change_is_found_by_what_it_says_now(server: Server) -> None:
+def test_an_updated_resource_is_found_by_its_new_content(server: Server) -> None:
     server.put(patient())
     server.put(patient(gender="other"))
     assert ids(server, "Patient?gender=female") == []
@@ -142,6 +142,6 @@ def test_the_self_link_says_what_was_understood(stocked: Server) -> None:
         "Observation?code=%FF",
     ],
 )
-def test_what_is_not_served_is_refused(stocked: Server, query: str) -> None:
+def test_an_unsupported_search_is_refused(stocked: Server, query: str) -> None:
     answer = stocked.client.get(f"/{query}")
     assert (answer.status_code, answer.json()["resourceType"]) == (400, "OperationOutcome")

@@ -9,7 +9,7 @@ import pytest
 
 from fhir_adapter.facts import patient_facts
 from fhir_adapter.rest.interactions import Call, Interactions
-from fhir_adapter.store.document import of
+from fhir_adapter.store.document import encode
 from fhir_adapter.store.problems import Gone, PreconditionFailed
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import parse
@@ -56,7 +56,7 @@ def interactions(
 def put(
     database: Database, writer: StoreWriter, resource: dict[str, Any], if_match: str | None = None
 ) -> StoredVersion:
-    prepared = writer.prepare_update(resource["resourceType"], resource["id"], of(resource), if_match)
+    prepared = writer.prepare_update(resource["resourceType"], resource["id"], encode(resource), if_match)
     (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
     return done.version
 
@@ -75,7 +75,7 @@ def test_versions_are_kept_and_the_newest_is_read(database: Database, store: Sto
         assert [it.version for it in store.history(connection, "Patient", "p1")] == [2, 1]
 
 
-def test_a_replay_makes_no_version(database: Database, writer: StoreWriter) -> None:
+def test_a_replayed_message_makes_no_new_version(database: Database, writer: StoreWriter) -> None:
     first, again = put(database, writer, patient()), put(database, writer, patient())
     assert (first.created, first.changed) == (True, True)
     assert (again.created, again.changed, again.reference) == (False, False, first.reference)
@@ -89,7 +89,7 @@ def test_a_wrong_version_changes_nothing(database: Database, writer: StoreWriter
         put(database, writer, patient("new"), if_match='W/"1"')
 
 
-def test_a_deletion_ends_reading_and_finding(database: Database, store: Store, writer: StoreWriter) -> None:
+def test_a_deleted_resource_is_neither_read_nor_found(database: Database, store: Store, writer: StoreWriter) -> None:
     put(database, writer, patient())
     prepared = writer.prepare_delete("Patient", "p1")
     (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
@@ -136,7 +136,7 @@ def test_conditional_creates_at_once_make_one(interactions: Interactions, databa
     assert len(found(database, "Patient", "")) == 1
 
 
-def test_updates_at_once_lose_nothing(interactions: Interactions, database: Database, store: Store) -> None:
+def test_concurrent_updates_are_all_stored(interactions: Interactions, database: Database, store: Store) -> None:
     def update(place: int) -> int:
         return interactions.update(CALL, "Patient", "p1", orjson.dumps(patient(birthDate=f"19{place + 10}"))).status
 
@@ -148,7 +148,7 @@ def test_updates_at_once_lose_nothing(interactions: Interactions, database: Data
 
 def test_a_transaction_that_fails_late_leaves_nothing(writer: StoreWriter, database: Database) -> None:
     entries = [entry("PUT", "Patient/p1", patient()), entry("PUT", "Patient/p2", patient("p2"), ifMatch='W/"3"')]
-    bundle = writer.prepare_bundle(of({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
+    bundle = writer.prepare_bundle(encode({"resourceType": "Bundle", "type": "transaction", "entry": entries}))
     with pytest.raises(PreconditionFailed):
         database.write(lambda tx: writer.apply(tx, bundle.changes, CALL.principal))
     assert found(database, "Patient", "") == []

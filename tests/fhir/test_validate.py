@@ -91,7 +91,7 @@ SAME = {"code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]}, 
         ({"id": "1"}, ("not-supported", "Resource")),
     ],
 )  # fmt: skip
-def test_what_r4_forbids_is_refused_under_its_rule(
+def test_resources_that_break_a_rule_of_r4_are_refused_with_its_key(
     validator: Validator, resource: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     assert faults(validator, resource)[:1] == [expected]
@@ -113,7 +113,7 @@ def test_what_r4_forbids_is_refused_under_its_rule(
         ),
     ],
 )
-def test_what_r4_allows_is_accepted(validator: Validator, resource: dict[str, Any]) -> None:
+def test_resources_that_r4_allows_are_accepted(validator: Validator, resource: dict[str, Any]) -> None:
     assert faults(validator, resource) == []
 
 
@@ -129,7 +129,7 @@ def test_the_official_examples_are_valid(validator: Validator, shared: Path) -> 
     assert set(refused) == WRONG
 
 
-def test_a_fault_never_repeats_what_was_sent(validator: Validator) -> None:
+def test_a_fault_never_quotes_the_request(validator: Validator) -> None:
     canary = "canary-secret"
     wrong = observation(
         status=canary, effectiveDateTime=canary, subject={"reference": f"Encounter/{canary}"}, note=canary
@@ -140,6 +140,6 @@ def test_a_fault_never_repeats_what_was_sent(validator: Validator) -> None:
     assert canary not in str(refusal.value.issues)
 
 
-def test_the_table_of_rules_is_what_hl7s_definitions_say(shared: Path) -> None:
+def test_the_table_of_rules_agrees_with_hl7s_definitions(shared: Path) -> None:
     written = Path(__file__).parents[2] / "fhir_adapter" / "store" / "r4_rules.json"
     assert written.read_text(encoding="utf-8") == rendered(rules(shared / "standards" / "fhir-r4"))

@@ -11,6 +11,7 @@ from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.framing import Deframer
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer
+from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from kernel.testing import FakeClock, SequenceIds
 from privacy.pseudonyms import Pseudonyms
 
@@ -22,7 +23,7 @@ def accept(raw: bytes, _peer: Peer) -> bytes:
 
 
 class Sender:
-    """A sender that does exactly what it is told, however wrong."""
+    """A sender of raw bytes, well-formed or not."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -42,7 +43,7 @@ class Sender:
         assert isinstance(found, bytes)
         return Message.parse(found)
 
-    def told(self) -> tuple[str, str]:
+    def acknowledgement(self) -> tuple[str, str]:
         """Return MSA-1 and MSA-2 of the next acknowledgement."""
         msa = self.answer().first("MSA")
         assert msa
@@ -86,9 +87,12 @@ def connect() -> Iterator[Callable[[MllpServer], Sender]]:
 
 @pytest.fixture
 def context() -> Context:
+    pseudonyms = Pseudonyms(b"k" * 32)
+    conventions = IdentifierConventions(
+        default_authority="HOSPITAL", systems={"NHS": "https://fhir.nhs.uk/Id/nhs-number"}
+    )
     return Context(
-        pseudonyms=Pseudonyms(b"k" * 32),
-        default_authority="HOSPITAL",
+        pseudonyms=pseudonyms,
+        identities=PatientIdentities(conventions, pseudonyms),
         zone=timezone(timedelta(hours=1)),
-        systems={"NHS": "https://fhir.nhs.uk/Id/nhs-number"},
     )

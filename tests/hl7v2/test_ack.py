@@ -1,4 +1,4 @@
-"""Acknowledgements, from good messages and from none."""
+"""Acknowledgements of messages and of other bytes."""
 
 from datetime import UTC, datetime
 
@@ -9,16 +9,16 @@ from fhir_adapter.hl7v2.ack import acknowledge, refuse
 from kernel.errors import Category, Problem
 
 AT = datetime(2026, 1, 15, 12, 30, 5, tzinfo=UTC)
-MSH = b"MSH|^~\\&|LAB|GEN|AUSCULTA|HOUSE|20260115||ORU^R01^ORU_R01|M1|T|2.3||||||8859/1\rPID|1\r"
+MSH = b"MSH|^~\\&|LAB|GEN|AUSCULTA|HOSPITAL|20260115||ORU^R01^ORU_R01|M1|T|2.3||||||8859/1\rPID|1\r"
 
 
-def test_it_goes_back_to_the_sender_in_the_senders_terms() -> None:
+def test_the_acknowledgement_is_addressed_to_the_sender() -> None:
     assert acknowledge(MSH, "AA", control_id="A1", at=AT) == (
-        b"MSH|^~\\&|AUSCULTA|HOUSE|LAB|GEN|20260115123005+0000||ACK^R01^ACK|A1|T|2.3||||||8859/1\rMSA|AA|M1\r"
+        b"MSH|^~\\&|AUSCULTA|HOSPITAL|LAB|GEN|20260115123005+0000||ACK^R01^ACK|A1|T|2.3||||||8859/1\rMSA|AA|M1\r"
     )
 
 
-def test_another_parser_reads_it() -> None:
+def test_the_message_is_parsed_by_another_parser() -> None:
     read = hl7.parse(refuse(MSH, Problem(Category.INCORRECT, "PID-3 a|b"), control_id="A1", at=AT).decode())
     assert str(read["MSA.F1"]) == "AE"
     assert str(read["ERR.F8"]) == "PID-3 a b"
@@ -38,6 +38,6 @@ def test_garbage_is_acknowledged_with_an_empty_control_id(raw: bytes) -> None:
     assert str(answer["MSA.F2"]) == ""
 
 
-def test_diagnostics_never_leave() -> None:
+def test_diagnostics_are_not_sent_to_peers() -> None:
     problem = Problem(Category.FAULT, "internal error", diagnostics="MUELLER")
     assert b"MUELLER" not in refuse(MSH, problem, control_id="A1", at=AT)

@@ -55,7 +55,7 @@ def receiver(*answers: bytes) -> Iterator[int]:
         thread.join(5)
 
 
-def test_accepted_messages_give_receipts_over_one_connection(start: Callable[..., Any]) -> None:
+def test_several_messages_are_sent_over_one_connection(start: Callable[..., Any]) -> None:
     peers: set[str] = set()
 
     def handler(raw: bytes, peer: Peer) -> bytes:
@@ -110,13 +110,13 @@ def test_an_answer_after_the_timeout_is_not_taken_for_the_next_messages(start: C
 
 
 @pytest.mark.parametrize("answer", [b"", b"\x0b\x1c\r", frame(b"HTTP/1.1 200"), b"junk\x1c\r", frame(b"MSH|^~\\&|\r")])
-def test_what_is_no_acknowledgement_is_no_receipt(answer: bytes) -> None:
+def test_a_reply_that_is_not_an_acknowledgement_is_not_a_receipt(answer: bytes) -> None:
     with receiver(answer) as port, client(port) as sender, pytest.raises(Problem) as raised:
         sender.send(admission("M1"))
     assert raised.value.category is Category.UNAVAILABLE
 
 
-def test_nobody_listening_is_unavailable() -> None:
+def test_a_port_without_a_listener_is_unavailable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with client(port) as sender, pytest.raises(Problem) as raised:
@@ -124,7 +124,7 @@ def test_nobody_listening_is_unavailable() -> None:
     assert raised.value.category is Category.UNAVAILABLE
 
 
-def test_a_receiver_that_restarts_is_met_again() -> None:
+def test_a_client_reconnects_to_a_restarted_receiver() -> None:
     with receiver(frame(ack("AA", "M1")), frame(ack("AA", "M2"))) as port, client(port) as sender:
         assert sender.send(admission("M1")).code == "AA"
         assert sender.send(admission("M2")).code == "AA"

@@ -1,4 +1,4 @@
-"""From messages to FHIR: each fixture beside what it must become, and the rules between messages."""
+"""From messages to FHIR: each fixture with its expected resources, and the rules across messages."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def by_type(conversion: Conversion, kind: str) -> list[dict[str, Any]]:
 
 
 class Store:
-    """Applies transactions and answers what is stored."""
+    """Applies transactions and returns stored resources."""
 
     def __init__(self, context: Context) -> None:
         self.resources: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -56,7 +56,7 @@ class Store:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_message_becomes_what_stands_beside_it(name: str, context: Context) -> None:
+def test_a_message_is_converted_to_its_expected_file(name: str, context: Context) -> None:
     conversion = run(fixture(name), context)
     became = f'{{"bundle":{dumps(conversion.bundle).decode()},"unmapped":{json.dumps(conversion.unmapped)}}}'
     # As text, so that 37.10 and 37.1 differ.
@@ -66,7 +66,7 @@ def test_a_message_becomes_what_stands_beside_it(name: str, context: Context) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_it_becomes_is_valid_r4(name: str, context: Context) -> None:
+def test_the_converted_resources_are_valid_r4(name: str, context: Context) -> None:
     raw = dumps(run(fixture(name), context).bundle)
     Bundle.model_validate_json(raw)
     VALIDATOR.check(parse(raw))
@@ -105,7 +105,7 @@ def test_a_discharge_finishes_the_encounter_of_the_admission(context: Context) -
     assert encounter["hospitalization"]["dischargeDisposition"]["coding"][0]["code"] == "01"
 
 
-def test_a_discharge_before_the_admission_is_not_believed(context: Context) -> None:
+def test_a_discharge_time_before_the_admission_is_left_out(context: Context) -> None:
     conversion = run(fixture("adt_a03").replace(b"20260118155500+0000", b"20250118155500"), context)
     assert by_type(conversion, "Encounter")[0]["period"] == {"start": "2026-01-15T09:45:00+01:00"}
     assert "PV1-45: before PV1-44; not mapped" in conversion.unmapped
@@ -118,7 +118,7 @@ def test_an_update_after_the_discharge_does_not_reopen_the_encounter(context: Co
     assert [encounter["status"] for encounter in store.of("Encounter")] == ["finished"]
 
 
-def test_an_update_changes_the_patient_and_deletes_only_what_it_says(context: Context) -> None:
+def test_an_update_changes_the_patient_and_deletes_only_null_fields(context: Context) -> None:
     store = Store(context)
     for name in ("adt_a01", "adt_a08"):
         store.take(fixture(name))
@@ -129,7 +129,7 @@ def test_an_update_changes_the_patient_and_deletes_only_what_it_says(context: Co
     assert [identifier["value"] for identifier in patient["identifier"]] == ["4711", "9434765919", "77"]
 
 
-def test_a_results_short_pid_loses_nothing_of_the_patient(context: Context) -> None:
+def test_a_short_pid_of_a_result_deletes_no_patient_data(context: Context) -> None:
     store = Store(context)
     store.take(fixture("adt_a01"))
     (before,) = store.of("Patient")
@@ -145,13 +145,13 @@ def test_a_result_that_contradicts_what_is_stored_of_the_patient_replaces_it(con
     assert (patient["birthDate"], patient["name"][0]["given"]) == ("1948-03-06", ["Änne", "Maria"])
 
 
-def test_what_is_stored_is_no_reason_for_a_new_version(context: Context) -> None:
+def test_a_stored_value_that_is_repeated_makes_no_new_version(context: Context) -> None:
     store = Store(context)
     first = store.take(fixture("adt_a01"))
     assert dumps(store.take(fixture("adt_a01")).bundle) == dumps(first.bundle)
 
 
-def test_a_correction_meets_the_observation_it_corrects(context: Context) -> None:
+def test_a_correction_updates_the_observation_that_it_corrects(context: Context) -> None:
     store = Store(context)
     store.take(fixture("oru_r01_vitals"))
     store.take(fixture("oru_r01_correction"))
@@ -224,7 +224,7 @@ def test_times_keep_their_offset_and_precision(
     assert observation["effectiveDateTime"] == became
 
 
-def test_a_time_that_is_none_is_left_out_and_reported(context: Context) -> None:
+def test_an_invalid_time_is_left_out_and_reported(context: Context) -> None:
     conversion = run(fixture("oru_r01_correction").replace(b"20260115115800+0200", b"20261301"), context)
     assert "OBX-14: not a date or time of HL7 v2" in conversion.unmapped
 
@@ -238,7 +238,7 @@ def test_a_time_that_is_none_is_left_out_and_reported(context: Context) -> None:
         ((b"ORU^R01", b"ORM^O01"), Category.UNSUPPORTED, "MSH-9"),
     ],
 )
-def test_a_message_without_meaning_is_refused_by_the_name_of_the_field(
+def test_a_message_without_a_required_field_is_refused_with_the_fields_name(
     change: tuple[bytes, bytes], category: Category, named: str, context: Context
 ) -> None:
     with pytest.raises(Problem, match=named) as raised:
@@ -247,8 +247,8 @@ def test_a_message_without_meaning_is_refused_by_the_name_of_the_field(
 
 
 def test_reports_of_what_is_not_mapped_hold_no_values(context: Context) -> None:
-    told = " ".join(note for name in NAMES for note in run(fixture(name), context).unmapped)
-    assert not [word for word in ("Müller", "Otto", "4711", "Leeds", "JVBER", "<5") if word in told]
+    reported = " ".join(note for name in NAMES for note in run(fixture(name), context).unmapped)
+    assert not [word for word in ("Müller", "Otto", "4711", "Leeds", "JVBER", "<5") if word in reported]
 
 
 def test_expected_files_belong_to_messages() -> None:

@@ -1,4 +1,4 @@
-"""Messages of other projects' test suites: each is converted whole, or refused for a reason; nothing else happens."""
+"""Messages of other projects' test suites: each is converted completely, or refused with a reason."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""ConversionState: positions, escapes, characters, and what the field does to the grammar."""
+"""The parser: positions, escapes, characters, and common deviations from the grammar."""
 
 import time
 
@@ -11,7 +11,7 @@ from fhir_adapter.hl7v2.header import header
 from fhir_adapter.hl7v2.message import Message
 from kernel.errors import Category, Problem
 
-MSH = "MSH|^~\\&|LAB|GEN|AUS|HOUSE|20260115||ORU^R01^ORU_R01|M1|P|2.5.1"
+MSH = "MSH|^~\\&|LAB|GEN|AUS|HOSPITAL|20260115||ORU^R01^ORU_R01|M1|P|2.5.1"
 
 
 def message(*segments: str, charset: str = "", codec: str = "utf-8") -> Message:
@@ -19,7 +19,7 @@ def message(*segments: str, charset: str = "", codec: str = "utf-8") -> Message:
     return Message.parse("\r".join((head, *segments)).encode(codec))
 
 
-def test_positions_are_the_standards_own() -> None:
+def test_positions_are_those_of_the_standard() -> None:
     read = message("PID|1||1^^^A&1.2.3&ISO^MR~2^^^B||Doe&van^Ann")
     pid = read.first("PID")
     assert pid
@@ -29,13 +29,13 @@ def test_positions_are_the_standards_own() -> None:
     assert pid.field(5).component(1, 2) == "van"
 
 
-def test_what_is_absent_is_empty() -> None:
+def test_an_absent_field_is_empty() -> None:
     pid = message("PID|1").first("PID")
     assert pid
     assert (pid.get(99), pid.get(1, 7), pid.get(1, 1, 7), pid.repetitions(50)) == ("", "", "", [])
 
 
-def test_the_null_value_is_empty_and_can_be_told_apart() -> None:
+def test_the_null_value_reads_as_empty_and_is_recognised() -> None:
     pid = message('PID|""|').first("PID")
     assert pid
     assert pid.get(1) == ""
@@ -49,7 +49,7 @@ def test_every_way_to_end_a_segment_is_read(end: str) -> None:
     assert [segment.name for segment in Message.parse(raw).segments] == ["MSH", "PID", "OBX"]
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert Message.parse(b"\xef\xbb\xbf" + MSH.encode()).header.get(10) == "M1"
 
 
@@ -74,7 +74,7 @@ def test_other_delimiters_are_read() -> None:
     assert (pid.get(3, 4, 2), len(pid.repetitions(3)), pid.get(5)) == ("1.2", 2, "a*b")
 
 
-def test_a_doubled_backslash_in_msh_2_is_read_as_one() -> None:
+def test_a_doubled_backslash_in_msh_2_is_one_escape_character() -> None:
     assert Message.parse(MSH.replace("\\", "\\\\").encode()).delimiters.subcomponent == "&"
 
 
@@ -105,7 +105,7 @@ def test_hexadecimal_is_in_the_character_set_of_the_message() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"])))
-def test_what_is_escaped_is_read_back(text: str) -> None:
+def test_escaped_text_is_unescaped_to_the_original(text: str) -> None:
     assert unescape(escape(text), STANDARD) == text
 
 
@@ -157,7 +157,7 @@ def test_undeclared_bytes_that_are_not_utf_8_are_read_by_the_fallback_and_that_i
         (f"{MSH}\rPID|1\r{MSH}\r".encode(), "MSH occurs"),
     ],
 )
-def test_what_cannot_be_read_is_refused_by_the_name_of_the_field(raw: bytes, named: str) -> None:
+def test_an_unreadable_field_is_refused_by_its_name(raw: bytes, named: str) -> None:
     with pytest.raises(Problem, match=named) as raised:
         Message.parse(raw)
     assert raised.value.category is Category.INCORRECT

@@ -1,4 +1,4 @@
-"""The MLLP listener: whatever arrives, each frame is answered once, in order, and nobody else notices."""
+"""The MLLP listener answers each frame once, in order, and a bad sender does not affect others."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ def test_a_message_is_answered_with_what_the_handler_returns(start: Start, conne
     assert answer.segments[1].get(2) == "M1"
 
 
-def test_the_handler_is_told_the_message_and_its_sender(start: Start, connect: Connect) -> None:
+def test_the_handler_gets_the_message_and_its_sender(start: Start, connect: Connect) -> None:
     seen: list[tuple[bytes, Peer]] = []
 
     def handler(raw: bytes, peer: Peer) -> bytes:
@@ -46,12 +46,12 @@ def test_a_message_that_arrives_byte_by_byte_is_one_message(start: Start, connec
     sender = connect(start())
     for byte in frame(oru("M1")):
         sender.send(bytes([byte]))
-    assert sender.told() == ("AA", "M1")
+    assert sender.acknowledgement() == ("AA", "M1")
 
 
 def test_pipelined_messages_are_answered_in_order(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(b"".join(frame(oru(f"M{number}")) for number in range(300)))
-    assert [sender.told() for _ in range(300)] == [("AA", f"M{number}") for number in range(300)]
+    assert [sender.acknowledgement() for _ in range(300)] == [("AA", f"M{number}") for number in range(300)]
 
 
 def test_one_connection_has_one_message_with_the_handler(start: Start, connect: Connect) -> None:
@@ -71,28 +71,28 @@ def test_one_connection_has_one_message_with_the_handler(start: Start, connect: 
 
 
 @pytest.mark.parametrize("noise", [b"\r\n", b"\n\n\n", b"  ", b"\xff\xfe\x00", b"\r\x1c\r"])
-def test_noise_between_frames_is_passed_over(start: Start, connect: Connect, noise: bytes) -> None:
+def test_bytes_between_frames_are_ignored(start: Start, connect: Connect, noise: bytes) -> None:
     sender = connect(start()).send(noise + frame(oru("M1")) + noise.replace(b"\xff", b"\n") + frame(oru("M2")))
-    assert [sender.told(), sender.told()] == [("AA", "M1"), ("AA", "M2")]
+    assert [sender.acknowledgement(), sender.acknowledgement()] == [("AA", "M1"), ("AA", "M2")]
 
 
 def test_a_frame_ended_by_fs_alone_is_answered(start: Start, connect: Connect) -> None:
-    assert connect(start()).send(b"\x0b" + oru("M1") + b"\x1c").told() == ("AA", "M1")
+    assert connect(start()).send(b"\x0b" + oru("M1") + b"\x1c").acknowledgement() == ("AA", "M1")
 
 
 def test_segments_ended_by_line_feeds_are_accepted(start: Start, connect: Connect) -> None:
-    assert connect(start()).send(frame(oru("M1", end="\n"))).told() == ("AA", "M1")
+    assert connect(start()).send(frame(oru("M1", end="\n"))).acknowledgement() == ("AA", "M1")
 
 
 def test_a_frame_without_its_beginning_is_refused(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(oru("M1") + b"\x1c\r")
-    assert sender.told() == ("AE", "M1")
-    assert sender.send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert sender.acknowledgement() == ("AE", "M1")
+    assert sender.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
 def test_a_message_cut_off_by_the_next_is_refused_and_the_next_accepted(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(b"\x0b" + oru("M1")[:90] + frame(oru("M2")))
-    assert [sender.told(), sender.told()] == [("AE", "M1"), ("AA", "M2")]
+    assert [sender.acknowledgement(), sender.acknowledgement()] == [("AE", "M1"), ("AA", "M2")]
 
 
 def test_an_oversized_message_is_refused_once_and_skipped(start: Start, connect: Connect) -> None:
@@ -101,29 +101,29 @@ def test_an_oversized_message_is_refused_once_and_skipped(start: Start, connect:
     assert answer.first("MSA").get(1) == "AE"
     assert answer.first("MSA").get(2) == "BIG"
     assert answer.first("ERR").get(8) == "the message is larger than 10000 bytes"
-    assert sender.told() == ("AA", "M2")
+    assert sender.acknowledgement() == ("AA", "M2")
 
 
 def test_a_connection_that_ends_inside_a_message_gets_a_refusal(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(b"\x0b" + oru("M1"))
     sender.socket.shutdown(1)
-    assert sender.told() == ("AR", "M1")
+    assert sender.acknowledgement() == ("AR", "M1")
     assert sender.closed()
 
 
-def test_a_sender_that_stops_talking_still_gets_its_answer(start: Start, connect: Connect) -> None:
+def test_a_sender_that_closes_its_side_gets_its_answer(start: Start, connect: Connect) -> None:
     sender = connect(start()).send(frame(oru("M1")) + frame(oru("M2")))
     sender.socket.shutdown(1)
-    assert [sender.told(), sender.told()] == [("AA", "M1"), ("AA", "M2")]
+    assert [sender.acknowledgement(), sender.acknowledgement()] == [("AA", "M1"), ("AA", "M2")]
 
 
 def test_a_message_that_never_finishes_is_refused_and_closed(start: Start, connect: Connect) -> None:
     sender = connect(start(message_s=0.2)).send(b"\x0b" + oru("M1"))
-    assert sender.told() == ("AR", "M1")
+    assert sender.acknowledgement() == ("AR", "M1")
     assert sender.closed()
 
 
-def test_a_trickle_of_bytes_does_not_prolong_a_message(start: Start, connect: Connect) -> None:
+def test_slow_bytes_do_not_extend_the_deadline_of_a_message(start: Start, connect: Connect) -> None:
     sender = connect(start(message_s=0.3)).send(b"\x0bMSH|")
     begun = time.monotonic()
     sender.socket.settimeout(0.01)
@@ -146,36 +146,36 @@ def test_a_connection_without_messages_is_closed_when_idle(start: Start, connect
 def test_one_connection_too_many_is_closed(start: Start, connect: Connect) -> None:
     server = start(most_connections=2)
     kept = [connect(server), connect(server)]
-    assert [sender.send(frame(oru("M1"))).told() for sender in kept] == [("AA", "M1")] * 2
+    assert [sender.send(frame(oru("M1"))).acknowledgement() for sender in kept] == [("AA", "M1")] * 2
     assert connect(server).closed()
-    assert kept[0].send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert kept[0].send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
 def test_large_messages_are_refused_as_busy_when_all_together_are_too_many(start: Start, connect: Connect) -> None:
     sender = connect(start(most_buffered=1_500_000)).send(frame(oru("BIG", padding=4_000_000)))
-    assert sender.told() == ("AR", "BIG")
-    assert sender.send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert sender.acknowledgement() == ("AR", "BIG")
+    assert sender.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
-def test_a_megabyte_of_garbage_harms_nobody(start: Start, connect: Connect) -> None:
+def test_a_megabyte_of_random_bytes_does_not_affect_other_senders(start: Start, connect: Connect) -> None:
     server = start()
     garbage = connect(server).send(bytes(byte for byte in range(256) if byte not in (0x0B, 0x1C)) * 4100)
-    assert connect(server).send(frame(oru("M1"))).told() == ("AA", "M1")
-    assert garbage.send(frame(oru("M2"))).told() == ("AA", "M2")
+    assert connect(server).send(frame(oru("M1"))).acknowledgement() == ("AA", "M1")
+    assert garbage.send(frame(oru("M2"))).acknowledgement() == ("AA", "M2")
 
 
-def test_a_flood_of_end_marks_harms_nobody(start: Start, connect: Connect) -> None:
-    assert connect(start()).send(b"\x1c" * 300_000 + frame(oru("M1"))).told() == ("AA", "M1")
+def test_many_end_marks_without_a_message_do_not_affect_other_senders(start: Start, connect: Connect) -> None:
+    assert connect(start()).send(b"\x1c" * 300_000 + frame(oru("M1"))).acknowledgement() == ("AA", "M1")
 
 
-def test_two_hundred_idle_connections_leave_another_sender_alone(start: Start, connect: Connect) -> None:
+def test_two_hundred_idle_connections_do_not_delay_another_sender(start: Start, connect: Connect) -> None:
     server = start()
     idle = [connect(server) for _ in range(200)]
     for half in idle[:100]:
         half.send(b"\x0bMSH|^~\\&|")
     sender = connect(server)
     for number in range(50):
-        assert sender.send(frame(oru(f"M{number}"))).told() == ("AA", f"M{number}")
+        assert sender.send(frame(oru(f"M{number}"))).acknowledgement() == ("AA", f"M{number}")
 
 
 def test_a_slow_handler_does_not_hold_up_other_connections(start: Start, connect: Connect) -> None:
@@ -193,7 +193,7 @@ def test_a_slow_handler_does_not_hold_up_other_connections(start: Start, connect
     assert slow.answer()
 
 
-def test_a_sender_that_reads_no_answers_is_read_from_no_more(start: Start, connect: Connect) -> None:
+def test_a_sender_that_reads_no_answers_is_not_read_from(start: Start, connect: Connect) -> None:
     handled = threading.Semaphore(0)
     long_answer = b"MSH|^~\\&\rMSA|AA|M1|" + b"x" * 200_000 + b"\r"
 
@@ -225,7 +225,7 @@ def test_a_sender_that_reads_no_answers_is_read_from_no_more(start: Start, conne
         (Category.FAULT, "AR", "207"),
     ],
 )
-def test_a_problem_is_told_in_msa_and_err(
+def test_a_problem_is_reported_in_msa_and_err(
     start: Start, connect: Connect, category: Category, code: str, error: str
 ) -> None:
     def handler(_raw: bytes, _peer: Peer) -> bytes:
@@ -239,7 +239,7 @@ def test_a_problem_is_told_in_msa_and_err(
 
 
 @pytest.mark.parametrize("failure", [ValueError("Mueller, born 1950"), SystemExit(3), RecursionError()])
-def test_whatever_the_handler_raises_the_sender_is_answered_without_its_words(
+def test_an_exception_of_the_handler_is_answered_without_its_text(
     start: Start, connect: Connect, failure: BaseException
 ) -> None:
     def handler(_raw: bytes, _peer: Peer) -> bytes:
@@ -253,11 +253,11 @@ def test_whatever_the_handler_raises_the_sender_is_answered_without_its_words(
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\x00\xff" * 500, b"MSH", b"MSH|", b"MSH|^~\\&|\xff", b"hello", b"MSHAAAA"])
-def test_a_frame_of_anything_is_answered(start: Start, connect: Connect, garbage: bytes) -> None:
+def test_a_frame_with_any_content_is_answered(start: Start, connect: Connect, garbage: bytes) -> None:
     def handler(_raw: bytes, _peer: Peer) -> bytes:
         raise Problem(Category.INCORRECT, "unreadable")
 
-    assert connect(start(handler)).send(frame(garbage)).told()[0] == "AE"
+    assert connect(start(handler)).send(frame(garbage)).acknowledgement()[0] == "AE"
 
 
 def test_close_answers_the_message_under_way(start: Start, connect: Connect) -> None:
@@ -277,11 +277,11 @@ def test_close_answers_the_message_under_way(start: Start, connect: Connect) -> 
     assert idle.closed()
     release.set()
     closing.join()
-    assert sender.told() == ("AA", "M1")
+    assert sender.acknowledgement() == ("AA", "M1")
     assert sender.closed()
 
 
-def test_an_address_in_use_is_told_to_the_one_who_starts(start: Start, clock: Any, ids: Any) -> None:
+def test_start_raises_when_the_address_is_in_use(start: Start, clock: Any, ids: Any) -> None:
     from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer
 
     taken = start()

@@ -100,7 +100,7 @@ def test_each_output_is_one_preliminary_obx() -> None:
     assert str(score[18]) == f"news2 1.0.0^AUSCULTA^{'d' * 64}^L"
 
 
-def test_every_word_survives_the_way_to_the_reader() -> None:
+def test_the_text_and_the_names_are_read_back_unchanged() -> None:
     message = Message.parse(build(RESULT))
     first, second = list(message.all("NTE"))[:2]
     assert first.field(3).text == SCORE.text
@@ -116,7 +116,7 @@ def test_the_first_note_says_that_no_person_has_reviewed_it() -> None:
     assert note == "AI-generated, not reviewed by a person. NEWS2 7"
 
 
-def test_a_demonstration_model_says_so() -> None:
+def test_the_card_of_a_demonstration_model_says_that_it_is_one() -> None:
     shown = replace(PREDICTION, model=replace(MODEL, demonstration=True))
     assert "Demonstration model, not for clinical use." in build(replace(RESULT, outcome=shown)).decode()
 

@@ -1,4 +1,4 @@
-"""One real server, honest senders on its three listeners the whole time, and attacks beside them."""
+"""One real server with regular senders on its three listeners, and attacks at the same time."""
 
 import socket
 import statistics
@@ -15,16 +15,16 @@ from benchmarks.processes import ServerProcess
 from benchmarks.senders import TRANSPORTS
 
 LONGEST_S = 5.0
-"""No honest item may wait longer for its receipt, whatever happens beside it (two processors, shared with others)."""
+"""Longest wait of a regular sender for a receipt during an attack (two shared processors)."""
 USUAL_S = 1.0
 """Half of them must have it within this time."""
 MOST_MEMORY = 384 * 2**20
-"""Bytes by which the server may have grown at any moment since it was warm: six of the largest MLLP messages."""
+"""Largest growth of the server's memory after its start, in bytes: six of the largest MLLP messages."""
 
 
 @dataclass
 class Neighbours:
-    """Honest senders, one a interface, without a pause worth speaking of."""
+    """Regular senders, one for each interface, almost without pauses."""
 
     server: ServerProcess
     waits: dict[Interface, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -87,7 +87,7 @@ def neighbours(server: ServerProcess) -> Iterator[Neighbours]:
 
 @pytest.fixture
 def undisturbed(server: ServerProcess, neighbours: Neighbours) -> Iterator[None]:
-    """Whatever the test does, honest senders get their receipts, and the server stays as large as it was."""
+    """During the test regular senders get their receipts, and the server's memory stays bounded."""
     before, memory = neighbours.seen(), server.memory()
     neighbours.most_memory = memory
     yield
@@ -110,7 +110,7 @@ def undisturbed(server: ServerProcess, neighbours: Neighbours) -> Iterator[None]
 
 @pytest.fixture
 def connect(server: ServerProcess) -> Iterator[object]:
-    """Open a bare connection to a interface; all are closed with the test."""
+    """Open a bare connection to an interface; all are closed with the test."""
     opened: list[socket.socket] = []
     ports = {Interface.HL7: server.ports.mllp, Interface.FHIR: server.ports.http, Interface.DICOM: server.ports.dicom}
 

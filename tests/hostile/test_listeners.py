@@ -1,7 +1,7 @@
-"""Each interface under attack, on one real server: a clear answer in the protocol's words or a clean end, and no more.
+"""Attacks on each interface of one real server: each is answered in the protocol's terms or disconnected.
 
-Every test runs beside honest senders on all three listeners (``undisturbed``). What the storm sends carries the canary
-names and numbers below, which must turn up in no log.
+Every test runs beside regular senders on all three listeners (``undisturbed``). The attacks contain the canary names
+and numbers below, which must not appear in a log.
 """
 
 import json
@@ -28,16 +28,16 @@ Connect = Callable[..., socket.socket]
 
 NAME, NUMBER = "Canaryfamily", "CANARY7741"
 ROUNDS = 40
-"""Of random input at each interface."""
+"""Random inputs for each interface."""
 IDLE = 200
 SLOWEST_S = 75.0
-"""Within this time every interface has given up a client that never finishes (MLLP allows a message 60 s)."""
+"""Time within which every interface disconnects a client that never finishes (MLLP allows a message 60 s)."""
 
 JSON = {"Content-Type": "application/fhir+json"}
 
 
 def ended(connection: socket.socket, timeout: float = 20.0) -> bytes:
-    """Return everything until the server hangs up; a server that does neither fails the test by its timeout."""
+    """Return everything until the server closes the connection; otherwise the test fails by its timeout."""
     received = b""
     connection.settimeout(timeout)
     try:
@@ -180,7 +180,7 @@ def acknowledged(connection: socket.socket, timeout: float = 30.0) -> str:
     received = b""
     while not received.endswith(b"\x1c\r"):
         chunk = connection.recv(65_536)
-        assert chunk, "hung up without an acknowledgement"
+        assert chunk, "closed without an acknowledgement"
         received += chunk
     assert NAME.encode() not in received
     return received.split(b"\rMSA|", 1)[1][:2].decode()
@@ -380,7 +380,7 @@ def test_dicom_survives_random_bytes(connect: Connect, association_request: byte
 
 
 @pytest.mark.parametrize("interface", list(Interface), ids=str)
-def test_two_hundred_idle_connections_hold_nobody_up(connect: Connect, interface: Interface) -> None:
+def test_two_hundred_idle_connections_do_not_delay_an_association(connect: Connect, interface: Interface) -> None:
     idle = [connect(interface) for _ in range(IDLE)]
     time.sleep(3)
     assert len(idle) == IDLE
@@ -401,8 +401,8 @@ def begun(association_request: bytes) -> Iterator[tuple[Interface, bytes]]:
     yield Interface.DICOM, association_request + p_data(3, store_request("2.25.9"))[:40]
 
 
-def test_clients_that_never_finish_are_let_go(connect: Connect, association_request: bytes) -> None:
-    """Ten of each kind at once, each sending one more byte now and then; every one is hung up on in time."""
+def test_clients_that_never_finish_are_disconnected(connect: Connect, association_request: bytes) -> None:
+    """Ten of each kind at once, each sending one more byte now and then; every one is disconnected in time."""
     beginnings = list(begun(association_request)) * 10
     slow = []
     for interface, beginning in beginnings:

@@ -1,4 +1,4 @@
-"""The batcher: bounded, fair to the innocent, and never silent. Time stands still; events say when."""
+"""The batcher: bounded, a failing item affects no other, every request is answered. Time is simulated."""
 
 import threading
 import weakref
@@ -12,7 +12,7 @@ from kernel.errors import Category, Problem
 
 
 class Model:
-    """Doubles numbers, keeps the batches it saw, and can be held at the listener."""
+    """Doubles numbers, records its batches, and can be blocked."""
 
     def __init__(self) -> None:
         self.seen: list[list[int]] = []
@@ -63,12 +63,12 @@ def hold(model: Model, batcher: Batcher[int, int]) -> Future[int]:
     return first
 
 
-def test_a_lone_request_runs_at_once_and_alone(model: Model, batcher: Batcher[int, int]) -> None:
+def test_a_single_request_runs_immediately_without_a_batch(model: Model, batcher: Batcher[int, int]) -> None:
     assert batcher.submit(21, deadline=101).result(20) == 42
     assert model.seen == [[21]]
 
 
-def test_what_waits_together_runs_together(model: Model, batcher: Batcher[int, int]) -> None:
+def test_requests_that_wait_together_run_as_one_batch(model: Model, batcher: Batcher[int, int]) -> None:
     hold(model, batcher)
     answers = [batcher.submit(item, deadline=101) for item in (1, 2, 3)]
     model.go.set()
@@ -76,14 +76,14 @@ def test_what_waits_together_runs_together(model: Model, batcher: Batcher[int, i
     assert model.seen == [[0], [1, 2, 3]]
 
 
-def test_a_busy_device_lets_requests_gather_but_never_for_ever(
+def test_a_busy_device_delays_a_batch_for_a_limited_time_only(
     model: Model, batcher: Batcher[int, int], turn: threading.Lock
 ) -> None:
     with turn:
         assert batcher.submit(1, deadline=101).result(20) == 2
 
 
-def test_a_full_queue_refuses_and_keeps_what_it_took(model: Model, batcher: Batcher[int, int]) -> None:
+def test_a_full_queue_refuses_new_requests_and_keeps_accepted_ones(model: Model, batcher: Batcher[int, int]) -> None:
     hold(model, batcher)
     answers = [batcher.submit(1, deadline=101) for _ in range(8)]
     with pytest.raises(Problem) as refused:
@@ -107,14 +107,14 @@ def test_one_item_too_large_for_memory_fails_alone(model: Model, batcher: Batche
     assert isinstance(batcher.submit(1, deadline=101).exception(20), MemoryError)
 
 
-def test_poison_fails_alone(model: Model, batcher: Batcher[int, int]) -> None:
+def test_an_invalid_item_fails_without_the_rest_of_its_batch(model: Model, batcher: Batcher[int, int]) -> None:
     hold(model, batcher)
     answers = [batcher.submit(item, deadline=101) for item in (1, 13, 3)]
     model.go.set()
     assert [type(answer.exception(20)) for answer in answers] == [type(None), ValueError, type(None)]
 
 
-def test_a_model_that_forgets_an_item_is_found_out(model: Model, batcher: Batcher[int, int]) -> None:
+def test_a_runner_that_returns_too_few_answers_fails(model: Model, batcher: Batcher[int, int]) -> None:
     hold(model, batcher)
     answers = [batcher.submit(item, deadline=101) for item in (1, 7, 3)]
     model.go.set()
@@ -123,12 +123,12 @@ def test_a_model_that_forgets_an_item_is_found_out(model: Model, batcher: Batche
         answers[1].result(20)
 
 
-def test_what_is_too_late_is_not_run(model: Model, batcher: Batcher[int, int]) -> None:
+def test_a_request_after_its_deadline_is_not_run(model: Model, batcher: Batcher[int, int]) -> None:
     assert isinstance(batcher.submit(1, deadline=99).exception(20), TimeoutError)
     assert model.seen == []
 
 
-def test_what_was_given_up_is_not_run(model: Model, batcher: Batcher[int, int]) -> None:
+def test_a_request_whose_caller_gave_up_is_not_run(model: Model, batcher: Batcher[int, int]) -> None:
     hold(model, batcher)
     given_up, other = batcher.submit(1, deadline=101), batcher.submit(2, deadline=101)
     assert given_up.cancel()
@@ -137,7 +137,7 @@ def test_what_was_given_up_is_not_run(model: Model, batcher: Batcher[int, int]) 
     assert model.seen[1:] == [[2]]
 
 
-def test_closing_answers_everyone(model: Model, batcher: Batcher[int, int]) -> None:
+def test_closing_answers_all_waiting_callers(model: Model, batcher: Batcher[int, int]) -> None:
     running = hold(model, batcher)
     waiting = [batcher.submit(item, deadline=101) for item in (1, 2)]
     closing = threading.Thread(target=batcher.close)
@@ -153,7 +153,7 @@ def test_closing_answers_everyone(model: Model, batcher: Batcher[int, int]) -> N
         batcher.submit(1, deadline=101)
 
 
-def test_the_thread_outlives_whatever_a_model_raises(turn: threading.Lock) -> None:
+def test_the_model_thread_survives_any_exception(turn: threading.Lock) -> None:
     raised = iter([SystemExit(), KeyboardInterrupt(), MemoryError()])
 
     def model(items: Sequence[int]) -> Sequence[int]:

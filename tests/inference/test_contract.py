@@ -1,4 +1,4 @@
-"""Records keep their promises, and a result's name rests on what made it."""
+"""Records check their values, and a result's id depends on the model and its inputs."""
 
 from dataclasses import FrozenInstanceError, replace
 from datetime import datetime
@@ -33,7 +33,7 @@ def test_pixels_must_be_one_image() -> None:
         radiograph(pixels=np.zeros((2, 3, 4), dtype=np.float32))
 
 
-def test_the_same_inputs_meet_in_the_same_name_whatever_their_order_and_time() -> None:
+def test_the_same_inputs_give_the_same_id_in_any_order_and_at_any_time() -> None:
     again = replace(PREDICTION, input_versions=("b", "a"), at=NOW.replace(year=2027))
     assert result_id(again) == result_id(PREDICTION)
     assert len(result_id(PREDICTION)) == 64
@@ -51,10 +51,10 @@ def test_the_same_inputs_meet_in_the_same_name_whatever_their_order_and_time() -
         replace(DECLINED, kind="failed"),
     ],
 )
-def test_anything_else_has_another_name(other: Prediction | NotAvailable) -> None:
+def test_another_input_or_model_has_another_result_id(other: Prediction | NotAvailable) -> None:
     assert result_id(other) != result_id(PREDICTION)
 
 
-def test_each_kind_of_refusal_has_its_own_name() -> None:
+def test_each_kind_of_refusal_has_its_own_result_id() -> None:
     names = {result_id(replace(DECLINED, kind=kind)) for kind in ("declined", "failed", "stopped")}
     assert len(names) == 3

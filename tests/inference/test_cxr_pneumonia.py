@@ -1,4 +1,4 @@
-"""The demonstration network: measured again from the shipped weights, honest about its scope, exact in its shapes."""
+"""The demonstration network: its measured performance, its limits and its shapes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,18 +33,18 @@ def split(shared: Path) -> train.Split:
     return train.load(data, seed=SEED)
 
 
-def test_the_shipped_weights_beat_logistic_regression_on_images_they_never_saw(
+def test_the_shipped_weights_are_better_than_logistic_regression_on_held_out_images(
     network: AnyRunner, split: train.Split
 ) -> None:
     labels = split.test.labels
     items = [network.decode(radiograph(pixels=image)).item for image in split.test.images]
     seen = network.predict(network.batch(items))
     found = auroc(labels, np.array([one.probability for one in seen]))
-    rival = auroc(labels, train.fit_logistic(split))
+    baseline = auroc(labels, train.fit_logistic(split))
     assert found > 0.92
-    assert found > rival
+    assert found > baseline
     assert f"{found:.3f}" in network.model.card
-    assert f"{rival:.3f}" in network.model.card
+    assert f"{baseline:.3f}" in network.model.card
 
 
 def test_the_parts_of_the_split_have_no_image_in_common(split: train.Split) -> None:
@@ -56,7 +56,7 @@ def test_the_parts_of_the_split_have_no_image_in_common(split: train.Split) -> N
 @pytest.mark.parametrize(("rows", "columns"), [(28, 28), (120, 100), (61, 200), (513, 512)])
 def test_the_heat_map_has_the_image_s_shape_and_stays_in_range(network: AnyRunner, rows: int, columns: int) -> None:
     answer = infer(network, radiograph(rows, columns))
-    heat = answer.heat_map
+    heat = answer.artefacts[0].values
     assert heat is not None
     assert heat.shape == (rows, columns)
     assert heat.dtype == np.float32
@@ -64,7 +64,7 @@ def test_the_heat_map_has_the_image_s_shape_and_stays_in_range(network: AnyRunne
 
 
 def test_the_heat_map_shows_nothing_outside_what_the_network_saw(network: AnyRunner) -> None:
-    heat = infer(network, radiograph(60, 120)).heat_map
+    heat = infer(network, radiograph(60, 120)).artefacts[0].values
     assert heat is not None
     assert not heat[:, :30].any()
     assert not heat[:, 90:].any()
@@ -76,7 +76,7 @@ def test_the_image_is_reduced_by_whole_areas() -> None:
     torch.testing.assert_close(prepare(large.pixels), prepare(small.pixels))
 
 
-def test_a_batch_says_what_each_image_alone_says(network: AnyRunner) -> None:
+def test_a_batch_gives_the_same_answers_as_single_images(network: AnyRunner) -> None:
     items = [network.decode(radiograph(100, 100 + step)).item for step in range(5)]
     together = network.predict(network.batch(items))
     alone = [network.predict(network.batch([item]))[0] for item in items]
@@ -106,7 +106,9 @@ def test_the_output_is_a_finding_present_now(network: AnyRunner) -> None:
         ({"pixels": np.eye(27, 40, dtype=np.float32)}, "the image is smaller than 28 x 28 pixels"),
     ],
 )
-def test_anything_out_of_scope_is_declined(network: AnyRunner, changes: dict[str, object], reason: str) -> None:
+def test_inputs_outside_the_models_limits_are_declined(
+    network: AnyRunner, changes: dict[str, object], reason: str
+) -> None:
     with pytest.raises(Declined) as declined:
         infer(network, radiograph(**changes))
     assert declined.value.reason.startswith(reason)
@@ -121,7 +123,9 @@ def test_the_card_says_what_it_is(network: AnyRunner) -> None:
         assert word in network.model.card
 
 
-def test_training_is_the_same_again(monkeypatch: pytest.MonkeyPatch, split: train.Split) -> None:
+def test_training_with_the_same_seed_gives_the_same_weights(
+    monkeypatch: pytest.MonkeyPatch, split: train.Split
+) -> None:
     monkeypatch.setattr(train, "EPOCHS", 1)
     small = replace(split, train=replace(split.train, images=split.train.images[::20], labels=split.train.labels[::20]))
     first, second = (train.fit_network(small, seed=SEED).state_dict() for _ in range(2))
@@ -139,7 +143,7 @@ def test_grad_cam_weighs_channels_by_their_mean_gradient() -> None:
     assert enlarge(maps[0].numpy(), 8, 6).shape == (8, 6)
 
 
-def test_the_measures_are_what_their_authors_say() -> None:
+def test_the_measures_have_the_values_of_their_definitions() -> None:
     labels = np.array([False, False, True, True])
     scores = np.array([0.1, 0.4, 0.35, 0.8])
     assert auroc(labels, scores) == 0.75

@@ -1,4 +1,4 @@
-"""Features: what is declared is what is read, at the right time, in the right unit, or not at all."""
+"""Features: the declared codes are read in the declared window and unit, and anything else is missing."""
 
 from copy import deepcopy
 from decimal import Decimal
@@ -54,7 +54,7 @@ def test_the_newest_of_several_codes_wins_and_the_first_code_breaks_a_tie() -> N
     assert value(SATURATION, fact("2708-6", "91", "%", hours_ago=2), older) == 97
 
 
-def test_a_correction_of_the_same_time_wins_by_when_it_was_known() -> None:
+def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:
     first, corrected = fact("8310-5", "36.0", "Cel"), fact("8310-5", "39.0", "Cel", known_h=0.5)
     assert value(TEMPERATURE, corrected, first) == 39
 
@@ -101,6 +101,10 @@ def test_a_number_without_a_unit_or_with_an_unknown_one_is_never_read(canonical:
     assert convert(Decimal(1), "furlong", canonical) is None
 
 
+def test_a_number_too_large_for_any_measurement_is_never_read() -> None:
+    assert convert(Decimal("1e60"), "Cel", "Cel") is None
+
+
 def test_an_unknown_unit_refuses_even_when_an_older_value_could_be_read() -> None:
     found = extract(TEMPERATURE, fact("8310-5", "37", "Cel", hours_ago=2), fact("8310-5", "37", "furlong"))
     assert found.reason == "unreadable temperature"
@@ -112,7 +116,7 @@ def test_an_implausible_value_is_refused(sent: str) -> None:
 
 
 @pytest.mark.parametrize("sent", ["NaN", "Infinity"])
-def test_what_is_not_a_number_is_unreadable(sent: str) -> None:
+def test_a_value_that_is_not_a_number_is_unreadable(sent: str) -> None:
     assert extract(TEMPERATURE, fact("8310-5", sent, "Cel")).reason == "unreadable temperature"
 
 
@@ -129,7 +133,7 @@ def test_all_missing_features_are_named_at_once() -> None:
 
 
 @pytest.mark.parametrize(("take", "result"), [("min", "36"), ("max", "39"), ("mean", "37.5"), ("count", "2")])
-def test_a_window_can_be_summed_up(take: str, result: str) -> None:
+def test_a_feature_can_aggregate_its_window(take: str, result: str) -> None:
     facts = (fact("8310-5", "36", "Cel", hours_ago=3), fact("8310-5", "102.2", "[degF]", hours_ago=1))
     found = extract(TEMPERATURE, *facts, window={"take": take, "hours": 12})
     reading = found.readings["temperature"]

@@ -85,7 +85,7 @@ class SizeRunner(Runner[float, Sequence[float], float]):
 
     def encode(self, item: float, raw: float) -> Answer:
         (spec,) = self.model.manifest.outputs
-        return Answer(outputs=(make_output(spec, raw, band="low", notice=self.opening()),), heat_map=None)
+        return Answer(outputs=(make_output(spec, raw, band="low", notice=self.opening()),))
 
 
 @pytest.mark.parametrize(("declared", "given", "expected"), CASES, ids=[kind_of(case[1]) for case in CASES])

@@ -39,7 +39,7 @@ def test_facts_of_the_first_form_are_triggered_by_codes() -> None:
     assert first_form(trigger=trigger, limits={"views": []}) == declared()
 
 
-def test_an_image_of_the_first_form_keeps_its_rules() -> None:
+def test_a_manifest_of_the_first_format_keeps_its_image_rules() -> None:
     limits = {"min_age_years": 18, "views": ["PA", "AP"], "min_side": 28, "min_contrast": 0.02}
     old = first_form(trigger={"kind": "image", "modalities": ["CR"], "body_parts": ["CHEST"]}, limits=limits)
     rules = {"modalities": ["CR"], "body_parts": ["CHEST"], "views": ["PA", "AP"], "min_side": 28, "min_contrast": 0.02}

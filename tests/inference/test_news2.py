@@ -1,4 +1,4 @@
-"""NEWS2 (Royal College of Physicians, December 2017): exact at every band edge, and silent about nothing."""
+"""NEWS2 (Royal College of Physicians, December 2017): exact at every band edge, with every missing value named."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -119,7 +119,7 @@ def test_the_newest_of_two_codes_decides(news2: AnyRunner, newer: Fact, points: 
     assert total(news2, vitals(newer)).value == points
 
 
-def test_the_worst_patient_scores_20(news2: AnyRunner) -> None:
+def test_the_greatest_total_is_20(news2: AnyRunner) -> None:
     worst: dict[str, Measured | None] = {
         "_9279_1": ("30", "/min"),
         "_59408_5": ("85", "%"),
@@ -172,7 +172,7 @@ TITLES = {
 
 
 @pytest.mark.parametrize("code", TITLES)
-def test_without_one_parameter_there_is_no_total_but_its_name(news2: AnyRunner, code: str) -> None:
+def test_without_one_parameter_the_refusal_names_it(news2: AnyRunner, code: str) -> None:
     said = refusal(news2, vitals(**{code.replace("-", "_"): None}))
     assert said.missing == (TITLES[code],)
     assert said.reason == f"missing {TITLES[code]}"
@@ -194,7 +194,7 @@ def test_an_answer_that_is_not_understood_is_refused_not_guessed(news2: AnyRunne
     assert refusal(news2, vitals(_67775_7=("sleepy", None))).reason == "unreadable level of consciousness"
 
 
-def test_a_measurement_that_cannot_be_true_is_refused(news2: AnyRunner) -> None:
+def test_an_impossible_measurement_is_refused(news2: AnyRunner) -> None:
     assert refusal(news2, vitals(_59408_5=("0.97", "%"))).reason == "implausible oxygen saturation"
 
 

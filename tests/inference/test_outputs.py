@@ -22,29 +22,51 @@ CLASSES = (Band(name="cat", at_least=None), Band(name="dog", at_least=None))
 
 
 @pytest.mark.parametrize(
-    ("declared", "value", "detail", "headline", "band"),
+    ("declared", "value", "detail", "headline", "band", "words"),
     [
-        (spec("score", *LEVELS), 3.0, None, 3.0, "high"),
-        (spec("probability", *LEVELS), 0.25, None, 0.25, "low"),
-        (spec("class-set", *CLASSES), None, ClassSet(probabilities=(("cat", 0.3), ("dog", 0.7))), 0.7, "dog"),
-        (spec("interval", *LEVELS), 0.6, Interval(low=0.4, high=0.9, coverage=0.9), 0.6, "high"),
+        (spec("score", *LEVELS), 3.0, None, 3.0, "high", "3 (high)"),
+        (spec("probability", *LEVELS), 0.25, None, 0.25, "low", "25 % (low)"),
+        (
+            spec("class-set", *CLASSES),
+            None,
+            ClassSet(probabilities=(("cat", 0.3), ("dog", 0.7))),
+            0.7,
+            "dog",
+            "dog 70 %, cat 30 %",
+        ),
+        (
+            spec("interval", *LEVELS),
+            0.6,
+            Interval(low=0.4, high=0.9, coverage=0.9),
+            0.6,
+            "high",
+            "0.6 (90 % interval 0.4 to 0.9), high",
+        ),
         (
             spec("time-series", *LEVELS),
             None,
             TimeSeries(times=(NOW, NOW + timedelta(hours=1)), values=(0.9, 0.1)),
             0.1,
             "low",
+            "last 0.1, highest 0.9 at 2026-01-15 12:00 UTC (low)",
         ),
-        (spec("mask", *LEVELS), 0.75, MaskReference(artefact="lungs"), 0.75, "high"),
-        (spec("spans", *LEVELS), None, Spans(spans=(Span(start=0, end=4, label="drug"),)), 1.0, "high"),
+        (spec("mask", *LEVELS), 0.75, MaskReference(artefact="lungs"), 0.75, "high", "75 % of the image (high)"),
+        (
+            spec("spans", *LEVELS),
+            None,
+            Spans(spans=(Span(start=0, end=4, label="drug"),)),
+            1.0,
+            "high",
+            "1 passage: 1 drug (high)",
+        ),
     ],
 )
 def test_each_kind_has_a_value_and_a_band(
-    declared: OutputSpec, value: float | None, detail: OutputDetail | None, headline: float, band: str
+    declared: OutputSpec, value: float | None, detail: OutputDetail | None, headline: float, band: str, words: str
 ) -> None:
     output = make_output(declared, value, detail=detail, notice="Notice.")
     assert (output.kind, output.value, output.band, output.detail) == (declared.kind, headline, band, detail)
-    assert output.text == f"Notice. X: {headline:.2f} ({band})."
+    assert output.text == f"Notice. X: {words}."
 
 
 def test_a_category_is_its_band_alone() -> None:

@@ -1,4 +1,4 @@
-"""Folders are proved before they are served, and rows say what may speak."""
+"""Folders are verified before they are served, and the registry states which models run."""
 
 import json
 import shutil
@@ -20,57 +20,15 @@ from inference.loading import load_model
 from inference.models import MODELS
 from inference.registry import ModelRow
 from inference.testing import NOW, toy_folder, vitals
+from inference.testing_folder import CASE, MANIFEST, PULSE_RISK, pulse_risk
 from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock
 
-MANIFEST = """
-name: pulse-risk
-version: 1.0.0
-title: A logistic model of one feature
-intended_use: Tests
-owner: Tests
-demonstration: true
-users: [tests]
-trigger: {kind: codes, codes: [8867-4]}
-inputs: [{name: facts, kind: facts}]
-runner: linear
-outputs:
-  - name: risk
-    system: urn:test
-    code: risk
-    display: Risk
-    kind: probability
-    future: true
-    bands: [{name: low, at_least: 0}, {name: high, at_least: 0.5}]
-limits: {}
-change_plan: {acceptance: [nothing]}
-"""
-FEATURES = """
-features:
-  - {name: pulse, title: pulse, window: {take: last, hours: 12}, missing: nan, sources: [{code: 8867-4, unit: /min}]}
-"""
-CASE = {
-    "input": {
-        "subject": {"reference": "Patient/golden"},
-        "at": NOW.isoformat(),
-        "facts": [{"code": "8867-4", "value": "90", "unit": "/min"}],
-    }
-}
-
 
 @pytest.fixture
 def linear(tmp_path: Path) -> Path:
-    """A folder as an ML engineer would bring it: declarations, weights, a golden case, no code."""
-    folder = tmp_path / "pulse-risk"
-    (folder / "golden").mkdir(parents=True)
-    (folder / "model.yaml").write_text(MANIFEST)
-    (folder / "features.yaml").write_text(FEATURES)
-    (folder / "golden" / "ninety.json").write_text(json.dumps(CASE))
-    weights = {"weight": np.array([0.5]), "bias": np.array(0.25), "mean": np.array([80.0]), "scale": np.array([10.0])}
-    save_file(weights, folder / "weights.safetensors")
-    finalize_folder(folder, {"Evidence": "None: a test."})
-    return folder
+    return pulse_risk(tmp_path / PULSE_RISK)
 
 
 def refusal(path: Path) -> Problem:
@@ -84,13 +42,13 @@ def test_bundled_models_are_sealed_and_answer_their_golden_cases(name: str) -> N
     assert load_model(bundled_folder(name)).model.manifest.name == name
 
 
-def test_every_folder_of_the_room_is_listed() -> None:
+def test_every_bundled_model_folder_is_listed() -> None:
     home = bundled_folder("news2").parent
     folders = {path.parent.name for path in home.glob("*/model.yaml")}
     assert folders == {package.rpartition(".")[2] for package in MODELS.values()}
 
 
-def test_a_folder_from_elsewhere_is_served(linear: Path) -> None:
+def test_a_folder_outside_the_package_is_served(linear: Path) -> None:
     (output,) = infer(load_model(linear), vitals(_8867_4=("90", "/min"))).outputs
     assert output.value == pytest.approx(1 / (1 + np.exp(-0.75)))
     assert output.band == "high"
@@ -109,14 +67,14 @@ def test_a_folder_from_elsewhere_is_served(linear: Path) -> None:
         (lambda folder: (folder / "link").symlink_to("/etc/passwd"), "link is a link"),
     ],
 )
-def test_a_folder_that_was_touched_is_refused(linear: Path, harm: Callable[[Path], object], complaint: str) -> None:
+def test_a_changed_folder_is_refused(linear: Path, harm: Callable[[Path], object], complaint: str) -> None:
     harm(linear)
     refused = refusal(linear)
     assert refused.category is Category.INCORRECT
     assert refused.detail == f"the model folder pulse-risk is refused: {complaint}"
 
 
-def test_a_model_that_answers_otherwise_than_it_did_is_refused(linear: Path) -> None:
+def test_a_model_with_other_golden_answers_is_refused(linear: Path) -> None:
     save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
     seal(linear)
     assert refusal(linear).detail == "the model pulse-risk does not answer its golden case ninety as it should"
@@ -162,7 +120,7 @@ def test_weights_that_are_no_safetensors_are_refused(linear: Path) -> None:
     assert refusal(linear).detail == "the model pulse-risk 1.0.0 could not be set up"
 
 
-def test_the_house_s_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
+def test_bundled_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
     copy = tmp_path / "news2"
     shutil.copytree(bundled_folder("news2"), copy)
     assert verify(copy)
@@ -183,7 +141,7 @@ class TestRows:
         database.write(lambda tx: registry.register(tx, folder, status, by="ada", at=clock.now()))
         clock.advance(60)
 
-    def test_what_is_registered_can_be_read(self, database: Database, clock: FakeClock) -> None:
+    def test_a_registered_model_can_be_read(self, database: Database, clock: FakeClock) -> None:
         folder, at = toy_folder(), clock.now()
         self.add(database, "1.0.0", "active", clock)
         assert self.row(database) == ModelRow(
@@ -244,7 +202,7 @@ class TestRows:
         assert database.write(lambda tx: registry.resume(tx, None, by="ada", at=clock.now())) == 2
         assert not self.row(database, "one").stopped
 
-    def test_what_does_not_exist_cannot_be_changed(self, database: Database, clock: FakeClock) -> None:
+    def test_an_unknown_model_cannot_be_changed(self, database: Database, clock: FakeClock) -> None:
         for change in (
             lambda tx: registry.stop(tx, "none", "x", by="ada", at=clock.now()),
             lambda tx: registry.resume(tx, "none", by="ada", at=clock.now()),
@@ -293,7 +251,7 @@ def test_a_case_states_its_own_tolerance(linear: Path, tolerance: dict[str, floa
 
 def test_a_golden_fact_may_have_a_time_of_its_own() -> None:
     facts = [{"code": "a", "value": "1", "at": -3600}, {"code": "b", "value": "2", "at": "2026-01-14T00:00:00+00:00"}]
-    given = read_input(CASE["input"] | {"facts": facts})
+    given = read_input({"subject": {"reference": "Patient/golden"}, "at": NOW.isoformat(), "facts": facts})
     assert isinstance(given, FactsInput)
     assert [fact.effective.isoformat() for fact in given.facts] == [
         "2026-01-15T11:00:00+00:00",

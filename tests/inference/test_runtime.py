@@ -1,4 +1,4 @@
-"""The only listener to a model: whatever the model does, the caller gets an outcome that can be shown."""
+"""The runtime: the caller always gets an outcome, also when the model fails or hangs."""
 
 import os
 import threading
@@ -19,7 +19,7 @@ from inference.models import MODELS
 from inference.registry import ModelRow
 from inference.runners.base import Answer, Decoded
 from inference.runtime import Runtime
-from inference.testing import ADULT, NOW, ToyRunner, radiograph, toy_folder, vitals
+from inference.testing import ADULT, NOW, ToyRunner, output_of_each_kind, radiograph, toy_folder, vitals
 from kernel.db import Database
 from kernel.errors import Category, Problem
 
@@ -29,7 +29,7 @@ RuntimeFactory = Callable[..., Runtime]
 
 @pytest.fixture
 def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
-    """Make a runtime whose one model, ``toy``, thinks as given."""
+    """Make a runtime whose only model, ``toy``, computes with the given function."""
     made: list[Runtime] = []
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
@@ -122,7 +122,7 @@ def test_inputs_that_cannot_be_read_are_a_failure(runtime_of: RuntimeFactory) ->
     assert (outcome.kind, outcome.reason) == ("failed", "the model broke while reading its inputs")
 
 
-def test_a_model_that_hangs_is_a_failure_for_each_who_waited_and_stops_nobody_else(
+def test_a_hanging_model_fails_its_callers_and_does_not_affect_other_models(
     runtime_of: RuntimeFactory, sqlite: Database
 ) -> None:
     go = threading.Event()
@@ -138,7 +138,7 @@ def test_a_model_that_hangs_is_a_failure_for_each_who_waited_and_stops_nobody_el
     go.set()
 
 
-def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: RuntimeFactory) -> None:
+def test_a_hanging_model_gets_a_new_thread(runtime_of: RuntimeFactory) -> None:
     now, go = [0.0], threading.Event()
     hang = iter([True])
 
@@ -154,7 +154,7 @@ def test_a_model_that_never_comes_back_is_given_a_new_thread(runtime_of: Runtime
     go.set()
 
 
-def test_a_version_can_be_asked_by_name(runtime_of: RuntimeFactory, sqlite: Database) -> None:
+def test_a_version_can_be_run_by_name(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     runtime = runtime_of(list)
     folder = toy_folder(version="1.1.0")
     sqlite.write(lambda tx: registry.register(tx, folder, "shadow", by="ada", at=NOW))
@@ -164,7 +164,7 @@ def test_a_version_can_be_asked_by_name(runtime_of: RuntimeFactory, sqlite: Data
         runtime.predict("toy", vitals(), version="9.9.9")
 
 
-def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: RuntimeFactory, sqlite: Database) -> None:
+def test_a_stop_takes_effect_at_the_next_prediction(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     runtime = runtime_of(list)
     assert isinstance(runtime.predict("toy", vitals()), Prediction)
     sqlite.write(lambda tx: registry.stop(tx, None, "recall of batch 7", by="ada", at=NOW))
@@ -174,12 +174,25 @@ def test_a_stop_is_obeyed_by_the_very_next_prediction(runtime_of: RuntimeFactory
     assert isinstance(runtime.predict("toy", vitals()), Prediction)
 
 
-def test_a_retired_model_does_not_speak(runtime_of: RuntimeFactory, sqlite: Database) -> None:
+def test_a_mask_without_its_artefact_is_a_failure(sqlite: Database) -> None:
+    class Forgetful(ToyRunner):
+        def encode(self, item: float, raw: float) -> Answer:
+            return Answer(outputs=(output_of_each_kind()["mask"],))
+
+    folder = toy_folder()
+    sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
+    runtime = Runtime(sqlite, device="cpu", load=lambda _path, device: Forgetful(list, folder))
+    outcome = refused(runtime.predict("toy", vitals()))
+    runtime.close()
+    assert (outcome.kind, outcome.reason) == ("failed", "the model gave a mask without its artefact")
+
+
+def test_a_retired_model_has_no_new_results(runtime_of: RuntimeFactory, sqlite: Database) -> None:
     sqlite.write(lambda tx: registry.set_status(tx, "toy", "1.0.0", "retired", by="ada", at=NOW))
     assert refused(runtime_of(list).predict("toy", vitals())).reason == "the model is retired"
 
 
-def test_a_model_that_does_not_exist_is_the_caller_s_problem(runtime_of: RuntimeFactory) -> None:
+def test_an_unknown_model_is_not_found(runtime_of: RuntimeFactory) -> None:
     with pytest.raises(Problem) as problem:
         runtime_of(list).predict("none", vitals())
     assert problem.value.category is Category.NOT_FOUND
@@ -202,7 +215,7 @@ def test_a_model_that_cannot_be_loaded_is_a_visible_failure(sqlite: Database, fa
     assert outcome.reason == expected
 
 
-def test_too_many_are_refused_before_they_wait(runtime_of: RuntimeFactory) -> None:
+def test_requests_over_the_queue_limit_are_refused_immediately(runtime_of: RuntimeFactory) -> None:
     entered, go = threading.Event(), threading.Event()
 
     def think(items: Sequence[float]) -> Sequence[float]:
@@ -226,7 +239,7 @@ def test_too_many_are_refused_before_they_wait(runtime_of: RuntimeFactory) -> No
     assert busy == 3
 
 
-def test_closing_tells_those_who_wait_to_come_again(runtime_of: RuntimeFactory) -> None:
+def test_closing_answers_waiting_callers_with_busy(runtime_of: RuntimeFactory) -> None:
     entered, go = threading.Event(), threading.Event()
 
     def think(items: Sequence[float]) -> Sequence[float]:
@@ -251,7 +264,7 @@ def test_closing_tells_those_who_wait_to_come_again(runtime_of: RuntimeFactory) 
         runtime.predict("toy", vitals())
 
 
-def test_many_at_once_each_get_their_own_answer(runtime_of: RuntimeFactory) -> None:
+def test_concurrent_callers_each_get_their_own_answer(runtime_of: RuntimeFactory) -> None:
     runtime = runtime_of(list)
     with ThreadPoolExecutor(16) as pool:
         given = [vitals(_8867_4=(str(pulse), "/min")) for pulse in range(40, 240)]

@@ -1,4 +1,4 @@
-"""Blobs: content-addressed, durable when put returns, refused honestly when the disk refuses."""
+"""Blobs: content-addressed, durable when put returns, and refused when the disk fails."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ def test_equal_content_has_one_address_and_one_file(blobs: Blobs, tmp_path: Path
     assert len(files(tmp_path)) == 1
 
 
-def test_what_was_put_is_got(blobs: Blobs) -> None:
+def test_a_stored_blob_is_returned(blobs: Blobs) -> None:
     assert blobs.get(blobs.put(b"\x00\xff")) == b"\x00\xff"
 
 
@@ -43,10 +43,10 @@ def test_file_and_folder_are_synced_before_put_returns(blobs: Blobs, monkeypatch
     assert synced == ["file", "folder"]
 
 
-def test_a_blob_that_is_there_already_is_only_promised_once_its_name_is_durable(
+def test_a_blob_that_exists_is_confirmed_only_when_its_name_is_durable(
     blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An earlier try may have renamed the file and failed to sync the folder: the retry must not be told otherwise."""
+    """An earlier try may have renamed the file and failed to sync the folder: a retry must sync it too."""
     blobs.put(b"x")
 
     def refuse(_handle: int) -> None:
@@ -58,7 +58,7 @@ def test_a_blob_that_is_there_already_is_only_promised_once_its_name_is_durable(
 
 
 @pytest.mark.parametrize("broken", ["fsync", "fdopen"])
-def test_a_disk_that_refuses_is_told_and_leaves_no_rubbish(
+def test_a_write_error_raises_a_problem_and_leaves_no_partial_file(
     broken: str, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blobs.put(b"first")
@@ -74,7 +74,7 @@ def test_a_disk_that_refuses_is_told_and_leaves_no_rubbish(
 
 
 @pytest.mark.parametrize("address", ["../../etc/passwd", "0" * 63, "G" * 64, "0" * 64])
-def test_an_address_that_is_none_is_not_found(blobs: Blobs, address: str) -> None:
+def test_a_malformed_or_unknown_address_is_not_found(blobs: Blobs, address: str) -> None:
     with pytest.raises(Problem) as missing:
         blobs.get(address)
     assert missing.value.category is Category.NOT_FOUND

@@ -1,4 +1,4 @@
-"""Inbox and outbox: kept once, receipted alike, sent in order."""
+"""Inbox and outbox: each message stored once with one receipt, deliveries sent in order."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_a_repeated_message_gets_its_first_receipt_and_no_second_row(database: D
     assert (again, reply) == ("", b"AA 1")
 
 
-def test_a_reused_control_id_with_other_content_is_news(database: Database, inbox: Inbox) -> None:
+def test_a_reused_control_id_with_other_content_is_a_new_message(database: Database, inbox: Inbox) -> None:
     database.write(lambda tx: inbox.add(tx, message()))
     identifier, _ = database.write(lambda tx: inbox.add(tx, message(raw=b"MSH|2")))
     assert identifier

@@ -29,7 +29,7 @@ def count(database: Database) -> int:
         return connection.execute(select(func.count()).select_from(workers)).scalar_one()
 
 
-def test_what_write_returned_from_is_seen_by_every_reader(database: Database) -> None:
+def test_a_completed_write_is_visible_to_every_reader(database: Database) -> None:
     assert database.write(lambda tx: (add(tx, "a"), "done")[1]) == "done"
     with database.read() as connection:
         assert connection.execute(select(workers.c.id, workers.c.heartbeat_at)).one() == ("a", NOON)
@@ -111,7 +111,7 @@ def test_a_full_disk_is_a_refusal_and_the_database_recovers(sqlite: Database) ->
     assert count(sqlite) == 1
 
 
-def test_a_waiter_is_woken_by_the_commit_and_not_before(database: Database) -> None:
+def test_a_waiting_thread_is_woken_by_the_commit_and_not_before(database: Database) -> None:
     generation = database.signals.generation("jobs")
 
     def work(tx: Transaction) -> None:

@@ -111,7 +111,21 @@ def test_only_one_job_waits_per_queueing_lock_and_postpone_pushes_it_back(
     assert jobs.claim(database, "w") is None
 
 
-def test_a_job_may_wait_while_its_like_runs(database: Database, jobs: Jobs) -> None:
+def test_a_lock_is_pending_while_its_job_waits_or_runs(database: Database, jobs: Jobs) -> None:
+    def pending(lock: str) -> bool:
+        with database.read() as connection:
+            return jobs.is_pending(connection, lock)
+
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="a"))
+    assert (pending("a"), pending("b")) == (True, False)
+    job = jobs.claim(database, "w")
+    assert job is not None
+    assert pending("a")
+    database.write(lambda tx: jobs.fail(tx, job, Problem(Category.INCORRECT, "parked")))
+    assert not pending("a")
+
+
+def test_a_job_may_wait_while_another_with_its_queueing_lock_runs(database: Database, jobs: Jobs) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="l", queueing_lock="q"))
     running = jobs.claim(database, "w")
     assert running is not None
@@ -122,7 +136,7 @@ def test_a_job_may_wait_while_its_like_runs(database: Database, jobs: Jobs) -> N
 
 
 @pytest.mark.parametrize("category", [Category.UNAVAILABLE, Category.BUSY, Category.INTERRUPTED])
-def test_what_waiting_can_mend_is_retried_for_ever_with_growing_pauses(
+def test_a_temporary_problem_is_retried_without_limit_after_growing_pauses(
     category: Category, database: Database, jobs: Jobs, clock: FakeClock, worker_for
 ) -> None:
     def step(job: Job) -> Commit:
@@ -145,7 +159,7 @@ def test_what_waiting_can_mend_is_retried_for_ever_with_growing_pauses(
     "category",
     [Category.INCORRECT, Category.NOT_FOUND, Category.CONFLICT, Category.FORBIDDEN, Category.UNSUPPORTED],
 )
-def test_what_waiting_cannot_mend_is_parked_at_once_with_the_reason(
+def test_a_permanent_problem_is_parked_immediately_with_the_reason(
     category: Category, database: Database, jobs: Jobs, worker_for
 ) -> None:
     def step(job: Job) -> Commit:
@@ -188,9 +202,7 @@ def test_an_unknown_step_is_parked(database: Database, jobs: Jobs, worker_for) -
     assert only(database, jobs).status == "parked"
 
 
-def test_a_failing_job_hands_its_pause_to_the_one_that_waits_behind_it(
-    database: Database, jobs: Jobs, clock: FakeClock
-) -> None:
+def test_a_failing_job_passes_its_pause_to_the_waiting_job(database: Database, jobs: Jobs, clock: FakeClock) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "deliver", {}, lock="d", queueing_lock="d"))
     running = jobs.claim(database, "w")
     assert running is not None
@@ -221,7 +233,7 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
     assert waiting(database) == 0
 
 
-def test_a_job_that_kills_its_worker_every_time_is_parked_in_the_end(database: Database, jobs: Jobs) -> None:
+def test_a_job_whose_worker_dies_repeatedly_is_parked(database: Database, jobs: Jobs) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     for death in range(DEATHS_BEFORE_PARKING):
         assert jobs.claim(database, f"worker-{death}") is not None
@@ -293,7 +305,7 @@ def test_a_stopping_worker_finishes_what_it_holds(database: Database, jobs: Jobs
 
 
 def test_a_worker_is_woken_by_the_commit_that_enqueues(database: Database, jobs: Jobs, clock, ids) -> None:
-    """No polling: the worker would sleep for its heartbeat, and is there well before."""
+    """No polling: without a signal the worker would sleep until its next heartbeat."""
     done = threading.Event()
 
     def step(job: Job) -> Commit:

@@ -1,4 +1,4 @@
-"""The log tells what happened and never to whom."""
+"""The log states events and contains no patient data."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A database of the first release is opened by today's code, and nothing of it is lost."""
+"""A database of the first release is migrated without loss."""
 
 import gzip
 import shutil
@@ -22,6 +22,7 @@ from privacy.keys import KeyRing
 from privacy.verify import verify
 from service.api import http_application
 from service.application import Application, build
+from service.results import Results
 from service.settings import DicomPeer, HostPort, load
 
 FIRST_RELEASE = Path(__file__).parent / "fixtures" / "spine"
@@ -40,7 +41,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A data folder as the first release left it."""
+    """A data folder of the first release."""
     folder = tmp_path / "ausculta"
     shutil.copytree(FIRST_RELEASE, folder)
     packed = folder / "ausculta.db.gz"
@@ -66,7 +67,7 @@ def quoted(name: str) -> str:
 
 
 def rows_of(file: Path, columns: dict[str, list[str]]) -> Rows:
-    """Read those columns of every row, without any code of ours."""
+    """Read those columns of every row, without the code under test."""
     with closing(sqlite3.connect(file)) as connection:
         return {
             table: sorted(
@@ -85,7 +86,7 @@ def migrated(data: Path) -> Iterator[Database]:
 
 
 def test_the_database_of_the_first_release_holds_every_kind_of_work(data: Path) -> None:
-    """What the other tests rely on."""
+    """The preconditions of the other tests."""
     file = data / "ausculta.db"
     with closing(sqlite3.connect(file)) as connection:
 
@@ -123,6 +124,14 @@ def test_every_row_keeps_its_content_under_the_new_names(data: Path) -> None:
         assert after[table] == rows, table
 
 
+def test_earlier_results_keep_their_pictures_and_name_no_artefact(migrated: Database) -> None:
+    with migrated.read() as connection:
+        rows = Results().newest(connection, limit=100)
+    assert {(row.artefacts, row.software_version) for row in rows} == {((), None)}
+    assert all(row.image and row.heat_map for row in rows if row.model == "cxr-pneumonia" and row.kind == "prediction")
+    assert any(row.heat_map for row in rows)
+
+
 def test_the_audit_log_is_still_whole(migrated: Database, data: Path) -> None:
     keys = KeyRing.open_or_create(data / "keys.json")
     with migrated.read() as connection:
@@ -142,7 +151,7 @@ def around(tmp_path: Path) -> Iterator[tuple[StandInEhr, StandInEngine, StandInP
 
 @pytest.fixture
 def application(data: Path, around: tuple[StandInEhr, StandInEngine, StandInPacs]) -> Iterator[Application]:
-    """Today's server on the data of the first release, ten minutes after it ended."""
+    """The current server on the data of the first release, ten minutes after it ended."""
     ehr, engine, pacs = around
     clock = FakeClock()
     clock.advance(600)
@@ -177,7 +186,7 @@ def test_every_version_of_every_resource_can_be_read(application: Application, d
         web.close()
 
 
-def test_what_was_pending_is_delivered_and_what_was_parked_waits(
+def test_pending_deliveries_are_sent_and_parked_ones_wait(
     application: Application, around: tuple[StandInEhr, StandInEngine, StandInPacs]
 ) -> None:
     ehr, engine, _pacs = around

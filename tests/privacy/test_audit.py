@@ -1,4 +1,4 @@
-"""The audit log is written with the deed, without gaps, and every way of tampering with it is found."""
+"""Events are committed with the recorded action, without gaps, and every alteration is detected."""
 
 import sqlite3
 import threading
@@ -48,7 +48,7 @@ def check(database: Database, keys: KeyRing, file: Path | None = None) -> Report
 
 @contextmanager
 def raw_sql(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """The database as somebody with a SQL shell has it."""
+    """The database, opened by a person with a SQL shell."""
     with closing(sqlite3.connect(tmp_path / "ausculta.db")) as connection:
         yield connection
         connection.commit()
@@ -93,7 +93,7 @@ def test_the_head_holds_the_root_of_all_events(database: Database, log: AuditLog
     assert merkle.root_of_peaks(found) == merkle.root_of_leaves(leaves)
 
 
-def test_many_at_once_are_the_same_as_one_by_one(database: Database, keys: KeyRing, log: AuditLog) -> None:
+def test_concurrent_predictions_equal_sequential_ones(database: Database, keys: KeyRing, log: AuditLog) -> None:
     names = database.write(lambda tx: log.record_all(tx, [event(number) for number in range(9)]))
     assert (len(set(names)), numbers(database), check(database, keys).ok) == (9, list(range(9)), True)
 
@@ -104,7 +104,7 @@ def test_no_events_leave_no_trace(database: Database, log: AuditLog) -> None:
         assert connection.scalar(select(func.count()).select_from(audit_head)) == 0
 
 
-def test_what_is_rolled_back_was_never_recorded(database: Database, keys: KeyRing, log: AuditLog) -> None:
+def test_a_rolled_back_transaction_records_no_event(database: Database, keys: KeyRing, log: AuditLog) -> None:
     def change_of_mind(tx: Transaction) -> None:
         log.record(tx, event(99))
         raise Problem(Category.CONFLICT, "no")
@@ -131,7 +131,7 @@ def test_sixteen_threads_leave_no_gap(database: Database, keys: KeyRing, log: Au
     assert (numbers(database), check(database, keys).ok) == (list(range(320)), True)
 
 
-def test_another_process_goes_on_where_the_first_stopped(database: Database, keys: KeyRing, log: AuditLog) -> None:
+def test_another_process_continues_the_log(database: Database, keys: KeyRing, log: AuditLog) -> None:
     write(database, log, 3)
     restarted = AuditLog(keys, FakeClock(), _LaterIds())
     write(database, restarted, 3, first=3)
@@ -241,7 +241,7 @@ def test_tampering_is_found_and_placed(
     assert finding in report.problems
 
 
-def test_a_log_rolled_back_whole_is_found_by_the_checkpoint_file(
+def test_a_log_restored_to_an_earlier_state_is_detected_by_the_checkpoint_file(
     sqlite: Database, keys: KeyRing, log: AuditLog, tmp_path: Path
 ) -> None:
     file = tmp_path / "audit-checkpoints.jsonl"
@@ -259,7 +259,7 @@ def test_a_log_rolled_back_whole_is_found_by_the_checkpoint_file(
     assert check(sqlite, keys, file).problems == (f"{signed_at}, and the log has 4: it was cut or rolled back",)
 
 
-def test_a_history_written_anew_is_found_by_the_checkpoint_file(
+def test_a_rewritten_log_is_detected_by_the_checkpoint_file(
     sqlite: Database, keys: KeyRing, log: AuditLog, tmp_path: Path
 ) -> None:
     file = tmp_path / "audit-checkpoints.jsonl"
@@ -282,7 +282,7 @@ def test_a_forged_checkpoint_is_found(database: Database, keys: KeyRing, log: Au
     assert check(database, keys, file).problems == ("a checkpoint over 3 events has a false signature",)
 
 
-def test_a_checkpoint_file_that_went_away_is_noticed(
+def test_a_missing_checkpoint_file_is_reported(
     database: Database, keys: KeyRing, log: AuditLog, tmp_path: Path
 ) -> None:
     file = tmp_path / "audit-checkpoints.jsonl"
@@ -314,7 +314,7 @@ def test_a_database_copied_while_it_is_written_verifies(
 # --- checkpoints
 
 
-def test_a_checkpoint_says_size_root_and_time(
+def test_a_checkpoint_states_size_root_and_time(
     database: Database, keys: KeyRing, log: AuditLog, clock: FakeClock, tmp_path: Path
 ) -> None:
     write(database, log, 5)
@@ -322,7 +322,7 @@ def test_a_checkpoint_says_size_root_and_time(
     assert (checkpoint.size, checkpoint.root, checkpoint.at) == (5, check(database, keys).root, clock.now())
 
 
-def test_nothing_new_needs_no_new_checkpoint(database: Database, log: AuditLog, tmp_path: Path) -> None:
+def test_no_checkpoint_is_made_without_new_events(database: Database, log: AuditLog, tmp_path: Path) -> None:
     write(database, log, 5)
     sign(database, log, tmp_path / "c.jsonl")
     assert database.write(log.checkpoint) is None
@@ -335,7 +335,7 @@ def test_an_empty_log_has_nothing_to_sign(database: Database, keys: KeyRing, log
     assert check(database, keys).ok
 
 
-def test_a_line_torn_by_a_crash_is_replaced(database: Database, keys: KeyRing, log: AuditLog, tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_replaced(database: Database, keys: KeyRing, log: AuditLog, tmp_path: Path) -> None:
     file = tmp_path / "c.jsonl"
     write(database, log, 2)
     sign(database, log, file)

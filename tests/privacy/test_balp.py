@@ -114,7 +114,7 @@ def test_the_request_id_ties_the_event_to_the_request() -> None:
     assert (transaction["type"]["code"], transaction["what"]["identifier"]["value"]) == ("XrequestId", "req-1")
 
 
-def test_time_is_told_in_utc_to_the_millisecond() -> None:
+def test_the_time_is_recorded_in_utc_with_milliseconds() -> None:
     assert balp.created(KNOWN, entity=ENTITY, patient=None, at=AT)["recorded"] == "2026-03-01T08:30:15.250Z"
 
 

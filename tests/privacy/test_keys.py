@@ -1,4 +1,4 @@
-"""The key file is its owner's alone, and what is sealed opens only where it belongs."""
+"""Only its owner can read the key file, and sealed bytes open only with their context."""
 
 import json
 import threading
@@ -40,7 +40,7 @@ def test_opening_again_gives_the_same_keys(tmp_path: Path) -> None:
     assert first.derive("pseudonyms") == second.derive("pseudonyms")
 
 
-def test_those_who_create_at_once_agree_on_one_file(tmp_path: Path) -> None:
+def test_concurrent_creations_use_one_key_file(tmp_path: Path) -> None:
     together, derived = threading.Barrier(8), []
 
     def create() -> None:
@@ -75,7 +75,7 @@ def test_keys_never_show_in_text(tmp_path: Path) -> None:
     assert not any(secret in shown for secret in (secrets["root"], *secrets["wrapping"].values()))
 
 
-def test_each_purpose_has_its_own_key() -> None:
+def test_each_purpose_has_a_different_key() -> None:
     assert len({RING.derive(purpose) for purpose in ("pseudonyms", "blob-address", "audit-seal")}) == 3
 
 
@@ -85,7 +85,7 @@ def test_the_signing_key_is_ed25519_and_stable() -> None:
 
 
 @given(content=st.binary(max_size=200), context=st.binary(max_size=40))
-def test_what_is_sealed_opens_with_its_context(content: bytes, context: bytes) -> None:
+def test_sealed_bytes_open_with_their_context(content: bytes, context: bytes) -> None:
     cipher = Cipher(RING)
     assert cipher.open(cipher.seal(content, context), context) == content
 
@@ -110,7 +110,7 @@ def test_any_flipped_bit_is_found() -> None:
         assert found.value.category is Category.FAULT
 
 
-def test_every_truncation_is_found() -> None:
+def test_truncated_sealed_bytes_do_not_open() -> None:
     cipher = Cipher(RING)
     sealed = cipher.seal(b"what the patient said", b"blob")
     for length in range(len(sealed)):

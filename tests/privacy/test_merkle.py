@@ -1,4 +1,4 @@
-"""The tree is RFC 9162's: held against the recursive definition, and against known roots."""
+"""The tree is RFC 9162's: compared with the recursive definition and with known roots."""
 
 import hashlib
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def test_every_leaf_can_be_proved(contents: list[bytes], data: st.DataObject) ->
 
 
 @given(contents=entries.filter(lambda contents: len(contents) > 1), data=st.data())
-def test_a_proof_serves_no_other_leaf_place_or_root(contents: list[bytes], data: st.DataObject) -> None:
+def test_a_proof_is_valid_for_one_leaf_one_index_and_one_root(contents: list[bytes], data: st.DataObject) -> None:
     leaves = hashes(contents)
     index = data.draw(st.integers(0, len(leaves) - 1))
     proof, root = merkle.inclusion_proof(leaves, index), by_definition(leaves)
@@ -77,7 +77,7 @@ def test_every_former_size_can_be_proved(contents: list[bytes], data: st.DataObj
 
 
 @given(contents=entries.filter(lambda contents: len(contents) > 1), data=st.data())
-def test_a_changed_past_cannot_be_proved(contents: list[bytes], data: st.DataObject) -> None:
+def test_a_consistency_proof_fails_for_changed_leaves(contents: list[bytes], data: st.DataObject) -> None:
     leaves = hashes(contents)
     old = data.draw(st.integers(1, len(leaves) - 1))
     forged = [merkle.leaf_hash(b"forged"), *leaves[1:]]
@@ -95,7 +95,7 @@ def test_a_consistency_proof_of_the_wrong_length_is_refused(contents: list[bytes
     assert not merkle.verify_consistency((old, len(leaves)), (*proof, roots[0]), roots)
 
 
-def test_nothing_is_proved_about_leaves_that_are_not_there() -> None:
+def test_a_proof_for_a_missing_leaf_raises() -> None:
     with pytest.raises(IndexError):
         merkle.inclusion_proof(hashes([b"a"]), 1)
     with pytest.raises(IndexError):

@@ -1,4 +1,4 @@
-"""A pseudonym is stable, legal where it is used, and tells nothing."""
+"""A pseudonym is stable, a legal id, and reveals nothing."""
 
 import re
 
@@ -26,11 +26,11 @@ def test_another_key_gives_other_names() -> None:
     assert NAMES.resource_id("Patient", "s", "v") != other.resource_id("Patient", "s", "v")
 
 
-def test_parts_cannot_run_into_each_other() -> None:
+def test_parts_of_an_identifier_are_separated_unambiguously() -> None:
     assert NAMES.resource_id("Patient", "ab", "c") != NAMES.resource_id("Patient", "a", "bc")
 
 
-def test_types_are_told_apart() -> None:
+def test_different_types_have_different_pseudonyms() -> None:
     assert NAMES.resource_id("Patient", "s", "v") != NAMES.resource_id("Encounter", "s", "v")
 
 

@@ -1,4 +1,4 @@
-"""Docs that cannot rot: whatever the tables of the application list is documented, and every link leads somewhere."""
+"""The documentation is complete: every entry of the application's tables is documented, and every link is valid."""
 
 import importlib
 import importlib.util
@@ -73,7 +73,7 @@ def test_every_setting_is_documented() -> None:
     assert undocumented((setting.name for setting in SETTINGS), REFERENCE / "settings.md") == set()
 
 
-def test_every_setting_that_is_spoken_of_exists() -> None:
+def test_every_setting_that_a_page_names_exists() -> None:
     from service.settings import PREFIX, SETTINGS
 
     known = {setting.name for setting in SETTINGS}
@@ -85,7 +85,7 @@ def test_every_command_is_documented(generate: ModuleType) -> None:
     assert undocumented(generate.command_paths(), REFERENCE / "commands.md") == set()
 
 
-def test_every_command_that_is_spoken_of_exists(generate: ModuleType) -> None:
+def test_every_command_that_a_page_names_exists(generate: ModuleType) -> None:
     known = generate.command_paths()
     groups = {path.rsplit(" ", 1)[0] for path in known}
     for page in PAGES:
@@ -198,7 +198,7 @@ def test_every_name_in_the_architecture_exists() -> None:
         ("kernel.absent.Worker", False),
     ],
 )
-def test_a_name_that_does_not_exist_is_found_out(name: str, exists: bool) -> None:
+def test_a_function_that_does_not_exist_is_detected(name: str, exists: bool) -> None:
     assert resolves(name) is exists
 
 
@@ -252,7 +252,7 @@ def test_every_test_and_file_that_is_named_exists() -> None:
 
 
 @pytest.mark.parametrize("decision", DECISIONS, ids=name_of)
-def test_a_decision_has_its_four_parts(decision: Path) -> None:
+def test_an_adr_has_four_sections(decision: Path) -> None:
     written = text(decision)
     parts = re.findall(r"^## (.+)$", written, re.MULTILINE)
     assert parts == ["Status", "Context", "Decision", "Consequences"]
@@ -265,7 +265,7 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_every_make_target_that_is_spoken_of_exists() -> None:
+def test_every_make_target_that_a_page_names_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", text(REPOSITORY / "Makefile"), re.MULTILINE))
     spoken = {
         name for page in PAGES for block in CODE.findall(text(page)) for name in re.findall(r"\bmake ([a-z-]+)", block)
@@ -274,7 +274,7 @@ def test_every_make_target_that_is_spoken_of_exists() -> None:
     assert {"demo", "test"} <= spoken
 
 
-def test_the_model_that_a_page_makes_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_model_of_the_documentation_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from inference.loading import load_model
 
     page = text(DOCS / "how-to" / "bring-a-model.md")

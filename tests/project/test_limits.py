@@ -1,9 +1,10 @@
-"""The application keeps its own rules: sizes, layers, one distribution, tables that list every file of a room."""
+"""The application keeps its own rules: sizes, layers, one distribution, tables that list every file of their folder."""
 
 import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_imports_only_go_down() -> None:
 
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name != "service"])
-def test_only_the_roof_reads_the_environment(package: str) -> None:
+def test_only_the_settings_module_reads_the_environment(package: str) -> None:
     for path in (REPOSITORY / package).rglob("*.py"):
         assert "os.environ" not in path.read_text(encoding="utf-8"), path
 
@@ -70,3 +71,10 @@ def test_every_destination_is_listed() -> None:
     from service.destinations import KINDS
 
     assert set(KINDS) == files("service/destinations") - {"contract", "table"}
+
+
+def test_every_kind_of_input_has_a_reader() -> None:
+    from inference.contract import InputKind
+    from service.flows.inputs import READERS
+
+    assert set(READERS) == set(get_args(InputKind)) == files("service/flows/inputs") - {"contract"}

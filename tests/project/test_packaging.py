@@ -19,8 +19,8 @@ def test_the_packages_that_python_finds_are_ours() -> None:
     check_packages()
 
 
-def test_a_rival_with_one_of_our_names_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``pip install inference`` is a real distribution of somebody else's."""
+def test_another_distribution_with_one_of_our_package_names_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``pip install inference`` is another project's distribution."""
     monkeypatch.setattr(packages, "packages_distributions", lambda: {"inference": ["rival", "ausculta"]})
     with pytest.raises(Problem, match="inference") as noticed:
         check_packages()
@@ -54,7 +54,7 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel: zipfile.ZipFile) -> Non
     assert read <= set(wheel.namelist())
 
 
-def test_torch_is_the_one_build_and_torchvision_is_not_there() -> None:
+def test_torch_has_the_pinned_version_and_torchvision_is_absent() -> None:
     assert importlib.metadata.version("torch").startswith("2.13.0")
     with pytest.raises(importlib.metadata.PackageNotFoundError):
         importlib.metadata.version("torchvision")

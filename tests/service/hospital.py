@@ -1,6 +1,6 @@
-"""A whole hospital on loopback: our server with its three real listeners, and the three systems around it.
+"""A complete hospital on loopback: the server with its three real listeners, and the three systems around it.
 
-Time stands still until a test moves it, and no worker thread runs: ``work()`` does what is due, on the spot. What a
+Time stands still until a test moves it, and no worker thread runs: ``work()`` does what is due, immediately. What a
 test sees is therefore the same every time, although every message goes through a real socket.
 """
 
@@ -47,7 +47,7 @@ CHILD = replace(ADULT, mrn="0815", birth_date=date(2015, 6, 1))
 
 @dataclass
 class Hospital:
-    """Our server and those around it."""
+    """The server and the systems around it."""
 
     application: Application
     listeners: IntakeListeners
@@ -77,7 +77,7 @@ class Hospital:
         return oru_vitals(patient, values, f"C{self.sent}", self.clock.now() - timedelta(minutes=1))
 
     def admit(self, patient: SyntheticPatient = ADULT) -> None:
-        """Admit a patient, and let the EHR know them."""
+        """Admit a patient, and store the patient in the EHR."""
         identifier = [{"system": AUTHORITY, "value": patient.mrn}]
         self.ehr.put({"resourceType": "Patient", "id": f"ehr-{patient.mrn}", "identifier": identifier})
         assert self.hl7(adt_a01(patient, f"ADT-{patient.mrn}", self.clock.now())) == "AA"
@@ -92,12 +92,12 @@ class Hospital:
         return Peer(ae_title="AUSCULTA", host="127.0.0.1", port=self.listeners.dicom_port)
 
     def work(self) -> None:
-        """Do everything that is due now."""
+        """Run every job that is due now."""
         while self.application.worker.run_one():
             pass
 
     def rest(self) -> None:
-        """Let studies come to rest, once their senders have hung up, and read them."""
+        """Advance the clock until the studies are complete, after their associations have ended, and process them."""
         hung_up = threading.Event()
         for _ in range(200):
             if not self.listeners._dicom.associations:

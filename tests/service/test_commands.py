@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from dicom_node.synthesise import chest_x_ray
+from inference.testing_folder import PULSE_RISK, pulse_risk
 
 from .hospital import Hospital
-from .model_folder import PULSE_RISK, pulse_risk
 from .test_dicom_path import CHEST
+from .test_held_deliveries import pass_time
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 
@@ -97,7 +98,7 @@ def test_a_mistake_ends_with_one_sentence_and_exit_code_2(
 
 def test_parked_work_is_listed_with_its_reason_and_replayed(ausculta: Command, hospital: Hospital) -> None:
     hospital.hl7(hospital.vitals())  # the EHR does not know this patient
-    hospital.work()
+    pass_time(hospital, 6)
     listed = ausculta("jobs", "parked").stdout
     assert "the FHIR server answered 412" in listed
     with hospital.application.database.read() as connection:

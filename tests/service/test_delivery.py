@@ -1,4 +1,4 @@
-"""Delivery: at least once, in order, never lost; a refusal is seen by a person."""
+"""Delivery: at least once, in order, never lost; a refused delivery is visible to a person."""
 
 import threading
 from collections.abc import Callable
@@ -13,9 +13,10 @@ from service.settings import DicomPeer, HostPort
 
 from .hospital import ADULT, AUTHORITY, Hospital
 from .test_dicom_path import CHEST
+from .test_held_deliveries import pass_time
 
 
-def test_an_ehr_that_is_away_delays_only_its_own_results_and_gets_them_in_order(hospital: Hospital) -> None:
+def test_an_unreachable_ehr_delays_only_its_own_results_and_gets_them_in_order(hospital: Hospital) -> None:
     hospital.admit()
     destination = hospital.application.destinations["ehr"]
     away = Problem(Category.UNAVAILABLE, "the FHIR server cannot be reached")
@@ -44,10 +45,10 @@ def test_an_ehr_that_is_away_delays_only_its_own_results_and_gets_them_in_order(
     ] * 3
 
 
-def test_what_the_ehr_refuses_for_good_is_parked_and_can_be_sent_once_mended(hospital: Hospital) -> None:
-    """The EHR does not know the patient: it answers 412, and no retry will change that."""
+def test_a_delivery_that_the_ehr_refuses_until_the_last_try_is_parked_and_can_be_replayed(hospital: Hospital) -> None:
+    """The EHR does not know the patient: it answers 412, and the patient is not registered in time."""
     hospital.hl7(hospital.vitals())
-    hospital.work()
+    pass_time(hospital, 6)
     (reason,) = hospital.parked()
     assert "412" in reason
     hospital.ehr.put({"resourceType": "Patient", "id": "e1", "identifier": [{"system": AUTHORITY, "value": ADULT.mrn}]})
@@ -71,7 +72,7 @@ def test_a_pacs_out_of_resources_is_tried_again(hospital: Hospital) -> None:
     assert len(hospital.pacs.arrivals) == 2
 
 
-def test_a_delivery_whose_receipt_was_lost_is_sent_again_and_converges(hospital: Hospital) -> None:
+def test_a_delivery_without_a_receipt_is_sent_again_and_makes_no_duplicate(hospital: Hospital) -> None:
     hospital.admit()
     destination = hospital.application.destinations["ehr"]
     whole, lost = destination.send, threading.Event()
@@ -102,7 +103,7 @@ def test_a_hospital_without_destinations_keeps_its_results(open_hospital: Callab
 
 
 @pytest.mark.parametrize("closed", ["ehr", "engine", "pacs"])
-def test_a_closed_port_is_away_and_not_a_refusal(
+def test_a_closed_port_is_unavailable_and_not_a_refusal(
     closed: str, open_hospital: Callable[..., Hospital], unused_port: int
 ) -> None:
     settings = {

@@ -1,4 +1,4 @@
-"""``ausculta demo``: the main job, from a command line, through every interface, to three stand-ins."""
+"""``ausculta demo``: from the command line through every interface to three stand-ins."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_it_ends_well_once_every_expected_result_has_been_received(completed: su
     assert "The stand-ins have received all 6 expected results" in completed.stdout
 
 
-def test_it_logs_nothing_and_leaves_nothing_behind(
+def test_the_run_logs_nothing_and_removes_its_folder(
     completed: subprocess.CompletedProcess[str], temporary: Path
 ) -> None:
     assert completed.stderr == ""
@@ -72,7 +72,7 @@ def test_it_logs_nothing_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(
-    ("number", "came_in", "said"),
+    ("number", "inputs", "said"),
     [
         (2, "HL7 v2 ORU^R01 vital signs, 5 h ago Mara Ashdown, 100234 DEMO-0002", r"total score: 1 \(low\)"),
         (3, "HL7 v2 ORU^R01 vital signs, 2 h ago Mara Ashdown, 100234 DEMO-0003", r"total score: 6 \(medium\)"),
@@ -85,10 +85,10 @@ def test_it_logs_nothing_and_leaves_nothing_behind(
         (8, "FHIR 2 Observations, what was missing Tomas Weller, 100871 Observation/", r"total score: 1 \(low\)"),
     ],
 )
-def test_a_score_is_shown_with_what_came_in_and_the_ids_of_its_deliveries(
-    rows: dict[int, str], number: int, came_in: str, said: str
+def test_a_score_is_shown_with_what_inputs_and_the_ids_of_its_deliveries(
+    rows: dict[int, str], number: int, inputs: str, said: str
 ) -> None:
-    assert rows[number].startswith(came_in)
+    assert rows[number].startswith(inputs)
     assert re.search(rf"\| news2 1\.0\.0 .*{said} +\|", rows[number])
     assert re.search(
         r"\| EHR +RiskAssessment/[\w-]{36} EHR +Observation/[\w-]{36} engine ORU\^R01 [0-9a-f]{40}", rows[number]
@@ -106,7 +106,7 @@ def test_the_radiograph_is_shown_with_its_reading_and_the_ids_of_its_deliveries(
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_what_no_model_reads_is_shown_without_a_result(rows: dict[int, str], number: int) -> None:
+def test_data_that_no_model_reads_is_shown_without_a_result(rows: dict[int, str], number: int) -> None:
     assert "| nothing: no model reads this" in rows[number]
 
 
@@ -134,7 +134,7 @@ def test_without_once_it_stays_up_with_its_console_until_it_receives_sigterm(tmp
 
 
 def perform(opened: Hospital, steps: Sequence[Step], *, width: int = 156, deadline_s: float = 30) -> tuple[int, str]:
-    """Tell a part of the story; return the exit status and what was printed."""
+    """Run a part of the scenario; return the exit status and what was printed."""
     screen = Console(file=StringIO(), width=width)
     status = run_story(opened, steps, screen, deadline_s=deadline_s)
     assert isinstance(screen.file, StringIO)
@@ -160,10 +160,10 @@ def test_on_a_narrow_screen_the_ids_stand_whole_below_the_table(opened: Hospital
         assert re.search(rf"^   {whole}$", printed, re.MULTILINE)
 
 
-def test_a_stand_in_that_is_away_makes_it_fail_and_name_what_did_not_arrive(
+def test_an_unreachable_stand_in_makes_the_demonstration_fail_and_name_what_is_missing(
     opened: Hospital, steps: tuple[Step, ...]
 ) -> None:
-    opened.around.engine.close()
+    opened.stand_ins.engine.close()
     for _ in range(15):  # the same messages sent again lead to the same result, which the EHR has sooner or later
         status, printed = perform(opened, steps[:2], deadline_s=2)
         assert status == 1
@@ -172,7 +172,7 @@ def test_a_stand_in_that_is_away_makes_it_fail_and_name_what_did_not_arrive(
     assert "  of step 2 (ORU^R01 vital signs, 5 h ago) news2's ORU^R01 at the engine did not arrive\n" in printed
 
 
-def test_a_step_that_its_listener_refuses_makes_it_fail_and_name_the_step(
+def test_a_refused_step_makes_the_demonstration_fail_and_name_the_step(
     opened: Hospital, steps: tuple[Step, ...]
 ) -> None:
     unknown = adt_a01(MARA, "DEMO-9999", datetime.now(UTC)).replace(b"ADT^A01", b"ADT^Z99")
@@ -182,7 +182,7 @@ def test_a_step_that_its_listener_refuses_makes_it_fail_and_name_the_step(
     assert "step 2 (ORU^R01 vital signs, 5 h ago) was not sent" in printed
 
 
-def test_another_score_than_the_story_calls_for_is_a_failure(steps: tuple[Step, ...]) -> None:
-    answer = Answer(result="r", model="news2 1.0.0", says="total score: 2 (low)")
+def test_an_unexpected_score_makes_the_demonstration_fail(steps: tuple[Step, ...]) -> None:
+    answer = Answer(result="r", model="news2 1.0.0", text="total score: 2 (low)")
     wrong = StepReport(number=2, step=steps[1], identifier="DEMO-0002", answer=answer)
-    assert "news2 said “total score: 2 (low)” instead of “total score: 1 (low)”" in wrong.lacks
+    assert "news2 said “total score: 2 (low)” instead of “total score: 1 (low)”" in wrong.missing

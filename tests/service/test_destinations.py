@@ -113,7 +113,7 @@ def test_a_webhook_that_failed_gets_the_same_key_and_the_same_bytes_again(
     assert hospital.parked() == []
 
 
-def test_what_a_webhook_refuses_for_good_is_parked(
+def test_a_delivery_that_a_webhook_refuses_permanently_is_parked(
     open_hospital: Callable[..., Hospital], webhook: StandInWebhook
 ) -> None:
     hospital = with_webhook(open_hospital, webhook)
@@ -127,6 +127,7 @@ def test_what_a_webhook_refuses_for_good_is_parked(
     ("table", "detail"),
     [
         ({"kind": "fhir"}, "destination number 1 lacks the key name"),
+        ({"name": 'a"b\n', "kind": "fhir"}, "destination number 1: name must be letters, digits, '-', '_' or '.'"),
         ({"name": "a", "kind": "fax"}, "destination a: kind must be one of fhir, mllp, dicom, webhook"),
         ({"name": "a"}, "destination a: kind must be one of fhir, mllp, dicom, webhook"),
         ({"name": "a", "kind": "fhir"}, "destination a lacks the key url"),

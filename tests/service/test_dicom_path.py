@@ -16,7 +16,7 @@ def known_to_the_ehr(hospital: Hospital) -> None:
     hospital.ehr.put({"resourceType": "Patient", "id": "ehr-4711", "identifier": identifier})
 
 
-def test_a_study_becomes_a_finding_at_every_destination(hospital: Hospital) -> None:
+def test_the_result_of_a_study_is_delivered_to_every_destination(hospital: Hospital) -> None:
     known_to_the_ehr(hospital)
     hospital.dicom(CHEST, LATERAL)
     hospital.rest()
@@ -50,12 +50,12 @@ def test_the_images_as_the_model_saw_them_are_kept_for_the_console(hospital: Hos
         )
 
 
-def test_a_study_is_not_read_before_it_has_come_to_rest(hospital: Hospital) -> None:
+def test_a_study_is_not_processed_before_it_is_complete(hospital: Hospital) -> None:
     hospital.dicom(CHEST)
     hospital.clock.advance(29)
     hospital.work()
     assert hospital.results() == []
-    hospital.dicom(LATERAL)  # pushes the moment back
+    hospital.dicom(LATERAL)  # postpones the completion
     hospital.clock.advance(29)
     hospital.work()
     assert hospital.results() == []
@@ -87,7 +87,7 @@ def test_the_same_study_again_is_the_same_result(hospital: Hospital) -> None:
     assert set(hospital.pacs.arrivals.values()) == {1}
 
 
-def test_a_study_without_a_frontal_image_says_so_everywhere(hospital: Hospital) -> None:
+def test_a_study_without_a_frontal_image_is_reported_to_every_destination(hospital: Hospital) -> None:
     known_to_the_ehr(hospital)
     hospital.dicom(LATERAL)
     hospital.rest()
@@ -100,7 +100,7 @@ def test_a_study_without_a_frontal_image_says_so_everywhere(hospital: Hospital) 
     assert b"AI result not available" in hospital.pacs.file(uid)
 
 
-def test_a_patient_whom_no_message_announced_is_founded_from_the_header(hospital: Hospital) -> None:
+def test_a_patient_without_an_admission_is_created_from_the_dicom_header(hospital: Hospital) -> None:
     hospital.dicom(CHEST)
     hospital.rest()
     (row,) = hospital.results()
@@ -109,7 +109,7 @@ def test_a_patient_whom_no_message_announced_is_founded_from_the_header(hospital
     assert patient["birthDate"] == "1960-02-29"
 
 
-def test_a_study_and_a_message_of_one_person_meet_in_one_patient(hospital: Hospital) -> None:
+def test_a_study_and_a_message_of_one_person_have_one_patient(hospital: Hospital) -> None:
     hospital.admit()
     hospital.hl7(hospital.vitals())
     hospital.dicom(CHEST)
@@ -121,10 +121,10 @@ def test_a_study_and_a_message_of_one_person_meet_in_one_patient(hospital: Hospi
     assert patient["birthDate"] == "1950-01-01"  # what the ADT said stays
 
 
-def test_a_study_of_nobody_belongs_to_a_patient_of_its_own(hospital: Hospital) -> None:
-    nobody = replace(CHEST, PatientID="", AccessionNumber="X1")
-    hospital.dicom(nobody)
-    hospital.dicom(replace(nobody, AccessionNumber="X2"))
+def test_a_study_without_a_patient_id_has_its_own_patient(hospital: Hospital) -> None:
+    unidentified = replace(CHEST, PatientID="", AccessionNumber="X1")
+    hospital.dicom(unidentified)
+    hospital.dicom(replace(unidentified, AccessionNumber="X2"))
     hospital.rest()
     assert len({row.subject for row in hospital.results()}) == 2
 

@@ -1,4 +1,4 @@
-"""The EHR asks: Observations over FHIR become a score in the store and at the destinations."""
+"""FHIR in: from Observations that a client writes to a score in the store and at the destinations."""
 
 from datetime import timedelta
 from typing import Any
@@ -79,7 +79,7 @@ def test_observations_one_by_one_end_in_the_score_and_each_gap_on_the_way_is_sai
     assert kinds == ["declined"] * 6 + ["prediction"]
 
 
-def test_observations_that_arrive_together_are_asked_about_once(hospital: Hospital) -> None:
+def test_observations_of_one_transaction_enqueue_one_job(hospital: Hospital) -> None:
     put_patient(hospital)
     for resource in vitals(hospital):
         post(hospital, resource)
@@ -102,14 +102,14 @@ def test_a_correction_makes_a_new_result_and_an_error_entered_takes_its_value_aw
     assert "pulse" in hospital.results()[-1].summary
 
 
-def test_an_observation_of_an_unknown_patient_is_declined_for_want_of_an_age(hospital: Hospital) -> None:
+def test_an_observation_of_an_unknown_patient_is_declined_because_the_age_is_missing(hospital: Hospital) -> None:
     for resource in vitals(hospital):
         post(hospital, resource)
     hospital.work()
     assert "date of birth" in hospital.results()[-1].summary
 
 
-def test_results_of_ours_that_come_back_ask_no_model(hospital: Hospital) -> None:
+def test_results_of_this_server_that_return_run_no_model(hospital: Hospital) -> None:
     put_patient(hospital)
     echoed = observation(hospital, "8867-4", 80, "/min")
     echoed["meta"] = {
@@ -120,7 +120,7 @@ def test_results_of_ours_that_come_back_ask_no_model(hospital: Hospital) -> None
     assert hospital.results() == []
 
 
-def test_invalid_input_is_answered_and_asks_no_model(hospital: Hospital) -> None:
+def test_invalid_input_is_answered_and_runs_no_model(hospital: Hospital) -> None:
     broken = observation(hospital, "8867-4", 80, "/min") | {"status": "banana"}
     answer = post(hospital, broken)
     assert answer.status_code == 422

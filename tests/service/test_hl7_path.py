@@ -22,7 +22,7 @@ def labels(resource: dict[str, Any]) -> list[dict[str, Any]]:
     return [{key: label[key] for key in ("system", "code")} for label in resource["meta"]["security"]]
 
 
-def test_vitals_become_a_score_at_every_destination(hospital: Hospital) -> None:
+def test_the_score_of_vital_signs_is_delivered_to_every_destination(hospital: Hospital) -> None:
     hospital.admit()
     assert hospital.hl7(hospital.vitals()) == "AA"
     hospital.work()
@@ -41,7 +41,7 @@ def test_vitals_become_a_score_at_every_destination(hospital: Hospital) -> None:
     assert hospital.pacs.arrivals == {}
 
 
-def test_a_result_leads_back_to_its_versioned_inputs_its_model_and_its_card(hospital: Hospital) -> None:
+def test_a_result_links_to_its_versioned_inputs_its_model_and_its_card(hospital: Hospital) -> None:
     hospital.admit()
     hospital.hl7(hospital.vitals())
     hospital.work()
@@ -116,7 +116,7 @@ def test_a_child_is_declined(hospital: Hospital) -> None:
     assert row.summary == "AI result not available: the model is not for patients under 16 years"
 
 
-def test_a_corrected_date_of_birth_undoes_a_refusal(hospital: Hospital) -> None:
+def test_a_corrected_date_of_birth_gives_a_result_after_a_refusal(hospital: Hospital) -> None:
     hospital.admit(CHILD)
     hospital.hl7(hospital.vitals(CHILD))
     hospital.work()

@@ -16,9 +16,9 @@ from inference import registry
 from inference.folder import bundled_folder
 from inference.models import MODELS
 from inference.registry import ModelRow
+from inference.testing_folder import PULSE_RISK, pulse_risk, write_weights
 
 from .hospital import Hospital
-from .model_folder import PULSE_RISK, pulse_risk, write_weights
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 Command = Callable[..., subprocess.CompletedProcess[str]]

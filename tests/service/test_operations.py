@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from fhir_adapter.testing import LoopbackServer
 from inference import registry
-from inference.digest import seal
+from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
 from kernel.tables import audit_log, models
@@ -24,8 +24,6 @@ from service.application import Application, build
 from service.commands import command_context
 from service.operations import models as operations
 from service.settings import load
-
-from .model_folder import PULSE_RISK, pulse_risk
 
 PERSON = Principal(client="command line", client_address="", user="somebody")
 
@@ -174,11 +172,7 @@ def test_every_model_operation_is_recorded(application: Application, folders: tu
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     """The folders of versions 1.0.0 and 9.0.0 of a model."""
-    older, newer = pulse_risk(tmp_path / "older"), pulse_risk(tmp_path / "newer")
-    manifest = newer / "model.yaml"
-    manifest.write_text(manifest.read_text().replace("version: 1.0.0", "version: 9.0.0"))
-    seal(newer)
-    return older, newer
+    return pulse_risk(tmp_path / "older"), pulse_risk(tmp_path / "newer", version="9.0.0")
 
 
 def statuses(application: Application, name: str = PULSE_RISK) -> dict[str, str]:
@@ -195,6 +189,36 @@ def test_a_rollback_activates_the_version_before(
     assert statuses(application) == {"1.0.0": "retired", "9.0.0": "active"}
     assert ausculta("models", "rollback", PULSE_RISK) == 0
     assert statuses(application) == {"1.0.0": "active", "9.0.0": "retired"}
+
+
+def test_two_sealed_versions_go_through_every_operation_by_the_commands(
+    application: Application, ausculta: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real folders with a real runner: each operation opens the folder, and its golden case runs the model."""
+    older = pulse_risk(tmp_path / "older")
+    newer = pulse_risk(tmp_path / "newer", version="2.0.0", slope=0.7)
+
+    def succeed(*words: str) -> str:
+        capsys.readouterr()
+        assert ausculta("models", *words) == 0
+        return capsys.readouterr().out
+
+    assert f"{PULSE_RISK} 1.0.0 is registered as shadow" in succeed("add", str(older))
+    assert f"{PULSE_RISK} 2.0.0 is registered as shadow" in succeed("add", str(newer))
+    verified = succeed("verify", PULSE_RISK, "--version", "2.0.0")
+    assert f"{PULSE_RISK} 2.0.0: files and golden cases are as registered" in verified
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "shadow", "2.0.0": "shadow"}
+    succeed("activate", PULSE_RISK, "--version", "1.0.0")
+    succeed("activate", PULSE_RISK, "--version", "2.0.0")
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "retired", "2.0.0": "active"}
+    assert f"{PULSE_RISK} 1.0.0 is active" in succeed("rollback", PULSE_RISK)
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "active", "2.0.0": "retired"}
+    assert f"{PULSE_RISK} 1.0.0 is retired" in succeed("retire", PULSE_RISK)
+    assert statuses(application, PULSE_RISK) == {"1.0.0": "retired", "2.0.0": "retired"}
+
+    (newer / "card.md").write_text("a better card")
+    assert ausculta("models", "verify", PULSE_RISK, "--version", "2.0.0") == 2
+    assert "card.md has been altered" in capsys.readouterr().err
 
 
 def test_without_an_earlier_version_nothing_is_rolled_back(application: Application) -> None:
@@ -239,33 +263,32 @@ def test_the_console_refuses_pages_and_forms_with_a_403_page(tmp_path: Path) -> 
 def test_every_page_and_every_form_is_decided(tmp_path: Path) -> None:
     recording = Recording()
     application = open_application(tmp_path, recording)
-    pages = ("", "/queue", "/models", "/models/news2/1.0.0", "/audit", "/results/none", "/results/none/image.png")
+    pages = (
+        "",
+        "/queue",
+        "/models",
+        "/models/news2/1.0.0",
+        "/audit",
+        "/results/none",
+        "/results/none/image.png",
+        "/deliveries/none",
+    )
     try:
         with LoopbackServer(http_application(application)) as server:
             for path in pages:
                 httpx.get(f"{server.url}/console{path}")
-        names = ("overview", "queue", "models", "model", "audit", "result", "image")
-        assert recording.requests == [("view", name) for name in names]
+        names = ("overview", "queue", "models", "model", "audit", "result", "image", "delivery")
+        assert recording.requests == [*(("view", name) for name in names), ("operate", "delivery-open")]
         recording.requests.clear()
-        for path in (
-            "jobs/j/replay",
-            "deliveries/d/replay",
-            "models/stop",
-            "models/m/stop",
-            "models/m/resume",
-            "models/resume",
+        names = (
+            *("jobs/j/replay", "models/stop", "models/m/stop", "models/m/resume", "models/resume"),
+            *("deliveries/replay", "deliveries/d/replay", "deliveries/d/park", "deliveries/d/dismiss"),
             "results/r/ask-again",
-        ):
-            post(application, path, reason="drill")
-        operated = (
-            "job-replay",
-            "delivery-replay",
-            "model-stop",
-            "model-stop",
-            "model-resume",
-            "model-resume",
-            "result-ask-again",
         )
+        for path in names:
+            post(application, path, reason="drill")
+        operated = ("job-replay", "model-stop", "model-stop", "model-resume", "model-resume")
+        operated += ("delivery-replay", "delivery-replay", "delivery-park", "delivery-dismiss", "result-ask-again")
         assert recording.requests == [("operate", name) for name in operated]
     finally:
         application.close()

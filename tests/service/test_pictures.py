@@ -12,6 +12,7 @@ from dicom_node.pixels import picture
 from dicom_node.results import RESULTS
 from dicom_node.synthesise import ChestXRay, chest_x_ray
 from inference.contract import ModelIdentity, Prediction, Subject
+from inference.testing import heat_map
 from service.flows.pictures import overlay_png
 
 MODEL = ModelIdentity(
@@ -29,7 +30,7 @@ MODEL = ModelIdentity(
 
 def test_the_console_and_the_pacs_show_a_heat_map_in_the_same_colours() -> None:
     source = chest_x_ray(ChestXRay(rows=96, columns=80))
-    heat_map = np.linspace(0, 1, 96 * 80, dtype=np.float32).reshape(96, 80)
+    heat = np.linspace(0, 1, 96 * 80, dtype=np.float32).reshape(96, 80)
     subject = Subject(reference="Patient/1", birth_date=None, sex=None, identifier=None)
     outcome = Prediction(
         model=MODEL,
@@ -38,10 +39,10 @@ def test_the_console_and_the_pacs_show_a_heat_map_in_the_same_colours() -> None:
         inputs=(),
         input_versions=("urn:oid:1.2#ab",),
         at=datetime(2026, 1, 15, tzinfo=UTC),
-        heat_map=heat_map,
+        artefacts=(heat_map(heat),),
     )
     capture = dcmread(io.BytesIO(RESULTS["heat-map"](outcome, [source]) or b"")).pixel_array
-    shown = np.asarray(Image.open(io.BytesIO(overlay_png(picture(open_file(source)), heat_map))))
+    shown = np.asarray(Image.open(io.BytesIO(overlay_png(picture(open_file(source)), heat))))
     below_the_banner = slice(24, None)
     assert shown.shape == capture.shape
     assert np.array_equal(shown[below_the_banner], capture[below_the_banner])

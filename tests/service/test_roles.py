@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -19,7 +20,9 @@ from kernel.tables import associations, audit_log, inbox, instances
 from kernel.testing import FakeClock
 from privacy.authorize import Request
 from privacy.principal import Principal
+from service.api import http_application
 from service.application import Application, build, dicom_listener
+from service.listeners.http import HttpListener, listening_socket
 from service.listeners.intake import IntakeListeners
 from service.settings import load
 
@@ -147,3 +150,16 @@ def test_both_dicom_operations_are_decided_and_the_peer_is_in_the_audit(tmp_path
     (received,) = [event for event in events if event["type"]["code"] == "110107"]
     sender = next(agent for agent in received["agent"] if agent["requestor"])
     assert (sender["who"]["identifier"]["value"], sender["network"]["address"]) == ("MODALITY", "127.0.0.1")
+
+
+def test_a_request_that_a_proxy_forwards_is_one_of_the_address_that_the_proxy_names(tmp_path: Path) -> None:
+    deciding = Deciding(refuse=False)
+    application = open_application(tmp_path, deciding)
+    with closing(listening_socket("127.0.0.1", 0)) as bound:
+        http = HttpListener(http_application(application), bound)
+        http.open()
+        for headers in ({}, {"X-Forwarded-For": "10.0.0.7"}):
+            httpx.get(f"{http.url}/fhir/Patient/none", headers=headers)
+        http.close()
+    application.close()
+    assert [wanted[3] for wanted in deciding.requests] == ["127.0.0.1", "10.0.0.7"]

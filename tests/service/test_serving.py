@@ -1,4 +1,4 @@
-"""``ausculta serve`` and its kin as processes and as an application: start, refuse to start, stop."""
+"""``ausculta serve`` as a process and as a mounted application: start, refusal to start, stop."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ FREE = {"AUSCULTA_HTTP_PORT": "0", "AUSCULTA_MLLP_PORT": "0", "AUSCULTA_DICOM_PO
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start ``ausculta`` as a process; whatever still runs at the end is ended."""
+    """Start ``ausculta`` as a process; processes that still run at the end are terminated."""
     running: list[subprocess.Popen[str]] = []
 
     def run(*words: str, **settings: str) -> "subprocess.Popen[str]":
@@ -66,7 +66,7 @@ def test_serve_announces_its_listeners_answers_and_stops_cleanly_on_sigterm(star
     assert (tmp_path / "data" / "keys.json").stat().st_mode & 0o077 == 0
 
 
-def test_what_was_accepted_before_a_stop_is_done_after_the_next_start(start, hospital: Hospital) -> None:
+def test_a_message_accepted_before_a_stop_is_processed_after_the_next_start(start, hospital: Hospital) -> None:
     """SIGTERM right after the receipt: the job is in the database, and the next process does it."""
     process = start("serve", AUSCULTA_EHR_URL=hospital.ehr.url)
     listeners = announced(process)
@@ -91,7 +91,7 @@ def test_what_was_accepted_before_a_stop_is_done_after_the_next_start(start, hos
 
 
 @pytest.mark.parametrize("name", ["HTTP_PORT", "MLLP_PORT", "DICOM_PORT"])
-def test_a_port_that_is_taken_stops_the_start_with_its_name(start, name: str, tmp_path: Path) -> None:
+def test_a_port_in_use_stops_the_start_and_names_the_setting(start, name: str, tmp_path: Path) -> None:
     taken = LoopbackServer(FastAPI())
     try:
         process = start("serve", **{f"AUSCULTA_{name}": str(taken.port)})
@@ -148,7 +148,7 @@ def test_a_page_of_another_name_cannot_read_this_server(hospital: Hospital) -> N
     assert answer.json()["resourceType"] == "OperationOutcome"
 
 
-def test_the_log_of_a_server_at_work_holds_no_phi(start, tmp_path: Path) -> None:
+def test_the_log_of_a_running_server_has_no_phi(start, tmp_path: Path) -> None:
     process = start("serve", AUSCULTA_LOG_LEVEL="DEBUG")
     listeners = announced(process)
     secret = {

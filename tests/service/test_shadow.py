@@ -10,10 +10,10 @@ import pytest
 
 from fhir_adapter.hl7v2.synthesise import SyntheticPatient
 from inference import registry
+from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.jobs import BACKGROUND
 
 from .hospital import ADULT, Hospital
-from .model_folder import PULSE_RISK, pulse_risk
 
 SHADOW_TAG = "urn:ausculta:model-status|shadow"
 

@@ -1,4 +1,4 @@
-"""A model can be stopped, shadowed, broken or tampered with, and every time a person sees why there is no result."""
+"""A model can be stopped, shadowed, broken or tampered with, and a person always sees why there is no result."""
 
 import shutil
 import subprocess
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from inference import registry
+from inference.testing_folder import PULSE_RISK, pulse_risk, write_weights
 
 from .hospital import Hospital
-from .model_folder import PULSE_RISK, pulse_risk, write_weights
 
 AUSCULTA = Path(sys.executable).with_name("ausculta")
 
@@ -67,7 +67,7 @@ def test_a_shadow_model_is_stored_and_is_delivered_nowhere(hospital: Hospital) -
     assert hospital.engine.deliveries == 0
 
 
-def test_a_retired_model_is_not_asked(hospital: Hospital) -> None:
+def test_a_retired_model_is_not_run(hospital: Hospital) -> None:
     hospital.admit()
     hospital.set_model("news2", "retired")
     hospital.hl7(hospital.vitals())
@@ -120,7 +120,7 @@ def result_of(hospital: Hospital, model: str) -> Any:
 
 
 def test_an_untouched_model_folder_is_served(with_a_model_folder) -> None:
-    """The counterpart of the next test: the same server and the same folder, except that nobody altered it."""
+    """The counterpart of the next test: the same server and the same folder, without an alteration."""
     hospital = with_a_model_folder(untouched)
     hospital.set_model("news2", "retired")
     assert result_of(hospital, PULSE_RISK).kind == "prediction"
@@ -151,7 +151,7 @@ def test_lost_files_of_a_model_give_a_reason_instead_of_silence(with_a_model_fol
     assert row.summary.endswith("is refused: SHA256SUMS cannot be read")
 
 
-def test_one_broken_model_does_not_keep_the_others_from_speaking(with_a_model_folder) -> None:
+def test_one_broken_model_does_not_stop_the_results_of_others(with_a_model_folder) -> None:
     from .test_dicom_path import CHEST
 
     hospital = with_a_model_folder(shutil.rmtree)

@@ -18,8 +18,8 @@ def code_system(name: str) -> str:
     """Return the URI of a coding system of table 0396, of a local one where HL7 names none; empty for no name."""
     if not name:
         return ""
-    if known := CODE_SYSTEMS.get(name):
-        return known
+    if uri := CODE_SYSTEMS.get(name):
+        return uri
     if table := _HL7_TABLE.fullmatch(name):
         return f"{TERMINOLOGY}v2-{table[1]}"
     return hd.universal(name) or f"urn:ausculta:codesystem:{quote(name, safe='')}"
@@ -61,7 +61,7 @@ def _coding(element: Element, places: tuple[int, int, int], prescribed: str) -> 
 
 
 def unit(element: Element) -> Resource:
-    """Return the unit of a Quantity: always as it was printed, and as UCUM where that is certain."""
+    """Return the unit of a Quantity: always the text that was sent, and the UCUM code where it is certain."""
     if not element:
         return {}
     code, text = st.line(element.component(1)), st.line(element.component(2))
@@ -69,10 +69,10 @@ def unit(element: Element) -> Resource:
         return {}
     result: Resource = {"unit": text or code}
     declared = CODE_SYSTEMS.get(element.component(3)) == UNITS
-    if ucum := (code if declared else _known(code) or _known(text)):
+    if ucum := (code if declared else _ucum_code(code) or _ucum_code(text)):
         result |= {"system": UNITS, "code": ucum.replace(" ", "")}
     return result
 
 
-def _known(spelling: str) -> str:
+def _ucum_code(spelling: str) -> str:
     return UCUM.get(spelling.lower().replace("\u00b5", "u").replace("\u03bc", "u"), "")

@@ -1,7 +1,7 @@
 """CX: an identifier with its assigning authority (section 2A.3.14; guide: CX[Identifier])."""
 
 from fhir_adapter.hl7v2.conversion import Context, Resource
-from fhir_adapter.hl7v2.datatypes import dtm, hd, st
+from fhir_adapter.hl7v2.datatypes import dtm, st
 from fhir_adapter.hl7v2.message import Element
 from fhir_adapter.hl7v2.tables import TERMINOLOGY
 
@@ -14,13 +14,13 @@ def identifier(element: Element, context: Context) -> Resource:
     element
         One repetition of a CX field.
     context
-        Its ``systems`` and ``default_authority`` give the identifier's system.
+        Its ``identities`` give the identifier's system.
     """
     value = st.line(element.component(1))
     if not value:
         return {}
     authority = element.part(4)
-    named = hd.system(authority.component(1), authority.component(2), context.systems, context.default_authority)
+    named = context.identities.system(authority.component(1), authority.component(2))
     result: Resource = {"system": named, "value": value}
     if kind := st.line(element.component(5)):
         result["type"] = {"coding": [{"system": f"{TERMINOLOGY}v2-0203", "code": kind}]}

@@ -1,4 +1,4 @@
-"""HD: who assigns an identifier (section 2A.3.36) to the ``system`` of the identifier (guide: HD[uri])."""
+"""HD: the authority that assigns an identifier (section 2A.3.36) to the identifier's ``system`` (guide: HD[uri])."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _URI: Final = re.compile(r"(?:urn:[a-z0-9][a-z0-9-]+:|https?://)[!#-;=?-\[\]_a-z
 
 
 def universal(identifier: str) -> str:
-    """Return a universal id as a URI; empty when it is none of an OID, a UUID or a URI."""
+    """Return a universal id as a URI; empty when it is not an OID, a UUID or a URI."""
     if _OID.fullmatch(identifier):
         return f"urn:oid:{identifier}"
     if _UUID.fullmatch(identifier):
@@ -27,9 +27,9 @@ def system(namespace: str, identifier: str, systems: Mapping[str, str], default:
     namespace, identifier
         HD.1 and HD.2; either may be empty.
     systems
-        What the sender's settings say of a namespace or universal id; it comes first.
+        The configured system of a namespace or universal id; it takes precedence.
     default
-        Namespace to take when both are empty.
+        Namespace to use when both are empty.
     """
     for named in (namespace, identifier):
         if named and named in systems:

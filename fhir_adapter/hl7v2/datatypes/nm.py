@@ -1,4 +1,4 @@
-"""NM: a number (section 2A.3.50), kept to its last digit."""
+"""NM: a number (section 2A.3.50), kept with all its digits."""
 
 import re
 from decimal import Decimal
@@ -8,6 +8,6 @@ _NUMBER: Final = re.compile(r"[+-]?(?:\d{1,18}\.?\d{0,18}|\.\d{1,18})")
 
 
 def number(text: str) -> Decimal | None:
-    """Return the number with the precision it was sent in, nothing when the text is not one."""
+    """Return the number with its precision; None when the text is not a number."""
     stripped = text.strip()
     return Decimal(stripped.rstrip(".") or "0") if _NUMBER.fullmatch(stripped) else None

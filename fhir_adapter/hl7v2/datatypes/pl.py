@@ -1,4 +1,4 @@
-"""PL: where a patient is (section 2A.3.53), as a reference that a person can read; no Location is written."""
+"""PL: the location of a patient (section 2A.3.53), as a reference with a display text; no Location is written."""
 
 from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import st

@@ -11,7 +11,7 @@ _COMPARATORS: Final = {"": "", "=": "", "<": "<", ">": ">", "<=": "<=", ">=": ">
 
 
 def value(element: Element, unit: Resource) -> Resource:
-    """Return the one ``value[x]`` that says what the structured number says.
+    """Return the ``value[x]`` with the meaning of the structured number.
 
     Parameters
     ----------
@@ -28,13 +28,13 @@ def value(element: Element, unit: Resource) -> Resource:
     """
     comparator, separator = element.component(1), element.component(3)
     first, second = nm.number(element.component(2)), nm.number(element.component(4))
-    known = _COMPARATORS.get(comparator)
-    if known is not None and first is not None:
+    comparator_code = _COMPARATORS.get(comparator)
+    if comparator_code is not None and first is not None:
         if second is None and separator in ("", "+") and not element.component(4):
-            return _single(first, known or (">=" if separator else ""), unit)
-        if second is not None and not known and separator == "-":
+            return _single(first, comparator_code or (">=" if separator else ""), unit)
+        if second is not None and not comparator_code and separator == "-":
             return {"valueRange": {"low": {"value": first} | unit, "high": {"value": second} | unit}}
-        if second is not None and not known and separator in (":", "/"):
+        if second is not None and not comparator_code and separator in (":", "/"):
             return {"valueRatio": {"numerator": {"value": first} | unit, "denominator": {"value": second} | unit}}
     printed = [*(element.component(number) for number in (1, 2, 3, 4)), str(unit.get("unit", ""))]
     text = st.string(" ".join(filter(None, printed[:4])))

@@ -1,4 +1,4 @@
-"""ST, TX, FT: text (sections 2A.3.77, 2A.3.82, 2A.3.31), made fit for FHIR's ``string`` (R4 datatypes.html#string)."""
+"""ST, TX, FT: text (sections 2A.3.77, 2A.3.82, 2A.3.31), as a FHIR ``string`` (R4 datatypes.html#string)."""
 
 import re
 from typing import Final

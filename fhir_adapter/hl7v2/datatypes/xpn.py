@@ -7,7 +7,7 @@ from fhir_adapter.hl7v2.tables import NAME_USE
 
 
 def human_name(element: Element) -> Resource:
-    """Return a HumanName, empty when the element names nobody."""
+    """Return a HumanName, empty when the element has no name."""
     name: Resource = {}
     if use := NAME_USE.get(element.component(7)):
         name["use"] = use

@@ -14,20 +14,20 @@ def contact_point(element: Element, use: str) -> Resource:
     element
         One repetition of the field.
     use
-        What the field itself says the contact is for, unless XTN.2 says otherwise; may be empty.
+        The use that the field implies, unless XTN.2 states another one; may be empty.
     """
     kind = element.component(3)
     system = TELECOM_SYSTEM.get(kind, "phone")
     value = element.component(4) if system == "email" else ""
-    value = st.line(value or element.component(12) or element.component(1) or _assembled(element))
+    value = st.line(value or element.component(12) or element.component(1) or _assemble(element))
     if not value:
         return {}
     stated = "mobile" if kind == "CP" else TELECOM_USE.get(element.component(2), use)
     return {"system": system, "value": value} | ({"use": stated} if stated else {})
 
 
-def _assembled(element: Element) -> str:
-    """Put a number together from country, area, local number and extension."""
+def _assemble(element: Element) -> str:
+    """Return the number, made from country code, area code, local number and extension."""
     country, area, local, extension = (element.component(number) for number in (5, 6, 7, 8))
     if not local:
         return ""

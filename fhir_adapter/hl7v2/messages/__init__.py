@@ -1,6 +1,7 @@
 """The supported messages, one file for each structure, and their conversion to FHIR."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -10,20 +11,32 @@ from fhir_adapter.hl7v2.messages import adt, oru_r01
 from fhir_adapter.hl7v2.segments import pid
 from kernel.errors import Category, Problem
 
-MESSAGES: Final[Mapping[str, Callable[[ConversionState], list[Resource]]]] = MappingProxyType(
+
+@dataclass(frozen=True, kw_only=True)
+class MessageType:
+    """How the messages of one type are checked and converted."""
+
+    #: Makes the resources of the message, the Patient first.
+    resources: Callable[[ConversionState], list[Resource]]
+    #: Segments without which a message cannot be converted, besides MSH and PID.
+    required: tuple[str, ...] = ()
+
+
+_ADT: Final = MessageType(resources=adt.resources)
+
+MESSAGES: Final[Mapping[str, MessageType]] = MappingProxyType(
     {
-        "ADT^A01": adt.resources,
-        "ADT^A03": adt.resources,
-        "ADT^A04": adt.resources,
-        "ADT^A08": adt.resources,
-        "ORU^R01": oru_r01.resources,
+        "ADT^A01": _ADT,
+        "ADT^A03": _ADT,
+        "ADT^A04": _ADT,
+        "ADT^A08": _ADT,
+        "ORU^R01": MessageType(resources=oru_r01.resources, required=("OBR",)),
     }
 )
-"""MSH-9.1 and MSH-9.2 to the function that makes the resources of the message, the Patient first."""
-
+"""MSH-9.1 and MSH-9.2 to the type of the message."""
 
 MOST_SEGMENTS: Final = 4500
-"""Of one message: more would not become one transaction (``fhir_adapter.store.prepare.MOST_ENTRIES``)."""
+"""Segments in a message; more would not fit into one transaction (``fhir_adapter.store.prepare.MOST_ENTRIES``)."""
 
 _UNFRAMED: Final = "utf-16"
 
@@ -37,17 +50,15 @@ def check(message: Message) -> None:
         ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect``, naming the segment or field, when
         a required part is missing, there are too many segments, or MLLP cannot frame its character set.
     """
-    header = message.header
-    kind = f"{header.get(9, 1)}^{header.get(9, 2)}"
-    if kind not in MESSAGES:
-        raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
+    message_type = _type_of(message)
     if message.charset.startswith(_UNFRAMED):
         raise Problem(Category.INCORRECT, "MSH-18 names a charset whose bytes MLLP cannot frame; send UTF-8")
     if len(message.segments) > MOST_SEGMENTS:
         raise Problem(Category.INCORRECT, f"the message has more than {MOST_SEGMENTS} segments")
     pid.single_pid(message)
-    if kind.startswith("ORU") and message.first("OBR") is None:
-        raise Problem(Category.INCORRECT, "OBR is missing")
+    for segment in message_type.required:
+        if message.first(segment) is None:
+            raise Problem(Category.INCORRECT, f"{segment} is missing")
 
 
 def convert(message: Message, context: Context) -> Conversion:
@@ -68,10 +79,15 @@ def convert(message: Message, context: Context) -> Conversion:
         ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect``, naming the segment or field, when
         a required part is missing.
     """
-    header = message.header
-    convert_to = MESSAGES.get(f"{header.get(9, 1)}^{header.get(9, 2)}")
-    if convert_to is None:
-        raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
+    message_type = _type_of(message)
     state = read(message, context)
-    resources = convert_to(state)
+    resources = message_type.resources(state)
     return Conversion(resources=tuple(resources), unmapped=tuple(state.notes), patient=resources[0]["id"])
+
+
+def _type_of(message: Message) -> MessageType:
+    header = message.header
+    message_type = MESSAGES.get(f"{header.get(9, 1)}^{header.get(9, 2)}")
+    if message_type is None:
+        raise Problem(Category.UNSUPPORTED, "MSH-9 names a message that is not supported")
+    return message_type

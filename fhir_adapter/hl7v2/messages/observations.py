@@ -22,7 +22,7 @@ class Observations:
     """
 
     def __init__(self, state: ConversionState, patient: Resource, encounter: Resource | None) -> None:
-        self._reading = state
+        self._state = state
         self._patient = patient["id"]
         self._links: Resource = {"subject": {"reference": f"Patient/{patient['id']}"}}
         if encounter:
@@ -46,8 +46,8 @@ class Observations:
         key = _APART.join((resource_type, self._patient, *parts))
         self._keys[key] += 1
         value = f"{key}{_APART}{self._keys[key]}"
-        system = f"urn:ausculta:sender:{self._reading.sender}"
-        return self._reading.context.pseudonyms.resource_id(resource_type, system, value)
+        system = f"urn:ausculta:sender:{self._state.sender}"
+        return self._state.context.pseudonyms.resource_id(resource_type, system, value)
 
     def linked(self, resource: Resource) -> Resource:
         """Return a resource with its patient and encounter."""
@@ -66,7 +66,7 @@ class Observations:
         self._count += 1
         named = (segment.raw(3), segment.raw(4), segment.get(14))
         resource_id = self.resource_id("Observation", *order, *named)
-        return self.linked(obx.observation(self._reading, segment, resource_id, self._count))
+        return self.linked(obx.observation(self._state, segment, resource_id, self._count))
 
 
 def comment(nte: Segment) -> Resource | None:

@@ -1,20 +1,22 @@
-"""A model's result as ORU^R01 (HL7 v2.5.1 section 7.3.1), or the reason why there is none.
+"""A model's result, or the reason why it is not available, as ORU^R01 (HL7 v2.5.1 section 7.3.1).
 
-One OBX says one thing. The result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its
-first note says so in words. A result that is not available is an OBX with status ``X``: silence never reads as normal.
+Each OBX has one value. An output is one OBX or, by its kind, several with sub-ids (OBX-4 ``1``, ``1.1``, ``1.2``). The
+result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its first note states it. A result
+that is not available is an OBX with status ``X``, because no message at all could be read as a normal result.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
 from fhir_adapter.hl7v2 import writer
+from fhir_adapter.hl7v2.outgoing.values import LOCAL, ObxValue, values_of
 from inference.bands import codes_of
 from inference.contract import DEMONSTRATION, NotAvailable, Outcome, Output, Prediction, opened, result_id
 from inference.wording import refusal
 
 _CODING: Final = {"http://loinc.org": "LN", "http://snomed.info/sct": "SCT"}
-_LOCAL: Final = "99AUSCULTA"
 _LONGEST_CONTROL_ID: Final = 50
 
 
@@ -28,7 +30,7 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipient:
-    """Whom the result is about, in the identifiers of the hospital that receives it."""
+    """The patient of the result, with the identifiers of the hospital that receives it."""
 
     #: PID-3.1.
     identifier: str
@@ -45,21 +47,21 @@ class Recipient:
 
 @dataclass(frozen=True, kw_only=True)
 class OruResult:
-    """Everything that one message says."""
+    """The content of one message."""
 
-    #: What the model answered.
+    #: The model's outcome.
     outcome: Outcome
-    #: Names this delivery; the same delivery sent again has the same one, and it becomes MSH-10.
+    #: Id of the delivery, the same at every attempt; it becomes MSH-10.
     idempotency_key: str
     #: MSH-7, aware.
     at: datetime
-    #: Whom the result is about.
+    #: The patient of the result.
     patient: Recipient
-    #: This server.
+    #: MSH-3 and MSH-4: this server.
     sender: Endpoint
-    #: The interface engine.
+    #: MSH-5 and MSH-6: the interface engine.
     receiver: Endpoint
-    #: OBR-2, where the result answers an order.
+    #: OBR-2, when the result belongs to an order.
     placer_order: str = ""
     #: MSH-11, table 0103.
     processing_id: str = "P"
@@ -71,7 +73,7 @@ def build(result: OruResult) -> bytes:
     Parameters
     ----------
     result
-        What to say and to whom.
+        Content and recipient of the message.
 
     Returns
     -------
@@ -81,10 +83,13 @@ def build(result: OruResult) -> bytes:
     outcome = result.outcome
     body = [_pid(result.patient), _obr(result)]
     if isinstance(outcome, Prediction):
+        first = 1
         for ordinal, output in enumerate(outcome.outputs, start=1):
-            body += _said(outcome, output, ordinal)
+            values = values_of(output, result_id(outcome))
+            body += _output_segments(outcome, output, values, first=first, sub_id=str(ordinal))
+            first += len(values)
     else:
-        body += _unsaid(outcome)
+        body += _not_available_segment(outcome)
     return writer.message(_msh(result), body)
 
 
@@ -121,7 +126,7 @@ def _obr(result: OruResult) -> str:
         1: "1",
         2: result.placer_order,
         3: (result_id(outcome), "AUSCULTA"),
-        4: (outcome.model.name, outcome.model.title, _LOCAL),
+        4: (outcome.model.name, outcome.model.title, LOCAL),
         7: writer.stamp(outcome.at),
         22: writer.stamp(outcome.at),
         25: "P" if isinstance(outcome, Prediction) else "X",
@@ -129,36 +134,41 @@ def _obr(result: OruResult) -> str:
     return writer.segment("OBR", fields)
 
 
-def _said(outcome: Prediction, output: Output, ordinal: int) -> list[str]:
-    kind, value, unit = _value(output)
+def _output_segments(
+    outcome: Prediction, output: Output, values: Sequence[ObxValue], *, first: int, sub_id: str
+) -> list[str]:
+    """Return the OBX of an output, the notes after the first of them."""
+    headline, *others = values
+    text = opened(output.text, demonstration=outcome.model.demonstration)
+    segments = [_obx(outcome, output, headline, number=first, sub_id=sub_id, flag=codes_of(output.band).flag)]
+    segments += _notes(text, _model(outcome))
+    return segments + [
+        _obx(outcome, output, value, number=first + place, sub_id=f"{sub_id}.{place}")
+        for place, value in enumerate(others, start=1)
+    ]
+
+
+def _obx(outcome: Prediction, output: Output, value: ObxValue, *, number: int, sub_id: str, flag: str = "") -> str:
     fields: dict[int, writer.Field] = {
-        1: str(ordinal),
-        2: kind,
-        3: (output.code, output.display, _CODING.get(output.system, _LOCAL)),
-        4: str(ordinal),
-        5: value,
-        6: unit,
-        8: codes_of(output.band).flag,
+        1: str(number),
+        2: value.type,
+        3: value.identifier or (output.code, output.display, _CODING.get(output.system, LOCAL)),
+        4: sub_id,
+        5: value.content,
+        6: value.unit,
+        8: flag,
         11: "P",
-        14: writer.stamp(outcome.at),
+        14: writer.stamp(value.at or outcome.at),
         18: _equipment(outcome),
     }
-    text = opened(output.text, demonstration=outcome.model.demonstration)
-    return [writer.segment("OBX", fields), *_notes(text, _model(outcome))]
+    return writer.segment("OBX", fields)
 
 
-def _value(output: Output) -> tuple[str, writer.Field, writer.Field]:
-    """Return OBX-2, OBX-5 and OBX-6: a number with its unit, or the band as a local code."""
-    if output.value is None:
-        return "CWE", (output.band, output.band, _LOCAL), ""
-    return "NM", writer.number(output.value), (output.unit, "", "UCUM") if output.unit else ""
-
-
-def _unsaid(outcome: NotAvailable) -> list[str]:
+def _not_available_segment(outcome: NotAvailable) -> list[str]:
     fields: dict[int, writer.Field] = {
         1: "1",
         2: "ST",
-        3: (outcome.model.name, outcome.model.title, _LOCAL),
+        3: (outcome.model.name, outcome.model.title, LOCAL),
         4: "1",
         11: "X",
         14: writer.stamp(outcome.at),

@@ -20,7 +20,7 @@ class _Cell:
     where: str
 
     def as_text(self, why: str) -> Resource:
-        """Keep the value as text, and note why."""
+        """Return the value as text, and record why."""
         self.state.note(f"{self.where}-5: {why}; kept as text")
         return _string(self)
 
@@ -38,7 +38,7 @@ def values(state: ConversionState, obx: Segment, where: str) -> list[Resource]:
     obx
         The segment.
     where
-        How notes name the segment.
+        Name of the segment in notes.
     """
     elements = obx.repetitions(5)
     kind = obx.get(2)
@@ -124,4 +124,4 @@ READERS: Final[Mapping[str, _Reader]] = MappingProxyType(
         "TM": _time,
     }
 )
-"""OBX-2 to the function that converts OBX-5; without text and documents."""
+"""OBX-2 to the function that converts OBX-5; text and documents are not in this table."""

@@ -18,7 +18,7 @@ _MEMBERS: Final = {5: "name", 7: "birthDate", 8: "gender", 11: "address", 13: "t
 def patient(state: ConversionState) -> Resource:
     """Return the Patient of the message, merged with the stored one.
 
-    Its id is derived from the medical record number among the identifiers of PID-3, else from the first of them.
+    Its id is derived from the identifiers of PID-3 by the site's rule (:mod:`fhir_adapter.patient_identity`).
 
     Raises
     ------
@@ -27,8 +27,7 @@ def patient(state: ConversionState) -> Resource:
     """
     pid = single_pid(state.message)
     identifiers = _identifiers(state, pid)
-    key = _key(identifiers)
-    resource_id = state.context.pseudonyms.resource_id("Patient", key["system"], key["value"])
+    resource_id = state.context.identities.of_identifiers(identifiers).resource_id
     resource: Resource = {"resourceType": "Patient", "id": resource_id, "identifier": identifiers}
     _person(state, pid, resource)
     _circumstances(pid, resource)
@@ -57,13 +56,6 @@ def _identifiers(state: ConversionState, pid: Segment) -> list[Resource]:
     if not found:
         raise Problem(Category.INCORRECT, "PID-3 identifies no patient")
     return found
-
-
-def _key(identifiers: list[Resource]) -> Resource:
-    for identifier in identifiers:
-        if identifier.get("type", {}).get("coding", [{}])[0].get("code") == "MR":
-            return identifier
-    return identifiers[0]
 
 
 def _person(state: ConversionState, pid: Segment, resource: Resource) -> None:

@@ -1,1 +1,1 @@
-"""Search: which parameters there are, what a resource is indexed by, and how a query finds it (R4, search.html)."""
+"""Search: the table of parameters, the index rows of a resource, and queries (R4, search.html)."""

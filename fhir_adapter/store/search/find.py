@@ -1,4 +1,4 @@
-"""A query as one statement over the index, and a page of what it finds."""
+"""Runs a query as one statement over the index and returns a page of its matches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,12 +37,12 @@ class Page:
     """One page of matches."""
 
     found: Sequence[StoredVersion]
-    #: Where the next page starts; None on the last one.
+    #: Start of the next page; None on the last one.
     cursor: Cursor | None
 
 
 def find(connection: Connection, query: Query, *, hidden_tag: tuple[str, str] | None = None) -> Page:
-    """Return one page of what a query finds, in its order.
+    """Return one page of the matches of a query, in its order.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def matching(query: Query) -> Select[Any]:
 
 
 def _breadth(criterion: Criterion) -> int:
-    """Guess how many resources a criterion leaves; the narrowest one drives the search, the others filter."""
+    """Estimate how many resources match a criterion; the search starts from the most selective one."""
     if criterion.parameter.name in {ID, "identifier"}:
         return 0
     return {"reference": 1, "token": 2, "string": 2, "date": 3}[criterion.parameter.kind]
@@ -108,8 +108,8 @@ def _condition(kind: str, criterion: Criterion, *, drives: bool) -> ColumnElemen
 def filtered(index: FromClause, kind: str, name: str) -> ColumnElement[bool]:
     """Return the condition for the rows that one resource has for a parameter.
 
-    The name is compared through ``coalesce`` so that no index on it is usable. SQLite would otherwise look up every
-    resource of the hospital with this value, once for each candidate, instead of the candidate's own few rows.
+    The name is compared through ``coalesce`` so that SQLite cannot use an index on it. With the index SQLite would read
+    every resource with this value for each candidate, instead of the few rows of the candidate.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def instant_matches(column: ColumnElement[Any], span: TimeRange) -> ColumnElemen
 
 def _sort_key(query: Query) -> ColumnElement[Any]:
     if query.sort == LAST_UPDATED:
-        return type_coerce(_HEADS.last_updated, BigInteger)  # the microseconds it is stored as
+        return type_coerce(_HEADS.last_updated, BigInteger)  # in microseconds, as it is stored
     index = resource_index.alias()
     newest: ScalarSelect[Any] = (
         select(func.max(index.c.low)).where(filtered(index, query.type, query.sort)).scalar_subquery()

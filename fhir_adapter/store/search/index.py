@@ -1,4 +1,4 @@
-"""What a resource is found by: its elements as index rows (R4, search.html#token, #reference, #date, #string)."""
+"""The index rows of a resource (R4, search.html#token, #reference, #date, #string)."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ _SUBJECTS: Final = ("subject", "patient", "for", "beneficiary", "individual")
 
 
 def rows(resource: Json) -> list[Row]:
-    """Return the index rows of a resource; the same row is never given twice.
+    """Return the index rows of a resource; each row once.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def rows(resource: Json) -> list[Row]:
 
 
 def patient_of(resource: Json) -> str | None:
-    """Return the reference of the patient whom a resource concerns, None when it concerns nobody in particular."""
+    """Return the reference of the patient whom a resource concerns, None when it concerns no single patient."""
     if resource["resourceType"] == "Patient":
         return f"Patient/{resource['id']}" if "id" in resource else None
     for name in _SUBJECTS:
@@ -54,13 +54,13 @@ def local(reference: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Return text as strings are compared: no case, no accents, no surrounding space."""
+    """Return text in the form in which strings are compared: without case, accents and surrounding space."""
     decomposed = unicodedata.normalize("NFKD", text.strip())
     return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
 
 
 def seconds(moment: datetime) -> float:
-    """Return an instant as the index holds it: seconds since 1970."""
+    """Return an instant in the form of the index: seconds since 1970."""
     return moment.timestamp()
 
 

@@ -1,4 +1,4 @@
-"""The search parameters we serve, type by type: the one table that indexing, queries and ``/metadata`` all read.
+"""The table of the supported search parameters of each type, used by indexing, queries and ``/metadata``.
 
 Names, kinds and meanings are R4's own SearchParameters; a path may name several elements, as ``effective[x]`` does.
 ``_id``, ``_lastUpdated`` and ``_tag`` apply to every type; the first two need no index.
@@ -19,9 +19,9 @@ class Parameter:
     name: str
     #: How its values are indexed and compared.
     kind: Kind
-    #: Elements it looks at, dots between the steps.
+    #: Paths of its elements, with dots between the steps.
     paths: tuple[str, ...]
-    #: For a reference: the types a bare id may mean, and the only ones indexed when restricted.
+    #: For a reference: the possible types of an id without a type; the only types indexed when restricted.
     targets: tuple[str, ...] = ()
     #: For a reference: leave out references to other types.
     restrict_to_targets: bool = False
@@ -175,7 +175,7 @@ PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
     ),
     "Specimen": (_IDENTIFIER, _STATUS, _patient("subject"), _subject("subject", "Group", "Device", "Substance")),
 }
-"""Type -> its parameters; a type that is not here is found by :data:`EVERYWHERE`."""
+"""Type -> its parameters; every type that is not listed has those of :data:`EVERYWHERE`."""
 
 
 def indexed(kind: str) -> tuple[Parameter, ...]:

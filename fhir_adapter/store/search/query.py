@@ -1,6 +1,6 @@
-"""A search, parsed: names, prefixes and values, checked against the table of parameters (R4, search.html).
+"""Parses a search: names, prefixes and values, checked against the table of parameters (R4, search.html).
 
-A parameter that is not served is refused rather than ignored: the answer to another search is worse than none.
+An unsupported parameter is refused and not ignored, because the client would get the answer to another search.
 """
 
 import base64
@@ -19,7 +19,7 @@ from kernel.errors import Category, Problem
 DEFAULT_COUNT: Final = 50
 LARGEST_COUNT: Final = 1000
 MOST_VALUES: Final = 200
-"""Values in one search, all parameters together."""
+"""Largest number of values in one search, all parameters together."""
 
 _PREFIXED: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb)?(.*)", re.DOTALL)
 _UNESCAPED_COMMA: Final = re.compile(r"(?<!\\),")
@@ -29,13 +29,13 @@ _RESULT_PARAMETERS: Final = frozenset({"_count", "_sort", "_cursor", "_format", 
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor:
-    """Where a page ended: the sort key and the id of its last match."""
+    """The end of a page: the sort key and the id of its last match."""
 
     key: float
     id: str
 
     def text(self) -> str:
-        """Return it as it is written in a ``next`` link."""
+        """Return the text for a ``next`` link."""
         return base64.urlsafe_b64encode(f"{self.key!r} {self.id}".encode()).decode().rstrip("=")
 
 
@@ -50,7 +50,7 @@ class TimeRange:
 
 @dataclass(frozen=True, kw_only=True)
 class Criterion:
-    """One parameter and the values of which any may match."""
+    """One parameter and its values, of which at least one must match."""
 
     parameter: Parameter
     #: Tokens as (system, code): None is "any", an empty system is "none". References and strings as (None, text).
@@ -72,7 +72,7 @@ class Query:
     sort: str
     descending: bool
     after: Cursor | None
-    #: The parameters as they were understood, for the self link.
+    #: The parameters that were applied, for the self link.
     applied: str
 
     def next(self, cursor: Cursor) -> str:
@@ -81,7 +81,7 @@ class Query:
 
 
 def parse(kind: str, query: str) -> Query:
-    """Understand a search.
+    """Parse a search.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _string(parameter: Parameter, text: str) -> Iterator[tuple[str | None, str |
 def _range(text: str) -> TimeRange:
     match = _PREFIXED.fullmatch(text)
     assert match is not None
-    low, high = span(match[2].replace(" ", "+"))  # a plus sign that nobody escaped
+    low, high = span(match[2].replace(" ", "+"))  # a plus sign that was not escaped
     return TimeRange(prefix=match[1] or "eq", low=low, high=high)
 
 

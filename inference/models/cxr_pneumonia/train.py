@@ -1,4 +1,4 @@
-"""Train the network, measure it on images it never saw, and write the folder's weights, threshold and card.
+"""Train the network, measure it on images that were held out, and write the folder's weights, threshold and card.
 
 Data: PneumoniaMNIST of MedMNIST v2 (Yang et al. 2023), from Kermany et al. 2018, CC BY 4.0. Same seed, same machine
 and same number of threads give the same weights.
@@ -38,7 +38,7 @@ PACKAGE = "inference.models.cxr_pneumonia"
 EPOCHS = 80
 BATCH = 64
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""L2 penalties that the rival logistic regression may choose from, on the validation part."""
+"""L2 penalties that the baseline, a logistic regression, may choose from, on the validation part."""
 
 
 _THRESHOLD = re.compile(r"(name: positive, at_least: )[0-9.]+")
@@ -76,7 +76,7 @@ def train(data: Path, out: Path, seed: int = 2026) -> BinaryEvaluation:
     Returns
     -------
     BinaryEvaluation
-        What the card says, measured on the held-out part.
+        The figures of the card, measured on the held-out part.
     """
     split = load(data, seed=seed)
     fitted = fit_network(split, seed=seed)
@@ -88,17 +88,31 @@ def train(data: Path, out: Path, seed: int = 2026) -> BinaryEvaluation:
 
 
 def evaluate(split: Split, logits: Values, threshold: float, temperature: float, *, seed: int) -> BinaryEvaluation:
-    """Measure the network's logits on the test part, beside the rival's."""
-    labels, rival = split.test.labels, fit_logistic(split)
+    """Measure the network's logits on the test part, and compare them with the baseline's.
+
+    Parameters
+    ----------
+    split
+        The data; the baseline is trained on it too.
+    logits
+        The network's calibrated logits on the test part.
+    threshold
+        Probability from which a finding is positive.
+    temperature
+        By which the logits were divided.
+    seed
+        For the bootstrap intervals.
+    """
+    labels, baseline = split.test.labels, fit_logistic(split)
     probabilities = _probabilities(logits)
 
     def gain(truth: Labels, scores: Values) -> float:
         return auroc(truth, scores[:, 0]) - auroc(truth, scores[:, 1])
 
-    def hit(truth: Labels, scores: Values) -> float:
+    def sensitive(truth: Labels, scores: Values) -> float:
         return sensitivity(truth, scores >= threshold)
 
-    def spared(truth: Labels, scores: Values) -> float:
+    def specific(truth: Labels, scores: Values) -> float:
         return specificity(truth, scores >= threshold)
 
     return BinaryEvaluation(
@@ -111,12 +125,12 @@ def evaluate(split: Split, logits: Values, threshold: float, temperature: float,
         cases=labels.size,
         positives=int(labels.sum()),
         auroc=bootstrap(auroc, labels, logits, seed=seed),
-        rival="logistic regression on pixels",
-        rival_auroc=bootstrap(auroc, labels, rival, seed=seed),
-        difference=bootstrap(gain, labels, np.stack([logits, rival], axis=1), seed=seed),
+        baseline="logistic regression on pixels",
+        baseline_auroc=bootstrap(auroc, labels, baseline, seed=seed),
+        difference=bootstrap(gain, labels, np.stack([logits, baseline], axis=1), seed=seed),
         threshold=threshold,
-        sensitivity=bootstrap(hit, labels, probabilities, seed=seed),
-        specificity=bootstrap(spared, labels, probabilities, seed=seed),
+        sensitivity=bootstrap(sensitive, labels, probabilities, seed=seed),
+        specificity=bootstrap(specific, labels, probabilities, seed=seed),
         temperature=temperature,
         brier=bootstrap(brier, labels, probabilities, seed=seed),
         calibration_error=bootstrap(calibration_error, labels, probabilities, seed=seed),
@@ -148,8 +162,15 @@ def _probabilities(logits: Values) -> Values:
 def load(data: Path, *, seed: int) -> Split:
     """Read the data set and split it 70/10/20 within each class.
 
-    The set names no patients, so a patient's images may fall on both sides; identical images are kept once, so at
-    least no image does.
+    The set names no patients, so images of one patient may be in several parts. Identical images are kept once, so no
+    image is.
+
+    Parameters
+    ----------
+    data
+        As for :func:`train`.
+    seed
+        For the random order within each class.
     """
     with np.load(data, allow_pickle=False) as arrays:
         images = np.concatenate([arrays["train_images"], arrays["val_images"]])
@@ -168,7 +189,15 @@ def load(data: Path, *, seed: int) -> Split:
 
 
 def fit_network(split: Split, *, seed: int) -> PneumoniaNetwork:
-    """Train on one part and set the temperature on the validation part (Guo et al. 2017)."""
+    """Train on one part and set the temperature on the validation part (Guo et al. 2017).
+
+    Parameters
+    ----------
+    split
+        The data; the test part is not used.
+    seed
+        For the initial weights, the order and the variation of the images.
+    """
     with _deterministic(seed):
         model = network()
         images = torch.from_numpy(split.train.images)[:, None]
@@ -191,15 +220,23 @@ def fit_network(split: Split, *, seed: int) -> PneumoniaNetwork:
 
 
 def network_logits(model: PneumoniaNetwork, images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the calibrated logits (n,) of images (n, 28, 28) in [0, 1]."""
+    """Return the calibrated logits (n,).
+
+    Parameters
+    ----------
+    model
+        In evaluation mode.
+    images
+        (n, 28, 28) in [0, 1].
+    """
     with torch.inference_mode():
-        given = standardise(torch.from_numpy(images)[:, None])
-        logits: NDArray[np.float64] = model(given).numpy().astype(np.float64)
+        inputs = standardise(torch.from_numpy(images)[:, None])
+        logits: NDArray[np.float64] = model(inputs).numpy().astype(np.float64)
         return logits
 
 
 def fit_logistic(split: Split) -> NDArray[np.float64]:
-    """Return the rival's scores on the test part: logistic regression on the standardised pixels."""
+    """Return the baseline's scores on the test part: logistic regression on the standardised pixels."""
     best, chosen = -np.inf, np.zeros(0)
     mean, spread = split.train.images.mean(axis=0), split.train.images.std(axis=0) + 1e-6
     train, validation, test = (
@@ -214,17 +251,17 @@ def fit_logistic(split: Split) -> NDArray[np.float64]:
     return chosen
 
 
-def _scores(given: Tensor, weights: Tensor) -> NDArray[np.float64]:
-    return (given @ weights[:-1] + weights[-1]).numpy()
+def _scores(inputs: Tensor, weights: Tensor) -> NDArray[np.float64]:
+    return (inputs @ weights[:-1] + weights[-1]).numpy()
 
 
-def _logistic(given: Tensor, truth: Tensor, penalty: float) -> Tensor:
-    weights = torch.zeros(given.shape[1] + 1, dtype=torch.float64, requires_grad=True)
+def _logistic(inputs: Tensor, truth: Tensor, penalty: float) -> Tensor:
+    weights = torch.zeros(inputs.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([weights], max_iter=300, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        logits = given @ weights[:-1] + weights[-1]
+        logits = inputs @ weights[:-1] + weights[-1]
         loss = functional.binary_cross_entropy_with_logits(logits, truth) + penalty / 2 * (weights[:-1] ** 2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -236,8 +273,8 @@ def _logistic(given: Tensor, truth: Tensor, penalty: float) -> Tensor:
 def _temperature(logits: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
     candidates = np.exp(np.linspace(np.log(0.25), np.log(8), 400))
     truth = torch.from_numpy(labels.astype(np.float64))
-    given = torch.from_numpy(logits)
-    losses = [float(functional.binary_cross_entropy_with_logits(given / value, truth)) for value in candidates]
+    inputs = torch.from_numpy(logits)
+    losses = [float(functional.binary_cross_entropy_with_logits(inputs / value, truth)) for value in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 

@@ -1,4 +1,4 @@
-"""What the card of NEWS2 says, and the finishing of its folder after a change."""
+"""The text of the card of NEWS2, and the sealing of its folder after a change."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "Method": "The chart of the Royal College of Physicians, *National Early Warning Score (NEWS) 2: Standardising "
         "the assessment of acute-illness severity in the NHS*, updated report of a working party, London 2017, as "
-        "arithmetic: nothing is learnt. Each value is rounded half up to the chart's own step (one decimal for "
+        "arithmetic: nothing is trained. Each value is rounded half up to the chart's own step (one decimal for "
         "temperature, whole numbers otherwise) before it is scored. The newest value of each parameter within 12 "
         "hours is used; without any one of them there is no total, and the refusal names what is missing.",
         "Evidence": "Exactness: every band edge of the chart is tested, and the golden cases are answered at every "
-        "load. How well NEWS2 itself foretells deterioration is the subject of the College's report.",
+        "load. How well NEWS2 itself predicts deterioration is the subject of the College's report.",
     }
 )
 

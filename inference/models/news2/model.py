@@ -2,7 +2,7 @@
 
 Seven parameters, 0 to 3 points each (supplemental oxygen 0 or 2), 20 points at the most. The bands below are the
 chart's; oxygen saturation is scored on scale 1. Scale 2 is for patients whose clinician has documented hypercapnic
-respiratory failure with a target of 88-92 %, which no measurement can tell, so it is never inferred here.
+respiratory failure with a target of 88-92 %; no measurement shows that, so it is never inferred here.
 """
 
 from collections.abc import Mapping
@@ -89,7 +89,19 @@ def risk_band(points: list[int]) -> str:
 
 
 def points_of(value: Decimal, bands: Bands, step: Decimal) -> int:
-    """Return the points of a value, rounded half up to the chart's own step first, so that no value falls between."""
+    """Return the points of a value, which is rounded half up to the step of the chart first.
+
+    Without rounding, a value such as 90.5 would lie between two bands.
+
+    Parameters
+    ----------
+    value
+        In the unit of the chart.
+    bands
+        Bands of the parameter, upwards.
+    step
+        Smallest difference that the chart distinguishes.
+    """
     rounded = value.quantize(step, rounding=ROUND_HALF_UP)
     return next(points for greatest, points in bands if greatest is None or rounded <= greatest)
 

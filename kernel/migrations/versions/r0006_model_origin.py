@@ -6,8 +6,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-revision: Final = "0009"
-down_revision: Final = "0003"
+revision: Final = "0006"
+down_revision: Final = "0005"
 
 TAGGED: Final = frozenset({"DiagnosticReport", "Observation", "Provenance", "RiskAssessment"})
 """Resources that belong to one result."""

@@ -1,0 +1,214 @@
+"""The features of ``features.yaml`` on a fixed grid: the time series that a model of sequences reads.
+
+The grid ends at the time of the prediction. Each of its intervals holds what was measured after the end of the interval
+before it and not after its own end. Times, units and plausible ranges are those of :mod:`inference.features.extract`:
+a value that cannot be read is masked, and an older one of the same interval never stands in for it.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.contract import FactsInput, FeatureUse, SeriesInput
+from inference.features.extract import Candidate, FeatureValue, Gap, Index, chooser, compile_features, index_facts
+from inference.features.spec import FeatureSpec
+from kernel.errors import Category, Problem
+
+_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"missing": "missing", "implausible": "implausible", "dropped": "unreadable"}
+)
+"""Status of a feature without a value -> the word in a refusal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Intervals of equal length, one after the other, the last of which ends at ``at``."""
+
+    at: datetime
+    step: timedelta
+    rows: int
+
+    @property
+    def start(self) -> datetime:
+        """The instant before the first interval; not part of it."""
+        return self.at - self.step * self.rows
+
+    @property
+    def ends(self) -> tuple[datetime, ...]:
+        """The end of each interval, ascending."""
+        return tuple(self.at - self.step * back for back in reversed(range(self.rows)))
+
+    def row(self, instant: datetime) -> int:
+        """Return the interval that an instant after ``start`` and not after ``at`` lies in, from 0."""
+        return self.rows - 1 - (self.at - instant) // self.step
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesGap:
+    """Why a time series cannot be used."""
+
+    #: Completes "AI result not available: ...".
+    reason: str
+    #: Titles of the features that would be needed.
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    values: NDArray[np.float32]
+    uses: tuple[FeatureUse, ...]
+    sources: frozenset[str]
+
+
+def series_input(
+    specs: Sequence[FeatureSpec], given: FactsInput, *, hours: Decimal, step_hours: Decimal
+) -> SeriesInput:
+    """Arrange the facts of one patient on a grid.
+
+    Parameters
+    ----------
+    specs
+        Features, one per column; ``window.take`` says which of the values of an interval counts, or what of them, and
+        ``window.hours`` how far back the feature is read at all. Age and sex are the same in every interval.
+    given
+        The facts, and the time of prediction at which the grid ends.
+    hours, step_hours
+        Length of the grid, and of each of its intervals.
+
+    Returns
+    -------
+    SeriesInput
+        Its ``sources`` are all facts of the features within the grid, whichever interval they lie in: the same facts
+        give the same result id although the grid moves with the time of prediction.
+    """
+    grid = Grid(at=given.at, step=timedelta(hours=float(step_hours)), rows=int(hours / step_hours))
+    index = index_facts(given.facts, given.at)
+    columns = [_of_subject(spec, given, grid) if spec.subject else _measured(spec, index, grid) for spec in specs]
+    values = (
+        np.stack([column.values for column in columns], axis=1) if columns else np.empty((grid.rows, 0), np.float32)
+    )
+    return SeriesInput(
+        subject=given.subject,
+        features=tuple(spec.name for spec in specs),
+        grid=grid.ends,
+        values=values,
+        mask=~np.isnan(values),
+        sources=tuple(sorted(frozenset().union(*(column.sources for column in columns)))),
+        at=given.at,
+        uses=tuple(use for column in columns for use in column.uses),
+    )
+
+
+def find_gap(specs: Sequence[FeatureSpec], series: SeriesInput, hours: Decimal) -> SeriesGap | None:
+    """Return why a time series cannot be used; None when it can.
+
+    Parameters
+    ----------
+    specs
+        The features it was made of, in order.
+    series
+        From :func:`series_input`. It cannot be used when no interval holds a measured value, or when a feature whose
+        policy is ``refuse`` has none.
+    hours
+        Length of the grid.
+    """
+    used = {use.name for use in series.uses if use.status == "used"}
+    status = {use.name: use.status for use in series.uses}
+    measured = [spec for spec in specs if not spec.subject]
+    if not any(spec.name in used for spec in measured):
+        titles = tuple(spec.title for spec in measured)
+        wanted = ", ".join(titles) or "any feature"
+        return SeriesGap(reason=f"no usable value of {wanted} within {hours} hours", missing=titles)
+    gaps: defaultdict[str, list[str]] = defaultdict(list)
+    for spec in specs:
+        if spec.missing == "refuse" and spec.name not in used:
+            gaps[_WORDS[status[spec.name]]].append(spec.title)
+    if not gaps:
+        return None
+    return SeriesGap(
+        reason="; ".join(f"{kind} {', '.join(titles)}" for kind, titles in gaps.items()),
+        missing=tuple(title for titles in gaps.values() for title in titles),
+    )
+
+
+def check_series(specs: Sequence[FeatureSpec]) -> None:
+    """Return when a time series can hold these features.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``, naming the feature whose answers are not numbers, or whose default would look like a measurement.
+    """
+    if not any(spec.sources for spec in specs):
+        raise Problem(Category.INCORRECT, "features.yaml must declare a feature that is measured, for a time series")
+    for spec in specs:
+        words = {word for source in spec.sources for word in source.answers.values()}
+        if spec.take != "count" and any(_number(word) is None for word in words):
+            raise Problem(Category.INCORRECT, f"features.yaml: the answers of {spec.name} must be numbers")
+        if spec.missing == "default":
+            raise Problem(Category.INCORRECT, f"features.yaml: {spec.name} cannot have a default in a time series")
+
+
+def _measured(spec: FeatureSpec, index: Index, grid: Grid) -> _Column:
+    since = grid.start if spec.hours is None else grid.at - timedelta(hours=float(spec.hours))
+    inside: defaultdict[int, list[Candidate]] = defaultdict(list)
+    for rank, source in enumerate(spec.sources):
+        for fact in index.get((source.system, source.code), ()):
+            if fact.effective > grid.start and fact.effective >= since:
+                inside[grid.row(fact.effective)].append((fact, source, rank))
+    choose = chooser(spec.take)
+    values = np.full(grid.rows, np.nan, dtype=np.float32)
+    uses: dict[str, FeatureUse] = {}
+    for row in sorted(inside):
+        found = choose(inside[row])
+        number = None if isinstance(found, Gap) else _number(found.value)
+        use = _use(spec.name, found, number, inside[row])
+        uses[use.status] = use
+        if number is not None:
+            values[row] = number
+    return _Column(
+        values=values,
+        uses=_in_order(spec.name, uses),
+        sources=frozenset(fact.source for candidates in inside.values() for fact, _, _ in candidates),
+    )
+
+
+def _of_subject(spec: FeatureSpec, given: FactsInput, grid: Grid) -> _Column:
+    extraction = compile_features((spec,))(given)
+    reading = extraction.readings[spec.name]
+    number = np.nan if reading is None else float(reading.value)
+    return _Column(
+        values=np.full(grid.rows, number, dtype=np.float32),
+        uses=extraction.features,
+        sources=frozenset(() if reading is None else reading.sources),
+    )
+
+
+def _use(name: str, found: FeatureValue | Gap, number: float | None, candidates: Sequence[Candidate]) -> FeatureUse:
+    if isinstance(found, FeatureValue) and number is not None:
+        return FeatureUse(name=name, value=found.value, unit=found.unit, status="used", source=found.sources[0])
+    newest, _, _ = max(candidates, key=lambda candidate: (candidate[0].effective, candidate[0].source))
+    implausible = isinstance(found, Gap) and found.kind == "implausible"
+    status: Literal["implausible", "dropped"] = "implausible" if implausible else "dropped"
+    return FeatureUse(name=name, value=None, unit=None, status=status, source=newest.source)
+
+
+def _in_order(name: str, newest: Mapping[str, FeatureUse]) -> tuple[FeatureUse, ...]:
+    """Return the newest use of each status, the value that was used last; ``missing`` when there was no value."""
+    found = tuple(newest[status] for status in ("dropped", "implausible", "used") if status in newest)
+    return found or (FeatureUse(name=name, value=None, unit=None, status="missing", source=None),)
+
+
+def _number(value: Decimal | str) -> float | None:
+    """Return a value as a number; None when it is a word."""
+    try:
+        return float(value)
+    except ValueError:
+        return None

@@ -1,0 +1,50 @@
+"""What an imaging result refers to: the study, and the instance that the model read or that stands for the study."""
+
+from dicom_node.selection import SELECTORS, SelectedImage, SelectedVolume, select_input
+from dicom_node.study import Study
+from inference.contract import ImageInput, ModelInput, StudyInput
+from inference.manifest import InputSpec
+from service.destinations.contract import ImagingContext
+from service.flows.inputs.contract import NoInput, StudyFiles
+
+
+def imaging_context(files: StudyFiles, spec: InputSpec, given: ModelInput | NoInput) -> ImagingContext:
+    """Describe what a result refers to.
+
+    Parameters
+    ----------
+    files
+        The study.
+    spec
+        The input that the manifest declares.
+    given
+        What the model was given of it.
+    """
+    chosen = representative(files.study, spec)
+    return ImagingContext(study=files.study, source=files.open_instance(chosen), chosen=chosen, image=_image_of(given))
+
+
+def representative(study: Study, spec: InputSpec) -> str:
+    """Return the SOPInstanceUID that a result refers to: an image, else a middle slice, else any when nothing fits.
+
+    Parameters
+    ----------
+    study
+        The study's description.
+    spec
+        The input that the manifest declares; of several parts, the first image counts, then the first volume.
+    """
+    parts = [part for part in spec.parts or (spec,) if part.kind in SELECTORS]
+    selected = [select_input(study, part) for part in parts]
+    for one in selected:
+        if isinstance(one, SelectedImage):
+            return one.instance.SOPInstanceUID
+    for one in selected:
+        if isinstance(one, SelectedVolume):
+            return one.series.instances[len(one.series.instances) // 2].SOPInstanceUID
+    return study.series[0].instances[0].SOPInstanceUID
+
+
+def _image_of(given: ModelInput | NoInput) -> ImageInput | None:
+    parts = tuple(given.parts.values()) if isinstance(given, StudyInput) else (given,)
+    return next((part for part in parts if isinstance(part, ImageInput)), None)

@@ -1,0 +1,44 @@
+"""Input of kind image: one image of the study that made the model run."""
+
+from dicom_node.selection import NothingFits, select_image
+from dicom_node.volume import load_image
+from inference.contract import ImageInput
+from inference.manifest import InputSpec
+from kernel.errors import Problem
+from service.core import CoreServices
+from service.flows.inputs.contract import InputRequest, NoInput, no_study
+
+
+def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInput | NoInput:  # noqa: ARG001 - the study's files hold the image
+    """Read the image that the manifest's rules select.
+
+    Parameters
+    ----------
+    core
+        Not used.
+    request
+        The study.
+    spec
+        The declared input: its selection rules.
+    """
+    files = request.files
+    if files is None:
+        return no_study(spec)
+    selected = select_image(files.study, spec.selection)
+    if isinstance(selected, NothingFits):
+        return NoInput(reason=selected.reason, sources=files.sources)
+    content = files.open_instance(selected.instance.SOPInstanceUID)
+    try:
+        pixels, description = load_image(content)
+    except Problem as problem:
+        return NoInput(reason=problem.detail, sources=files.sources)
+    return ImageInput(
+        subject=request.subject,
+        pixels=pixels,
+        modality=description.modality,
+        body_part=description.body_part,
+        view=description.view,
+        sources=files.sources,
+        acquired_at=description.acquired_at,
+        at=request.at,
+    )

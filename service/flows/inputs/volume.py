@@ -1,0 +1,41 @@
+"""Input of kind volume: the slices of one series of the study that made the model run."""
+
+from dicom_node.selection import NothingFits, select_volume
+from dicom_node.volume import load_volume
+from inference.contract import VolumeInput
+from inference.manifest import InputSpec
+from kernel.errors import Problem
+from service.core import CoreServices
+from service.flows.inputs.contract import InputRequest, NoInput, no_study
+
+
+def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeInput | NoInput:  # noqa: ARG001 - the study's files hold the slices
+    """Read the series that the manifest's rules select.
+
+    Parameters
+    ----------
+    core
+        Not used.
+    request
+        The study.
+    spec
+        The declared input: its selection rules.
+    """
+    files = request.files
+    if files is None:
+        return no_study(spec)
+    selected = select_volume(files.study, spec.selection)
+    if isinstance(selected, NothingFits):
+        return NoInput(reason=selected.reason, sources=files.sources)
+    try:
+        volume = load_volume(selected.series, files.open_instance)
+    except Problem as problem:
+        return NoInput(reason=problem.detail, sources=files.sources)
+    return VolumeInput(
+        subject=request.subject,
+        modality=selected.series.Modality,
+        body_part=selected.series.BodyPartExamined,
+        sources=files.sources,
+        at=request.at,
+        **vars(volume),
+    )

@@ -1,0 +1,101 @@
+"""The jobs that triggers write; nothing else enqueues them."""
+
+from datetime import datetime
+from typing import Final
+
+from inference.catalogue import Catalogue
+from inference.registry import ModelRow
+from kernel.db import Transaction
+from kernel.jobs import Jobs
+from service.flows.lanes import lane_of
+from service.triggers.contract import Run
+
+ASSESS: Final = "assess"
+"""The job step that runs a model on what is stored of a patient (``service.flows.assess``)."""
+
+REPEAT: Final = "scheduled-assess"
+"""The job step that runs a model at its cadence (``service.triggers.cadence.CadenceFlow.repeat``)."""
+
+START_CADENCES: Final = "start-cadences"
+"""The job step that begins the cadence of patients who are admitted (``CadenceFlow.start``)."""
+
+
+def assess(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run) -> None:
+    """Enqueue one run of a model version; while one waits for the same patient and document, another adds nothing.
+
+    The run of a model in shadow goes to the background lane (:mod:`service.flows.lanes`).
+
+    Parameters
+    ----------
+    tx
+        The transaction of the change that causes it.
+    jobs
+        Where it is enqueued.
+    model
+        The version that runs.
+    run
+        What it runs on.
+    """
+    payload = {"model": model.name, "version": model.version, "patient": run.patient}
+    if run.document is not None:
+        payload["document"] = run.document
+    key = ":".join((ASSESS, *payload.values()))
+    jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
+
+
+def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:
+    """Enqueue the next tick of a cadence, unless one waits or runs.
+
+    Parameters
+    ----------
+    tx
+        Any transaction.
+    jobs
+        Where it is enqueued.
+    model
+        Name of the model: the versions that serve are looked up at the tick.
+    patient
+        Reference of the patient. Two encounters of one patient share a cadence.
+    due
+        When the tick is due; the ticks that follow are counted from this time.
+    """
+    key = lock_cadence(tx, model, patient)
+    if jobs.is_pending(tx.connection, key):
+        return
+    payload = {"model": model, "patient": patient, "due": due.isoformat()}
+    jobs.enqueue(tx, REPEAT, payload, lock=key, queueing_lock=key, scheduled_at=due)
+
+
+def lock_cadence(tx: Transaction, model: str, patient: str) -> str:
+    """Lock a cadence until the transaction ends, and return the lock of its jobs.
+
+    Whoever decides whether a cadence goes on holds this lock, so that a tick that ends it and a change that begins it
+    never miss each other. It is taken before the locks of other jobs.
+
+    Parameters
+    ----------
+    tx
+        Any transaction.
+    model
+        Name of the model.
+    patient
+        Reference of the patient.
+    """
+    key = f"{REPEAT}:{model}:{patient}"
+    tx.lock(key)
+    return key
+
+
+def start_cadences(tx: Transaction, jobs: Jobs) -> None:
+    """Enqueue a look at the patients who are admitted, when a model that serves has a cadence.
+
+    Parameters
+    ----------
+    tx
+        The transaction after which a model may serve that did not before.
+    jobs
+        Where it is enqueued.
+    """
+    models = Catalogue().serving(tx.connection)
+    if any(model.manifest.trigger.cadence_hours is not None for model in models):
+        jobs.enqueue(tx, START_CADENCES, {}, lock=START_CADENCES, queueing_lock=START_CADENCES)

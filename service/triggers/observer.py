@@ -1,0 +1,98 @@
+"""What follows from a change of a resource: the jobs that run models, in the commit of the change."""
+
+from collections.abc import Sequence
+
+import orjson
+
+from fhir_adapter.store.store import Store
+from fhir_adapter.store.versions import StoredVersion
+from inference.catalogue import Catalogue, DeclaredModel
+from kernel.db import Transaction
+from kernel.jobs import Jobs
+from privacy.principal import Principal
+from service.results import Results
+from service.triggers import enqueue
+from service.triggers.contract import Change, Decision, Repeat, Resource
+from service.triggers.table import TRIGGERS, TYPES
+
+
+class Triggers:
+    """Turns changed resources into jobs that run models.
+
+    Parameters
+    ----------
+    catalogue
+        The models that run, with their declarations.
+    jobs
+        Where the jobs are enqueued.
+    results
+        Which models have a result about a patient.
+    store
+        Where the version before a change is read.
+    """
+
+    def __init__(self, catalogue: Catalogue, jobs: Jobs, results: Results, store: Store) -> None:
+        self._catalogue = catalogue
+        self._jobs = jobs
+        self._results = results
+        self._store = store
+
+    def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:  # noqa: ARG002 - the hook's signature
+        """Enqueue what the triggers of the models that serve decide on the changes.
+
+        Parameters
+        ----------
+        tx
+            The transaction that writes the changes.
+        changes
+            The versions that it writes; those of a type that no trigger looks at are passed over.
+        principal
+            Who made the changes; not used.
+        """
+        concerned = [change for change in changes if change.changed and change.type in TYPES]
+        if not concerned:
+            return
+        models = self._catalogue.serving(tx.connection)
+        decided: dict[tuple[str, str, Decision], tuple[DeclaredModel, Decision, StoredVersion]] = {}
+        for version in concerned:
+            for model, decision in self._decide(tx, models, version):
+                decided.setdefault((model.row.name, model.row.version, decision), (model, decision, version))
+        for model, decision, version in sorted(decided.values(), key=_order):
+            self._carry_out(tx, model, decision, version)
+
+    def _decide(
+        self, tx: Transaction, models: Sequence[DeclaredModel], version: StoredVersion
+    ) -> list[tuple[DeclaredModel, Decision]]:
+        rules = [(model, TRIGGERS[model.manifest.trigger.kind]) for model in models]
+        rules = [(model, rule) for model, rule in rules if version.type in rule.types]
+        if not rules:
+            return []
+        reads_before = any(rule.reads_before for _, rule in rules)
+        change = Change(
+            type=version.type,
+            id=version.id,
+            version=version.version,
+            patient=version.patient,
+            before=self._before(tx, version) if reads_before else None,
+            after=orjson.loads(version.content) if version.content else None,
+            at=version.last_updated,
+        )
+        return [(model, decision) for model, rule in rules for decision in rule.decide(model.manifest.trigger, change)]
+
+    def _before(self, tx: Transaction, version: StoredVersion) -> Resource | None:
+        if version.version == 1:
+            return None
+        earlier = self._store.history(tx.connection, version.type, version.id, count=1, before=version.version)
+        return orjson.loads(earlier[0].content) if earlier and earlier[0].content else None
+
+    def _carry_out(self, tx: Transaction, model: DeclaredModel, decision: Decision, version: StoredVersion) -> None:
+        if isinstance(decision, Repeat):
+            enqueue.repeat(tx, self._jobs, model.row.name, decision.patient, version.last_updated)
+        elif not decision.again or model.row.name in self._results.models_of(tx.connection, decision.patient):
+            enqueue.assess(tx, self._jobs, model.row, decision)
+
+
+def _order(one: tuple[DeclaredModel, Decision, StoredVersion]) -> tuple[str, ...]:
+    """Order cadences before runs and by name, as every transaction takes their locks; runs stay in their order."""
+    model, decision, _ = one
+    return ("cadence", model.row.name, decision.patient) if isinstance(decision, Repeat) else ("run",)
