@@ -168,7 +168,7 @@ class Jobs:
         postpone
             When a job with this ``queueing_lock`` already waits, move it to ``scheduled_at`` instead of leaving it.
         hasten
-            Likewise, but only to an earlier time.
+            As ``postpone``, but only to an earlier time.
         """
         now = self._clock.now()
         due = scheduled_at or now

@@ -41,7 +41,7 @@ AT_ONCE: Final = Schedule(tries=1)
 SOON: Final = Schedule(tries=20, first=timedelta(seconds=1), longest=timedelta(minutes=10))
 """What may pass by itself; the last try is after 1 hour 47 minutes."""
 LATER: Final = Schedule(tries=24, first=timedelta(minutes=1), longest=timedelta(minutes=15))
-"""What somebody must mend at the peer, such as registering the patient; the last try is after 5 hours."""
+"""What a person must correct at the peer, such as registering the patient; the last try is after 5 hours."""
 AWAY: Final = Schedule(tries=1, first=timedelta(seconds=1), longest=timedelta(seconds=60))
 """A destination that cannot be reached; it is tried without an end."""
 

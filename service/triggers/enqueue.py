@@ -1,4 +1,4 @@
-"""The jobs that triggers write; nothing else enqueues them."""
+"""The jobs that triggers write; only a run that is asked for again (``service.operations.results``) is written elsewhere."""
 
 from datetime import datetime
 from typing import Final

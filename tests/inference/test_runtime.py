@@ -181,7 +181,9 @@ def test_a_mask_without_its_artefact_is_a_failure(sqlite: Database) -> None:
 
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
-    runtime = Runtime(sqlite, device="cpu", load=lambda _path, device: Forgetful(list, folder))
+    runtime = Runtime(
+        sqlite, ModelFiles(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: Forgetful(list, folder)
+    )
     outcome = refused(runtime.predict("toy", vitals()))
     runtime.close()
     assert (outcome.kind, outcome.reason) == ("failed", "the model gave a mask without its artefact")

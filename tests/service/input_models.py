@@ -53,9 +53,7 @@ class EchoRunner(Runner[str, Sequence[str], str]):
 
     def encode(self, item: str, raw: str) -> Answer:
         (spec,) = self.model.manifest.outputs
-        return Answer(
-            outputs=(make_output(spec, 1.0, band="low", text=f"given {raw}", notice=self.opening()),), heat_map=None
-        )
+        return Answer(outputs=(make_output(spec, 1.0, band="low", text=f"given {raw}", notice=self.opening()),))
 
 
 def described(given: ModelInput) -> str:

@@ -154,7 +154,7 @@ def test_a_pacs_that_refuses_one_patients_objects_keeps_the_others(
 
 
 @pytest.mark.parametrize("status", [403, 404, 409, 412])
-def test_what_somebody_may_mend_is_tried_on_a_schedule_and_then_parked(
+def test_what_a_person_may_correct_is_tried_on_a_schedule_and_then_parked(
     with_ehr: Hospital, ehr: ScriptedEhr, status: int
 ) -> None:
     ehr.answers["|ADA"] = Answer(status=status, text=OUTCOME)

@@ -216,7 +216,12 @@ def test_two_sealed_versions_go_through_every_operation_by_the_commands(
     assert f"{PULSE_RISK} 1.0.0 is retired" in succeed("retire", PULSE_RISK)
     assert statuses(application, PULSE_RISK) == {"1.0.0": "retired", "2.0.0": "retired"}
 
-    (newer / "card.md").write_text("a better card")
+    with application.database.read() as connection:
+        row = registry.get(connection, PULSE_RISK, "2.0.0")
+    assert row is not None
+    (newer / "card.md").write_text("a better card")  # what runs is the copy that was kept
+    succeed("verify", PULSE_RISK, "--version", "2.0.0")
+    (application.operations.model_files.path(row.digest) / "card.md").write_text("a better card")
     assert ausculta("models", "verify", PULSE_RISK, "--version", "2.0.0") == 2
     assert "card.md has been altered" in capsys.readouterr().err
 
