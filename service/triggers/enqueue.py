@@ -1,4 +1,4 @@
-"""The jobs that triggers write; only a run that is asked for again (``service.operations.results``) is written elsewhere."""
+"""The jobs that triggers write; ``service.operations.results`` alone writes one of them too, to ask a model again."""
 
 from datetime import datetime
 from typing import Final
