@@ -18,6 +18,7 @@ from inference import registry
 from inference.contract import Prediction
 from inference.folder import bundled_folder, open_folder
 from inference.loading import load_model
+from inference.model_files import ModelFiles
 from inference.models import MODELS
 from inference.runtime import Runtime
 from inference.testing import radiograph, vitals
@@ -76,11 +77,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(f"sqlite:///{folder}/bench.db")
         database.migrate()
+        model_files = ModelFiles(Path(folder) / "model-files")
         for name in MODELS:
             opened = open_folder(bundled_folder(name))
+            model_files.keep(opened)
             now = datetime.now(UTC)
             database.write(lambda tx, it=opened, at=now: registry.register_bundled(tx, it, by="benchmark", at=at))
-        runtime = Runtime(database, device="cpu")
+        runtime = Runtime(database, model_files, device="cpu")
         through_the_runtime(runtime)
         runtime.close()
         database.close()

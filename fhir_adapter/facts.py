@@ -22,6 +22,7 @@ import orjson
 from sqlalchemy import Connection, and_, exists, or_, select
 
 from fhir_adapter.patient_identity import best_identifier
+from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import filtered
 from fhir_adapter.store.search.index import seconds
@@ -65,6 +66,8 @@ def observation_facts(observation: Json, *, source: str, known: datetime, dates:
         What a bare date is worth.
     """
     effective = _effective(observation, dates)
+    if SHADOW in observation.get("meta", {}).get("tag", ()):  # nobody has decided that it may be relied on
+        return
     if effective is None or observation.get("status") not in STATED:
         return
     issued = point(observation.get("issued")) or known

@@ -7,18 +7,24 @@ Every future is answered: with the result, with what the model raised for that i
 its deadline passed before it ran, or with a :class:`~kernel.errors.Problem` (``interrupted``) on :meth:`close`.
 """
 
+import os
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from kernel.errors import Category, Problem
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
+
+BACKGROUND_NICE: Final = 10
+"""Nice value (POSIX) of a thread whose answers nobody waits for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,8 @@ class Batcher(Generic[Item, Raw]):
         Returns whether a smaller batch could have succeeded after this failure.
     monotonic
         Seconds that never go back; deadlines are instants of this clock.
+    background
+        Whether the thread gets processor time only when others leave some.
     """
 
     def __init__(
@@ -70,12 +78,14 @@ class Batcher(Generic[Item, Raw]):
         *,
         out_of_memory: Callable[[BaseException], bool],
         monotonic: Callable[[], float] = time.monotonic,
+        background: bool = False,
     ) -> None:
         self._run = run
         self._turn = turn
         self._limits = limits
         self._out_of_memory = out_of_memory
         self._monotonic = monotonic
+        self._background = background
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting[Item, Raw]] = deque()
         self._closed = False
@@ -127,6 +137,9 @@ class Batcher(Generic[Item, Raw]):
             self._thread.join(self._limits.close_s)
 
     def _work(self) -> None:
+        if self._background:
+            with suppress(OSError, AttributeError):  # Linux gives each thread a nice value of its own; others do not
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICE)
         while self._wait():
             held = self._turn.acquire(timeout=self._limits.linger_s)
             try:
@@ -157,19 +170,27 @@ class Batcher(Generic[Item, Raw]):
         return taken
 
     def _answer(self, batch: Sequence[_Waiting[Item, Raw]]) -> None:
-        if not batch:
-            return
+        parts = deque([batch] if batch else [])
+        while parts:
+            part = parts.popleft()
+            failure = self._try(part)
+            if failure is None:
+                continue
+            if len(part) == 1:
+                _fail(part[0], failure)
+            else:
+                parts.extendleft(reversed(self._parts(part, failure)))
+
+    def _try(self, batch: Sequence[_Waiting[Item, Raw]]) -> BaseException | None:
+        """Run a batch and answer it, or return why it failed, without anything that the failed run held."""
         try:
             answers = _one_each(self._run([waiting.item for waiting in batch]), len(batch))
         except BaseException as failure:  # noqa: BLE001 - the thread must survive any model's failure and complete every future
-            if len(batch) == 1:
-                _fail(batch[0], failure)
-                return
-            for part in self._parts(batch, failure):
-                self._answer(part)
-            return
+            _release(failure)
+            return failure
         for waiting, answer in zip(batch, answers, strict=True):
             waiting.answer.set_result(answer)
+        return None
 
     def _parts(
         self, batch: Sequence[_Waiting[Item, Raw]], failure: BaseException
@@ -179,6 +200,19 @@ class Batcher(Generic[Item, Raw]):
             middle = len(batch) // 2
             return batch[:middle], batch[middle:]
         return [[waiting] for waiting in batch]
+
+
+def _release(failure: BaseException) -> None:
+    """Drop the local variables of a failed run: its batch must not fill the memory that a smaller one needs."""
+    chain: list[BaseException | None] = [failure]
+    seen: set[int] = set()
+    while chain:
+        one = chain.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        chain += [one.__cause__, one.__context__]
 
 
 def _one_each(answers: Sequence[Raw], count: int) -> Sequence[Raw]:

@@ -63,6 +63,21 @@ class Catalogue:
         row = registry.get(connection, name, version)
         return None if row is None else self._join(row)
 
+    def to_run(self, connection: Connection, name: str, version: str) -> DeclaredModel | None:
+        """Return the version that a job names or, when it was retired meanwhile, the one that is active in its place.
+
+        Parameters
+        ----------
+        connection
+            A connection to read from.
+        name, version
+            The model that the job was enqueued for.
+        """
+        row = registry.get(connection, name, version)
+        if row is not None and row.status == "retired":
+            row = next((other for other in registry.active(connection) if other.name == name), row)
+        return None if row is None else self._join(row)
+
     def _join(self, row: ModelRow) -> DeclaredModel:
         if row.digest not in self._declared:
             self._declared[row.digest] = registry.declared(row)

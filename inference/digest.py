@@ -5,6 +5,8 @@ list is the model's digest, which every result carries: it names the weights, th
 """
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +14,17 @@ from kernel.errors import Category, Problem
 
 SUMS: Final = "SHA256SUMS"
 _NOT_OURS: Final = frozenset({"__pycache__"})
-"""Folders that Python itself writes beside a model's code."""
+"""Folders that Python itself writes beside a model's code; they are never read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """The bytes of a folder, read once and found to be what its ``SHA256SUMS`` says."""
+
+    #: SHA-256 (hex) of ``SHA256SUMS``.
+    digest: str
+    #: Name with slashes -> content; ``SHA256SUMS`` included.
+    files: Mapping[str, bytes]
 
 
 def seal(folder: Path) -> str:
@@ -28,40 +40,67 @@ def digest_of(folder: Path) -> str:
 
 
 def verify(folder: Path) -> str:
-    """Check every file against ``SHA256SUMS`` and return the digest.
+    """Check every file against ``SHA256SUMS`` and return the digest; raises as :func:`read_verified` does."""
+    return read_verified(folder).digest
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file of a folder but ``SHA256SUMS``, sealed or not; name with slashes -> bytes."""
+    return {name: (folder / name).read_bytes() for name in _names(folder)}
+
+
+def read_verified(folder: Path, *, called: str = "") -> Verified:
+    """Read every file of a folder once, check what was read against ``SHA256SUMS``, and return it.
+
+    Whoever uses the bytes that are returned uses what was checked, whatever becomes of the files afterwards.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    called
+        What a refusal calls it; "the model folder" and its name when empty.
 
     Raises
     ------
     Problem
         ``incorrect`` when the list is absent or malformed, or a file is missing, altered, a link, or not listed.
     """
+    called = called or f"the model folder {folder.name}"
     try:
-        text = (folder / SUMS).read_text(encoding="utf-8")
+        sums = (folder / SUMS).read_bytes()
+        listed = _listed(called, sums.decode("utf-8"))
     except (OSError, UnicodeDecodeError) as failure:
-        raise _refusal(folder, f"{SUMS} cannot be read") from failure
+        raise _refusal(called, f"{SUMS} cannot be read") from failure
+    present = _names(folder, called)
+    files = {SUMS: sums}
+    for name in sorted(listed.keys() | set(present)):
+        if name not in listed:
+            raise _refusal(called, f"{name} is not listed in {SUMS}")
+        if name not in present:
+            raise _refusal(called, f"{name} is missing")
+        files[name] = (folder / name).read_bytes()
+        if hashlib.sha256(files[name]).hexdigest() != listed[name]:
+            raise _refusal(called, f"{name} has been altered")
+    return Verified(digest=hashlib.sha256(sums).hexdigest(), files=files)
+
+
+def _listed(called: str, text: str) -> Mapping[str, str]:
     listed: dict[str, str] = {}
     for line in text.splitlines():
         checksum, separator, name = line.partition("  ")
         if not separator or len(checksum) != 64:
-            raise _refusal(folder, f"{SUMS} is malformed")
+            raise _refusal(called, f"{SUMS} is malformed")
         listed[name] = checksum
-    present = _names(folder)
-    for name in sorted(listed.keys() | set(present)):
-        if name not in listed:
-            raise _refusal(folder, f"{name} is not listed in {SUMS}")
-        if name not in present:
-            raise _refusal(folder, f"{name} is missing")
-        if _sha256(folder / name) != listed[name]:
-            raise _refusal(folder, f"{name} has been altered")
-    return digest_of(folder)
+    return listed
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path, called: str = "") -> list[str]:
     names = []
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if path.is_symlink():
-            raise _refusal(folder, f"{name.as_posix()} is a link")
+            raise _refusal(called or f"the model folder {folder.name}", f"{name.as_posix()} is a link")
         if path.is_file() and name.as_posix() != SUMS and not _NOT_OURS.intersection(name.parts):
             names.append(name.as_posix())
     return sorted(names)
@@ -72,5 +111,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refusal(folder: Path, reason: str) -> Problem:
-    return Problem(Category.INCORRECT, f"the model folder {folder.name} is refused: {reason}")
+def _refusal(called: str, reason: str) -> Problem:
+    return Problem(Category.INCORRECT, f"{called} is refused: {reason}")

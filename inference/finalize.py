@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from inference.card import render_card
-from inference.digest import seal
+from inference.digest import read_files, seal
 from inference.features.spec import parse_features
 from inference.folder import CARD, ModelFolder, read_declaration
 from inference.golden import settle_golden
@@ -35,13 +35,20 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
         ``incorrect`` when a declaration or the weights are wrong; ``conflict``, naming the golden case, when the model
         has another prediction than the recorded one.
     """
-    declared = read_declaration(path)
+    declared = read_declaration(read_files(path))
     manifest = parse_manifest(declared["model"])
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
     card = render_card(manifest, evidence)
     (path / CARD).write_text(card, encoding="utf-8")
     unsealed = ModelFolder(
-        path=path, digest="", manifest=manifest, features=features, card=card, declaration="", package=package
+        path=path,
+        digest="",
+        manifest=manifest,
+        features=features,
+        card=card,
+        declaration="",
+        package=package,
+        files=read_files(path),
     )
     runner = runner_class(manifest.runner)(unsealed)
     runner.setup("cpu")

@@ -1,19 +1,23 @@
-"""A model's folder, opened: verified, parsed, its code found.
+"""A model's folder, opened: read once, verified, parsed, its code found.
+
+Everything that runs (declarations, weights, golden cases, code) comes from the bytes that were verified, never from a
+second look at the files, and never from what Python has compiled beside them.
 
 A folder that holds ``model.py`` is a bundled Python package, listed in :data:`inference.models.MODELS`; a folder added
 from elsewhere brings declarations and weights, never code.
 """
 
-import importlib
+import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from inference.contract import ModelIdentity
-from inference.digest import verify
+from inference.digest import Verified, read_verified
 from inference.features.series import check_series
 from inference.features.spec import FeatureSpec, parse_features
 from inference.manifest import Manifest, parse_manifest
@@ -42,11 +46,25 @@ class ModelFolder:
     declaration: str
     #: The package that its ``model.py`` is part of, for bundled models that have code.
     package: str | None
+    #: Name with slashes -> content, as verified.
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    @cached_property
     def code(self) -> ModuleType | None:
-        """Its ``model.py``, imported only when first read: a network's library takes seconds to load."""
-        return None if self.package is None else importlib.import_module(f"{self.package}.model")
+        """Its ``model.py``, run only when first read: a network's library takes seconds to load.
+
+        It is compiled from the verified bytes. An import would run a planted ``.pyc`` in place of them.
+        """
+        if self.package is None:
+            return None
+        module = ModuleType(f"{self.package}.model")
+        module.__file__ = str(self.path / CODE)
+        exec(compile(self.files[CODE], module.__file__, "exec", dont_inherit=True), module.__dict__)  # noqa: S102 - see above
+        return module
+
+    def without_files(self) -> "ModelFolder":
+        """Return the same without the bytes, which a model that is set up no longer needs."""
+        return replace(self, files={})
 
     def identity(self, status: str) -> ModelIdentity:
         """Return what a result records about the model that produced it."""
@@ -80,31 +98,54 @@ def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFold
         ``incorrect`` when a file is altered, missing or not listed, or a declaration is wrong; ``unsupported`` when
         the folder brings code and is not a bundled package.
     """
-    digest = verify(path)
-    declared = read_declaration(path)
+    model = read_model(path, read_verified(path))
+    if CODE not in model.files:
+        return model
+    return replace(model, package=_package(path, bundled.get(model.manifest.name)))
+
+
+def read_model(path: Path, verified: Verified) -> ModelFolder:
+    """Read a model from verified bytes; whether it may run code of its own is for the caller to say.
+
+    Parameters
+    ----------
+    path
+        Where the folder is.
+    verified
+        What it holds.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when a declaration is wrong or the card is missing.
+    """
+    declared = read_declaration(verified.files)
     manifest = parse_manifest(declared["model"])
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
     if manifest.input.kind == "series":
         check_series(features)
-    card = (path / CARD).read_text(encoding="utf-8") if (path / CARD).exists() else ""
+    card = verified.files.get(CARD, b"").decode("utf-8", errors="replace")
     if not card.strip():
         raise Problem(Category.INCORRECT, f"the model folder {path.name} has no {CARD}")
-    package = _package(path, bundled.get(manifest.name)) if (path / CODE).exists() else None
     return ModelFolder(
         path=path,
-        digest=digest,
+        digest=verified.digest,
         manifest=manifest,
         features=features,
         card=card,
         declaration=json.dumps(declared | {"card": card}),
-        package=package,
+        package=None,
+        files=verified.files,
     )
 
 
-def read_declaration(path: Path) -> dict[str, object]:
+def read_declaration(files: Mapping[str, bytes]) -> dict[str, object]:
     """Read ``model.yaml`` and, where there is one, ``features.yaml``; raises as :func:`open_folder` does."""
-    features = path / FEATURES
-    return {"model": read_yaml(path / MANIFEST), "features": read_yaml(features) if features.exists() else None}
+    features = files.get(FEATURES)
+    return {
+        "model": read_yaml(MANIFEST, files.get(MANIFEST)),
+        "features": None if features is None else read_yaml(FEATURES, features),
+    }
 
 
 def bundled_folder(name: str) -> Path:
@@ -117,15 +158,21 @@ def bundled_folder(name: str) -> Path:
     """
     if name not in MODELS:
         raise Problem(Category.NOT_FOUND, f"there is no bundled model {name}")
-    located = importlib.import_module(MODELS[name]).__file__
+    located = _located(MODELS[name])
     assert located is not None
-    return Path(located).parent
+    return located
+
+
+def _located(package: str) -> Path | None:
+    """Return the folder of a package without running it: its compiled form is not covered by the sums."""
+    found = importlib.util.find_spec(package)
+    return None if found is None or found.origin is None else Path(found.origin).parent
 
 
 def _package(path: Path, package: str | None) -> str:
     if package is not None:
-        located = importlib.import_module(package).__file__
-        if located is not None and Path(located).parent.resolve() == path.resolve():
+        located = _located(package)
+        if located is not None and located.resolve() == path.resolve():
             return package
     raise Problem(
         Category.UNSUPPORTED, f"the model folder {path.name} brings code: make it a package and list it in MODELS"

@@ -12,19 +12,23 @@ A model with other predictions on this machine and device is not the approved mo
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from inference.contract import ModelInput
+from inference.folder import ModelFolder
 from inference.golden_input import read_input
 from inference.limits import check_limits
 from inference.runners.base import Answer, Declined, Runner
 from kernel.errors import Category, Problem
 
 FOLDER: Final = "golden"
-RELATIVE: Final = 0.0
-ABSOLUTE: Final = 1e-3
-"""Default tolerance: processors and devices round differently."""
+RELATIVE: Final = 1e-3
+ABSOLUTE: Final = 1e-6
+"""Default tolerance: processors and devices round differently.
+
+Relative, so that a small probability is held to as many digits as a large one; absolute for numbers near 0.
+"""
 
 
 def check_golden(runner: Runner[Any, Any, Any]) -> None:
@@ -40,17 +44,15 @@ def check_golden(runner: Runner[Any, Any, Any]) -> None:
     Problem
         ``incorrect``, naming the first case that is predicted otherwise, or when there is none.
     """
-    folder = runner.model.path / FOLDER
-    cases = sorted(folder.glob("*.json"))
+    cases = _cases(runner.model)
     if not cases:
         raise Problem(Category.INCORRECT, f"the model folder {runner.model.path.name} has no golden cases")
-    for path in cases:
-        case = _read(path)
+    for name, case in cases:
         found = _answer(runner, read_input(case["input"]))
         if "expected" not in case or not _matches(case, found):
             raise Problem(
                 Category.INCORRECT,
-                f"the model {runner.model.manifest.name} does not answer its golden case {path.stem} as it should",
+                f"the model {runner.model.manifest.name} does not answer its golden case {name} as it should",
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
 
@@ -68,20 +70,19 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
     Problem
         ``conflict``, naming the first case that is predicted otherwise; then nothing is recorded.
     """
-    missing: list[tuple[Path, dict[str, Any]]] = []
-    for path in sorted((runner.model.path / FOLDER).glob("*.json")):
-        case = _read(path)
+    missing: list[tuple[str, dict[str, Any]]] = []
+    for name, case in _cases(runner.model):
         found = _answer(runner, read_input(case["input"]))
         if not _matches(case, found):
             raise Problem(
                 Category.CONFLICT,
-                f"the golden case {path.stem} records another answer; remove it to record the new one",
+                f"the golden case {name} records another answer; remove it to record the new one",
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
         if "expected" not in case:
-            missing.append((path, case | {"expected": found}))
-    for path, case in missing:
-        path.write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
+            missing.append((name, case | {"expected": found}))
+    for name, case in missing:
+        (runner.model.path / FOLDER / f"{name}.json").write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
 
 
 def infer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> Answer:
@@ -117,9 +118,14 @@ def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str,
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
-    case: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return case
+def _cases(model: ModelFolder) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and content of every case, in order of their names."""
+    paths = [PurePosixPath(name) for name in sorted(model.files)]
+    return [
+        (path.stem, json.loads(model.files[str(path)]))
+        for path in paths
+        if path.parent.name == FOLDER and len(path.parts) == 2 and path.suffix == ".json"
+    ]
 
 
 def _answers(case: Mapping[str, Any]) -> dict[str, Any]:

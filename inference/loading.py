@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from inference.folder import open_folder
+from inference.folder import ModelFolder, open_folder
 from inference.golden import check_golden
+from inference.model_files import ModelFiles
+from inference.registry import ModelRow
 from inference.runners import runner_class
 from inference.runners.base import Runner
 from kernel.errors import Category, Problem
@@ -28,16 +30,54 @@ def load_model(path: Path, *, device: str = "cpu") -> AnyRunner:
     Problem
         Why the model is refused; ``incorrect`` for everything that is wrong with the folder.
     """
+    return set_up(open_folder(path), device=device)
+
+
+def load_registered(model_files: ModelFiles, row: ModelRow, *, device: str = "cpu") -> AnyRunner:
+    """Set up a registered version from the files that were kept when it was registered, and run its golden cases.
+
+    Parameters
+    ----------
+    model_files
+        Where the files are.
+    row
+        The version.
+    device
+        As for :func:`load_model`.
+
+    Raises
+    ------
+    Problem
+        As :func:`inference.model_files.ModelFiles.open` and :func:`set_up` do.
+    """
+    return set_up(model_files.open(row), device=device)
+
+
+def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
+    """Set an opened model up, and run its golden cases.
+
+    Parameters
+    ----------
+    folder
+        The opened folder; its files are not kept once the model is set up.
+    device
+        As for :func:`load_model`.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``: why the model is refused.
+    """
     try:
-        folder = open_folder(path)
         runner = runner_class(folder.manifest.runner)(folder)
         runner.setup(choose_device(device))
         check_golden(runner)
     except Problem:
         raise
     except Exception as failure:
-        detail = f"the model in {path.name} could not be set up"
+        detail = f"the model {folder.manifest.name} {folder.manifest.version} could not be set up"
         raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
+    runner.model = folder.without_files()
     return runner
 
 

@@ -1,7 +1,11 @@
 """The registered models and their status: rows of the ``models`` table.
 
 A model version is ``shadow`` (runs, is stored, is not delivered), ``active`` (at most one version of a name) or
-``retired``. Apart from that a person may stop a model: its row says so, the next prediction reads the row.
+``retired``. Apart from that a person may stop a model: its rows say so, the next prediction reads the row. A stop holds
+for versions that are registered later, too, and a stop of all models for models that are registered later.
+
+A name has one owner: a version is registered only by the owner of the versions before it, and the name of a model that
+came with the software only by the software.
 """
 
 import json
@@ -9,19 +13,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, Update, insert, select, update
+from sqlalchemy import Connection, Row, Update, delete, insert, select, update
 
 from inference.contract import ModelIdentity
 from inference.features.spec import FeatureSpec, parse_features
 from inference.folder import ModelFolder
 from inference.manifest import Manifest, parse_manifest
+from inference.models import MODELS
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.tables import models
+from kernel.tables import model_stops, models
 
 Status: TypeAlias = Literal["shadow", "active", "retired"]
+Origin: TypeAlias = Literal["bundled", "folder"]
+
+ALL: Final = "all"
+"""Scope of a stop of all models."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +43,10 @@ class ModelRow:
     status: Status
     stopped: bool
     stop_reason: str | None
+    #: Where it was registered from; what runs is kept by digest (:class:`inference.model_files.ModelFiles`).
     folder: Path
+    #: Whether it came with the software; only then it may run code of its own.
+    origin: Origin
     title: str
     owner: str
     intended_use: str
@@ -60,7 +72,9 @@ class ModelRow:
         )
 
 
-def register(tx: Transaction, model: ModelFolder, status: Status, *, by: str, at: datetime) -> None:
+def register(
+    tx: Transaction, model: ModelFolder, status: Status, *, by: str, at: datetime, origin: Origin = "folder"
+) -> None:
     """Add a model version; the same folder again changes nothing.
 
     Parameters
@@ -73,11 +87,13 @@ def register(tx: Transaction, model: ModelFolder, status: Status, *, by: str, at
         What the version may do. ``active`` retires the version that was active.
     by, at
         Who decided, and when.
+    origin
+        Whether it came with the software.
 
     Raises
     ------
     Problem
-        ``conflict`` when this version is registered with other content.
+        ``conflict`` when this version is registered with other content, or the name belongs to another owner.
     """
     manifest = model.manifest
     registered = get(tx.connection, manifest.name, manifest.version)
@@ -86,14 +102,18 @@ def register(tx: Transaction, model: ModelFolder, status: Status, *, by: str, at
             detail = f"version {manifest.version} of {manifest.name} is registered with other content"
             raise Problem(Category.CONFLICT, f"{detail}: give the changed folder a new version")
         return
+    if origin != "bundled":
+        _require_own_name(tx.connection, manifest)
+    reason = _standing_stop(tx.connection, manifest.name)
     values = {
         "name": manifest.name,
         "version": manifest.version,
         "digest": model.digest,
         "status": "shadow",
-        "stopped": False,
-        "stop_reason": None,
+        "stopped": reason is not None,
+        "stop_reason": reason,
         "folder": str(model.path),
+        "origin": origin,
         "title": manifest.title,
         "owner": manifest.owner,
         "intended_use": manifest.intended_use,
@@ -124,11 +144,12 @@ def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: dateti
     manifest = model.manifest
     registered = get(tx.connection, manifest.name, manifest.version)
     if registered is None:
-        register(tx, model, "active", by=by, at=at)
-    elif (registered.digest, registered.folder) != (model.digest, model.path):
+        register(tx, model, "active", by=by, at=at, origin="bundled")
+    elif (registered.digest, registered.folder, registered.origin) != (model.digest, model.path, "bundled"):
         change = _one(manifest.name, manifest.version).values(
             digest=model.digest,
             folder=str(model.path),
+            origin="bundled",
             title=manifest.title,
             owner=manifest.owner,
             intended_use=manifest.intended_use,
@@ -211,7 +232,7 @@ def set_status(tx: Transaction, name: str, version: str, status: Status, *, by: 
 
 
 def stop(tx: Transaction, name: str | None, reason: str, *, by: str, at: datetime) -> int:
-    """Stop all versions of a model, or of all models, from the next prediction on.
+    """Stop all versions of a model, or of all models, from the next prediction on; versions to come are included.
 
     Parameters
     ----------
@@ -229,11 +250,17 @@ def stop(tx: Transaction, name: str | None, reason: str, *, by: str, at: datetim
     int
         Versions stopped.
     """
+    if name is None:
+        tx.execute(delete(model_stops))
+        tx.execute(insert(model_stops), {"scope": ALL, "reason": reason, "stopped_at": at, "stopped_by": by})
     return _switch(tx, name, {"stopped": True, "stop_reason": reason, "changed_at": at, "changed_by": by})
 
 
 def resume(tx: Transaction, name: str | None, *, by: str, at: datetime) -> int:
     """Let a model, or all models, predict again; return how many versions do.
+
+    Of a stop of all models, one model may be let go on; models that are registered later stay stopped until all are
+    resumed.
 
     Parameters
     ----------
@@ -244,6 +271,8 @@ def resume(tx: Transaction, name: str | None, *, by: str, at: datetime) -> int:
     by, at
         Who decided, and when.
     """
+    if name is None:
+        tx.execute(delete(model_stops))
     return _switch(tx, name, {"stopped": False, "stop_reason": None, "changed_at": at, "changed_by": by})
 
 
@@ -260,6 +289,25 @@ def declared(row: ModelRow) -> tuple[Manifest, tuple[FeatureSpec, ...]]:
     content = json.loads(row.declaration)
     features = parse_features(content["features"]) if content["features"] is not None else ()
     return parse_manifest(content["model"]), features
+
+
+def _require_own_name(conn: Connection, manifest: Manifest) -> None:
+    if manifest.name in MODELS:
+        raise Problem(Category.CONFLICT, f"{manifest.name} is the name of a bundled model: give yours another name")
+    owners = conn.execute(select(models.c.owner).where(models.c.name == manifest.name)).scalars().all()
+    if any(owner != manifest.owner for owner in owners):
+        detail = f"{manifest.name} is registered with another owner"
+        raise Problem(Category.CONFLICT, f"{detail}: give the model another name")
+
+
+def _standing_stop(conn: Connection, name: str) -> str | None:
+    """Return the reason of a stop that holds for a version that is registered now."""
+    of_name = select(models.c.stop_reason).where(models.c.name == name, models.c.stopped.is_(True))
+    reasons = conn.execute(of_name.order_by(models.c.changed_at.desc())).scalars().all()
+    known = conn.execute(select(models.c.name).where(models.c.name == name)).first() is not None
+    if reasons or known:
+        return next(iter(reasons), None)
+    return conn.execute(select(model_stops.c.reason).where(model_stops.c.scope == ALL)).scalar()
 
 
 def _one(name: str, version: str) -> Update:

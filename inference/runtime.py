@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from inference import registry
 from inference.artefacts import artefacts_fit
@@ -27,8 +27,10 @@ from inference.contract import (
     SeriesInput,
     StudyInput,
 )
+from inference.deadline import Overdue, Threads, start, wait
 from inference.limits import check_limits
-from inference.loading import AnyRunner, load_model
+from inference.loading import AnyRunner, load_registered
+from inference.model_files import ModelFiles
 from inference.registry import ModelRow
 from inference.runners.base import Answer, Declined, Decoded
 from kernel.db import Database
@@ -37,6 +39,8 @@ from kernel.log import get_logger
 
 Kind: TypeAlias = Literal["declined", "failed", "stopped"]
 _Key: TypeAlias = tuple[str, str, str]
+
+_LATE: Final = "the model did not answer in time"
 
 _log = get_logger(__name__)
 
@@ -47,10 +51,13 @@ class _Failed(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class _Served:
-    """A loaded model and its queues, one per shape."""
+    """A loaded model and its queues, one per shape; those of a model in shadow run in the background."""
 
     runner: AnyRunner
-    queues: dict[Hashable, Batcher[Any, Any]] = field(default_factory=dict)
+    #: For reading inputs and expressing answers.
+    threads: Threads
+    #: (whether in the background, shape) -> queue.
+    queues: dict[tuple[bool, Hashable], Batcher[Any, Any]] = field(default_factory=dict)
 
 
 class Runtime:
@@ -60,12 +67,14 @@ class Runtime:
     ----------
     database
         Where the registry's rows are; read at every prediction, so that a stop takes effect in every process.
+    model_files
+        The files of the registered versions.
     device
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
     limits
         Bounds of every model's queue.
     load
-        Folder and device -> runner.
+        ModelFiles, row and device -> runner.
     monotonic
         Seconds that never go back, for deadlines.
     """
@@ -73,21 +82,22 @@ class Runtime:
     def __init__(
         self,
         database: Database,
+        model_files: ModelFiles,
         *,
         device: str = "auto",
         limits: QueueLimits | None = None,
-        load: Callable[..., AnyRunner] = load_model,
+        load: Callable[..., AnyRunner] = load_registered,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
+        self._model_files = model_files
         self._device = device
         self._limits = limits or QueueLimits()
         self._load = load
         self._monotonic = monotonic
         self._guard = threading.Lock()
-        self._loading = threading.Lock()
-        self._turn = threading.Lock()
-        self._served: dict[_Key, _Served] = {}
+        self._turns = {background: threading.Lock() for background in (False, True)}
+        self._served: dict[_Key, Future[_Served]] = {}
         self._closed = False
 
     def predict(
@@ -123,19 +133,25 @@ class Runtime:
         if row.status == "retired":
             return _not_available(row.identity(), model_input, "stopped", "the model is retired")
         try:
-            served = self._serve(row)
+            served = wait(self._serve(row), deadline - self._monotonic())
+        except Overdue:
+            _log.error("model_not_loaded_in_time", model=row.name, version=row.version)
+            return _not_available(row.identity(), model_input, "failed", "the model was not loaded in time")
         except Problem as problem:
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
             return _not_available(row.identity(), model_input, "failed", problem.detail)
         return self._run(served, row, model_input, deadline)
 
     def warm_up(self) -> None:
-        """Load every model that runs, so that the first patient does not wait for it; failures wait for predict."""
+        """Load every model that runs, so that the first patient does not wait for it; failures wait for predict.
+
+        Active models come first.
+        """
         with self._database.read() as connection:
             rows = registry.serving(connection)
-        for row in rows:
+        for row in sorted(rows, key=lambda row: row.status != "active"):
             try:
-                self._serve(row)
+                self._serve(row).result()
             except Problem as problem:
                 _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
 
@@ -143,7 +159,8 @@ class Runtime:
         """Answer everything that waits with ``interrupted`` and stop all threads."""
         with self._guard:
             self._closed = True
-            queues = [queue for served in list(self._served.values()) for queue in served.queues.values()]
+            loaded = [future.result() for future in self._served.values() if _is_loaded(future)]
+            queues = [queue for served in loaded for queue in served.queues.values()]
         for queue in queues:
             queue.close()
 
@@ -154,18 +171,20 @@ class Runtime:
             raise Problem(Category.NOT_FOUND, f"there is no model {name}")
         return row
 
-    def _serve(self, row: ModelRow) -> _Served:
+    def _serve(self, row: ModelRow) -> "Future[_Served]":
+        """Return the loaded model, or start to load it: on a thread of its own, so that no model waits for another."""
         key = (row.name, row.version, row.digest)
-        served = self._served.get(key)
-        if served is not None:
-            return served
-        with self._loading:  # its own lock: models that are loaded already must not wait for one that is not
-            if key not in self._served:
-                runner = self._load(row.folder, device=self._device)
-                if runner.model.digest != row.digest:
-                    raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
-                self._served[key] = _Served(runner=runner)
-            return self._served[key]
+        with self._guard:
+            future = self._served.get(key)
+            if future is None or (future.done() and not _is_loaded(future)):
+                future = self._served[key] = start(lambda: self._set_up(row))
+            return future
+
+    def _set_up(self, row: ModelRow) -> _Served:
+        runner = self._load(self._model_files, row, device=self._device)
+        if runner.model.digest != row.digest:
+            raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
+        return _Served(runner=runner, threads=Threads(self._limits.longest_queue, self._monotonic))
 
     def _run(self, served: _Served, row: ModelRow, model_input: ModelInput, deadline: float) -> Outcome:
         runner = served.runner
@@ -173,11 +192,11 @@ class Runtime:
         inputs: tuple[InputUsed, ...] = ()
         features = model_input.uses if isinstance(model_input, SeriesInput | StudyInput) else ()
         try:
-            decoded = _decode(runner, model_input)
+            decoded = _decode(served, model_input, deadline)
             inputs, features = decoded.inputs, decoded.features or features
-            future = self._queue(served, decoded.shape).submit(decoded.item, deadline=deadline)
-            raw = self._wait(runner, future, deadline)
-            answer = _encode(runner, decoded, raw)
+            queue = self._queue(served, row, decoded.shape)
+            raw = self._wait(runner, queue.submit(decoded.item, deadline=deadline), deadline)
+            answer = _encode(served, decoded, raw, deadline)
         except Declined as no:
             available = no.inputs or inputs
             declined = _not_available(
@@ -200,23 +219,24 @@ class Runtime:
             features=features,
         )
 
-    def _queue(self, served: _Served, shape: Hashable) -> Batcher[Any, Any]:
-        runner = served.runner
+    def _queue(self, served: _Served, row: ModelRow, shape: Hashable) -> Batcher[Any, Any]:
+        runner, background = served.runner, row.status != "active"
         with self._guard:
             if self._closed:
                 raise Problem(Category.INTERRUPTED, "the server is stopping")
-            queue = served.queues.get(shape)
+            queue = served.queues.get((background, shape))
             if queue is not None and queue.stuck():
                 _log.error("model_stuck", model=runner.model.manifest.name, version=runner.model.manifest.version)
                 queue.close(wait=False)
                 queue = None
             if queue is None:
-                queue = served.queues[shape] = Batcher(
+                queue = served.queues[background, shape] = Batcher(
                     lambda items: runner.predict(runner.batch(items)),
-                    self._turn,
+                    self._turns[background],
                     self._limits,
                     out_of_memory=runner.out_of_memory,
                     monotonic=self._monotonic,
+                    background=background,
                 )
             return queue
 
@@ -226,7 +246,7 @@ class Runtime:
             failure = future.exception(timeout=max(0.0, deadline - self._monotonic()))
         except TimeoutError:
             future.cancel()
-            raise _Failed("the model did not answer in time") from None
+            raise _Failed(_LATE) from None
         if failure is None:
             return future.result()
         if isinstance(failure, Declined):
@@ -240,25 +260,34 @@ def _in_words(runner: AnyRunner, failure: BaseException) -> str:
     if isinstance(failure, Problem):
         return failure.detail
     if isinstance(failure, TimeoutError):
-        return "the model did not answer in time"
+        return _LATE
     if runner.out_of_memory(failure):
         return "the model ran out of memory"
     return "the model broke while it was running"
 
 
-def _decode(runner: AnyRunner, model_input: ModelInput) -> Decoded[Any]:
+def _is_loaded(future: "Future[_Served]") -> bool:
+    return future.done() and future.exception() is None
+
+
+def _decode(served: _Served, model_input: ModelInput, deadline: float) -> Decoded[Any]:
+    runner = served.runner
     try:
         check_limits(runner.model.manifest, model_input)
-        return runner.decode(model_input)
+        return served.threads.run(lambda: runner.decode(model_input), deadline)
     except Declined:
         raise
+    except Overdue:
+        raise _Failed(_LATE) from None
     except Exception as failure:
         raise _Failed("the model broke while reading its inputs") from failure
 
 
-def _encode(runner: AnyRunner, decoded: Decoded[Any], raw: Any) -> Answer:
+def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -> Answer:
     try:
-        answer = runner.encode(decoded.item, raw)
+        answer = served.threads.run(lambda: served.runner.encode(decoded.item, raw), deadline)
+    except Overdue:
+        raise _Failed(_LATE) from None
     except Exception as failure:
         raise _Failed("the model gave an answer that cannot be expressed") from failure
     for output in answer.outputs:

@@ -42,6 +42,14 @@ FEATURES: Final = """
 features:
   - {name: pulse, title: pulse, window: {take: last, hours: 12}, missing: nan, sources: [{code: 8867-4, unit: /min}]}
 """
+CASE: Final[dict[str, Any]] = {
+    "input": {
+        "subject": {"reference": "Patient/golden"},
+        "at": NOW.isoformat(),
+        "facts": [{"code": "8867-4", "value": "90", "unit": "/min"}],
+    }
+}
+"""A golden case without its answer."""
 
 
 def pulse_risk(
@@ -68,7 +76,7 @@ def pulse_risk(
     manifest = MANIFEST.replace("version: 1.0.0", f"version: {version}")
     (folder / "model.yaml").write_text(manifest.replace("{kind: codes, codes: [8867-4]}", trigger))
     (folder / "features.yaml").write_text(FEATURES)
-    (folder / "golden" / "ninety.json").write_text(json.dumps(_case()))
+    (folder / "golden" / "ninety.json").write_text(json.dumps(CASE))
     write_weights(folder, slope=slope)
     finalize_folder(folder, {"Evidence": "None: a test."})
     return folder
@@ -86,8 +94,3 @@ def write_weights(folder: Path, *, slope: float) -> None:
     """
     weights = {"weight": np.array([slope]), "bias": np.array(0.25), "mean": np.array([80.0]), "scale": np.array([10.0])}
     save_file(weights, folder / "weights.safetensors")
-
-
-def _case() -> dict[str, Any]:
-    facts = [{"code": "8867-4", "value": "90", "unit": "/min"}]
-    return {"input": {"subject": {"reference": "Patient/golden"}, "at": NOW.isoformat(), "facts": facts}}

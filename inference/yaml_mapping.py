@@ -6,7 +6,6 @@ read (usually a spelling mistake) is refused rather than ignored.
 
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -160,8 +159,15 @@ def as_number(place: str, value: object) -> Decimal:
     return Decimal(str(value))
 
 
-def read_yaml(path: Path) -> object:
+def read_yaml(name: str, content: bytes | None) -> object:
     """Read a YAML file of plain values.
+
+    Parameters
+    ----------
+    name
+        Name of the file, for error messages.
+    content
+        Its bytes; None when it is absent.
 
     Raises
     ------
@@ -169,6 +175,8 @@ def read_yaml(path: Path) -> object:
         ``incorrect`` when it is absent or not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as failure:
-        raise Problem(Category.INCORRECT, f"{path.name} cannot be read", diagnostics=str(failure)) from failure
+        if content is not None:
+            return yaml.safe_load(content.decode("utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as failure:
+        raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics=str(failure)) from failure
+    raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics="it is absent")

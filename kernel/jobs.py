@@ -3,6 +3,9 @@
 Three columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
 written, also across workers and retries. ``queueing_lock``: at most one job with the same value waits; a second one is
 dropped, or moves the first (``postpone``, ``hasten``). ``scheduled_at``: the job does not run before this time.
+
+Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
+from other jobs (:class:`kernel.worker.Worker`).
 """
 
 import json
@@ -22,6 +25,9 @@ from kernel.tables import Instant, jobs
 
 CHANNEL: Final = "jobs"
 """Signalled when a job may have become due."""
+
+BACKGROUND: Final = "background"
+"""The lock of jobs that nobody waits for."""
 
 LONGEST_PAUSE: Final = timedelta(seconds=60)
 """The longest pause between two attempts."""
@@ -90,7 +96,7 @@ _CLAIM: Final = """
 UPDATE jobs SET status = 'running', worker = :worker, attempts = attempts + 1, changed_at = :now
 WHERE seq = (
   SELECT due.seq FROM jobs AS due
-  WHERE due.status = 'waiting' AND due.scheduled_at <= :now AND (due.lock IS NULL OR NOT EXISTS (
+  WHERE due.status = 'waiting' AND due.scheduled_at <= :now AND {lane} AND (due.lock IS NULL OR NOT EXISTS (
     SELECT 1 FROM jobs AS other WHERE other.lock = due.lock
     AND (other.status = 'running' OR (other.status = 'waiting' AND other.seq < due.seq))))
   ORDER BY due.scheduled_at, due.seq LIMIT 1 {skip_locked})
@@ -99,13 +105,24 @@ RETURNING *
 """Claim, in one statement, the job that has been due longest among those whose lock is free."""
 
 
-def _claim_statement(*, skip_locked: str) -> Any:
-    statement = text(_CLAIM.format(skip_locked=skip_locked))
-    return statement.bindparams(bindparam("now", type_=Instant)).columns(*jobs.c)
+_LANES: Final = {
+    False: f"(due.lock IS NULL OR due.lock <> '{BACKGROUND}')",
+    True: f"due.lock = '{BACKGROUND}'",
+}
+"""Whether in the background -> the condition for the jobs of that lane."""
 
 
-_CLAIM_SQLITE: Final = _claim_statement(skip_locked="")
-_CLAIM_POSTGRESQL: Final = _claim_statement(skip_locked="FOR UPDATE SKIP LOCKED")
+def _claim_statements(*, skip_locked: str) -> Mapping[bool, Any]:
+    return {
+        background: text(_CLAIM.format(skip_locked=skip_locked, lane=lane))
+        .bindparams(bindparam("now", type_=Instant))
+        .columns(*jobs.c)
+        for background, lane in _LANES.items()
+    }
+
+
+_CLAIM_SQLITE: Final = _claim_statements(skip_locked="")
+_CLAIM_POSTGRESQL: Final = _claim_statements(skip_locked="FOR UPDATE SKIP LOCKED")
 
 
 class Jobs:
@@ -179,7 +196,7 @@ class Jobs:
             },
         )
 
-    def claim(self, database: Database, worker: str) -> Job | None:
+    def claim(self, database: Database, worker: str, *, background: bool = False) -> Job | None:
         """Claim the next due job, or return None.
 
         Parameters
@@ -188,8 +205,10 @@ class Jobs:
             The job is claimed in a transaction of its own.
         worker
             Id of the worker that will run it.
+        background
+            Claim a job with the lock ``BACKGROUND``, instead of one of the others.
         """
-        statement = _CLAIM_SQLITE if database.is_sqlite else _CLAIM_POSTGRESQL
+        statement = (_CLAIM_SQLITE if database.is_sqlite else _CLAIM_POSTGRESQL)[background]
         parameters = {"worker": worker, "now": self._clock.now()}
         try:
             row = database.write(lambda tx: tx.execute(statement, parameters).first())
@@ -323,9 +342,18 @@ class Jobs:
         pending = select(jobs.c.seq).where(jobs.c.lock == lock, jobs.c.status.in_(("waiting", "running")))
         return connection.execute(pending.limit(1)).first() is not None
 
-    def next_due(self, connection: Connection) -> datetime | None:
-        """Return when the next waiting job becomes due."""
-        earliest = select(func.min(jobs.c.scheduled_at)).where(jobs.c.status == "waiting")
+    def next_due(self, connection: Connection, *, background: bool = False) -> datetime | None:
+        """Return when the next waiting job becomes due.
+
+        Parameters
+        ----------
+        connection
+            A connection that can read.
+        background
+            Among those with the lock ``BACKGROUND``, instead of the others.
+        """
+        lane = jobs.c.lock == BACKGROUND if background else func.coalesce(jobs.c.lock, "") != BACKGROUND
+        earliest = select(func.min(jobs.c.scheduled_at)).where(jobs.c.status == "waiting", lane)
         return connection.execute(earliest).scalar()
 
     def listing(self, connection: Connection, status: str | None = None, limit: int = 200) -> list[Job]:

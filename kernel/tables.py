@@ -273,7 +273,8 @@ models = Table(
     Column("status", Text, nullable=False, comment="shadow | active | retired"),
     Column("stopped", Boolean, nullable=False),
     Column("stop_reason", Text),
-    Column("folder", Text, nullable=False),
+    Column("folder", Text, nullable=False, comment="where it was registered from; its files are kept by digest"),
+    Column("origin", Text, nullable=False, server_default="folder", comment="bundled | folder"),
     Column("title", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("intended_use", Text, nullable=False),
@@ -282,6 +283,15 @@ models = Table(
     Column("changed_at", Instant, nullable=False),
     Column("changed_by", Text, nullable=False),
     PrimaryKeyConstraint("name", "version"),
+)
+
+model_stops = Table(
+    "model_stops",
+    metadata,
+    Column("scope", Text, primary_key=True, comment="all: holds for models that are registered later, too"),
+    Column("reason", Text, nullable=False),
+    Column("stopped_at", Instant, nullable=False),
+    Column("stopped_by", Text, nullable=False),
 )
 
 audit_log = Table(

@@ -3,7 +3,8 @@
 A step reads rows, computes and returns a commit: a function of a transaction. The worker runs it in the same
 transaction that removes the job, so that a step's effect and its completion are saved together or not at all. The jobs
 of a worker that died stay marked with its id; other workers take them over at once when its process no longer exists on
-this host, and after a missed heartbeat when it ran on another host. A worker that was only slow finds that its job was
+this host, and after a missed heartbeat when it ran on another host. Jobs of the background have one thread to
+themselves, so that they never take one that others wait for. A worker that was only slow finds that its job was
 taken over and saves nothing.
 """
 
@@ -47,7 +48,7 @@ class Worker:
     steps
         The function that runs each step, by step name.
     threads
-        How many jobs run at the same time.
+        How many jobs run at the same time, besides one of the background.
     on_parked
         Called for each job that is parked, in the transaction that parks it.
     """
@@ -71,8 +72,10 @@ class Worker:
         self._on_parked = on_parked
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._work, name=f"worker-{number}", daemon=True) for number in range(threads)
+            threading.Thread(target=self._work, args=(False,), name=f"worker-{number}", daemon=True)
+            for number in range(threads)
         ]
+        self._threads.append(threading.Thread(target=self._work, args=(True,), name="worker-background", daemon=True))
         self._heart = threading.Thread(target=self._send_heartbeats, name="worker-heartbeat", daemon=True)
 
     def register(self) -> None:
@@ -107,8 +110,11 @@ class Worker:
         self._database.write(self._unregister)
 
     def run_one(self) -> bool:
-        """Claim and run one due job; return whether there was one."""
-        job = self._jobs.claim(self._database, self.name)
+        """Claim and run one due job, of the background only when there is no other; return whether there was one."""
+        return self._run_one(background=False) or self._run_one(background=True)
+
+    def _run_one(self, *, background: bool) -> bool:
+        job = self._jobs.claim(self._database, self.name, background=background)
         if job is None:
             return False
         try:
@@ -151,20 +157,20 @@ class Worker:
                 continue
             return
 
-    def _work(self) -> None:
+    def _work(self, background: bool) -> None:  # noqa: FBT001 - the only argument of a thread's function
         while not self._stopping.is_set():
             generation = self._database.signals.generation(CHANNEL)
             try:
-                if self.run_one():
+                if self._run_one(background=background):
                     continue
-                self._database.signals.wait(CHANNEL, generation, self._until_due())
+                self._database.signals.wait(CHANNEL, generation, self._until_due(background=background))
             except Exception as failure:  # noqa: BLE001 - a worker keeps running while the database is unavailable
                 _log.error("worker_waits", failure=failure)
                 self._stopping.wait(1.0)
 
-    def _until_due(self) -> float:
+    def _until_due(self, *, background: bool) -> float:
         with self._database.read() as connection:
-            due = self._jobs.next_due(connection)
+            due = self._jobs.next_due(connection, background=background)
         if due is None:
             return HEARTBEAT
         # A due job that could not be claimed waits for a lock; the job that holds it signals when it ends.

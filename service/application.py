@@ -5,11 +5,9 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from types import MappingProxyType
 
 from dicom_node.archive import Archive
@@ -18,10 +16,8 @@ from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter
-from inference import registry
 from inference.catalogue import Catalogue
-from inference.folder import ModelFolder, bundled_folder, open_folder
-from inference.models import MODELS
+from inference.model_files import MODEL_FILES, ModelFiles
 from inference.runtime import Runtime
 from kernel.blobs import Blobs
 from kernel.clock import Clock, Ids, RandomIds, SystemClock
@@ -29,7 +25,6 @@ from kernel.db import Database, Transaction
 from kernel.errors import Problem
 from kernel.inbox import Inbox
 from kernel.jobs import Job, Jobs
-from kernel.log import get_logger
 from kernel.outbox import STEP as DELIVER
 from kernel.outbox import Outbox
 from kernel.worker import Step, Worker
@@ -60,13 +55,12 @@ from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 from service.flows.result_context import ServerContext
 from service.operations import OperationContext
+from service.registration import register_models
 from service.results import Results
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
 from service.triggers.cadence import CadenceFlow
 from service.triggers.enqueue import REPEAT, START_CADENCES, start_cadences
-
-_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,12 +137,13 @@ def build(
     pseudonyms = Pseudonyms(keys.derive("pseudonyms"))
     database = Database.open(settings.database)
     database.migrate()
-    register_models(database, settings.model_dirs, clock)
+    model_files = ModelFiles(settings.data_dir / MODEL_FILES)
+    register_models(database, model_files, settings.model_dirs, clock)
 
     catalogue = Catalogue()
     core = build_core_services(settings, keys, database, catalogue, clock, ids)
     archive = Archive(database, core.blobs, clock, listener=dicom_listener(settings))
-    runtime = Runtime(database, device=settings.device)
+    runtime = Runtime(database, model_files, device=settings.device)
     models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
 
     destinations = build_destinations(settings)
@@ -183,7 +178,7 @@ def build(
         imaging_studies=imaging_studies,
         worker=build_worker(core, steps, settings.worker_threads),
         authorizer=authorizer,
-        operations=operation_context(core, authorizer),
+        operations=operation_context(core, model_files, authorizer),
     )
 
 
@@ -207,13 +202,15 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) ->
     return Worker(core.database, core.jobs, steps, core.clock, core.ids, threads=threads, on_parked=parked)
 
 
-def operation_context(core: CoreServices, authorizer: Authorizer) -> OperationContext:
+def operation_context(core: CoreServices, model_files: ModelFiles, authorizer: Authorizer) -> OperationContext:
     """Return what operations use.
 
     Parameters
     ----------
     core
         The components that they change and record with.
+    model_files
+        The files of registered models.
     authorizer
         Decides who may carry them out.
     """
@@ -223,6 +220,7 @@ def operation_context(core: CoreServices, authorizer: Authorizer) -> OperationCo
         audit=core.audit,
         jobs=core.jobs,
         outbox=core.outbox,
+        model_files=model_files,
         authorizer=authorizer,
     )
 
@@ -305,40 +303,6 @@ def _shortcuts(settings: Settings) -> Iterator[ConfiguredDestination]:
             kind="dicom",
             settings=DicomSettings(host=pacs.host, port=pacs.port, ae_title=pacs.ae_title),
         )
-
-
-def register_models(database: Database, folders: Sequence[Path], clock: Clock) -> None:
-    """Register the models that came with the software as active, and those in ``folders`` as shadow.
-
-    A folder that cannot be opened does not affect the other models: it is logged and left out.
-
-    Parameters
-    ----------
-    database
-        Migrated to the current schema.
-    folders
-        Folders of further models, from the setting ``MODEL_DIRS``.
-    clock
-        Gives the time of registration.
-    """
-    for path in (*(bundled_folder(name) for name in MODELS), *folders):
-        try:
-            folder = open_folder(path)
-        except Problem as problem:
-            _log.error("model_folder_unreadable", model=path.name, failure=problem)
-            continue
-        at, bundled = clock.now(), path not in folders
-
-        def register(tx: Transaction, folder: ModelFolder = folder, at: datetime = at, *, ours: bool = bundled) -> None:
-            if ours:
-                registry.register_bundled(tx, folder, by="Ausculta", at=at)
-            else:
-                registry.register(tx, folder, "shadow", by="settings", at=at)
-
-        try:
-            database.write(register)
-        except Problem as problem:
-            _log.error("model_not_registered", model=path.name, failure=problem)
 
 
 def dicom_listener(settings: Settings) -> str:

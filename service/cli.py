@@ -25,6 +25,7 @@ from service.commands.ehr import app as ehr
 from service.commands.federated import app as federated
 from service.commands.jobs import app as jobs
 from service.commands.models import app as models
+from service.commands.results import app as results
 from service.commands.send import app as send
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
+app.add_typer(results, name="results")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(audit, name="audit")
 app.add_typer(send, name="send")

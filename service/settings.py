@@ -177,7 +177,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         default=60.0,
         help="Longest time of one model run; after it the run has failed.",
     ),
-    Setting(name="WORKER_THREADS", read=_integer, default=4, help="How many jobs run at a time in one process."),
+    Setting(
+        name="WORKER_THREADS",
+        read=_integer,
+        default=4,
+        help="How many jobs run at a time in one process, besides one of shadow models.",
+    ),
     Setting(
         name="LOG_LEVEL",
         read=_choice("DEBUG", "INFO", "WARNING", "ERROR"),

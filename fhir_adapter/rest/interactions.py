@@ -17,6 +17,7 @@ from fhir_adapter.rest import bundles
 from fhir_adapter.rest import outcome as outcomes
 from fhir_adapter.rest.access import of_instance, of_lookup, of_operation, of_search
 from fhir_adapter.rest.audit_events import find_events, read_event
+from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.document import Json
 from fhir_adapter.store.prepare import Entry, Lookup, PreparedBundle, PreparedChanges
 from fhir_adapter.store.search.find import find
@@ -334,7 +335,7 @@ class Interactions:
             matches = [(f"{address}/{row.id}", row.event) for row in events.found]
             patients = {row.patient for row in events.found}
         else:
-            page = find(connection, query)
+            page = find(connection, query, hidden_tag=(SHADOW["system"], SHADOW["code"]))
             cursor = page.cursor
             matches = [(f"{address}/{version.id}", version.content) for version in page.found]
             patients = {version.patient for version in page.found}

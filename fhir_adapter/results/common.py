@@ -22,6 +22,10 @@ AIAST: Final = {
     "display": "Artificial Intelligence asserted",
 }
 """The security label of everything that a machine asserted."""
+MODEL_STATUS_SYSTEM: Final = "urn:ausculta:model-status"
+SHADOW: Final = {"system": MODEL_STATUS_SYSTEM, "code": "shadow", "display": "Of a model in shadow: not delivered"}
+"""The tag of what a model in shadow says: nobody has decided that it may be relied on."""
+
 AI_PROFILES: Final = "http://hl7.org/fhir/uv/aitransparency/StructureDefinition/"
 AI_CODES: Final = "http://hl7.org/fhir/uv/aitransparency/CodeSystem/"
 ARTIFICIAL_INTELLIGENCE: Final = {"system": f"{AI_CODES}AIdeviceTypeCS", "code": "Artificial-Intelligence"}
@@ -66,7 +70,14 @@ def labelled(outcome: Outcome, key: str = "") -> Json:
         Distinguishes several results of one type; empty when there is one.
     """
     value = f"{result_id(outcome)}.{key}" if key else result_id(outcome)
-    return {"meta": {"security": [AIAST]}, "identifier": [{"system": RESULT_SYSTEM, "value": value}]}
+    tags = status_tags(outcome.model)
+    meta: Json = {"security": [AIAST]} | ({"tag": tags} if tags else {})
+    return {"meta": meta, "identifier": [{"system": RESULT_SYSTEM, "value": value}]}
+
+
+def status_tags(model: ModelIdentity) -> list[Json]:
+    """Return the tags that mark what a model says: :data:`SHADOW` for a model in shadow."""
+    return [SHADOW] if model.status == "shadow" else []
 
 
 def about(outcome: Outcome, context: ResultContext) -> Json:

@@ -13,6 +13,7 @@ from fhir_adapter.results.common import (
     device_reference,
     input_references,
     other_inputs,
+    status_tags,
     when,
 )
 from fhir_adapter.results.context import ResultContext
@@ -64,7 +65,7 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
         "meta": {
             "profile": [f"{AI_PROFILES}AI-Provenance"],
             "security": [AIAST],
-            "tag": [{"system": RESULT_SYSTEM, "code": result_id(outcome)}],
+            "tag": [{"system": RESULT_SYSTEM, "code": result_id(outcome)}, *status_tags(model)],
         },
         "target": [{"reference": f"{result['resourceType']}/{result['id']}"} for result in results],
         "occurredDateTime": when(outcome.at),

@@ -2,7 +2,7 @@
 
 ``weights.safetensors`` holds, in the order of ``features.yaml`` (n features):
 
-    weight  (n,)  and bias ()     the linear predictor
+    weight  (n,)  and bias ()     the linear predictor; (m, n) and (m,) for the m outputs of ``model.yaml``, in order
     mean    (n,)  and scale (n,)  optional: each feature becomes (x - mean) / scale first
     fill    (n,)                  optional: stands in, before that, for features whose policy lets them be unknown
 """
@@ -12,11 +12,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from inference.contract import ModelInput
 from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.folder import WEIGHTS
+from inference.manifest import OutputSpec
 from inference.outputs import make_output
 from inference.runners.base import Answer, Declined, Decoded, Runner
 from inference.runners.tabular import decode_features
@@ -27,8 +28,8 @@ Vector = NDArray[np.float64]
 _NAMES: Final = frozenset({"weight", "bias", "mean", "scale", "fill"})
 
 
-class LinearRunner(Runner[Extraction, Vector, float]):
-    """Runs a linear model, on the processor whatever the device: it is one dot product."""
+class LinearRunner(Runner[Extraction, Vector, Vector]):
+    """Runs a linear model, on the processor whatever the device: it is one product of small matrices."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - see the class
         """Read the numbers and check that they fit the features.
@@ -36,17 +37,21 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         Raises
         ------
         Problem
-            ``incorrect`` when arrays are missing, unexpected, not finite or of another size than the features, or a
-            scale is not above 0.
+            ``incorrect`` when arrays are missing, unexpected, not finite or of another size than the features and
+            outputs, or a scale is not above 0.
         """
-        count = len(self.model.features)
-        tensors = {name: array.astype(np.float64) for name, array in load_file(self.model.path / WEIGHTS).items()}
+        count, outputs = len(self.model.features), len(self.model.manifest.outputs)
+        sizes = {"weight": outputs * count, "bias": outputs}
+        tensors = {name: array.astype(np.float64) for name, array in load(self.model.files.get(WEIGHTS, b"")).items()}
         if not {"weight", "bias"} <= tensors.keys() <= _NAMES:
             raise Problem(Category.INCORRECT, f"{WEIGHTS} must hold weight and bias, and may hold mean, scale and fill")
         for name, array in tensors.items():
-            if array.size != (1 if name == "bias" else count) or not np.isfinite(array).all():
-                raise Problem(Category.INCORRECT, f"{WEIGHTS}: {name} does not fit the {count} features")
-        self._weight, self._bias = tensors["weight"].reshape(count), float(tensors["bias"].reshape(()))
+            if array.size != sizes.get(name, count) or not np.isfinite(array).all():
+                several = f" and {outputs} outputs" if outputs > 1 else ""
+                raise Problem(Category.INCORRECT, f"{WEIGHTS}: {name} does not fit the {count} features{several}")
+        if outputs > 1 and tensors["weight"].shape != (outputs, count):
+            raise Problem(Category.INCORRECT, f"{WEIGHTS}: weight must have one row for each output")
+        self._weight, self._bias = tensors["weight"].reshape(outputs, count), tensors["bias"].reshape(outputs)
         self._mean, self._scale = tensors.get("mean", np.zeros(count)), tensors.get("scale", np.ones(count))
         if not (self._scale > 0).all():
             raise Problem(Category.INCORRECT, f"{WEIGHTS}: scale must be above 0")
@@ -68,11 +73,11 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         standardised: Vector = (rows - self._mean) / self._scale
         return standardised
 
-    def predict(self, batch: Vector) -> Sequence[float]:
-        """Return the linear predictor of each patient."""
-        return [float(value) for value in batch @ self._weight + self._bias]
+    def predict(self, batch: Vector) -> Sequence[Vector]:
+        """Return the linear predictors of each patient, one for each output."""
+        return list(batch @ self._weight.T + self._bias)
 
-    def encode(self, item: Extraction, raw: float) -> Answer:  # noqa: ARG002 - the number is all that is needed
+    def encode(self, item: Extraction, raw: Vector) -> Answer:  # noqa: ARG002 - the number is all that is needed
         """Express the result in the manifest's codes, as a probability where the manifest declares one.
 
         Parameters
@@ -80,12 +85,11 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         item
             The patient's features; not used.
         raw
-            The linear predictor.
+            The linear predictors, in the order of the outputs.
         """
-        logistic = float(np.exp(-np.logaddexp(0.0, -raw)))
         outputs = tuple(
-            make_output(spec, logistic if spec.kind == "probability" else raw, notice=self.opening())
-            for spec in self.model.manifest.outputs
+            make_output(spec, _value(spec, float(number)), notice=self.opening())
+            for spec, number in zip(self.model.manifest.outputs, raw, strict=True)
         )
         return Answer(outputs=outputs)
 
@@ -93,6 +97,10 @@ class LinearRunner(Runner[Extraction, Vector, float]):
         readings = [extraction.readings[spec.name] for spec in self.model.features]
         values = np.array([_number(reading) for reading in readings])
         return np.where(np.isnan(values), self._fill, values)
+
+
+def _value(spec: OutputSpec, predictor: float) -> float:
+    return float(np.exp(-np.logaddexp(0.0, -predictor))) if spec.kind == "probability" else predictor
 
 
 def _number(reading: FeatureValue | None) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from inference.contract import Artefact, ImageInput, InputUsed, ModelInput, Pixels
@@ -58,7 +58,7 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
             # Models are approved in full single precision; TF32 would round their inputs to ten bits.
             torch.backends.cudnn.allow_tf32 = False
         self._network = self.model.code.network()
-        self._network.load_state_dict(load_file(self.model.path / WEIGHTS), strict=True)
+        self._network.load_state_dict(load(self.model.files.get(WEIGHTS, b"")), strict=True)
         self._network.eval().requires_grad_(requires_grad=False).to(self._device)
         self._prepare, self._crop = self.model.code.prepare, self.model.code.crop
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import click
 import typer
 
+from inference.model_files import MODEL_FILES, ModelFiles
 from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
@@ -102,7 +103,13 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
             outbox=outbox,
             principal=principal,
             operations=OperationContext(
-                clock=clock, database=database, audit=audit, jobs=jobs, outbox=outbox, authorizer=authorizer
+                clock=clock,
+                database=database,
+                audit=audit,
+                jobs=jobs,
+                outbox=outbox,
+                model_files=ModelFiles(settings.data_dir / MODEL_FILES),
+                authorizer=authorizer,
             ),
         )
     finally:

@@ -8,13 +8,11 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from inference import registry
-from inference.folder import bundled_folder, open_folder
 from inference.models import MODELS
-from kernel.clock import Clock
-from kernel.db import Database
 from kernel.errors import Category, Problem
 from service.commands.command_context import CommandContext, ConfigOption, command_context
 from service.operations import models as operations
+from service.registration import register_bundled
 
 app = typer.Typer(no_args_is_help=True, help="Which models there are, and what they may do.")
 
@@ -26,7 +24,7 @@ VersionOption = Annotated[str | None, typer.Option("--version", help="Which vers
 def list_models(config: ConfigOption = None) -> None:
     """Show every model: version, status, digest, intended use, owner, since when."""
     with command_context(config) as context:
-        _register_bundled(context.database, context.clock)
+        _register_bundled(context)
         with context.database.read() as connection:
             rows = registry.everything(connection)
     console = Console(soft_wrap=True, highlight=False)
@@ -41,9 +39,9 @@ def list_models(config: ConfigOption = None) -> None:
 def show(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
     """Show a model's card."""
     with command_context(config) as context:
-        _register_bundled(context.database, context.clock)
+        _register_bundled(context)
         row = operations.find(context.operations, name, version)
-    Console().print(Markdown(open_folder(row.folder).card))
+    Console().print(Markdown(row.identity().card))
 
 
 @app.command()
@@ -58,7 +56,7 @@ def add(folder: Annotated[Path, typer.Argument(help="A model folder.")], config:
 def verify(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
     """Check a model's files against their sums, and its answers against its golden cases."""
     with command_context(config) as context:
-        _register_bundled(context.database, context.clock)
+        _register_bundled(context)
         row = operations.verify(context.operations, context.principal, name, version)
     typer.echo(f"{row.name} {row.version}: files and golden cases are as registered ({row.digest})")
 
@@ -84,19 +82,29 @@ def train(
 
 
 @app.command()
-def activate(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
-    """Let a model's results be delivered, from now on; also takes back a stop."""
+def activate(
+    name: NameArgument,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Which version; by default the one in shadow, where there is one.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let a model's results be delivered, from now on.
+
+    Without --version it is the version in shadow that is activated, where there is one. A stop stays: see resume.
+    """
     with command_context(config) as context:
-        _register_bundled(context.database, context.clock)
+        _register_bundled(context)
         row = operations.activate(context.operations, context.principal, name, version)
-    typer.echo(f"{row.name} {row.version} is active")
+    stopped = f", and still stopped ({row.stop_reason}): see ausculta models resume" if row.stopped else ""
+    typer.echo(f"{row.name} {row.version} is active{stopped}")
 
 
 @app.command()
 def retire(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
     """Take a model out of service for good."""
     with command_context(config) as context:
-        _register_bundled(context.database, context.clock)
+        _register_bundled(context)
         row = operations.retire(context.operations, context.principal, name, version)
     typer.echo(f"{row.name} {row.version} is retired")
 
@@ -125,11 +133,24 @@ def stop(
     typer.echo(f"stopped: {stopped} model version(s)")
 
 
-def _register_bundled(database: Database, clock: Clock) -> None:
+@app.command()
+def resume(
+    name: Annotated[str | None, typer.Argument(help="The model's name.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Resume every model.")] = False,  # noqa: FBT002 - typer's way
+    reason: Annotated[str, typer.Option(help="Why; recorded.")] = "resumed by the operator",
+    config: ConfigOption = None,
+) -> None:
+    """Take back the stop of a model, or of all; what a version may do (shadow, active, retired) stays as it is."""
+    if (name is None) == (not every):
+        raise Problem(Category.INCORRECT, "name one model, or say --all")
+    with command_context(config) as context:
+        resumed = operations.resume(context.operations, context.principal, name, reason)
+    typer.echo(f"resumed: {resumed} model version(s)")
+
+
+def _register_bundled(context: CommandContext) -> None:
     """Make sure the models that came with the software are there; a command may be the first to open a database."""
-    for name in MODELS:
-        folder = open_folder(bundled_folder(name))
-        database.write(lambda tx, folder=folder: registry.register_bundled(tx, folder, by="Ausculta", at=clock.now()))  # type: ignore[misc]
+    register_bundled(context.database, context.operations.model_files, context.clock)
 
 
 def _register_bundled_once(context: CommandContext) -> None:
@@ -137,4 +158,4 @@ def _register_bundled_once(context: CommandContext) -> None:
     with context.database.read() as connection:
         registered = registry.everything(connection)
     if not registered:
-        _register_bundled(context.database, context.clock)
+        _register_bundled(context)

@@ -26,6 +26,7 @@ from service.operations import OperationContext
 from service.operations import deliveries as delivery_operations
 from service.operations import jobs as job_operations
 from service.operations import models as model_operations
+from service.operations import results as result_operations
 
 Asker: TypeAlias = Annotated[Principal, Depends(principal)]
 Form: TypeAlias = Annotated[Mapping[str, str], Depends(form)]
@@ -115,9 +116,19 @@ def _add_operations(router: APIRouter, context: OperationContext) -> None:
         job_operations.replay_job(context, asker, job)
         return back_to(request, "/console/queue")
 
+    @router.post("/results/{result}/ask-again")
+    def ask_again(request: Request, result: str, asker: Asker) -> Response:
+        result_operations.ask_again(context, asker, result)
+        return back_to(request, "/console/queue")
+
     @router.post("/models/stop")
     def stop_all(request: Request, asker: Asker, given: Form) -> Response:
         model_operations.stop(context, asker, None, given.get("reason", ""))
+        return back_to(request, "/console/models")
+
+    @router.post("/models/resume")
+    def resume_all(request: Request, asker: Asker, given: Form) -> Response:
+        model_operations.resume(context, asker, None, given.get("reason", ""))
         return back_to(request, "/console/models")
 
     @router.post("/models/{name}/stop")

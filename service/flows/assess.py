@@ -37,6 +37,8 @@ class AssessFlow:
 
         The payload names the model, its version and the patient, and may name the document that made the model run.
 
+        A job that was asked for again (``service.operations.results``) names the result that this one replaces.
+
         Raises
         ------
         Problem
@@ -44,7 +46,7 @@ class AssessFlow:
         """
         name, version, patient = (str(job.payload[key]) for key in ("model", "version", "patient"))
         with self._core.database.read() as connection:
-            model = self._models.catalogue.one(connection, name, version)
+            model = self._models.catalogue.to_run(connection, name, version)
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
             subject = subject_of(connection, self._core.store, patient)
@@ -52,4 +54,6 @@ class AssessFlow:
         request = InputRequest(model=model, subject=subject, at=self._core.clock.now(), document=document)
         given = read_input(self._core, request)
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
-        return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest))
+        again = job.payload.get("again")
+        replaced = () if again is None else (str(again),)
+        return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest, supersedes=replaced))

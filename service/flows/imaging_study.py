@@ -27,6 +27,7 @@ from service.destinations.contract import ModelResult
 from service.flows.imaging_context import imaging_context
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined
+from service.flows.lanes import lane_of
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 
@@ -138,11 +139,13 @@ class ImagingStudyFlow:
         """
         name, version, StudyInstanceUID = (str(job.payload[key]) for key in ("model", "version", "study"))
         with self._core.database.read() as connection:
-            model = self._models.catalogue.one(connection, name, version)
+            model = self._models.catalogue.to_run(connection, name, version)
             instances = self._archive.instances(connection, StudyInstanceUID)
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
             earlier = self._core.results.replaced_by(connection, model.row, StudyInstanceUID)
+            # Empty but for a run that was asked for again (service.operations.results).
+            earlier += tuple({str(job.payload[key]) for key in ("again",) if key in job.payload} - set(earlier))
         files = self._files(instances)
         patient = self._patients.of_study(files.study)
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
@@ -193,4 +196,4 @@ class ImagingStudyFlow:
             "revision": revision,
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
-        self._core.jobs.enqueue(tx, READ, payload, lock=key, queueing_lock=key)
+        self._core.jobs.enqueue(tx, READ, payload, **lane_of(model.row, key))

@@ -1,7 +1,8 @@
 """What every operation needs: the database, the audit log, and the authorizer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from inference.model_files import ModelFiles
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.jobs import Jobs
@@ -10,6 +11,7 @@ from privacy import balp
 from privacy.audit import AuditLog
 from privacy.authorize import Authorizer, Interaction, Request
 from privacy.principal import Principal
+from service.results import Results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,9 @@ class OperationContext:
     audit: AuditLog
     jobs: Jobs
     outbox: Outbox
+    model_files: ModelFiles
     authorizer: Authorizer
+    results: Results = field(default_factory=Results)
 
     def authorize(self, principal: Principal, operation: str, target_id: str = "") -> None:
         """Return when the principal may carry out an operation.

@@ -70,7 +70,7 @@ def resume(context: OperationContext, principal: Principal, name: str | None, re
 
 
 def activate(context: OperationContext, principal: Principal, name: str, version: str | None = None) -> ModelRow:
-    """Have a model's results delivered from now on; retires the version that was active and takes back a stop.
+    """Have a model's results delivered from now on; retires the version that was active. A stop stays as it is.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def activate(context: OperationContext, principal: Principal, name: str, version
     principal
         Who acts.
     name, version
-        The model; without a version the active one, or else the newest.
+        The model; without a version the one in shadow, or else the active one, or else the newest.
 
     Returns
     -------
@@ -89,12 +89,12 @@ def activate(context: OperationContext, principal: Principal, name: str, version
     Raises
     ------
     Problem
-        ``forbidden``; ``not-found`` when it is not registered; whatever
-        :func:`inference.folder.open_folder` raises when its folder or card is not complete.
+        ``forbidden``; ``not-found`` when it is not registered; ``conflict`` when no version is named and several are
+        in shadow; whatever ``ModelFiles.open`` raises when its files are not those registered.
     """
     context.authorize(principal, "model-activate", name)
-    row = find(context, name, version)
-    open_folder(row.folder)
+    row = find(context, name, version) if version is not None else _meant(context, name)
+    context.model_files.open(row)
     _set_status(context, principal, row, "active", "model-activated")
     return row
 
@@ -124,30 +124,32 @@ def rollback(context: OperationContext, principal: Principal, name: str) -> Mode
     ------
     Problem
         ``forbidden``; ``not-found`` when the model is not registered; ``conflict`` when no version is active or none
-        before it is retired; whatever :func:`inference.folder.open_folder` raises when its folder is not complete.
+        before it is retired; whatever :meth:`inference.model_files.ModelFiles.open` raises.
     """
     context.authorize(principal, "model-rollback", name)
     with context.database.read() as connection:
         versions = [row for row in registry.everything(connection) if row.name == name]
     row = _earlier(name, versions)
-    open_folder(row.folder)
+    context.model_files.open(row)
     _set_status(context, principal, row, "active", "model-rolled-back")
     return row
 
 
 def register(context: OperationContext, principal: Principal, folder: Path) -> ModelFolder:
-    """Register a model folder as shadow, after its sums and golden cases were checked, and return it as opened.
+    """Register a checked model folder as shadow, keep its files, and return it as opened.
 
     Parameters as for :func:`stop`; ``folder`` is a sealed model folder.
 
     Raises
     ------
     Problem
-        ``forbidden``; ``conflict`` when this version is registered with other content; whatever
-        :func:`inference.loading.load_model` raises when the folder does not pass its checks.
+        ``forbidden``; ``conflict`` when this version is registered with other content or the name belongs to another
+        owner; whatever :func:`inference.loading.load_model` raises when the folder does not pass its checks.
     """
     context.authorize(principal, "model-register")
-    model = _load(folder)
+    model = open_folder(folder)
+    _check(model)
+    context.model_files.keep(model)
 
     def work(tx: Transaction) -> None:
         registry.register(tx, model, "shadow", by=performer(principal), at=context.clock.now())
@@ -166,8 +168,8 @@ def verify(context: OperationContext, principal: Principal, name: str, version: 
     Raises
     ------
     Problem
-        ``forbidden``; ``not-found`` when it is not registered; ``conflict`` when the folder changed; whatever
-        :func:`inference.loading.load_model` raises when the folder does not pass its checks.
+        ``forbidden``; ``not-found`` when it is not registered; whatever ``ModelFiles.open`` and
+        :func:`inference.loading.set_up` raise when its files are not those registered, or do not pass.
     """
     context.authorize(principal, "model-verify", name)
     row = find(context, name, version)
@@ -175,8 +177,7 @@ def verify(context: OperationContext, principal: Principal, name: str, version: 
         principal, command="model-verified", entity=_urn(row.name, row.version), at=context.clock.now()
     )
     try:
-        if _load(row.folder).digest != row.digest:
-            raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")  # noqa: TRY301 - one path records every failure
+        _check(context.model_files.open(row))
     except Problem as problem:
         failure = balp.failed(event, problem)
         context.database.write(lambda tx: context.audit.record(tx, failure))
@@ -214,7 +215,6 @@ def _set_status(context: OperationContext, principal: Principal, row: ModelRow, 
         by, at = performer(principal), context.clock.now()
         registry.set_status(tx, row.name, row.version, status, by=by, at=at)
         if status == "active":
-            registry.resume(tx, row.name, by=by, at=at)
             start_cadences(tx, context.jobs)
         context.record(tx, principal, command, _urn(row.name, row.version))
 
@@ -234,10 +234,20 @@ def _earlier(name: str, versions: list[ModelRow]) -> ModelRow:
     return earlier[-1]
 
 
-def _load(folder: Path) -> ModelFolder:
-    from inference.loading import load_model  # noqa: PLC0415 - brings torch; stopping a model must not wait for it
+def _meant(context: OperationContext, name: str) -> ModelRow:
+    """Return the version that "activate NAME" means: the one that waits in shadow."""
+    with context.database.read() as connection:
+        waiting = [row for row in registry.everything(connection) if (row.name, row.status) == (name, "shadow")]
+    if len(waiting) > 1:
+        versions = ", ".join(row.version for row in waiting)
+        raise Problem(Category.CONFLICT, f"several versions of {name} are in shadow ({versions}): name one")
+    return waiting[0] if waiting else find(context, name, None)
 
-    return load_model(folder).model
+
+def _check(model: ModelFolder) -> None:
+    from inference.loading import set_up  # noqa: PLC0415 - brings torch; stopping a model must not wait for it
+
+    set_up(model)
 
 
 def _checked(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""The jobs that triggers write; nothing else enqueues them."""
+"""The jobs that triggers write; ``service.operations.results`` alone writes one of them too, to ask a model again."""
 
 from datetime import datetime
 from typing import Final
@@ -7,6 +7,7 @@ from inference.catalogue import Catalogue
 from inference.registry import ModelRow
 from kernel.db import Transaction
 from kernel.jobs import Jobs
+from service.flows.lanes import lane_of
 from service.triggers.contract import Run
 
 ASSESS: Final = "assess"
@@ -21,6 +22,8 @@ START_CADENCES: Final = "start-cadences"
 
 def assess(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run) -> None:
     """Enqueue one run of a model version; while one waits for the same patient and document, another adds nothing.
+
+    The run of a model in shadow goes to the background lane (:mod:`service.flows.lanes`).
 
     Parameters
     ----------
@@ -37,7 +40,7 @@ def assess(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run) -> None:
     if run.document is not None:
         payload["document"] = run.document
     key = ":".join((ASSESS, *payload.values()))
-    jobs.enqueue(tx, ASSESS, payload, lock=key, queueing_lock=key)
+    jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
 
 
 def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:

@@ -1,6 +1,7 @@
 """The batcher: bounded, a failing item affects no other, every request is answered. Time is simulated."""
 
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 
@@ -164,4 +165,43 @@ def test_the_model_thread_survives_any_exception(turn: threading.Lock) -> None:
     failures = [type(batcher.submit(1, deadline=float("inf")).exception(20)) for _ in range(3)]
     assert failures == [SystemExit, KeyboardInterrupt, MemoryError]
     assert batcher.submit(1, deadline=float("inf")).result(20) == 1
+    batcher.close()
+
+
+class Card:
+    """A graphics card with room for a number of items; each batch takes its room until nothing refers to it."""
+
+    class Batch(list[int]):
+        """Items on the card."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.entered, self.go = threading.Event(), threading.Event()
+
+    def __call__(self, items: Sequence[int]) -> list[int]:
+        self.entered.set()
+        assert self.go.wait(20)
+        on_card = self.load(items)
+        return [2 * item for item in on_card]
+
+    def load(self, items: Sequence[int]) -> "Card.Batch":
+        batch = Card.Batch(items)
+        self.room -= len(items)
+        weakref.finalize(batch, self.free, len(items))
+        if self.room < 0:
+            raise MemoryError
+        return batch
+
+    def free(self, count: int) -> None:
+        self.room += count
+
+
+def test_a_failed_batch_does_not_keep_the_memory_that_its_halves_need(turn: threading.Lock) -> None:
+    card = Card(room=4)
+    batcher = Batcher(card, turn, QueueLimits(), out_of_memory=out_of_memory, monotonic=lambda: 100.0)
+    first = batcher.submit(0, deadline=101)
+    assert card.entered.wait(20)
+    answers = [batcher.submit(item, deadline=101) for item in range(1, 9)]
+    card.go.set()
+    assert [answer.result(20) for answer in (first, *answers)] == [2 * item for item in range(9)]
     batcher.close()

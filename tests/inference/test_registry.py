@@ -20,7 +20,7 @@ from inference.loading import load_model
 from inference.models import MODELS
 from inference.registry import ModelRow
 from inference.testing import NOW, toy_folder, vitals
-from inference.testing_folder import MANIFEST, PULSE_RISK, pulse_risk
+from inference.testing_folder import CASE, MANIFEST, PULSE_RISK, pulse_risk
 from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock
@@ -117,7 +117,7 @@ def test_weights_that_do_not_fit_are_refused(linear: Path, tensors: dict[str, np
 def test_weights_that_are_no_safetensors_are_refused(linear: Path) -> None:
     (linear / "weights.safetensors").write_bytes(b"\x80\x04pickle")
     seal(linear)
-    assert refusal(linear).detail == "the model in pulse-risk could not be set up"
+    assert refusal(linear).detail == "the model pulse-risk 1.0.0 could not be set up"
 
 
 def test_bundled_code_is_never_run_for_a_copied_folder(tmp_path: Path) -> None:
@@ -152,6 +152,7 @@ class TestRows:
             stopped=False,
             stop_reason=None,
             folder=folder.path,
+            origin="folder",
             title="A toy",
             owner="Tests",
             intended_use="Tests",
@@ -256,3 +257,50 @@ def test_a_golden_fact_may_have_a_time_of_its_own() -> None:
         "2026-01-15T11:00:00+00:00",
         "2026-01-14T00:00:00+00:00",
     ]
+
+
+TWO_OUTPUTS = MANIFEST.replace(
+    "limits: {}",
+    "  - {name: other, system: 'urn:test', code: other, display: Other, kind: probability, future: true,\n"
+    "     bands: [{name: low, at_least: 0}, {name: high, at_least: 0.5}]}\nlimits: {}",
+)
+
+
+def test_each_output_of_a_linear_model_has_a_number_of_its_own(linear: Path) -> None:
+    (linear / "model.yaml").write_text(TWO_OUTPUTS)
+    save_file({"weight": np.array([[0.01], [-0.02]]), "bias": np.array([0.5, 0.25])}, linear / "weights.safetensors")
+    (linear / "golden" / "ninety.json").write_text(json.dumps(CASE))
+    finalize_folder(linear, {"Evidence": "None: a test."})
+    outputs = infer(load_model(linear), vitals(_8867_4=("90", "/min"))).outputs
+    expected = [1 / (1 + np.exp(-1.4)), 1 / (1 + np.exp(1.55))]
+    assert [output.value for output in outputs] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("weight", "complaint"),
+    [
+        (np.array([0.5]), "weight does not fit the 1 features and 2 outputs"),
+        (np.array([0.5, 0.5]), "weight must have one row for each output"),
+    ],
+)
+def test_one_row_of_weights_for_two_outputs_is_refused(linear: Path, weight: np.ndarray, complaint: str) -> None:
+    (linear / "model.yaml").write_text(TWO_OUTPUTS)
+    save_file({"weight": weight, "bias": np.array([0.0, 0.0])}, linear / "weights.safetensors")
+    seal(linear)
+    assert complaint in refusal(linear).detail
+
+
+def test_a_small_probability_is_held_to_as_many_digits_as_a_large_one(linear: Path) -> None:
+    (linear / "golden" / "ninety.json").write_text(json.dumps(CASE))
+    save_file({"weight": np.array([0.0]), "bias": np.array(-7.6)}, linear / "weights.safetensors")  # 0.0005
+    finalize_folder(linear, {"Evidence": "None: a test."})
+    load_model(linear)
+    save_file({"weight": np.array([0.0]), "bias": np.array(-6.9)}, linear / "weights.safetensors")  # 0.001, twice that
+    seal(linear)
+    assert "does not answer its golden case ninety" in refusal(linear).detail
+
+
+@pytest.mark.parametrize("name", ["news2"])
+def test_golden_cases_of_bundled_models_of_facts_cover_values_of_different_times(name: str) -> None:
+    cases = [json.loads(path.read_text())["input"]["facts"] for path in bundled_folder(name).glob("golden/*.json")]
+    assert any(len({fact.get("at") for fact in facts}) > 2 for facts in cases)

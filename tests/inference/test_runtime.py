@@ -1,6 +1,8 @@
 """The runtime: the caller always gets an outcome, also when the model fails or hangs."""
 
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,10 +12,12 @@ import pytest
 
 from inference import registry
 from inference.batching import QueueLimits
-from inference.contract import NotAvailable, Outcome, Prediction, result_id
-from inference.folder import bundled_folder, open_folder
+from inference.contract import ModelInput, NotAvailable, Outcome, Prediction, result_id
+from inference.folder import ModelFolder, bundled_folder, open_folder
+from inference.model_files import ModelFiles
 from inference.models import MODELS
-from inference.runners.base import Answer
+from inference.registry import ModelRow
+from inference.runners.base import Answer, Decoded
 from inference.runtime import Runtime
 from inference.testing import ADULT, NOW, ToyRunner, output_of_each_kind, radiograph, toy_folder, vitals
 from kernel.db import Database
@@ -31,7 +35,13 @@ def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
 
     def make(think: Think, **options: object) -> Runtime:
-        runtime = Runtime(sqlite, device="cpu", load=lambda _path, device: ToyRunner(think, folder), **options)  # type: ignore[arg-type]
+        runtime = Runtime(
+            sqlite,
+            ModelFiles(Path("nowhere")),
+            device="cpu",
+            load=lambda _model_files, _row, device: ToyRunner(think, folder),
+            **options,
+        )  # type: ignore[arg-type]
         made.append(runtime)
         return runtime
 
@@ -41,12 +51,14 @@ def runtime_of(sqlite: Database) -> Iterator[RuntimeFactory]:
 
 
 @pytest.fixture
-def application(sqlite: Database) -> Iterator[Runtime]:
+def application(sqlite: Database, tmp_path: Path) -> Iterator[Runtime]:
     """The bundled models as they are shipped."""
+    model_files = ModelFiles(tmp_path / "model-files")
     for name in MODELS:
         folder = open_folder(bundled_folder(name))
+        model_files.keep(folder)
         sqlite.write(lambda tx, it=folder: registry.register_bundled(tx, it, by="software", at=NOW))
-    runtime = Runtime(sqlite, device="cpu")
+    runtime = Runtime(sqlite, model_files, device="cpu")
     yield runtime
     runtime.close()
 
@@ -169,7 +181,9 @@ def test_a_mask_without_its_artefact_is_a_failure(sqlite: Database) -> None:
 
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
-    runtime = Runtime(sqlite, device="cpu", load=lambda _path, device: Forgetful(list, folder))
+    runtime = Runtime(
+        sqlite, ModelFiles(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: Forgetful(list, folder)
+    )
     outcome = refused(runtime.predict("toy", vitals()))
     runtime.close()
     assert (outcome.kind, outcome.reason) == ("failed", "the model gave a mask without its artefact")
@@ -191,12 +205,12 @@ def test_a_model_that_cannot_be_loaded_is_a_visible_failure(sqlite: Database, fa
     folder = toy_folder()
     sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
 
-    def load(_path: Path, device: str) -> ToyRunner:
+    def load(_model_files: ModelFiles, _row: ModelRow, device: str) -> ToyRunner:
         if failure:
             raise failure
         return ToyRunner(list, replace(folder, digest="1"))
 
-    runtime = Runtime(sqlite, device="cpu", load=load)
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=load)
     outcome = refused(runtime.predict("toy", vitals()))
     assert outcome.kind == "failed"
     expected = "weights have been altered" if failure else "the folder of toy changed since it was registered"
@@ -215,11 +229,11 @@ def test_requests_over_the_queue_limit_are_refused_immediately(runtime_of: Runti
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(runtime.predict, "toy", vitals())
         assert entered.wait(20)
-        assert refused(runtime.predict("toy", vitals(), deadline_s=0.01)).kind == "failed"
+        assert refused(runtime.predict("toy", vitals(), deadline_s=0.5)).kind == "failed"
         busy = 0
         for _ in range(3):
             try:
-                runtime.predict("toy", vitals(), deadline_s=0.01)
+                runtime.predict("toy", vitals(), deadline_s=5)
             except Problem as problem:
                 busy += problem.category is Category.BUSY
         go.set()
@@ -280,3 +294,91 @@ def test_the_same_inputs_give_the_same_result_at_any_time(application: Runtime) 
     now = application.predict("news2", vitals())
     later = application.predict("news2", replace(vitals(), at=NOW.replace(minute=1)))
     assert result_id(now) == result_id(later)
+
+
+class Slow(ToyRunner):
+    """A toy of which one step waits until it is let go on."""
+
+    def __init__(self, step: str, model: ModelFolder) -> None:
+        super().__init__(list, model)
+        self.go = threading.Event()
+        self.step = step
+
+    def _wait(self, step: str) -> None:
+        if step == self.step:
+            self.go.wait(30)
+
+    def decode(self, given: ModelInput) -> Decoded[float]:
+        self._wait("decode")
+        return super().decode(given)
+
+    def encode(self, item: float, raw: float) -> Answer:
+        self._wait("encode")
+        return super().encode(item, raw)
+
+
+@pytest.mark.parametrize("step", ["decode", "encode"])
+def test_reading_inputs_and_expressing_answers_end_at_the_deadline_too(sqlite: Database, step: str) -> None:
+    folder = toy_folder()
+    sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
+    runner = Slow(step, folder)
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: runner)
+    began = time.monotonic()
+    outcome = refused(runtime.predict("toy", vitals(), deadline_s=0.5))
+    assert time.monotonic() - began < 20
+    assert (outcome.kind, outcome.reason) == ("failed", "the model did not answer in time")
+    runner.go.set()
+    assert isinstance(runtime.predict("toy", vitals()), Prediction)
+    runtime.close()
+
+
+def test_loading_ends_at_the_deadline_and_no_other_model_waits_for_it(sqlite: Database) -> None:
+    slow, quick = toy_folder("slow"), toy_folder("quick")
+    go = threading.Event()
+    for folder in (slow, quick):
+        sqlite.write(lambda tx, it=folder: registry.register(tx, it, "active", by="ada", at=NOW))
+
+    def load(_model_files: ModelFiles, row: ModelRow, device: str) -> ToyRunner:
+        if row.name == "slow":
+            go.wait(30)
+        return ToyRunner(list, slow if row.name == "slow" else quick)
+
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=load)
+    outcome = refused(runtime.predict("slow", vitals(), deadline_s=0.2))
+    assert (outcome.kind, outcome.reason) == ("failed", "the model was not loaded in time")
+    assert isinstance(runtime.predict("quick", vitals()), Prediction)
+    go.set()
+    assert isinstance(runtime.predict("slow", vitals()), Prediction)
+    runtime.close()
+
+
+def test_a_model_that_hangs_each_time_does_not_fill_the_process_with_threads(sqlite: Database) -> None:
+    folder = toy_folder()
+    sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
+    runner = Slow("decode", folder)
+    limits = QueueLimits(longest_queue=2)
+    runtime = Runtime(sqlite, ModelFiles(Path("x")), device="cpu", limits=limits, load=lambda *_a, **_k: runner)
+    before = threading.active_count()
+    outcomes = [refused(runtime.predict("toy", vitals(), deadline_s=0.05)) for _ in range(8)]
+    assert {outcome.reason for outcome in outcomes} == {"the model did not answer in time"}
+    assert threading.active_count() <= before + 2
+    runner.go.set()
+    runtime.close()
+
+
+def test_a_model_in_shadow_runs_with_less_processor_time_than_one_that_is_active(sqlite: Database) -> None:
+    folder, seen = toy_folder(), []
+    sqlite.write(lambda tx: registry.register(tx, folder, "shadow", by="ada", at=NOW))
+
+    def think(items: Sequence[float]) -> Sequence[float]:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return items
+
+    runner = ToyRunner(think, folder)
+    runtime = Runtime(sqlite, ModelFiles(Path("nowhere")), device="cpu", load=lambda *_args, **_kwargs: runner)
+    runtime.predict("toy", vitals())
+    sqlite.write(lambda tx: registry.set_status(tx, "toy", "1.0.0", "active", by="ada", at=NOW))
+    runtime.predict("toy", vitals())
+    runtime.close()
+    in_shadow, active = seen
+    assert in_shadow > active

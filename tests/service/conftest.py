@@ -38,6 +38,7 @@ def open_hospital(tmp_path: Path) -> Iterator[Callable[..., Hospital]]:
                 "interface_engine": HostPort(host="127.0.0.1", port=engine.port),
                 "pacs": DicomPeer(ae_title="PACS", host="127.0.0.1", port=pacs.peer.port),
                 "device": "cpu",
+                "model_deadline_s": 600.0,  # a busy machine needs a minute to import a network's library
                 **changes,
             },
         )

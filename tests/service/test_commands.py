@@ -51,7 +51,7 @@ def test_a_model_folder_is_added_as_shadow_activated_stopped_and_retired(auscult
     hospital.admit()
     assert ausculta("models", "stop", "news2", "--reason", "drill").returncode == 0
     assert "stopped (drill)" in ausculta("models", "list").stdout
-    assert ausculta("models", "activate", "news2").returncode == 0
+    assert ausculta("models", "resume", "news2", "--reason", "drill over").returncode == 0
     hospital.hl7(hospital.vitals())
     hospital.work()
     assert hospital.results()[-1].kind == "prediction"
@@ -80,6 +80,9 @@ def test_a_folder_is_added_as_long_as_nobody_altered_it(ausculta: Command, tmp_p
     [
         (("models", "show", "nonsense"), "nonsense"),
         (("models", "stop"), "--all"),
+        (("models", "resume"), "--all"),
+        (("results", "ask-again"), "--model"),
+        (("results", "ask-again", "nonsense"), "no such result"),
         (("models", "train", "news2", ".", "out"), "news2"),
         (("jobs", "replay", "nonsense"), "nonsense"),
     ],

@@ -13,10 +13,12 @@ import pytest
 
 import inference.runners
 from dicom_node.synthesise import ChestXRay
+from privacy.principal import Principal
+from service.operations.results import ask_all_again
 from service.triggers import ASSESS
 
 from .hospital import AUTHORITY, Hospital
-from .input_models import FILM, NOTE, RUNNER, TREND, VITALS, echo_model
+from .input_models import FILM, NOTE, RUNNER, TREND, VITALS, EchoRunner, echo_model
 
 PULSE_CODES = {"kind": "codes", "codes": ["8867-4"]}
 BY_DOCUMENT = {"kind": "document", "document_types": ["18842-5"]}
@@ -155,6 +157,27 @@ def test_the_document_of_the_job_is_read_in_its_current_version_and_else_the_new
     assess(hospital)
     assess(hospital)
     assert given(hospital) == ["text: Corrected.", "text: Second."]
+
+
+def test_each_document_that_failed_is_asked_for_again(with_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    hospital = with_model(BY_DOCUMENT, NOTE)
+    put(hospital, {"resourceType": "Patient", "id": "p1"})
+
+    def broken(*_args: object) -> Any:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EchoRunner, "predict", broken)
+        put(hospital, letter(hospital, "old", "First.", hours_ago=3))
+        put(hospital, letter(hospital, "new", "Second.", hours_ago=1))
+        hospital.work()
+    assert [row.kind for row in hospital.results()] == ["failed", "failed"]
+    person = Principal(client="test", client_address="", user="somebody")
+    assert ask_all_again(hospital.application.operations, person, "echo") == 2
+    hospital.work()
+    answered = [inputs(row) for row in hospital.results() if row.kind == "prediction"]
+    assert sorted(answered) == [["DocumentReference/new/_history/1"], ["DocumentReference/old/_history/1"]]
+    assert [row.state for row in hospital.results() if row.kind == "failed"] == ["superseded", "superseded"]
 
 
 def test_a_report_is_a_document_too(with_model) -> None:

@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from sqlalchemy import select, update
 
 from fhir_adapter.testing import LoopbackServer
 from inference import registry
-from inference.folder import bundled_folder, open_folder
 from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
@@ -146,21 +144,24 @@ def test_a_replay_is_recorded_alike_from_the_command_line_and_the_console(
     assert json.loads(json.dumps(by_command).replace(first, second)) == by_console
 
 
-def test_every_model_operation_is_recorded(application: Application, newer_news2: Path) -> None:
+def test_every_model_operation_is_recorded(application: Application, folders: tuple[Path, Path]) -> None:
     context = application.operations
     operations.stop(context, PERSON, "news2", "drill")
     operations.resume(context, PERSON, "news2", "drill over")
     operations.activate(context, PERSON, "news2")
     operations.verify(context, PERSON, "news2")
-    operations.register(context, PERSON, newer_news2)
-    operations.activate(context, PERSON, "news2", "9.0.0")
-    operations.rollback(context, PERSON, "news2")
-    operations.retire(context, PERSON, "news2")
+    for folder in folders:
+        operations.register(context, PERSON, folder)
+        operations.activate(context, PERSON, PULSE_RISK)
+    operations.rollback(context, PERSON, PULSE_RISK)
+    operations.retire(context, PERSON, PULSE_RISK)
     assert [event["subtype"][0]["code"] for event in commands(application)] == [
         "model-stopped",
         "model-resumed",
         "model-activated",
         "model-verified",
+        "model-added",
+        "model-activated",
         "model-added",
         "model-activated",
         "model-rolled-back",
@@ -169,26 +170,24 @@ def test_every_model_operation_is_recorded(application: Application, newer_news2
 
 
 @pytest.fixture
-def newer_news2(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model folder that opens as version 9.0.0 of NEWS2."""
-    opened = open_folder(bundled_folder("news2"))
-    newer = replace(opened, manifest=replace(opened.manifest, version="9.0.0"))
-    monkeypatch.setattr(operations, "_load", lambda _folder: newer)
-    return opened.path
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """The folders of versions 1.0.0 and 9.0.0 of a model."""
+    return pulse_risk(tmp_path / "older"), pulse_risk(tmp_path / "newer", version="9.0.0")
 
 
-def statuses(application: Application, name: str = "news2") -> dict[str, str]:
+def statuses(application: Application, name: str = PULSE_RISK) -> dict[str, str]:
     with application.database.read() as connection:
         return {row.version: row.status for row in registry.everything(connection) if row.name == name}
 
 
 def test_a_rollback_activates_the_version_before(
-    application: Application, ausculta: Callable[..., int], newer_news2: Path
+    application: Application, ausculta: Callable[..., int], folders: tuple[Path, Path]
 ) -> None:
-    operations.register(application.operations, PERSON, newer_news2)
-    operations.activate(application.operations, PERSON, "news2", "9.0.0")
+    for folder in folders:
+        operations.register(application.operations, PERSON, folder)
+        operations.activate(application.operations, PERSON, PULSE_RISK)
     assert statuses(application) == {"1.0.0": "retired", "9.0.0": "active"}
-    assert ausculta("models", "rollback", "news2") == 0
+    assert ausculta("models", "rollback", PULSE_RISK) == 0
     assert statuses(application) == {"1.0.0": "active", "9.0.0": "retired"}
 
 
@@ -217,7 +216,12 @@ def test_two_sealed_versions_go_through_every_operation_by_the_commands(
     assert f"{PULSE_RISK} 1.0.0 is retired" in succeed("retire", PULSE_RISK)
     assert statuses(application, PULSE_RISK) == {"1.0.0": "retired", "2.0.0": "retired"}
 
-    (newer / "card.md").write_text("a better card")
+    with application.database.read() as connection:
+        row = registry.get(connection, PULSE_RISK, "2.0.0")
+    assert row is not None
+    (newer / "card.md").write_text("a better card")  # what runs is the copy that was kept
+    succeed("verify", PULSE_RISK, "--version", "2.0.0")
+    (application.operations.model_files.path(row.digest) / "card.md").write_text("a better card")
     assert ausculta("models", "verify", PULSE_RISK, "--version", "2.0.0") == 2
     assert "card.md has been altered" in capsys.readouterr().err
 
@@ -226,7 +230,7 @@ def test_without_an_earlier_version_nothing_is_rolled_back(application: Applicat
     with pytest.raises(Problem) as refused:
         operations.rollback(application.operations, PERSON, "news2")
     assert refused.value.category is Category.CONFLICT
-    assert statuses(application) == {"1.0.0": "active"}
+    assert statuses(application, "news2") == {"1.0.0": "active"}
 
 
 def test_a_failed_check_is_recorded_as_a_failure(application: Application) -> None:
@@ -281,12 +285,15 @@ def test_every_page_and_every_form_is_decided(tmp_path: Path) -> None:
         names = ("overview", "queue", "models", "model", "audit", "result", "image", "delivery")
         assert recording.requests == [*(("view", name) for name in names), ("operate", "delivery-open")]
         recording.requests.clear()
-        for path in ("jobs/j/replay", "models/stop", "models/m/stop", "models/m/resume"):
+        names = (
+            *("jobs/j/replay", "models/stop", "models/m/stop", "models/m/resume", "models/resume"),
+            *("deliveries/replay", "deliveries/d/replay", "deliveries/d/park", "deliveries/d/dismiss"),
+            "results/r/ask-again",
+        )
+        for path in names:
             post(application, path, reason="drill")
-        for path in ("deliveries/replay", "deliveries/d/replay", "deliveries/d/park", "deliveries/d/dismiss"):
-            post(application, path, reason="drill")
-        operated = ("job-replay", "model-stop", "model-stop", "model-resume")
-        operated += ("delivery-replay", "delivery-replay", "delivery-park", "delivery-dismiss")
+        operated = ("job-replay", "model-stop", "model-stop", "model-resume", "model-resume")
+        operated += ("delivery-replay", "delivery-replay", "delivery-park", "delivery-dismiss", "result-ask-again")
         assert recording.requests == [("operate", name) for name in operated]
     finally:
         application.close()

@@ -79,13 +79,16 @@ def test_a_retired_model_is_not_run(hospital: Hospital) -> None:
 def with_a_model_folder(
     open_hospital: Callable[..., Hospital], tmp_path: Path
 ) -> Callable[[Callable[[Path], object]], Hospital]:
-    """A server whose active model is in a folder of the hospital, which a test can alter after the registration."""
+    """A server with an active model of the hospital's own, whose kept files a test may spoil once it is registered."""
 
     def opened(spoil: Callable[[Path], object]) -> Hospital:
         folder = pulse_risk(tmp_path / PULSE_RISK)
         hospital = open_hospital(model_dirs=(folder,))
         hospital.set_model(PULSE_RISK, "active")
-        spoil(folder)
+        with hospital.application.database.read() as connection:
+            row = registry.get(connection, PULSE_RISK)
+        assert row is not None
+        spoil(hospital.application.operations.model_files.path(row.digest))
         return hospital
 
     return opened
@@ -136,13 +139,13 @@ def test_a_tampered_model_gives_a_reason_that_names_the_altered_file(with_a_mode
     hospital = with_a_model_folder(spoil)
     hospital.set_model("news2", "retired")
     row = result_of(hospital, PULSE_RISK)
-    reason = f"the model folder {PULSE_RISK} is refused: {altered} has been altered"
+    reason = f"the model {PULSE_RISK} 1.0.0 is refused: {altered} has been altered"
     assert (row.kind, row.summary) == ("failed", f"AI result not available: {reason}")
     (risk,) = hospital.ehr.received("RiskAssessment")
     assert reason in str(risk)
 
 
-def test_a_lost_model_folder_gives_a_reason_instead_of_silence(with_a_model_folder) -> None:
+def test_lost_files_of_a_model_give_a_reason_instead_of_silence(with_a_model_folder) -> None:
     row = result_of(with_a_model_folder(shutil.rmtree), PULSE_RISK)
     assert row.kind == "failed"
     assert row.summary.endswith("is refused: SHA256SUMS cannot be read")

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.expression import ScalarSelect
 
 from fhir_adapter.store.search.index import fold, seconds
-from fhir_adapter.store.search.parameters import ID, LAST_UPDATED
+from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, TAG
 from fhir_adapter.store.search.query import Criterion, Cursor, Query, TimeRange
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
 from kernel.tables import resource_heads, resource_index
@@ -41,7 +41,7 @@ class Page:
     cursor: Cursor | None
 
 
-def find(connection: Connection, query: Query) -> Page:
+def find(connection: Connection, query: Query, *, hidden_tag: tuple[str, str] | None = None) -> Page:
     """Return one page of the matches of a query, in its order.
 
     Parameters
@@ -50,9 +50,15 @@ def find(connection: Connection, query: Query) -> Page:
         Open connection to the database.
     query
         Resource type, criteria, order, page size and, from the second page on, where the page starts.
+    hidden_tag
+        System and code: resources with this tag are left out, unless the query asks for the tag.
     """
     key = _sort_key(query)
     statement = matching(query).add_columns(key.label("sort_key"))
+    if hidden_tag is not None and not _asks_for(query, *hidden_tag):
+        tags = resource_index.alias()
+        tagged = and_(tags.c.system == hidden_tag[0], tags.c.value == hidden_tag[1])
+        statement = statement.where(not_(exists().where(filtered(tags, query.type, TAG), tagged)))
     if query.after is not None:
         bound = literal(query.after.key)
         beyond = key < bound if query.descending else key > bound
@@ -63,6 +69,11 @@ def find(connection: Connection, query: Query) -> Page:
     more = len(found) > query.count and rows
     cursor = Cursor(key=rows[-1].sort_key, id=rows[-1].id) if more else None
     return Page(found=[stored(row) for row in rows], cursor=cursor)
+
+
+def _asks_for(query: Query, system: str, code: str) -> bool:
+    asked = [pair for criterion in query.criteria if criterion.parameter.name == TAG for pair in criterion.values]
+    return any(pair in {(system, code), (None, code)} for pair in asked)
 
 
 def matching(query: Query) -> Select[Any]:

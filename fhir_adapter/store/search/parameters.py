@@ -44,7 +44,8 @@ _BASED_ON: Final = Parameter("based-on", "reference", ("basedOn",), ("ServiceReq
 
 ID: Final = "_id"
 LAST_UPDATED: Final = "_lastUpdated"
-_TAG: Final = Parameter("_tag", "token", ("meta.tag",))
+TAG: Final = "_tag"
+_TAG: Final = Parameter(TAG, "token", ("meta.tag",))
 EVERYWHERE: Final = (Parameter(ID, "token", ("id",)), Parameter(LAST_UPDATED, "date", ("meta.lastUpdated",)), _TAG)
 """Parameters of every type."""
 
