@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from inference.contract import ModelInput
 from inference.folder import ModelFolder
+from inference.golden_answer import recorded
 from inference.golden_input import read_input
 from inference.limits import check_limits
 from inference.runners.base import Answer, Declined, Runner
@@ -68,7 +69,8 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
     Raises
     ------
     Problem
-        ``conflict``, naming the first case that is predicted otherwise; then nothing is recorded.
+        ``conflict``, naming the first case that is predicted otherwise, or that the model declines though the case does
+        not say so; then nothing is recorded.
     """
     missing: list[tuple[str, dict[str, Any]]] = []
     for name, case in _cases(runner.model):
@@ -78,6 +80,12 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
                 Category.CONFLICT,
                 f"the golden case {name} records another answer; remove it to record the new one",
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
+            )
+        if "expected" not in case and "declined" in found:
+            raise Problem(
+                Category.CONFLICT,
+                f"the model declines the golden case {name}: {found['declined']}; "
+                'if that is meant, write "expected": {"declined": "…"} with this reason',
             )
         if "expected" not in case:
             missing.append((name, case | {"expected": found}))
@@ -111,11 +119,7 @@ def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str,
         answer = infer(runner, model_input)
     except Declined as declined:
         return {"declined": declined.reason}
-    heat = next((artefact.values for artefact in answer.artefacts if artefact.kind == "heat-map"), None)
-    return {
-        "outputs": [{"name": output.name, "value": output.value, "band": output.band} for output in answer.outputs],
-        "heat_map_mean": None if heat is None else float(heat.mean()),
-    }
+    return recorded(answer)
 
 
 def _cases(model: ModelFolder) -> list[tuple[str, dict[str, Any]]]:

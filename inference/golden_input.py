@@ -2,6 +2,7 @@
 
 - ``facts``: each with ``at``, a time or seconds relative to the time of prediction, where it was not measured then
 - ``pixels``: an image as base64 of unsigned bytes, 255 = 1.0, with ``rows``, ``columns``, ``modality`` and more
+- ``voxels``: a volume as (slices, rows, columns) of numbers, with ``spacing`` in millimetres and ``modality``
 - ``series``: ``features``, ``step_hours`` and ``values``, a row of numbers for each interval, null where not measured
 - ``text``: with ``document_type`` and ``language`` where they are stated
 - ``parts``: name -> an input of another kind, of the same subject and time
@@ -26,6 +27,7 @@ from inference.contract import (
     StudyInput,
     Subject,
     TextInput,
+    VolumeInput,
 )
 from kernel.errors import Category, Problem
 
@@ -96,6 +98,22 @@ def _image(content: Mapping[str, Any], subject: Subject, at: datetime) -> ImageI
     )
 
 
+def _volume(content: Mapping[str, Any], subject: Subject, at: datetime) -> VolumeInput:
+    between_slices, between_rows, between_columns = content["spacing"]
+    return VolumeInput(
+        subject=subject,
+        voxels=np.array(content["voxels"], dtype=np.float32),
+        spacing=(between_slices, between_rows, between_columns),
+        orientation=((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)),
+        origin=(0.0, 0.0, 0.0),
+        modality=content["modality"],
+        body_part=content.get("body_part", ""),
+        sources=_SOURCES,
+        acquired_at=None,
+        at=at,
+    )
+
+
 def _series(content: Mapping[str, Any], subject: Subject, at: datetime) -> SeriesInput:
     declared = content["series"]
     values = np.array(declared["values"], dtype=np.float32)  # null becomes NaN
@@ -129,6 +147,6 @@ def _time(stated: str | float, at: datetime) -> datetime:
 
 
 _READERS: Final[Mapping[str, _Reader]] = MappingProxyType(
-    {"facts": _facts, "pixels": _image, "series": _series, "text": _text}
+    {"facts": _facts, "pixels": _image, "voxels": _volume, "series": _series, "text": _text}
 )
 """Key of a golden input -> what reads it."""

@@ -70,6 +70,7 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
     """
     try:
         runner = runner_class(folder.manifest.runner)(folder)
+        _check_kind(runner)
         runner.setup(choose_device(device))
         check_golden(runner)
     except Problem:
@@ -79,6 +80,16 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
         raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
     runner.model = folder.without_files()
     return runner
+
+
+def _check_kind(runner: AnyRunner) -> None:
+    manifest = runner.model.manifest
+    if runner.kinds and manifest.input.kind not in runner.kinds:
+        readable = " or ".join(sorted(runner.kinds))
+        raise Problem(
+            Category.INCORRECT,
+            f"model.yaml.runner: {manifest.runner} reads inputs of kind {readable}, not {manifest.input.kind}",
+        )
 
 
 def choose_device(wanted: str) -> str:

@@ -6,6 +6,7 @@ read (usually a spelling mistake) is refused rather than ignored.
 
 from collections.abc import Mapping
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 import yaml
@@ -54,11 +55,17 @@ class YamlMapping:
         """
         self._read.add(key)
         if key not in self._content:
-            raise Problem(Category.INCORRECT, f"{self.place}.{key} is missing")
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} is missing{self._similar(key)}")
         value = self._content[key]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise Problem(Category.INCORRECT, f"{self.place}.{key} must be of type {kind.__name__}")
         return value
+
+    def _similar(self, key: str) -> str:
+        """Return a hint at a key that may be a misspelling of ``key``, or nothing."""
+        unread = [str(name) for name in self._content if name not in self._read]
+        similar = get_close_matches(key, unread, n=1)
+        return f"; is {similar[0]} a misspelling of it?" if similar else ""
 
     def text(self, key: str) -> str:
         """Return a text that is not empty, with each run of white space replaced by one space.

@@ -82,7 +82,7 @@ def migrate(config: ConfigOption = None) -> None:
 def demo(
     once: Annotated[bool, typer.Option("--once", help="End when every result has arrived.")] = False,  # noqa: FBT002 - typer's way
 ) -> None:
-    """Send a patient's story through every listener of a server of its own, and show what came of it."""
+    """Send a patient's story through every listener of a server of its own, and show the results."""
     from service.demo import run
 
     raise typer.Exit(run(once=once))

@@ -10,9 +10,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
-from inference.contract import Artefact, FeatureUse, InputUsed, ModelInput, Output, notice
+from inference.contract import Artefact, FeatureUse, InputKind, InputUsed, ModelInput, Output, notice
 
 if TYPE_CHECKING:
     from inference.folder import ModelFolder  # a folder knows no runner; a runner only names its type
@@ -82,6 +82,9 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
     model
         The opened folder.
     """
+
+    kinds: ClassVar[frozenset[InputKind]] = frozenset()
+    """Kinds of input that it reads; a folder with another kind is refused. Empty: the runner decides itself."""
 
     def __init__(self, model: "ModelFolder") -> None:
         self.model = model

@@ -31,6 +31,8 @@ _NAMES: Final = frozenset({"weight", "bias", "mean", "scale", "fill"})
 class LinearRunner(Runner[Extraction, Vector, Vector]):
     """Runs a linear model, on the processor whatever the device: it is one product of small matrices."""
 
+    kinds = frozenset({"facts"})
+
     def setup(self, device: str) -> None:  # noqa: ARG002 - see the class
         """Read the numbers and check that they fit the features.
 

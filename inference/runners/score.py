@@ -31,6 +31,8 @@ Scores = tuple[Score, ...]
 class ScoreRunner(Runner[Extraction, Sequence[Extraction], Scores]):
     """Runs a score; needs no device."""
 
+    kinds = frozenset({"facts"})
+
     def setup(self, device: str) -> None:  # noqa: ARG002 - arithmetic runs anywhere
         """Find the function and compile the features.
 

@@ -43,6 +43,8 @@ class ImageEvidence:
 class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
     """Runs a network that detects one finding on an image; the same code on ``cpu`` and ``cuda``."""
 
+    kinds = frozenset({"image"})
+
     def setup(self, device: str) -> None:
         """Build the network and load its weights onto the device.
 

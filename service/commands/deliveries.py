@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from kernel import backlog
 from kernel.backlog import DeliveryFilter, QueuedDelivery
 from kernel.errors import Category, Problem
 from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.commands.output import console
 from service.operations import deliveries as operations
 
 app = typer.Typer(no_args_is_help=True, help="What has not arrived at a destination.")
@@ -118,7 +118,7 @@ def _print_backlogs(context: CommandContext) -> None:
         paused = "" if one.paused_until is None else f"{_at(one.paused_until)}: {one.problem}"
         counts = (str(one.counts.get("pending", 0)), str(one.overdue), str(one.counts.get("parked", 0)))
         table.add_row(one.destination, *counts, age, escape(paused))
-    Console().print(table)
+    console().print(table)
 
 
 def _print(status: str, found: list[QueuedDelivery]) -> None:
@@ -128,7 +128,7 @@ def _print(status: str, found: list[QueuedDelivery]) -> None:
         held = "" if one.next_at is None or status == "parked" else _at(one.next_at)
         row = (one.id, one.destination, one.subject[:12], _at(one.created_at), str(one.attempts), held, escape(reason))
         table.add_row(*row)
-    Console().print(table)
+    console().print(table)
 
 
 def _at(instant: datetime) -> str:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.commands.output import console
 from service.operations.models import register
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def simulate(
             typer.echo(f"round {report.round} ({report.kind}) is in the ledger: {report.digest[:12]}")
 
         result = run(data, rounds=rounds, seed=seed, report=note)
-        Console().print(_table(result.rounds))
+        console().print(_table(result.rounds))
         _register(context, result, run_name)
 
 

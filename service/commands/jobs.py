@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from kernel.errors import Category, Problem
 from privacy.principal import Principal
 from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.commands.output import console
 from service.operations import OperationContext
 from service.operations.deliveries import replay as replay_delivery
 from service.operations.jobs import replay_job
@@ -37,7 +37,7 @@ def parked(config: ConfigOption = None) -> None:
     for delivery in deliveries:
         reason = delivery.problem or ""
         table.add_row(delivery.id, delivery.destination, delivery.subject[:12], str(delivery.attempts), reason)
-    Console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -69,4 +69,4 @@ def _print(context: CommandContext, status: str | None) -> None:
         reason = "" if job.problem is None else f"{job.problem.category}: {job.problem.detail}"
         due = job.scheduled_at.isoformat(timespec="seconds")
         table.add_row(job.id, job.step, job.status, str(job.attempts), due, reason)
-    Console().print(table)
+    console().print(table)

@@ -102,7 +102,7 @@ def activate(
 
 @app.command()
 def retire(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
-    """Take a model out of service for good."""
+    """Take a model out of service: it does not run until it is activated again."""
     with command_context(config) as context:
         _register_bundled(context)
         row = operations.retire(context.operations, context.principal, name, version)

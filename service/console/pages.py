@@ -51,7 +51,7 @@ class Pages:
 
     def __init__(self, clock: Clock, zone: tzinfo | None) -> None:
         self._clock = clock
-        self._zone = zone or UTC
+        self.zone = zone or UTC
         self._templates = Environment(
             loader=FileSystemLoader(_FOLDER / "templates"),
             autoescape=True,
@@ -107,7 +107,7 @@ class Pages:
     def _when(self, instant: datetime | None) -> Markup:
         if instant is None:
             return Markup("")
-        local = instant.astimezone(self._zone)
+        local = instant.astimezone(self.zone)
         return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S %Z}</time>').format(instant.isoformat(), local)
 
     def _written(self, moment: str) -> Markup:

@@ -5,7 +5,7 @@ and where it cannot be written the page is not shown. The lists name patients by
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Depends, Request
@@ -150,7 +150,7 @@ def _add_deliveries(router: APIRouter, context: OperationContext, pages: Pages) 
 
     @router.post("/deliveries/replay")
     def replay_deliveries(request: Request, asker: Asker, given: Form) -> Response:
-        delivery_operations.replay_all(context, asker, _selection(given))
+        delivery_operations.replay_all(context, asker, _selection(given, pages.zone))
         return back_to(request, "/console/queue")
 
     @router.post("/deliveries/{delivery}/replay")
@@ -169,15 +169,15 @@ def _add_deliveries(router: APIRouter, context: OperationContext, pages: Pages) 
         return back_to(request, "/console/queue")
 
 
-def _selection(given: Mapping[str, str]) -> DeliveryFilter:
-    """Read which deliveries a form selects; a field that is left empty excludes nothing."""
+def _selection(given: Mapping[str, str], zone: tzinfo) -> DeliveryFilter:
+    """Read which deliveries a form selects; an empty field excludes nothing, a time without offset is in ``zone``."""
     text = given.get("since", "").strip()
     try:
         since = datetime.fromisoformat(text) if text else None
     except ValueError as failure:
         raise Problem(Category.INCORRECT, "since must be a date and time, such as 2026-01-15T12:00") from failure
     if since is not None and since.tzinfo is None:
-        since = since.replace(tzinfo=UTC)
+        since = since.replace(tzinfo=zone)
     return DeliveryFilter(
         destination=given.get("destination") or None, category=given.get("category") or None, since=since
     )

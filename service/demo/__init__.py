@@ -19,11 +19,12 @@ from typing import Final
 from rich.console import Console
 
 from kernel.log import configure_logging
+from service.commands.output import console
 from service.demo.server import Server, server, settings_for
 from service.demo.stand_ins import StandIns, stand_ins
 from service.demo.story import Step, story
 from service.demo.story_run import StepReport, StoryRunner
-from service.demo.table import line, listing, table, terminal
+from service.demo.table import line, listing, table
 from service.settings import load
 
 LOG_LEVEL: Final = "AUSCULTA_LOG_LEVEL"
@@ -62,7 +63,7 @@ def run(*, once: bool) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that SIGTERM too deletes the folder
     logged = load({LOG_LEVEL: os.environ.get(LOG_LEVEL, "ERROR")}).log_level
     configure_logging(level=logged, json=False)
-    screen, status = terminal(), None
+    screen, status = console(), None
     with suppress(KeyboardInterrupt), hospital() as opened:
         status = run_story(opened, story(datetime.now(UTC)), screen, deadline_s=DEADLINE_S)
         if not once:

@@ -4,26 +4,19 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rich.box import SQUARE
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from service.demo.stand_ins import Document
 from service.demo.story_run import StepReport
 
-WIDTH_WITHOUT_TERMINAL: Final = 156
-"""Width for a log, which has none of its own; no id is folded at this width."""
+WIDE: Final = 156
+"""From this width on no id is folded."""
 
 _CAME_IN: Final = 48
 """As wide as ``Observation/`` and a UUID."""
 _DELIVERED: Final = 60
 """As wide as ``EHR    DiagnosticReport/`` and a UUID."""
-
-
-def terminal() -> Console:
-    """Return where to print: colours and a spinner at a terminal, plain lines elsewhere."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDTH_WITHOUT_TERMINAL)
 
 
 def line(report: StepReport) -> str:
@@ -47,8 +40,8 @@ def table(story: Iterable[StepReport], width: int) -> Table:
     width
         Width of the screen, in characters. Ids that do not fit are printed by :func:`listing`.
     """
-    wide = width >= WIDTH_WITHOUT_TERMINAL
-    made = Table(title="What came in, and what came of it", show_lines=True, title_justify="left", box=SQUARE)
+    wide = width >= WIDE
+    made = Table(title="What was received, and what followed", show_lines=True, title_justify="left", box=SQUARE)
     made.add_column("", justify="right")
     made.add_column("Came in", width=_CAME_IN if wide else None)
     made.add_column("The model said")
@@ -75,7 +68,7 @@ def listing(story: Iterable[StepReport], url: str, width: int) -> Iterator[str]:
     for report in story:
         if report.answer:
             yield f"{report.number}. {url}/console/results/{report.answer.result}"
-        if width < WIDTH_WITHOUT_TERMINAL and report.documents:
+        if width < WIDE and report.documents:
             yield f"   {report.step.interface:6} {report.identifier}"
             yield from (f"   {_labelled(document)}" for document in report.documents)
 

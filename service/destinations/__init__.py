@@ -62,7 +62,7 @@ def read_destinations(tables: Sequence[Any]) -> tuple[ConfiguredDestination, ...
 
 
 def check_names(configured: Sequence[ConfiguredDestination]) -> None:
-    """Refuse two destinations of one name.
+    """Refuse two destinations of one name, upper or lower case.
 
     Raises
     ------
@@ -71,9 +71,9 @@ def check_names(configured: Sequence[ConfiguredDestination]) -> None:
     """
     names: set[str] = set()
     for one in configured:
-        if one.name in names:
+        if one.name.casefold() in names:
             raise Problem(Category.INCORRECT, f"there are two destinations named {one.name}")
-        names.add(one.name)
+        names.add(one.name.casefold())
 
 
 def build_destination(configured: ConfiguredDestination, site: SiteContext) -> Destination:

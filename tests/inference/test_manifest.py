@@ -91,3 +91,9 @@ def test_a_wrong_declaration_is_refused_by_its_place(changes: dict[str, Any], co
     with pytest.raises(Problem) as refused:
         declared(**changes)
     assert refused.value.detail.startswith(complaint)
+
+
+def test_a_misspelt_key_is_named() -> None:
+    misspelt = {key: value for key, value in DECLARED.items() if key != "owner"} | {"ownr": "Tests"}
+    with pytest.raises(Problem, match=r"model\.yaml\.owner is missing; is ownr a misspelling of it\?"):
+        parse_manifest(misspelt)

@@ -74,6 +74,14 @@ def test_a_changed_folder_is_refused(linear: Path, harm: Callable[[Path], object
     assert refused.detail == f"the model folder pulse-risk is refused: {complaint}"
 
 
+def test_a_runner_refuses_a_kind_of_input_that_it_does_not_read(linear: Path) -> None:
+    manifest = linear / "model.yaml"
+    facts, text = "{name: facts, kind: facts}", "{name: letter, kind: text}"
+    manifest.write_text(manifest.read_text().replace(facts, text))
+    seal(linear)
+    assert refusal(linear).detail == "model.yaml.runner: linear reads inputs of kind facts, not text"
+
+
 def test_a_model_with_other_golden_answers_is_refused(linear: Path) -> None:
     save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
     seal(linear)

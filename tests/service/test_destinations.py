@@ -151,6 +151,12 @@ def test_a_name_that_a_shortcut_has_already_stops_the_start(open_hospital: Calla
         open_hospital(destination=({"name": "ehr", "kind": "fhir", "url": "http://127.0.0.1:9/"},))
 
 
+def test_two_names_that_differ_only_in_case_stop_the_start() -> None:
+    table = {"kind": "fhir", "url": "http://127.0.0.1:9/"}
+    with pytest.raises(Problem, match="two destinations named ward"):
+        read_destinations([table | {"name": "Ward"}, table | {"name": "ward"}])
+
+
 def test_destinations_that_are_no_tables_stop_the_start(tmp_path: Path) -> None:
     config = tmp_path / "ausculta.toml"
     config.write_text('destination = "ehr"\n')

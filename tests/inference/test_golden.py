@@ -1,0 +1,70 @@
+"""Golden cases hold every kind of input, and what a model answered in every kind of output."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.contract import ClassSet, Interval, Span, Spans, TimeSeries, VolumeInput
+from inference.finalize import finalize_folder
+from inference.golden_answer import recorded
+from inference.golden_input import read_input
+from inference.runners.base import Answer
+from inference.testing import NOW, mask, output_of_each_kind
+from inference.testing_folder import CASE, pulse_risk
+from kernel.errors import Category, Problem
+
+OUTPUTS = output_of_each_kind()
+
+
+def test_a_golden_case_may_hold_a_volume() -> None:
+    case = {
+        "subject": {"reference": "Patient/golden"},
+        "at": NOW.isoformat(),
+        "voxels": [[[0, 1], [2, 3]], [[4, 5], [6, 7]]],
+        "spacing": [2.5, 0.7, 0.8],
+        "modality": "CT",
+    }
+    volume = read_input(case)
+    assert isinstance(volume, VolumeInput)
+    assert volume.voxels.tolist() == case["voxels"]
+    assert (volume.spacing, volume.modality) == ((2.5, 0.7, 0.8), "CT")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("class-set", ClassSet(probabilities=(("low", 0.1), ("high", 0.71), ("other", 0.19)))),
+        ("interval", Interval(low=8.1, high=20.0, coverage=0.9)),
+        ("time-series", TimeSeries(times=OUTPUTS["time-series"].detail.times, values=(0.4, 0.77, 0.42))),  # type: ignore[union-attr]
+        ("spans", Spans(spans=(Span(start=0, end=5, label="drug"), Span(start=9, end=12, label="dose")))),
+    ],
+)
+def test_an_answer_of_the_same_value_with_another_detail_is_another_answer(kind: str, changed: object) -> None:
+    output = OUTPUTS[kind]  # type: ignore[index]
+    other = replace(output, detail=changed)
+    assert recorded(Answer(outputs=(output,))) != recorded(Answer(outputs=(other,)))
+
+
+def test_a_mask_of_the_same_size_at_another_place_is_another_answer() -> None:
+    voxels = np.zeros((3, 8, 8), dtype=np.uint8)
+    voxels[1, 2:4, 2:4] = 1
+    moved = np.roll(voxels, 3, axis=2)
+    answers = [recorded(Answer(outputs=(OUTPUTS["mask"],), artefacts=(mask(one),))) for one in (voxels, moved)]
+    assert answers[0]["outputs"][0]["detail"] == {"1": {"voxels": 4, "centre": [1.0, 2.5, 2.5]}}
+    assert answers[1]["outputs"][0]["detail"] == {"1": {"voxels": 4, "centre": [1.0, 2.5, 5.5]}}
+
+
+def test_a_golden_case_that_the_model_declines_is_not_recorded_unless_that_is_meant(tmp_path: Path) -> None:
+    folder = pulse_risk(tmp_path / "pulse-risk")
+    case = folder / "golden" / "ninety.json"
+    declined = {"input": CASE["input"] | {"facts": []}}
+    case.write_text(json.dumps(declined))
+    with pytest.raises(Problem) as refused:
+        finalize_folder(folder, {"Evidence": "None: a test."})
+    assert refused.value.category is Category.CONFLICT
+    assert refused.value.detail.startswith("the model declines the golden case ninety: missing pulse")
+    case.write_text(json.dumps(declined | {"expected": {"declined": "missing pulse"}}))
+    finalize_folder(folder, {"Evidence": "None: a test."})
