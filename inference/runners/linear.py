@@ -42,6 +42,9 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
             ``incorrect`` when arrays are missing, unexpected, not finite or of another size than the features and
             outputs, or a scale is not above 0.
         """
+        for spec in self.model.features:
+            if len({source.unit for source in spec.sources}) > 1:
+                raise Problem(Category.INCORRECT, f"features.yaml: the sources of {spec.name} must have one unit")
         count, outputs = len(self.model.features), len(self.model.manifest.outputs)
         sizes = {"weight": outputs * count, "bias": outputs}
         tensors = {name: array.astype(np.float64) for name, array in load(self.model.files.get(WEIGHTS, b"")).items()}

@@ -55,7 +55,10 @@ def with_sources(model_result: ModelResult, blobs: Blobs) -> ModelResult:
     imaging = model_result.imaging
     if imaging is None or imaging.sources:
         return model_result
-    reads_volume = model_result.manifest.input.kind == "volume" and isinstance(model_result.outcome, Prediction)
+    declared = model_result.manifest.input
+    kinds = {part.kind for part in declared.parts or (declared,)}
+    # The instance that a result refers to is the image, where the model reads one.
+    reads_volume = "volume" in kinds and "image" not in kinds and isinstance(model_result.outcome, Prediction)
     sources = _slices(imaging, blobs) if reads_volume else (imaging.source,)
     return replace(model_result, imaging=replace(imaging, sources=sources))
 

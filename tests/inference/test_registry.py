@@ -82,6 +82,14 @@ def test_a_runner_refuses_a_kind_of_input_that_it_does_not_read(linear: Path) ->
     assert refusal(linear).detail == "model.yaml.runner: linear reads inputs of kind facts, not text"
 
 
+def test_a_linear_feature_with_sources_in_two_units_is_refused(linear: Path) -> None:
+    features = linear / "features.yaml"
+    one = "{code: 8867-4, unit: /min}"
+    features.write_text(features.read_text().replace(one, one + ", {code: 8310-5, unit: Cel}"))
+    seal(linear)
+    assert refusal(linear).detail == "features.yaml: the sources of pulse must have one unit"
+
+
 def test_a_model_with_other_golden_answers_is_refused(linear: Path) -> None:
     save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
     seal(linear)
