@@ -234,6 +234,7 @@ results = Table(
     Column("summary", Text, nullable=False, comment="one line for a person, no PHI"),
     Column("subject", Text, nullable=False, comment="reference of the patient"),
     Column("study", Text, comment="StudyInstanceUID, for an imaging result"),
+    Column("document", Text, comment="reference of the document that made the model run"),
     Column("resources", Text, nullable=False, comment="JSON list of the versioned references that were written"),
     Column("inputs", Text, nullable=False, comment="JSON list of the versioned inputs"),
     Column("image", Text, comment="blob address of the image as the model saw it (PNG)"),

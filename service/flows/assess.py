@@ -56,4 +56,7 @@ class AssessFlow:
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
         again = job.payload.get("again")
         replaced = () if again is None else (str(again),)
-        return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest, supersedes=replaced))
+        model_result = ModelResult(
+            outcome=outcome, manifest=model.manifest, document=request.document, supersedes=replaced
+        )
+        return self._publisher.publish(model_result)

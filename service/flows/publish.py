@@ -99,6 +99,7 @@ class Publisher:
             summary=summary(outcome),
             reason=outcome.reason if isinstance(outcome, NotAvailable) else None,
             subject=outcome.subject.reference,
+            document=model_result.document,
             subject_version=outcome.subject.version,
             study=None if imaging is None else imaging.study.StudyInstanceUID,
             inputs=outcome.input_versions,

@@ -16,7 +16,6 @@ from service.results import LIVE, StoredResult
 from service.triggers import ASSESS
 
 _PAGE = 500
-_DOCUMENTS = ("DocumentReference/", "DiagnosticReport/")
 
 
 def ask_again(context: OperationContext, principal: Principal, result: str) -> None:
@@ -103,7 +102,7 @@ def _unanswered(context: OperationContext, connection: Connection, name: str) ->
     before: int | None = None
     while page := context.results.newest(connection, limit=_PAGE, model=name, before=before):
         for stored in page:
-            about = (stored.version, stored.subject, stored.study, _document(connection, stored))
+            about = (stored.version, stored.subject, stored.study, stored.document)
             if about not in seen and stored.kind in {"failed", "stopped"} and stored.state in LIVE:
                 yield stored
             seen.add(about)
@@ -119,19 +118,10 @@ def _runs(connection: Connection, stored: StoredResult) -> ModelRow | None:
 
 def _enqueue(context: OperationContext, tx: Transaction, model: ModelRow, stored: StoredResult) -> None:
     about = {"study": stored.study} if stored.study is not None else {"patient": stored.subject}
-    document = _document(tx.connection, stored)
-    if document is not None:
-        about["document"] = document
+    if stored.document is not None:
+        about["document"] = stored.document
     step = ASSESS if stored.study is None else READ
     payload = {"model": model.name, "version": model.version, "again": stored.id} | about
     lane = lane_of(model, f"{step}:{model.name}:{model.version}:{':'.join(about.values())}")
     lane["queueing_lock"] += f":{stored.id}"
     context.jobs.enqueue(tx, step, payload, **lane)
-
-
-def _document(connection: Connection, stored: StoredResult) -> str | None:
-    """Return the document that made a model run, None for a model that documents do not trigger."""
-    row = registry.get(connection, stored.model, stored.version)
-    if row is None or registry.declared(row)[0].trigger.kind != "document":
-        return None
-    return next(("/".join(source.split("/")[:2]) for source in stored.inputs if source.startswith(_DOCUMENTS)), None)

@@ -48,6 +48,8 @@ class NewResult:
     subject_version: str | None
     #: StudyInstanceUID of an imaging result.
     study: str | None
+    #: Reference of the document that made the model run.
+    document: str | None
     #: Versioned references of the inputs, part of the id.
     inputs: tuple[str, ...]
     #: name, system, code, kind, value, unit, band and detail of each output.

@@ -135,7 +135,7 @@ class Results:
         return tuple(connection.execute(wanted.order_by(results.c.seq)).scalars())
 
     def is_overtaken(self, connection: Connection, identifier: str, destination: str) -> bool:
-        """Return whether a newer result of the same model, patient and study was delivered to a destination.
+        """Return whether a newer result of the same model, patient, study and document was delivered to a destination.
 
         Parameters
         ----------
@@ -147,7 +147,11 @@ class Results:
             Name of the destination.
         """
         newer = results.alias("newer")
-        same = newer.c.model == results.c.model, newer.c.study.is_not_distinct_from(results.c.study)
+        same = (
+            newer.c.model == results.c.model,
+            newer.c.study.is_not_distinct_from(results.c.study),
+            newer.c.document.is_not_distinct_from(results.c.document),
+        )
         about = newer.c.subject == results.c.subject, newer.c.seq > results.c.seq, *same
         sent = outbox.c.subject == newer.c.id, outbox.c.destination == destination, outbox.c.status == "delivered"
         found = select(newer.c.id).select_from(results.join(newer, and_(*about)).join(outbox, and_(*sent)))

@@ -180,6 +180,24 @@ def test_each_document_that_failed_is_asked_for_again(with_model, monkeypatch: p
     assert [row.state for row in hospital.results() if row.kind == "failed"] == ["superseded", "superseded"]
 
 
+def test_the_result_of_one_letter_is_overtaken_by_its_own_correction_only(with_model) -> None:
+    hospital = with_model(BY_DOCUMENT, NOTE)
+    put(hospital, {"resourceType": "Patient", "id": "p1"})
+
+    def is_overtaken(place: int) -> bool:
+        results, identifier = hospital.application.results, hospital.results()[place].id
+        with hospital.application.database.read() as connection:
+            return results.is_overtaken(connection, identifier, "engine")
+
+    put(hospital, letter(hospital, "a", "First.", hours_ago=3))
+    put(hospital, letter(hospital, "b", "Second.", hours_ago=1))
+    hospital.work()
+    assert not is_overtaken(0)
+    put(hospital, letter(hospital, "a", "First, corrected.", hours_ago=3))
+    hospital.work()
+    assert (is_overtaken(0), is_overtaken(1)) == (True, False)
+
+
 def test_a_report_is_a_document_too(with_model) -> None:
     hospital = with_model(BY_DOCUMENT, NOTE)
     report = letter(hospital, "r", "") | {"resourceType": "DiagnosticReport", "status": "final", "conclusion": "Clear."}
