@@ -23,6 +23,11 @@ ASKED: dict[str, tuple[str, Sequence[str]]] = {
     "migrate": ("view", ()),
     "audit export": ("view", ()),
     "audit verify": ("view", ()),
+    "deliveries dismiss": ("view", ("d", "--reason", "r")),
+    "deliveries list": ("view", ()),
+    "deliveries park": ("view", ("d", "--reason", "r")),
+    "deliveries replay": ("view", ("d",)),
+    "deliveries show": ("view", ("d",)),
     "federated simulate": ("view", (".",)),
     "jobs list": ("view", ()),
     "jobs parked": ("view", ()),
@@ -30,11 +35,13 @@ ASKED: dict[str, tuple[str, Sequence[str]]] = {
     "models activate": ("view", ("news2",)),
     "models add": ("view", (".",)),
     "models list": ("view", ()),
+    "models resume": ("view", ("news2",)),
     "models retire": ("view", ("news2",)),
     "models rollback": ("view", ("news2",)),
     "models show": ("view", ("news2",)),
     "models stop": ("view", ("news2",)),
     "models verify": ("view", ("news2",)),
+    "results ask-again": ("view", ("r",)),
 }
 """Command -> the interaction that the authorizer decides on first, and words that the command needs."""
 

@@ -91,7 +91,7 @@ def test_a_score_is_shown_with_what_inputs_and_the_ids_of_its_deliveries(
     assert rows[number].startswith(inputs)
     assert re.search(rf"\| news2 1\.0\.0 .*{said} +\|", rows[number])
     assert re.search(
-        r"\| EHR +RiskAssessment/[\w-]{36} EHR +Observation/[\w-]{36} engine ORU\^R01 [0-9a-f]{40}", rows[number]
+        r"\| EHR +RiskAssessment/[\w-]{36} EHR +Observation/[\w-]{36} engine ORU\^R01 [0-9a-f]{20}", rows[number]
     )
 
 
@@ -99,7 +99,7 @@ def test_the_radiograph_is_shown_with_its_reading_and_the_ids_of_its_deliveries(
     assert rows[5].startswith("DICOM chest X-ray, frontal and lateral Mara Ashdown, 100234 2.25.")
     assert re.search(r"\| cxr-pneumonia 1\.0\.0 Pneumonia: [\d.]+% \((positive|negative)\)", rows[5])
     assert re.search(
-        r"\| EHR +Observation/[\w-]{36} EHR +DiagnosticReport/[\w-]{36} engine ORU\^R01 [0-9a-f]{40}"
+        r"\| EHR +Observation/[\w-]{36} EHR +DiagnosticReport/[\w-]{36} engine ORU\^R01 [0-9a-f]{20}"
         r" PACS +SR 2\.25\.\d+ PACS +OT 2\.25\.\d+",
         rows[5],
     )
@@ -156,7 +156,7 @@ def test_on_a_narrow_screen_the_ids_stand_whole_below_the_table(opened: Hospital
     status, printed = perform(opened, steps[:2], width=80)
     assert status == 0
     assert "│ engine ORU^R01 " in printed
-    for whole in (r"HL7 v2 DEMO-0002", r"EHR    RiskAssessment/[\w-]{36}", r"engine ORU\^R01 [0-9a-f]{40}"):
+    for whole in (r"HL7 v2 DEMO-0002", r"EHR    RiskAssessment/[\w-]{36}", r"engine ORU\^R01 [0-9a-f]{20}"):
         assert re.search(rf"^   {whole}$", printed, re.MULTILINE)
 
 

@@ -76,7 +76,7 @@ def install(hospital: Hospital, declared: dict[str, Any], *kinds: str, future: b
     hospital.set_model("cxr-pneumonia", "retired")
     at = hospital.clock.now()
     hospital.application.database.write(lambda tx: registry.register(tx, folder, "active", by="test", at=at))
-    hospital.application.runtime._load = lambda _path, device: KindsRunner(folder, outputs)
+    hospital.application.runtime._load = lambda *_registered, device: KindsRunner(folder, outputs)
 
 
 def stored(hospital: Hospital) -> StoredResult:
