@@ -110,6 +110,7 @@ class Publisher:
             software_version=self._context.software_version,
             latency_ms=outcome.latency_ms,
             computed_at=outcome.at,
+            statement=result,
         )
 
     def _pictures(self, model_result: ModelResult) -> tuple[str | None, str | None]:

@@ -64,6 +64,8 @@ class NewResult:
     #: How long the model took, waiting in its queue included.
     latency_ms: float | None
     computed_at: datetime
+    #: Hash of what it states, whatever was said before (:func:`inference.contract.statement_id`).
+    statement: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,183 @@
+"""The newest true statement counts, in whatever order the messages arrive: stories over HL7, FHIR and DICOM."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from fhir_adapter.hl7v2.synthesise import adt_a01, adt_a03, adt_a08
+from fhir_adapter.hl7v2.writer import stamp
+
+from .hospital import ADULT, Hospital
+
+CALM = {
+    "9279-1": ("NM", "18", "/min"),
+    "59408-5": ("NM", "97", "%"),
+    "8480-6": ("NM", "120", "mm[Hg]"),
+    "8310-5": ("NM", "37.0", "Cel"),
+    "67775-7": ("ST", "Alert", ""),
+    "3151-8": ("NM", "0", "L/min"),
+}
+
+
+def minutes(count: float) -> timedelta:
+    return timedelta(minutes=count)
+
+
+def order(
+    hospital: Hospital,
+    pulse: str,
+    status: str,
+    *,
+    sent: datetime,
+    changed: datetime | None = None,
+    measured: datetime | None = None,
+    zone: bool = True,
+) -> bytes:
+    """Write vital signs of one order, O-41, with the pulse and its status (OBX-11); everything else is calm."""
+    hospital.sent += 1
+    at = measured or hospital.clock.now() - minutes(1)
+
+    def text(moment: datetime | None) -> str:
+        return "" if moment is None else stamp(moment)
+
+    values = CALM | {"8867-4": ("NM", pulse, "/min")}
+    sent_at = text(sent)[: None if zone else 14]
+    lines = [
+        f"MSH|^~\\&|WARDSYS|GENERAL|AUSCULTA|GENERAL|{sent_at}||ORU^R01|S{hospital.sent}|P|2.5.1",
+        "PID|1||4711^^^HOSPITAL^MR||Invented^Person||19500101|F",
+        f"OBR|1||O-41^WARDSYS|VITALS^^L|||{text(at)}|||||||||||||||{text(changed)}|||F",
+    ]
+    for number, (code, (kind, value, unit)) in enumerate(values.items(), start=1):
+        lines.append(f"OBX|{number}|{kind}|{code}^^LN||{value}|{unit}^^UCUM|||||{status}|||{text(at)}")
+    return "\r".join(lines).encode() + b"\r"
+
+
+def said(hospital: Hospital) -> str:
+    """Return what the newest RiskAssessment at the EHR and the newest ORU at the engine say; they agree."""
+    at_ehr = str(hospital.ehr.received("RiskAssessment")[0])
+    at_engine = hospital.engine.received()[-1]
+    newest = hospital.results()[-1]
+    assert newest.id in at_ehr
+    assert newest.id in at_engine.first("OBR").get(3)
+    return newest.summary
+
+
+def score(hospital: Hospital) -> str:
+    return said(hospital).rpartition("total score: ")[2]
+
+
+# Observations in HL7 v2
+
+
+@pytest.mark.parametrize("zone", [True, False], ids=["with an offset", "without an offset"])
+def test_an_original_that_arrives_after_its_correction_changes_nothing(hospital: Hospital, zone: bool) -> None:
+    hospital.admit()
+    start, at = hospital.clock.now(), hospital.clock.now() - minutes(1)
+    original = order(hospital, "140", "F", sent=start, measured=at, zone=zone)
+    correction = order(hospital, "80", "C", sent=start + minutes(2), measured=at, zone=zone)
+    again = order(hospital, "140", "F", sent=start + minutes(1), measured=at, zone=zone)
+    hospital.hl7(original)
+    hospital.work()
+    assert score(hospital) == "3 (low-medium)"
+    hospital.clock.advance(180)
+    hospital.hl7(correction)
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+    assert hospital.hl7(again) == "AA"
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+    (pulse,) = hospital.all("Observation?code=8867-4&patient=" + patient(hospital))
+    assert (pulse["status"], float(pulse["valueQuantity"]["value"])) == ("corrected", 80)
+    assert inbox_states(hospital)[-3:] == ["done", "done", "older"]
+
+
+def test_a_preliminary_value_that_arrives_after_the_final_one_changes_nothing(hospital: Hospital) -> None:
+    hospital.admit()
+    start, at = hospital.clock.now(), hospital.clock.now() - minutes(1)
+    hospital.clock.advance(180)
+    hospital.hl7(order(hospital, "80", "F", sent=start, measured=at))
+    hospital.work()
+    hospital.hl7(order(hospital, "140", "P", sent=start + minutes(1), measured=at))
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+
+
+def test_a_withdrawal_takes_the_value_away_and_the_late_original_does_not_bring_it_back(hospital: Hospital) -> None:
+    hospital.admit()
+    start, at = hospital.clock.now(), hospital.clock.now() - minutes(1)
+    hospital.clock.advance(180)
+    hospital.hl7(order(hospital, "140", "F", sent=start, measured=at))
+    hospital.hl7(order(hospital, "140", "W", sent=start + minutes(2), measured=at))
+    hospital.hl7(order(hospital, "140", "F", sent=start + minutes(1), measured=at))
+    hospital.work()
+    assert "AI result not available" in said(hospital)
+
+
+def test_a_sender_whose_clock_is_years_ahead_does_not_stop_the_corrections_that_follow(hospital: Hospital) -> None:
+    hospital.admit()
+    start, at = hospital.clock.now(), hospital.clock.now() - minutes(1)
+    hospital.hl7(order(hospital, "140", "F", sent=start + timedelta(days=3650), measured=at))
+    hospital.work()
+    hospital.clock.advance(120)
+    hospital.hl7(order(hospital, "80", "C", sent=hospital.clock.now(), measured=at))
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+
+
+# Patients and visits in HL7 v2
+
+
+def test_an_update_of_a_patient_with_an_older_event_changes_nothing(hospital: Hospital) -> None:
+    hospital.admit()
+    start = hospital.clock.now()
+    hospital.clock.advance(300)
+    married, maiden = replace(ADULT, family="Newer"), replace(ADULT, family="Older")
+    assert hospital.hl7(adt_a08(married, "U2", start + minutes(2))) == "AA"
+    hospital.work()
+    assert hospital.hl7(adt_a08(maiden, "U1", start + minutes(1))) == "AA"
+    hospital.work()
+    (stored,) = hospital.all("Patient")
+    assert stored["name"][0]["family"] == "Newer"
+    assert inbox_states(hospital)[-2:] == ["done", "older"]
+
+
+def test_a_late_discharge_ends_the_visit_that_a_newer_update_left_open(hospital: Hospital) -> None:
+    """An A08 says nothing of the discharge, so it must not hide an A03 that was recorded before it."""
+    hospital.admit()
+    start = hospital.clock.now()
+    hospital.clock.advance(300)
+    hospital.hl7(adt_a08(replace(ADULT, family="Newer"), "U3", start + minutes(3)))
+    hospital.hl7(adt_a03(replace(ADULT, family="Older"), "U2", start + minutes(2)))
+    hospital.hl7(adt_a01(replace(ADULT, family="Oldest"), "U1", start + minutes(1)))
+    hospital.work()
+    (stay,) = hospital.all("Encounter")
+    assert stay["status"] == "finished"
+    (stored,) = hospital.all("Patient")
+    assert stored["name"][0]["family"] == "Newer"
+
+
+def test_a_result_message_does_not_bring_back_older_demographics(hospital: Hospital) -> None:
+    hospital.admit()
+    start = hospital.clock.now()
+    hospital.clock.advance(300)
+    hospital.hl7(adt_a08(replace(ADULT, family="Newer"), "U2", start + minutes(2)))
+    hospital.hl7(order(hospital, "80", "F", sent=start + minutes(1)))
+    hospital.work()
+    (stored,) = hospital.all("Patient")
+    assert stored["name"][0]["family"] == "Newer"
+    assert score(hospital) == "0 (low)"
+
+
+def patient(hospital: Hospital) -> str:
+    (found,) = hospital.all("Patient")
+    return str(found["id"])
+
+
+def inbox_states(hospital: Hospital) -> list[str]:
+    from sqlalchemy import select
+
+    from kernel.tables import inbox
+
+    with hospital.application.database.read() as connection:
+        return list(connection.execute(select(inbox.c.state).order_by(inbox.c.received_at, inbox.c.id)).scalars())
