@@ -3,12 +3,14 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import httpx
 import pytest
 
 from fhir_adapter.hl7v2.synthesise import adt_a01, adt_a03, adt_a08
 from fhir_adapter.hl7v2.writer import stamp
 
 from .hospital import ADULT, Hospital
+from .test_fhir_path import observation, post, put_patient, vitals
 
 CALM = {
     "9279-1": ("NM", "18", "/min"),
@@ -167,6 +169,57 @@ def test_a_result_message_does_not_bring_back_older_demographics(hospital: Hospi
     (stored,) = hospital.all("Patient")
     assert stored["name"][0]["family"] == "Newer"
     assert score(hospital) == "0 (low)"
+
+
+# Observations that are deleted, over FHIR
+
+
+def test_a_deleted_observation_runs_the_models_that_read_it(hospital: Hospital) -> None:
+    put_patient(hospital)
+    stored = [post(hospital, resource).json() for resource in vitals(hospital)]
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+    hospital.clock.advance(60)
+    pulse = next(it for it in stored if it["code"]["coding"][0]["code"] == "8867-4")
+    assert httpx.delete(f"{hospital.url}/Observation/{pulse['id']}").status_code == 204
+    hospital.work()
+    assert "missing pulse" in said(hospital)
+
+
+def test_an_observation_that_is_moved_to_another_patient_is_taken_from_the_first(hospital: Hospital) -> None:
+    put_patient(hospital)
+    stored = [post(hospital, resource).json() for resource in vitals(hospital)]
+    hospital.work()
+    pulse = next(it for it in stored if it["code"]["coding"][0]["code"] == "8867-4")
+    moved = pulse | {"subject": {"reference": "Patient/p2"}}
+    assert httpx.put(f"{hospital.url}/Observation/{pulse['id']}", json=moved).status_code == 200
+    hospital.work()
+    newest = {row.subject: row.summary for row in hospital.results()}
+    assert "missing pulse" in newest["Patient/p1"]
+
+
+# A value that is true again
+
+
+def test_the_earlier_value_is_the_newest_statement_again_when_the_later_one_is_deleted(hospital: Hospital) -> None:
+    put_patient(hospital)
+    for resource in vitals(hospital):
+        post(hospital, resource)
+    hospital.work()
+    first = said(hospital)
+    seen = [first]
+    for _ in range(2):
+        hospital.clock.advance(60)
+        fast = post(hospital, observation(hospital, "8867-4", 140, "/min")).json()
+        hospital.work()
+        seen.append(said(hospital))
+        assert httpx.delete(f"{hospital.url}/Observation/{fast['id']}").status_code == 204
+        hospital.work()
+        seen.append(said(hospital))
+    slow, quick = first, seen[1]
+    assert slow != quick
+    assert seen == [slow, quick, slow, quick, slow]
+    assert len({row.id for row in hospital.results()}) == 5
 
 
 def patient(hospital: Hospital) -> str:
