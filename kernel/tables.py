@@ -238,7 +238,7 @@ results = Table(
     "results",
     metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True, comment="hash of model, version, digest and input versions"),
+    Column("id", Text, nullable=False, unique=True, comment="statement, or the hash of it and of what it follows"),
     Column("model", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("digest", Text, nullable=False),
@@ -278,6 +278,7 @@ results = Table(
     Column("computed_at", Instant, nullable=False),
 )
 Index("results_subject", results.c.subject, results.c.model)
+Index("results_statement", results.c.statement)
 Index("results_study", results.c.study, results.c.model)
 
 models = Table(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from fhir_adapter.facts import demographics
 from fhir_adapter.store.search.index import patient_of
 from inference.manifest import Trigger
 from service.triggers.contract import Change, Decision, Resource, Rule, Run, codes_of, is_ai_asserted
@@ -11,19 +12,20 @@ def decide(trigger: Trigger, change: Change) -> Sequence[Decision]:
     """Run the model when an Observation, or one of its components, has one of the trigger's codes.
 
     An Observation that is deleted, that gets another code or that is moved to another patient runs the models that have
-    a result about the patient who had it. A Patient that changes runs the models that have a result already: a new date
-    of birth may allow what was declined.
+    a result about the patient who had it. A Patient whose birth date or sex changes runs the models that have a result
+    already; a new address or telephone number runs nothing.
 
     Parameters
     ----------
     trigger
         Of a manifest; its ``codes`` count.
     change
-        Of an Observation, with the version before, or of a Patient. An Observation that is labelled as asserted by AI
+        Of an Observation or a Patient, with the version before. An Observation that is labelled as asserted by AI
         triggers nothing.
     """
     if change.type == "Patient":
-        return (Run(patient=change.patient, again=True),) if change.patient and change.version > 1 else ()
+        differ = demographics(change.before or {}) != demographics(change.after or {})
+        return (Run(patient=change.patient, again=True),) if change.patient and differ else ()
     after = _patient(trigger, change.after)
     before = _patient(trigger, change.before)
     runs = [Run(patient=after)] if after else []

@@ -1,7 +1,7 @@
 """The newest true statement counts, in whatever order the messages arrive: stories over HL7, FHIR and DICOM."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import httpx
 import pytest
@@ -220,6 +220,54 @@ def test_the_earlier_value_is_the_newest_statement_again_when_the_later_one_is_d
     assert slow != quick
     assert seen == [slow, quick, slow, quick, slow]
     assert len({row.id for row in hospital.results()}) == 5
+
+
+# Birth date and sex
+
+
+def test_a_corrected_birth_date_or_sex_gives_a_new_result_and_a_new_address_none(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(hospital.vitals())
+    hospital.work()
+    assert len(hospital.results()) == 1
+    corrected = ADULT
+    for number, correction in enumerate(({"birth_date": date(1951, 1, 1)}, {"sex": "M"}), start=1):
+        hospital.clock.advance(60)
+        corrected = replace(corrected, **correction)
+        hospital.hl7(adt_a08(corrected, f"U{number}", hospital.clock.now()))
+        hospital.work()
+        assert len(hospital.results()) == number + 1
+    hospital.hl7(adt_a08(replace(corrected, family="Married"), "U4", hospital.clock.now()))
+    hospital.work()
+    assert len(hospital.results()) == 3
+    hospital.hl7(adt_a08(replace(corrected, sex="F"), "U5", hospital.clock.now()))
+    hospital.work()
+    assert len(hospital.results()) == 4
+    said(hospital)
+
+
+def test_a_patient_who_arrives_after_the_observations_runs_again_what_was_declined(hospital: Hospital) -> None:
+    for resource in vitals(hospital):
+        post(hospital, resource)
+    hospital.work()
+    assert "date of birth" in hospital.results()[-1].summary
+    put_patient(hospital)
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+
+
+# Observations of one time
+
+
+def test_of_two_values_of_one_time_the_one_that_arrived_later_counts(hospital: Hospital) -> None:
+    put_patient(hospital)
+    for resource in vitals(hospital):
+        post(hospital, resource)
+    for name, pulse in (("c", 140), ("b", 80), ("a", 140), ("d", 80)):
+        named = observation(hospital, "8867-4", pulse, "/min") | {"id": name}
+        assert httpx.put(f"{hospital.url}/Observation/{name}", json=named).status_code == 201
+        hospital.work()
+        assert score(hospital) == ("3 (low-medium)" if pulse == 140 else "0 (low)")
 
 
 def patient(hospital: Hospital) -> str:

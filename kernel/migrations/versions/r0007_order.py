@@ -27,3 +27,4 @@ def upgrade() -> None:
     comment = "hash of what it says, whatever was said before"
     op.add_column("results", sa.Column("statement", sa.Text, nullable=False, server_default="", comment=comment))
     op.execute("UPDATE results SET statement = id")
+    op.create_index("results_statement", "results", ["statement"])
