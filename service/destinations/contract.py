@@ -35,6 +35,8 @@ class ModelResult:
     imaging: ImagingContext | None = None
     supersedes: tuple[str, ...] = ()
     """Ids of earlier results that this one replaces."""
+    document: str | None = None
+    """Reference of the document that made the model run."""
 
 
 @dataclass(frozen=True, kw_only=True)

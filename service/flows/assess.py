@@ -56,4 +56,6 @@ class AssessFlow:
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
         again = job.payload.get("again")
         replaced = () if again is None else (str(again),)
-        return self._publisher.publish(ModelResult(outcome=outcome, manifest=model.manifest, supersedes=replaced))
+        return self._publisher.publish(
+            ModelResult(outcome=outcome, manifest=model.manifest, supersedes=replaced, document=document)
+        )

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from sqlalchemy import Connection
+
 from fhir_adapter.results import resources_for
 from inference.artefacts import encode
 from inference.contract import FeatureUse, NotAvailable, Outcome, Output, Prediction, as_plain, result_id, statement_id
@@ -27,6 +29,7 @@ from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 from service.flows.sources import with_sources
 from service.results import NewResult
+from service.results.records import Place
 
 
 class Publisher:
@@ -53,9 +56,8 @@ class Publisher:
         A model in ``shadow`` is stored and not delivered. Its results have no destination, not a hidden one.
         """
         model_result = with_sources(model_result, self._core.blobs)
-        study = None if model_result.imaging is None else model_result.imaging.study.StudyInstanceUID
         with self._core.database.read() as connection:
-            place = self._core.results.place_of(connection, model_result.outcome, study)
+            place = self._place(connection, model_result)
         outcome = replace(model_result.outcome, follows=place.follows)
         model_result = replace(model_result, outcome=outcome)
         result = result_id(outcome)
@@ -66,7 +68,7 @@ class Publisher:
 
         def commit(tx: Transaction) -> None:
             tx.lock(f"results:{outcome.model.name}:{outcome.subject.reference}")
-            now = self._core.results.place_of(tx.connection, outcome, study)
+            now = self._place(tx.connection, model_result)
             if now.said:
                 return
             if now != place:
@@ -78,6 +80,13 @@ class Publisher:
                 self._core.outbox.add(tx, delivery)
 
         return commit
+
+    def _place(self, connection: Connection, model_result: ModelResult) -> Place:
+        imaging = model_result.imaging
+        study = None if imaging is None else imaging.study.StudyInstanceUID
+        return self._core.results.place_of(
+            connection, model_result.outcome, study=study, document=model_result.document
+        )
 
     def _deliveries(
         self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]

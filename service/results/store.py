@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
 from inference.contract import Outcome, statement_id
 from inference.registry import ModelRow
@@ -40,8 +40,8 @@ class Results:
         earlier = results.c.id.in_(list(supersedes)), results.c.state.in_(LIVE)
         tx.execute(update(results).where(*earlier).values(state="superseded", superseded_by=result.id))
 
-    def place_of(self, connection: Connection, outcome: Outcome, study: str | None) -> Place:
-        """Return the place of an outcome among the results of its model version and patient.
+    def place_of(self, connection: Connection, outcome: Outcome, *, study: str | None, document: str | None) -> Place:
+        """Return the place of an outcome among the results of its model version about its patient, study or document.
 
         Parameters
         ----------
@@ -51,6 +51,8 @@ class Results:
             What the model says.
         study
             StudyInstanceUID of an imaging result.
+        document
+            Reference of the document that made the model run.
         """
         statement = statement_id(outcome)
         wanted = select(results.c.id, results.c.statement).where(
@@ -59,6 +61,9 @@ class Results:
             results.c.subject == outcome.subject.reference,
             results.c.study.is_not_distinct_from(study),
         )
+        if document is not None:
+            named = (f'"{document}"', f'"{document}/')
+            wanted = wanted.where(or_(*(results.c.inputs.contains(text, autoescape=True) for text in named)))
         newest = connection.execute(wanted.order_by(results.c.seq.desc()).limit(1)).first()
         stated = select(results.c.id).where(results.c.statement == statement).limit(1)
         if connection.execute(stated).first() is None:
