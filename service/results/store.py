@@ -187,6 +187,22 @@ class Results:
         wanted = select(results.c.model).where(results.c.subject == subject).distinct()
         return frozenset(connection.execute(wanted).scalars())
 
+    def studies_of(self, connection: Connection, model: str, subject: str) -> tuple[str, ...]:
+        """Return the StudyInstanceUIDs of a patient about which a model has a result.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        model
+            Name of the model.
+        subject
+            Reference of the patient.
+        """
+        about = results.c.model == model, results.c.subject == subject, results.c.study.is_not(None)
+        wanted = select(results.c.study).where(*about).distinct().order_by(results.c.study)
+        return tuple(connection.execute(wanted).scalars())
+
     def counts(self, connection: Connection) -> dict[tuple[str, str, str], int]:
         """Return how many results there are per model, version and kind."""
         columns = results.c.model, results.c.version, results.c.kind

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from fhir_adapter.facts import demographics
 from fhir_adapter.store.search.index import patient_of
 from inference.manifest import Trigger
-from service.triggers.contract import Change, Decision, Resource, Rule, Run, codes_of, is_ai_asserted
+from service.triggers.contract import Change, Decision, Resource, Rule, Run, codes_of, corrected, is_ai_asserted
 
 
 def decide(trigger: Trigger, change: Change) -> Sequence[Decision]:
@@ -24,8 +23,7 @@ def decide(trigger: Trigger, change: Change) -> Sequence[Decision]:
         triggers nothing.
     """
     if change.type == "Patient":
-        differ = demographics(change.before or {}) != demographics(change.after or {})
-        return (Run(patient=change.patient, again=True),) if change.patient and differ else ()
+        return corrected(change)
     after = _patient(trigger, change.after)
     before = _patient(trigger, change.before)
     runs = [Run(patient=after)] if after else []

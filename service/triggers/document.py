@@ -10,7 +10,7 @@ from typing import Final
 
 from fhir_adapter.store.search.index import patient_of
 from inference.manifest import Trigger
-from service.triggers.contract import Change, Decision, Resource, Rule, Run, codes_of, is_ai_asserted
+from service.triggers.contract import Change, Decision, Resource, Rule, Run, codes_of, corrected, is_ai_asserted
 
 _COMPLETE_DOCUMENT: Final = frozenset({None, "final", "amended"})
 """DocumentReference.docStatus; most senders leave it out."""
@@ -32,6 +32,8 @@ def decide(trigger: Trigger, change: Change) -> Sequence[Decision]:
         Of a DocumentReference or a DiagnosticReport, with the version before. One that is labelled as asserted by AI
         triggers nothing, nor does one that is about no patient, such as a model card.
     """
+    if change.type == "Patient":
+        return corrected(change)
     after, before = _patient(trigger, change.after), _patient(trigger, change.before)
     runs = [Run(patient=after, document=change.reference)] if after else []
     return (*runs, Run(patient=before, document=change.reference, again=True)) if before and before != after else runs
@@ -54,4 +56,4 @@ def _is_complete(document: Resource) -> bool:
     return has_text and document.get("status") in _COMPLETE_REPORT
 
 
-RULE = Rule(types=frozenset({"DocumentReference", "DiagnosticReport"}), decide=decide, reads_before=True)
+RULE = Rule(types=frozenset({"DocumentReference", "DiagnosticReport", "Patient"}), decide=decide, reads_before=True)

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 import httpx
 import pytest
 
+from dicom_node.synthesise import ChestXRay
 from fhir_adapter.hl7v2.synthesise import adt_a01, adt_a03, adt_a08
 from fhir_adapter.hl7v2.writer import stamp
 
@@ -244,6 +245,19 @@ def test_a_corrected_birth_date_or_sex_gives_a_new_result_and_a_new_address_none
     hospital.work()
     assert len(hospital.results()) == 4
     said(hospital)
+
+
+def test_a_corrected_birth_date_gives_a_new_result_about_a_study(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.dicom(ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", rows=256, columns=256))
+    hospital.rest()
+    hospital.hl7(adt_a08(replace(ADULT, family="Married"), "U1", hospital.clock.now()))
+    hospital.work()
+    (first,) = hospital.results()
+    hospital.hl7(adt_a08(replace(ADULT, birth_date=date(1951, 1, 1)), "U2", hospital.clock.now()))
+    hospital.work()
+    before, after = hospital.results()
+    assert (before.id, before.superseded_by, after.study) == (first.id, after.id, first.study)
 
 
 def test_a_patient_who_arrives_after_the_observations_runs_again_what_was_declined(hospital: Hospital) -> None:
