@@ -93,6 +93,7 @@ def test_an_original_that_arrives_after_its_correction_changes_nothing(hospital:
     (pulse,) = hospital.all("Observation?code=8867-4&patient=" + patient(hospital))
     assert (pulse["status"], float(pulse["valueQuantity"]["value"])) == ("corrected", 80)
     assert inbox_states(hospital)[-3:] == ["done", "done", "older"]
+    assert "ausculta_messages_older 1\n" in httpx.get(f"{hospital.web.url}/metrics").text
 
 
 def test_a_preliminary_value_that_arrives_after_the_final_one_changes_nothing(hospital: Hospital) -> None:
