@@ -12,7 +12,7 @@ going on and has no time yet.
 FHIR R4: https://hl7.org/fhir/R4/observation.html, datatypes.html#dateTime.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -28,7 +28,7 @@ from fhir_adapter.store.search.find import filtered
 from fhir_adapter.store.search.index import seconds
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point, span
-from fhir_adapter.store.versions import CURRENT
+from fhir_adapter.store.versions import CURRENT, StoredVersion
 from inference.contract import Fact, Subject
 from kernel.errors import Category, Problem
 from kernel.tables import resource_heads, resource_index
@@ -51,7 +51,9 @@ class Dates(Enum):
     EARLIEST = "earliest"
 
 
-def observation_facts(observation: Json, *, source: str, known: datetime, dates: Dates = Dates.SKIP) -> Iterator[Fact]:
+def observation_facts(
+    observation: Json, *, source: str, known: datetime, dates: Dates = Dates.SKIP, arrived: int = 0
+) -> Iterator[Fact]:
     """Read the facts of one Observation.
 
     Parameters
@@ -64,6 +66,8 @@ def observation_facts(observation: Json, *, source: str, known: datetime, dates:
         When this server stored it; stands where ``issued`` does not.
     dates
         What a bare date is worth.
+    arrived
+        Place of the version in the order in which this server stored them.
     """
     effective = _effective(observation, dates)
     if SHADOW in observation.get("meta", {}).get("tag", ()):  # nobody has decided that it may be relied on
@@ -84,6 +88,7 @@ def observation_facts(observation: Json, *, source: str, known: datetime, dates:
                         effective=effective,
                         issued=issued,
                         source=source,
+                        arrived=arrived,
                     )
 
 
@@ -124,7 +129,8 @@ def patient_facts(
     code = and_(filtered(coded, "Observation", "combo-code"), or_(*(is_code(coded, text) for text in sorted(codes))))
     recent = and_(filtered(dated, "Observation", "date"), dated.c.high >= seconds(since))
     statement = (
-        CURRENT.join(dated, recent)
+        CURRENT.add_columns(dated.c.seq.label("arrived"))
+        .join(dated, recent)
         .where(_HEADS.type == "Observation", _HEADS.id.in_(select(about.c.id).where(own)), exists().where(code))
         .order_by(dated.c.high.desc(), _HEADS.id)
         .limit(most)
@@ -132,7 +138,7 @@ def patient_facts(
     facts: list[Fact] = []
     for row in connection.execute(statement):
         source = f"Observation/{row.id}/_history/{row.version}"
-        read = observation_facts(exact_values(row.content), source=source, known=row.last_updated)
+        read = observation_facts(exact_values(row.content), source=source, known=row.last_updated, arrived=row.arrived)
         facts += (fact for fact in read if fact.effective >= since)
     return tuple(facts)
 
@@ -155,14 +161,33 @@ def subject(connection: Connection, store: Store, reference: str) -> Subject:
     except Problem as problem:
         if problem.category is not Category.NOT_FOUND:
             raise
-        patient, version = {}, None
+        stored, patient, version = None, {}, None
     return Subject(
         reference=reference,
         birth_date=_day(patient.get("birthDate")),
         sex=patient.get("gender"),
         identifier=_identifier(patient),
         version=version,
+        demographics=None if stored is None else _demographics(connection, store, stored),
     )
+
+
+def _demographics(connection: Connection, store: Store, newest: StoredVersion) -> str:
+    """Return the version since which birth date and sex stand as they do now."""
+    since, before = newest, newest.version
+    while page := store.history(connection, newest.type, newest.id, before=before):
+        for version in page:
+            if version.deleted or demographics(orjson.loads(version.content)) != demographics(
+                orjson.loads(newest.content)
+            ):
+                return since.reference
+            since, before = version, version.version
+    return since.reference
+
+
+def demographics(patient: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Return what of a Patient is an input of models: birth date and sex, as they were sent."""
+    return patient.get("birthDate"), patient.get("gender")
 
 
 def is_code(index: Any, text: str) -> Any:

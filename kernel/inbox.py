@@ -140,6 +140,6 @@ class Inbox:
         identifier
             The row's id, from :meth:`add`.
         state
-            ``done`` or ``parked``.
+            ``done``; ``older``: something in it was older than what is stored, and was not; ``parked``.
         """
         tx.execute(update(inbox).where(inbox.c.id == identifier), {"state": state})

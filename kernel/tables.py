@@ -86,7 +86,7 @@ inbox = Table(
     Column("raw", LargeBinary, nullable=False, comment="the bytes as they came, sealed"),
     Column("reply", LargeBinary, nullable=False, comment="the receipt that was sent, sealed"),
     Column("received_at", Instant, nullable=False),
-    Column("state", Text, nullable=False, server_default="received", comment="received | done | parked"),
+    Column("state", Text, nullable=False, server_default="received", comment="received | done | older | parked"),
     UniqueConstraint("source", "key", "digest"),
 )
 
@@ -199,6 +199,19 @@ resource_heads = Table(
 )
 Index("resource_heads_recent", resource_heads.c.type, resource_heads.c.last_updated)
 
+resource_events = Table(
+    "resource_events",
+    metadata,
+    Column("type", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("source", Text, nullable=False, comment="stated | quoted | admission"),
+    Column("status", Text, nullable=False, comment="of a result, else empty"),
+    Column("observed", Text, nullable=False, comment="OBR-7"),
+    Column("changed", Text, nullable=False, comment="OBR-22 or EVN-2"),
+    Column("sent", Text, nullable=False, comment="MSH-7"),
+    PrimaryKeyConstraint("type", "id", "source"),
+)
+
 resource_index = Table(
     "resource_index",
     metadata,
@@ -225,7 +238,7 @@ results = Table(
     "results",
     metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("id", Text, nullable=False, unique=True, comment="hash of model, version, digest and input versions"),
+    Column("id", Text, nullable=False, unique=True, comment="statement, or the hash of it and of what it follows"),
     Column("model", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("digest", Text, nullable=False),
@@ -260,9 +273,13 @@ results = Table(
         comment="JSON list of name, kind, media_type, blob, shape and geometry",
     ),
     Column("software_version", Text, comment="of this server; none for results before revision 0004"),
+    Column(
+        "statement", Text, nullable=False, server_default="", comment="hash of what it says, whatever was said before"
+    ),
     Column("computed_at", Instant, nullable=False),
 )
 Index("results_subject", results.c.subject, results.c.model)
+Index("results_statement", results.c.statement)
 Index("results_study", results.c.study, results.c.model)
 
 models = Table(

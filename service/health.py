@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from inference import registry
 from kernel import backlog
@@ -16,7 +16,7 @@ from kernel.clock import Clock
 from kernel.db import Database
 from kernel.errors import Problem
 from kernel.jobs import Jobs
-from kernel.tables import audit_head
+from kernel.tables import audit_head, inbox
 from service.results import Results
 
 
@@ -108,6 +108,7 @@ def _lines(services: HealthServices) -> Iterable[str]:
         counted: Counter[tuple[str, str]] = Counter()
         for (model, _version, kind), count in services.results.counts(connection).items():
             counted[model, kind] += count
+        older = connection.execute(select(func.count()).where(inbox.c.state == "older")).scalar() or 0
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
     yield "# TYPE ausculta_jobs gauge"
@@ -123,6 +124,9 @@ def _lines(services: HealthServices) -> Iterable[str]:
     yield "# TYPE ausculta_results gauge"
     for (model, kind), count in sorted(counted.items()):
         yield f'ausculta_results{{model="{model}",kind="{kind}"}} {count}'
+    yield "# HELP ausculta_messages_older HL7 v2 messages in which something was older than what was stored."
+    yield "# TYPE ausculta_messages_older gauge"
+    yield f"ausculta_messages_older {older}"
     yield "# HELP ausculta_audit_events Events in the audit log."
     yield "# TYPE ausculta_audit_events counter"
     yield f"ausculta_audit_events {audited}"

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any, TypeAlias
 
 from fhir_adapter.hl7v2.datatypes import dtm
 from fhir_adapter.hl7v2.message import Message, Segment
+from fhir_adapter.hl7v2.order import ResourceEvent
 from fhir_adapter.patient_identity import PatientIdentities, Pseudonyms
 
 Resource: TypeAlias = dict[str, Any]
@@ -32,6 +33,8 @@ class Context:
     zone: tzinfo | None = None
     #: Reads the stored resource: a field that a message leaves empty keeps its content (section 2.5.3).
     current: Current = nothing_stored
+    #: When the message is converted: no event counts as later. None: no limit.
+    now: datetime | None = None
 
     @property
     def systems(self) -> Mapping[str, str]:
@@ -49,6 +52,8 @@ class Conversion:
     unmapped: tuple[str, ...]
     #: Id of the patient.
     patient: str
+    #: The event that each resource states, in the same order.
+    events: tuple[ResourceEvent, ...] = ()
 
     @property
     def bundle(self) -> Resource:
@@ -71,6 +76,8 @@ class ConversionState:
     #: Offset of MSH-7, which holds for the whole message (section 2.14.9.7), else the context's zone.
     zone: tzinfo | None
     notes: list[str] = field(default_factory=list)
+    #: Id of a resource to the OBR that it was made from.
+    orders: dict[str, Segment] = field(default_factory=dict)
 
     @property
     def authoritative(self) -> bool:

@@ -45,6 +45,7 @@ from inference.contract.outputs import (
     notice,
     opened,
     result_id,
+    statement_id,
 )
 
 __all__ = [
@@ -85,4 +86,5 @@ __all__ = [
     "notice",
     "opened",
     "result_id",
+    "statement_id",
 ]

@@ -39,6 +39,8 @@ class Subject:
     identifier: tuple[str, str] | None
     #: Versioned reference of the record that this was read from; no part of any result's identity.
     version: str | None = field(default=None, compare=False)
+    #: Versioned reference of the record since which birth date and sex stand; part of every result's identity.
+    demographics: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class Fact:
     issued: datetime
     #: Opaque, versioned reference to where it was read, such as ``Observation/1/_history/2``.
     source: str
+    #: Order of arrival at this server; decides between facts of one time.
+    arrived: int = 0
 
     def __post_init__(self) -> None:
         _aware("effective", self.effective)

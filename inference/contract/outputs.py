@@ -231,6 +231,8 @@ class Prediction:
     features: tuple[FeatureUse, ...] = ()
     #: Milliseconds from the request to the prediction.
     latency_ms: float | None = field(default=None, compare=False)
+    #: Id of the result after which the same is said again; None when it is said for the first time.
+    follows: str | None = None
 
     @property
     def heat_map(self) -> Artefact | None:
@@ -258,16 +260,19 @@ class NotAvailable:
     features: tuple[FeatureUse, ...] = ()
     #: As of a prediction.
     latency_ms: float | None = field(default=None, compare=False)
+    #: As of a prediction.
+    follows: str | None = None
 
 
 Outcome: TypeAlias = Prediction | NotAvailable
 
 
-def result_id(outcome: Outcome) -> str:
-    """Name the result of one model version on one set of inputs.
+def statement_id(outcome: Outcome) -> str:
+    """Name what one model version states on one set of inputs, whatever was said before.
 
     Retries, replays and duplicate deliveries of the same inputs get the same name. The subject takes part
-    because declining without any input would otherwise be the same result for every patient.
+    because declining without any input would otherwise be the same statement for every patient; birth date and sex take
+    part by the version of the record since which they stand.
 
     Parameters
     ----------
@@ -280,6 +285,27 @@ def result_id(outcome: Outcome) -> str:
         SHA-256, 64 hexadecimal digits.
     """
     kind = outcome.kind if isinstance(outcome, NotAvailable) else "prediction"
-    model = outcome.model
-    parts = [model.name, model.version, model.digest, outcome.subject.reference, kind, *sorted(outcome.input_versions)]
+    model, subject = outcome.model, outcome.subject
+    about = [subject.reference, subject.demographics or ""]
+    return _hash([model.name, model.version, model.digest, *about, kind, *sorted(outcome.input_versions)])
+
+
+def result_id(outcome: Outcome) -> str:
+    """Name a result: what it states, and the result that it follows if the same was stated before that one.
+
+    Parameters
+    ----------
+    outcome
+        What the runtime returned, with its place among the results.
+
+    Returns
+    -------
+    str
+        SHA-256, 64 hexadecimal digits.
+    """
+    statement = statement_id(outcome)
+    return statement if outcome.follows is None else _hash([statement, outcome.follows])
+
+
+def _hash(parts: list[str]) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()

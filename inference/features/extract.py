@@ -100,7 +100,7 @@ def index_facts(facts: Sequence[Fact], at: datetime) -> Index:
         if fact.effective <= at and fact.issued <= at:
             index[fact.system, fact.code].append(fact)
     for series in index.values():
-        series.sort(key=attrgetter("effective", "issued", "source"))
+        series.sort(key=attrgetter("effective", "issued", "arrived", "source"))
     return index
 
 
@@ -188,9 +188,9 @@ def _compile(spec: FeatureSpec) -> _Feature:
 
 
 def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
-    def order(candidate: Candidate) -> tuple[datetime, int, datetime, str]:
+    def order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]:
         fact, _, rank = candidate
-        return fact.effective, -rank, fact.issued, fact.source
+        return fact.effective, -rank, fact.issued, fact.arrived, fact.source
 
     fact, source, _ = max(inside, key=order)
     value = _read(fact, source)
@@ -239,11 +239,15 @@ def _age(_index: Index, subject: Subject, at: datetime) -> FeatureValue | Gap:
     if subject.birth_date is None:
         return _MISSING
     years = Decimal(age_in_years(subject.birth_date, at.date()))
-    return FeatureValue(value=years, unit="a", code="", effective=None, sources=(subject.reference,))
+    return FeatureValue(
+        value=years, unit="a", code="", effective=None, sources=(subject.demographics or subject.reference,)
+    )
 
 
 def _sex(_index: Index, subject: Subject, _at: datetime) -> FeatureValue | Gap:
     value = {"male": Decimal(1), "female": Decimal(0)}.get(subject.sex or "")
     if value is None:
         return _MISSING
-    return FeatureValue(value=value, unit="1", code="", effective=None, sources=(subject.reference,))
+    return FeatureValue(
+        value=value, unit="1", code="", effective=None, sources=(subject.demographics or subject.reference,)
+    )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -194,7 +195,7 @@ def _of_subject(spec: FeatureSpec, given: FactsInput, grid: Grid) -> _Column:
 def _use(name: str, found: FeatureValue | Gap, number: float | None, candidates: Sequence[Candidate]) -> FeatureUse:
     if isinstance(found, FeatureValue) and number is not None:
         return FeatureUse(name=name, value=found.value, unit=found.unit, status="used", source=found.sources[0])
-    newest, _, _ = max(candidates, key=lambda candidate: (candidate[0].effective, candidate[0].source))
+    newest = max((fact for fact, _, _ in candidates), key=attrgetter("effective", "issued", "arrived", "source"))
     implausible = isinstance(found, Gap) and found.kind == "implausible"
     status: Literal["implausible", "dropped"] = "implausible" if implausible else "dropped"
     return FeatureUse(name=name, value=None, unit=None, status=status, source=newest.source)

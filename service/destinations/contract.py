@@ -33,10 +33,10 @@ class ModelResult:
     manifest: Manifest
     """The manifest of the model: its declared inputs and outputs."""
     imaging: ImagingContext | None = None
-    document: str | None = None
-    """Reference of the document that made the model run."""
     supersedes: tuple[str, ...] = ()
     """Ids of earlier results that this one replaces."""
+    document: str | None = None
+    """Reference of the document that made the model run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,15 @@ from zoneinfo import ZoneInfo
 
 from fhir_adapter.hl7v2.ack import acknowledge
 from fhir_adapter.hl7v2.conversion import Context
+from fhir_adapter.hl7v2.events import read_events, write_events
 from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import check, convert
+from fhir_adapter.hl7v2.order import in_order
 from fhir_adapter.patient_identity import PatientIdentities
 from kernel.db import Transaction
+from kernel.errors import Category, Problem
 from kernel.inbox import InboundMessage
 from kernel.jobs import Job
 from kernel.log import get_logger
@@ -101,13 +104,24 @@ class Hl7MessageFlow:
         conversion = convert(message, self._context(read_set))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
-        prepared = self._core.writer.prepare(conversion.resources)
+        with self._core.database.read() as connection:
+            stored = read_events(connection, conversion.events)
+        found = in_order(conversion.resources, conversion.events, stored, read_set.current)
+        if found.older:
+            _log.warning("hl7_message_older_than_stored", message=identifier, resources=found.older)
+        prepared = self._core.writer.prepare(found.resources)
         principal = Principal(client=read_header(raw).sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
             read_set.still_holds(tx)
-            self._core.writer.apply(tx, prepared, principal)
-            self._core.inbox.mark(tx, identifier, "done")
+            for event in sorted(conversion.events, key=lambda event: event.key):
+                tx.lock(f"{event.type}/{event.id}")
+            if read_events(tx.connection, conversion.events) != stored:
+                raise Problem(Category.BUSY, "another message about the same resources was stored meanwhile")
+            if found.resources:
+                self._core.writer.apply(tx, prepared, principal)
+            write_events(tx, found.events)
+            self._core.inbox.mark(tx, identifier, "older" if found.older else "done")
 
         return commit
 
@@ -117,6 +131,7 @@ class Hl7MessageFlow:
             identities=self._identities,
             zone=self._time_zone,
             current=read_set.current,
+            now=self._core.clock.now(),
         )
 
     def _received(self, header: Header, principal: Principal, identifier: str) -> balp.Event:

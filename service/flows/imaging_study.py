@@ -30,9 +30,10 @@ from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, dec
 from service.flows.lanes import lane_of
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
+from service.triggers import enqueue
 
 COMPLETE: Final = "complete-study"
-READ: Final = "read-study"
+READ: Final = enqueue.READ
 """The job steps of this flow."""
 
 STALE_S: Final = 180.0

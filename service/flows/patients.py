@@ -87,6 +87,7 @@ def _subject(identity: PatientIdentity, study: Study) -> Subject:
         birth_date=birth_date_of(study.PatientBirthDate),
         sex=sex_of(study.PatientSex),
         identifier=identity.identifier,
+        demographics=f"{identity.reference}/_history/1",  # the version that its creation makes
     )
 
 

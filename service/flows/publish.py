@@ -2,19 +2,24 @@
 
     publish  outcome -> resources, pictures, messages => RiskAssessment, Observation, …, results row, deliveries
 
-A result is named by the hash of model, version, digest and input versions. One that is known already is not written
-again: retries, replays and duplicates converge here.
+A result states something: the hash of model, version, digest, patient and input versions. What the newest result of the
+model about the patient states already is not written again: retries, replays and duplicates converge here. What was
+stated before another result, and is true again, is a new result that names the one it follows, so that the newest
+statement is the newest at every destination.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
+
+from sqlalchemy import Connection
 
 from fhir_adapter.results import resources_for
 from inference.artefacts import encode
-from inference.contract import FeatureUse, NotAvailable, Outcome, Output, Prediction, as_plain, result_id
+from inference.contract import FeatureUse, NotAvailable, Outcome, Output, Prediction, as_plain, result_id, statement_id
 from inference.wording import summary
 from kernel.db import Transaction
+from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
 from kernel.worker import Commit
 from privacy.principal import SERVER
@@ -24,6 +29,7 @@ from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 from service.flows.sources import with_sources
 from service.results import NewResult
+from service.results.records import Place
 
 
 class Publisher:
@@ -50,7 +56,10 @@ class Publisher:
         A model in ``shadow`` is stored and not delivered. Its results have no destination, not a hidden one.
         """
         model_result = with_sources(model_result, self._core.blobs)
-        outcome = model_result.outcome
+        with self._core.database.read() as connection:
+            place = self._place(connection, model_result)
+        outcome = replace(model_result.outcome, follows=place.follows)
+        model_result = replace(model_result, outcome=outcome)
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
         prepared = self._core.writer.prepare(resources)
@@ -58,9 +67,12 @@ class Publisher:
         row = self._row(result, model_result)
 
         def commit(tx: Transaction) -> None:
-            tx.lock(f"result:{result}")
-            if self._core.results.exists(tx.connection, result):
+            tx.lock(f"results:{outcome.model.name}:{outcome.subject.reference}")
+            now = self._place(tx.connection, model_result)
+            if now.said:
                 return
+            if now != place:
+                raise Problem(Category.BUSY, "another result of the model about the patient was stored meanwhile")
             written = self._core.writer.apply(tx, prepared, SERVER)
             references = [done.version.reference for done in written]
             self._core.results.add(tx, row, resources=references, supersedes=model_result.supersedes)
@@ -68,6 +80,13 @@ class Publisher:
                 self._core.outbox.add(tx, delivery)
 
         return commit
+
+    def _place(self, connection: Connection, model_result: ModelResult) -> Place:
+        imaging = model_result.imaging
+        study = None if imaging is None else imaging.study.StudyInstanceUID
+        return self._core.results.place_of(
+            connection, model_result.outcome, study=study, document=model_result.document
+        )
 
     def _deliveries(
         self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]
@@ -111,6 +130,7 @@ class Publisher:
             software_version=self._context.software_version,
             latency_ms=outcome.latency_ms,
             computed_at=outcome.at,
+            statement=statement_id(outcome),
         )
 
     def _pictures(self, model_result: ModelResult) -> tuple[str | None, str | None]:

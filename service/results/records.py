@@ -26,10 +26,20 @@ JsonObject: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a statement stands among the results of one model version about one patient and study."""
+
+    #: The newest result states the same: there is nothing to publish.
+    said: bool
+    #: The newest result, when the same was stated before it and something else since.
+    follows: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NewResult:
     """What is stored of a result when it is published."""
 
-    #: Hash of model, version, digest, subject and input versions.
+    #: Its statement, or the hash of that and of the result that it follows (:func:`inference.contract.result_id`).
     id: str
     model: str
     version: str
@@ -66,6 +76,8 @@ class NewResult:
     #: How long the model took, waiting in its queue included.
     latency_ms: float | None
     computed_at: datetime
+    #: Hash of what it states, whatever was said before (:func:`inference.contract.statement_id`).
+    statement: str
 
 
 @dataclass(frozen=True, kw_only=True)

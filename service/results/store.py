@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
+from inference.contract import Outcome, statement_id
 from inference.registry import ModelRow
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import outbox, results
-from service.results.records import LIVE, TRANSITIONS, NewResult, State, StoredResult
+from service.results.records import LIVE, TRANSITIONS, NewResult, Place, State, StoredResult
 
 _LISTS: Final = ("inputs", "outputs", "features", "artefacts", "resources")
 """Columns that hold a JSON list."""
@@ -39,17 +40,35 @@ class Results:
         earlier = results.c.id.in_(list(supersedes)), results.c.state.in_(LIVE)
         tx.execute(update(results).where(*earlier).values(state="superseded", superseded_by=result.id))
 
-    def exists(self, connection: Connection, identifier: str) -> bool:
-        """Return whether a result of this id is stored.
+    def place_of(self, connection: Connection, outcome: Outcome, *, study: str | None, document: str | None) -> Place:
+        """Return the place of an outcome among the results of its model version about its patient, study or document.
 
         Parameters
         ----------
         connection
             Where to read.
-        identifier
-            Id of the result.
+        outcome
+            What the model says.
+        study
+            StudyInstanceUID of an imaging result.
+        document
+            Reference of the document that made the model run.
         """
-        return connection.execute(select(results.c.id).where(results.c.id == identifier)).first() is not None
+        statement = statement_id(outcome)
+        wanted = select(results.c.id, results.c.statement).where(
+            results.c.model == outcome.model.name,
+            results.c.version == outcome.model.version,
+            results.c.subject == outcome.subject.reference,
+            results.c.study.is_not_distinct_from(study),
+            results.c.document.is_not_distinct_from(document),
+        )
+        newest = connection.execute(wanted.order_by(results.c.seq.desc()).limit(1)).first()
+        stated = select(results.c.id).where(results.c.statement == statement).limit(1)
+        if connection.execute(stated).first() is None:
+            return Place(said=False)
+        if newest is None or newest.statement == statement:
+            return Place(said=True)
+        return Place(said=False, follows=newest.id)
 
     def one(self, connection: Connection, identifier: str) -> StoredResult | None:
         """Return the result of this id; None when there is none.
@@ -169,6 +188,22 @@ class Results:
         """
         wanted = select(results.c.model).where(results.c.subject == subject).distinct()
         return frozenset(connection.execute(wanted).scalars())
+
+    def studies_of(self, connection: Connection, model: str, subject: str) -> tuple[str, ...]:
+        """Return the StudyInstanceUIDs of a patient about which a model has a result.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        model
+            Name of the model.
+        subject
+            Reference of the patient.
+        """
+        about = results.c.model == model, results.c.subject == subject, results.c.study.is_not(None)
+        wanted = select(results.c.study).where(*about).distinct().order_by(results.c.study)
+        return tuple(connection.execute(wanted).scalars())
 
     def counts(self, connection: Connection) -> dict[tuple[str, str, str], int]:
         """Return how many results there are per model, version and kind."""

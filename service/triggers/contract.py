@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
+from fhir_adapter.facts import demographics
 from inference.manifest import Trigger
 
 Resource: TypeAlias = Mapping[str, Any]
@@ -67,6 +68,18 @@ class Rule:
     decide: Callable[[Trigger, Change], Sequence[Decision]]
     #: Whether it needs the version before the change.
     reads_before: bool = False
+
+
+def corrected(change: Change) -> Sequence[Decision]:
+    """Run a model that has a result about a Patient again when birth date or sex changes.
+
+    Parameters
+    ----------
+    change
+        Of a Patient, with the version before.
+    """
+    differ = demographics(change.before or {}) != demographics(change.after or {})
+    return (Run(patient=change.patient, again=True),) if change.patient and differ else ()
 
 
 def is_ai_asserted(resource: Resource) -> bool:

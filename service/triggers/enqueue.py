@@ -13,6 +13,9 @@ from service.triggers.contract import Run
 ASSESS: Final = "assess"
 """The job step that runs a model on what is stored of a patient (``service.flows.assess``)."""
 
+READ: Final = "read-study"
+"""The job step that runs a model on an imaging study (``service.flows.imaging_study``)."""
+
 REPEAT: Final = "scheduled-assess"
 """The job step that runs a model at its cadence (``service.triggers.cadence.CadenceFlow.repeat``)."""
 
@@ -41,6 +44,24 @@ def assess(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run) -> None:
         payload["document"] = run.document
     key = ":".join((ASSESS, *payload.values()))
     jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
+
+
+def read_again(tx: Transaction, jobs: Jobs, model: ModelRow, StudyInstanceUID: str) -> None:
+    """Enqueue one run of a model version on a study that it has read before.
+
+    Parameters
+    ----------
+    tx
+        The transaction of the change that causes it.
+    jobs
+        Where it is enqueued.
+    model
+        The version that runs.
+    StudyInstanceUID
+        The study.
+    """
+    payload = {"model": model.name, "version": model.version, "study": StudyInstanceUID}
+    jobs.enqueue(tx, READ, payload, **lane_of(model, ":".join((READ, *payload.values()))))
 
 
 def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:

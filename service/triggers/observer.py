@@ -88,6 +88,9 @@ class Triggers:
     def _carry_out(self, tx: Transaction, model: DeclaredModel, decision: Decision, version: StoredVersion) -> None:
         if isinstance(decision, Repeat):
             enqueue.repeat(tx, self._jobs, model.row.name, decision.patient, version.last_updated)
+        elif model.manifest.trigger.kind == "study":
+            for StudyInstanceUID in self._results.studies_of(tx.connection, model.row.name, decision.patient):
+                enqueue.read_again(tx, self._jobs, model.row, StudyInstanceUID)
         elif not decision.again or model.row.name in self._results.models_of(tx.connection, decision.patient):
             enqueue.assess(tx, self._jobs, model.row, decision)
 

@@ -13,7 +13,7 @@ from fhir_adapter.store.search.index import patient_of
 from fhir_adapter.store.times import point
 from inference.manifest import Trigger
 from inference.manifest.records import EncounterEvent
-from service.triggers.contract import Change, Decision, Repeat, Resource, Rule, Run
+from service.triggers.contract import Change, Decision, Repeat, Resource, Rule, Run, corrected
 
 INPATIENT_CLASSES: Final = frozenset({"IMP", "ACUTE", "NONAC", "OBSENC", "EMER"})
 """Codes of v3-ActCode: inpatient, acute, non-acute, observation and emergency encounters."""
@@ -36,6 +36,8 @@ def decide(trigger: Trigger, change: Change) -> Sequence[Decision]:
     change
         Of an Encounter, with the version before.
     """
+    if change.type == "Patient":
+        return corrected(change)
     if change.after is None or change.patient is None:
         return ()
     decisions: list[Decision] = []
@@ -85,4 +87,4 @@ def _ended_lately(encounter: Resource, change: Change) -> bool:
     return ended is not None and change.at - ended <= LATE_DISCHARGE
 
 
-RULE = Rule(types=frozenset({"Encounter"}), decide=decide, reads_before=True)
+RULE = Rule(types=frozenset({"Encounter", "Patient"}), decide=decide, reads_before=True)

@@ -120,8 +120,8 @@ def test_a_series_is_the_same_result_until_its_data_change(with_model) -> None:
     hospital.work()
     put(hospital, pulse(hospital, "late", 55, hours_ago=2.5, status="entered-in-error"))
     hospital.work()
-    assert given(hospital)[1:] == ["pulse - 50 60 -", "pulse - 55 60 -"]
-    assert len({row.id for row in hospital.results()}) == 3
+    assert given(hospital)[1:] == ["pulse - 50 60 -", "pulse - 55 60 -", "pulse - - 60 -"]
+    assert len({row.id for row in hospital.results()}) == 4
 
 
 def test_a_series_without_any_value_is_declined_and_says_what_became_of_the_features(with_model) -> None:

@@ -6,6 +6,7 @@ zone it is cut to its date, because FHIR has no time without an offset and a gue
 
 import re
 from datetime import datetime, timedelta, timezone, tzinfo
+from types import MappingProxyType
 from typing import Final
 
 _MOMENT: Final = re.compile(
@@ -13,6 +14,19 @@ _MOMENT: Final = re.compile(
     r"(?:(?P<hour>\d\d)(?P<minute>\d\d)?(?:(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?)?)?)?(?P<offset>[+-]\d{4})?"
 )
 _TIME: Final = re.compile(r"(?P<hour>\d\d)(?P<minute>\d\d)?(?:(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?([+-]\d{4})?")
+
+_WIDTHS: Final = MappingProxyType(
+    {
+        "fraction": timedelta(0),
+        "second": timedelta(seconds=1),
+        "minute": timedelta(minutes=1),
+        "hour": timedelta(hours=1),
+        "day": timedelta(days=1),
+        "month": timedelta(days=31),
+        "year": timedelta(days=366),
+    }
+)
+"""The finest part of a DTM -> how long it may mean."""
 
 
 def date_time(text: str, zone: tzinfo | None) -> str | None:
@@ -83,6 +97,49 @@ def _after(first: str, second: str) -> bool:
         return datetime.fromisoformat(first) > datetime.fromisoformat(second)
     shared = min(len(first), len(second), len("2026-01-15"))
     return first[:shared] > second[:shared]
+
+
+def placed(text: str, zone: tzinfo | None) -> str:
+    """Return a DTM with its offset, or as it was sent when no zone is known; empty when it is not valid.
+
+    Parameters
+    ----------
+    text
+        ``YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]``.
+    zone
+        Time zone of a time without an offset; None when it is not known.
+    """
+    text = text.strip()
+    found = _MOMENT.fullmatch(text)
+    if found is None or date_time(text, zone) is None:
+        return ""
+    if found["offset"] or zone is None:
+        return text
+    start, _ = interval(text)
+    return text + _offset_at(start, zone).replace(":", "")
+
+
+def interval(text: str) -> tuple[datetime, datetime]:
+    """Return the first instant that a DTM may mean and the end of its precision; naive without an offset.
+
+    Parameters
+    ----------
+    text
+        As :func:`placed` returns it, not empty.
+    """
+    part = _MOMENT.fullmatch(text)
+    assert part is not None
+    start = datetime(
+        int(part["year"]),
+        int(part["month"] or 1),
+        int(part["day"] or 1),
+        int(part["hour"] or 0),
+        int(part["minute"] or 0),
+        int(part["second"] or 0),
+        int((part["fraction"] or ".0")[1:].ljust(6, "0")),
+        tzinfo=offset(text),
+    )
+    return start, start + next(width for name, width in _WIDTHS.items() if part[name])
 
 
 def date(text: str) -> str | None:

@@ -8,6 +8,7 @@ from typing import Final
 from fhir_adapter.hl7v2.conversion import Context, Conversion, ConversionState, Resource, read
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import adt, oru_r01
+from fhir_adapter.hl7v2.messages.event import event
 from fhir_adapter.hl7v2.segments import pid
 from kernel.errors import Category, Problem
 
@@ -82,7 +83,12 @@ def convert(message: Message, context: Context) -> Conversion:
     message_type = _type_of(message)
     state = read(message, context)
     resources = message_type.resources(state)
-    return Conversion(resources=tuple(resources), unmapped=tuple(state.notes), patient=resources[0]["id"])
+    return Conversion(
+        resources=tuple(resources),
+        unmapped=tuple(state.notes),
+        patient=resources[0]["id"],
+        events=tuple(event(state, resource) for resource in resources),
+    )
 
 
 def _type_of(message: Message) -> MessageType:

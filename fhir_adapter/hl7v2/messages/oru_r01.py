@@ -88,6 +88,8 @@ def _resources(state: ConversionState, observations: Observations, order: _Order
     report = obr.report(state, order.obr, order.orc, observations.resource_id("DiagnosticReport", *named))
     for observation in found:
         _inherit(observation, report)
+        state.orders[observation["id"]] = order.obr
+    state.orders[report["id"]] = order.obr
     linked = observations.linked(report)
     if found:
         linked["result"] = [{"reference": f"Observation/{observation['id']}"} for observation in found]

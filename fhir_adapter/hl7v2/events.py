@@ -1,0 +1,65 @@
+"""The table ``resource_events``: which event made what is stored of a resource. Every read and write of it is here."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+
+from fhir_adapter.hl7v2.order import Events, ResourceEvent
+from kernel.db import Transaction
+from kernel.tables import resource_events
+
+_EVENTS: Final = resource_events.c
+_AT_A_TIME: Final = 500
+_OF: Final = select(resource_events).where(
+    _EVENTS.type == bindparam("of_type"), _EVENTS.id.in_(bindparam("of_ids", expanding=True))
+)
+_DROP: Final = delete(resource_events).where(
+    _EVENTS.type == bindparam("of_type"),
+    _EVENTS.id == bindparam("of_id"),
+    _EVENTS.source == bindparam("of_source"),
+)
+
+
+def read_events(connection: Connection, events: Iterable[ResourceEvent]) -> Events:
+    """Return what is stored of the resources of some events.
+
+    Parameters
+    ----------
+    connection
+        Where to read.
+    events
+        Their resources count.
+    """
+    by_type: dict[str, list[str]] = {}
+    for event in events:
+        by_type.setdefault(event.type, []).append(event.id)
+    rows = [
+        row
+        for kind, ids in by_type.items()
+        for start in range(0, len(ids), _AT_A_TIME)
+        for row in connection.execute(_OF, {"of_type": kind, "of_ids": ids[start : start + _AT_A_TIME]})
+    ]
+    found = [ResourceEvent(**row._asdict()) for row in rows]
+    return {event.key: event for event in found}
+
+
+def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
+    """Store the newest event of each resource.
+
+    Parameters
+    ----------
+    tx
+        The transaction that stores the resources.
+    events
+        At most one for each resource and source.
+    """
+    if not events:
+        return
+    tx.execute(_DROP, [{"of_type": it.type, "of_id": it.id, "of_source": it.source} for it in events])
+    tx.execute(insert(resource_events), [_row(event) for event in events])
+
+
+def _row(event: ResourceEvent) -> dict[str, Any]:
+    return {key: value for key, value in asdict(event).items() if key != "moves"}
