@@ -16,6 +16,9 @@ ASSESS: Final = "assess"
 REPEAT: Final = "scheduled-assess"
 """The job step that runs a model at its cadence (``service.triggers.cadence.CadenceFlow.repeat``)."""
 
+ASK_LATER: Final = "ask-later"
+"""The job step that asks a model when a value that lay in the future can be used (``service.flows.assess``)."""
+
 START_CADENCES: Final = "start-cadences"
 """The job step that begins the cadence of patients who are admitted (``CadenceFlow.start``)."""
 
@@ -41,6 +44,25 @@ def assess(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run) -> None:
         payload["document"] = run.document
     key = ":".join((ASSESS, *payload.values()))
     jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
+
+
+def ask_later(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, due: datetime) -> None:
+    """Enqueue the job that asks a model version later; of several times the earliest counts.
+
+    It has a lock of its own: a job that waits for its time must not hold up the runs that are due.
+
+    Parameters
+    ----------
+    tx, jobs, model, run
+        As for :func:`assess`.
+    due
+        When the model is to be asked.
+    """
+    payload = {"model": model.name, "version": model.version, "patient": run.patient}
+    if run.document is not None:
+        payload["document"] = run.document
+    key = ":".join((ASK_LATER, *payload.values()))
+    jobs.enqueue(tx, ASK_LATER, payload, lock=key, queueing_lock=key, scheduled_at=due, hasten=True)
 
 
 def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:
