@@ -1,6 +1,6 @@
 """How old the values are that a result rests on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -9,7 +9,7 @@ from inference.contract import InputUsed, Output
 
 def oldest_value(inputs: Sequence[InputUsed]) -> InputUsed | None:
     """Return the value that was measured first; None when no value has a time."""
-    return min((used for used in inputs if used.effective is not None), key=lambda used: _time(used), default=None)
+    return min((used for used in inputs if used.effective is not None), key=_time, default=None)
 
 
 def measured_apart(inputs: Sequence[InputUsed]) -> timedelta:
@@ -18,7 +18,7 @@ def measured_apart(inputs: Sequence[InputUsed]) -> timedelta:
     return max(times) - min(times) if times else timedelta(0)
 
 
-def with_age(output: Output, inputs: Sequence[InputUsed], at: datetime) -> Output:
+def with_age(output: Output, inputs: Sequence[InputUsed], at: datetime, titles: Mapping[str, str]) -> Output:
     """Return an output whose text also says how old its oldest value is; without values it is returned unchanged.
 
     Parameters
@@ -29,11 +29,13 @@ def with_age(output: Output, inputs: Sequence[InputUsed], at: datetime) -> Outpu
         What was read.
     at
         The time of prediction.
+    titles
+        Name of a feature -> what a clinician calls it.
     """
     oldest = oldest_value(inputs)
     if oldest is None:
         return output
-    name = oldest.name.replace("_", " ")
+    name = titles.get(oldest.name, oldest.name)
     return replace(output, text=f"{output.text} Oldest value: {name}, {in_words(at - _time(oldest))} old.")
 
 

@@ -213,10 +213,11 @@ class Runtime:
             return replace(
                 _not_available(identity, model_input, "failed", str(failure), inputs=inputs), features=features
             )
+        titles = {spec.name: spec.title for spec in runner.model.features}
         return Prediction(
             model=identity,
             subject=model_input.subject,
-            outputs=tuple(with_age(output, inputs, model_input.at) for output in answer.outputs),
+            outputs=tuple(with_age(output, inputs, model_input.at, titles) for output in answer.outputs),
             inputs=inputs,
             input_versions=_versions(model_input, inputs),
             at=model_input.at,

@@ -38,8 +38,8 @@ def realign(tx: Transaction, now: datetime) -> int:
         (key,) = table.primary_key.columns
         ahead = select(key, due, table.c.changed_at).where(waits, table.c.changed_at > now + _UNNOTICED)
         for row in tx.execute(ahead).all():
-            until, changed = row[1], row[2]
+            until, changed = row._mapping[due], row._mapping[table.c.changed_at]
             wait = timedelta(0) if until is None else max(timedelta(0), until - changed)
-            tx.execute(update(table).where(key == row[0]), {due.name: now + wait, "changed_at": now})
+            tx.execute(update(table).where(key == row._mapping[key]), {due.name: now + wait, "changed_at": now})
             moved += 1
     return moved
