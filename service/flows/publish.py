@@ -15,6 +15,7 @@ from inference.artefacts import encode
 from inference.contract import FeatureUse, NotAvailable, Outcome, Output, Prediction, as_plain, result_id
 from inference.wording import summary
 from kernel.db import Transaction
+from kernel.log import get_logger
 from kernel.outbox import Delivery
 from kernel.worker import Commit
 from privacy.principal import SERVER
@@ -24,6 +25,8 @@ from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 from service.flows.sources import with_sources
 from service.results import NewResult
+
+_log = get_logger(__name__)
 
 
 class Publisher:
@@ -60,6 +63,7 @@ class Publisher:
         def commit(tx: Transaction) -> None:
             tx.lock(f"result:{result}")
             if self._core.results.exists(tx.connection, result):
+                _log.info("result_unchanged", result=result)
                 return
             written = self._core.writer.apply(tx, prepared, SERVER)
             references = [done.version.reference for done in written]

@@ -26,9 +26,9 @@ def pulse(hospital: Hospital, value: str, *, ahead: timedelta = timedelta(0), **
     """Write an ORU^R01 with one pulse, measured ``ahead`` of now; a field such as ``obx11`` replaces what it has."""
     stamp = writer.stamp(hospital.clock.now() + ahead)
     hospital.sent += 1
-    obx = {"obx2": "NM", "obx5": value, "obx11": "F", "obx14": stamp} | fields
+    obx = {"obx2": "NM", "obx5": value, "obx11": "F", "obx14": stamp, "msh7": stamp} | fields
     lines = [
-        f"MSH|^~\\&|WARDSYS|GENERAL|AUSCULTA|GENERAL|{stamp}||ORU^R01^ORU_R01|P{hospital.sent}|P|2.5.1",
+        f"MSH|^~\\&|WARDSYS|GENERAL|AUSCULTA|GENERAL|{obx['msh7']}||ORU^R01^ORU_R01|P{hospital.sent}|P|2.5.1",
         "PID|1||4711^^^HOSPITAL^MR||Invented^Person||19500101|F",
         f"OBR|1||P{hospital.sent}|VITALS^Vital signs^L|||{obx['obx14']}",
         f"OBX|1|{obx['obx2']}|{PULSE}^Heart rate^LN||{obx['obx5']}|/min^/min^UCUM|||||{obx['obx11']}|||{obx['obx14']}",
@@ -92,7 +92,7 @@ def test_the_tolerance_is_a_setting(open_hospital: Callable[..., Hospital]) -> N
     ("fields", "reason"),
     [
         ({"obx14": "20260115"}, "untimed: pulse"),
-        ({"obx14": "202601151155"}, "untimed: pulse"),
+        ({"obx14": "202601151155", "msh7": "20260115120100"}, "untimed: pulse"),
         ({"obx11": ""}, "no status: pulse"),
         ({"obx5": ""}, "stated as absent: pulse"),
         ({"obx2": "SN", "obx5": "<^85"}, "unreadable pulse"),
