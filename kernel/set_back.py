@@ -5,7 +5,7 @@ so its whole wait begins again: it is held twice as long at most.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Column, ColumnElement, Table, select, update
 
@@ -36,10 +36,9 @@ def realign(tx: Transaction, now: datetime) -> int:
     moved = 0
     for table, due, waits in _WAITING:
         (key,) = table.primary_key.columns
-        columns: tuple[Column[Any], ...] = (key, due, table.c.changed_at)
-        ahead = select(*columns).where(waits, table.c.changed_at > now + _UNNOTICED)
-        for identity, until, changed in tx.execute(ahead).all():
-            wait = timedelta(0) if until is None else max(timedelta(0), until - changed)
-            tx.execute(update(table).where(key == identity), {due.name: now + wait, "changed_at": now})
+        ahead = select(key.label("key"), due.label("due"), table.c.changed_at.label("changed"))
+        for row in tx.execute(ahead.where(waits, table.c.changed_at > now + _UNNOTICED)).all():
+            wait = timedelta(0) if row.due is None else max(timedelta(0), row.due - row.changed)
+            tx.execute(update(table).where(key == row.key), {due.name: now + wait, "changed_at": now})
             moved += 1
     return moved
