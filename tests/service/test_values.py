@@ -58,6 +58,9 @@ def test_a_value_in_the_future_gives_a_reason_and_a_score_when_its_time_has_come
     scored.work()
     assert newest(scored) == "AI result not available: in the future: pulse"
     assert len(scored.ehr.received("RiskAssessment")) == 2
+    ready = httpx.get(f"{scored.web.url}/health/ready").json()
+    assert (ready["status"], ready["values_in_the_future"]) == ("warn", 1)
+    assert "ausculta_values_in_the_future 1" in httpx.get(f"{scored.web.url}/metrics").text
     scored.clock.advance(14 * 60)
     scored.work()
     assert newest(scored) == "AI result not available: in the future: pulse"
@@ -65,6 +68,7 @@ def test_a_value_in_the_future_gives_a_reason_and_a_score_when_its_time_has_come
     scored.work()
     assert newest(scored).endswith("total score: 16 (high)")
     assert len(scored.ehr.received("RiskAssessment")) == 3
+    assert httpx.get(f"{scored.web.url}/health/ready").json()["status"] == "pass"
 
 
 def test_a_wait_for_a_value_in_the_future_does_not_hold_up_what_comes_meanwhile(scored: Hospital) -> None:
@@ -164,6 +168,32 @@ def test_the_text_of_every_result_says_how_old_its_oldest_value_is(scored: Hospi
     (risk, _) = scored.ehr.received("RiskAssessment")
     assert "Oldest value: respiratory rate, 3 h 1 min old." in str(risk)
     assert "Oldest value: respiratory rate, 3 h 1 min old." in scored.engine.received()[-1].first("NTE").get(3)
+
+
+def test_a_chatty_monitor_does_not_hide_the_other_values(scored: Hospital) -> None:
+    """2,400 heart rates in 40 minutes are all newer than the set of vital signs."""
+    (patient,) = scored.all("Patient")
+    begin = scored.clock.now()
+    scored.clock.advance(3600)
+    entries = [
+        {
+            "request": {"method": "POST", "url": "Observation"},
+            "resource": {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": {"coding": [{"system": "http://loinc.org", "code": PULSE}]},
+                "subject": {"reference": f"Patient/{patient['id']}"},
+                "effectiveDateTime": (begin + timedelta(seconds=second)).isoformat(),
+                "valueQuantity": {"value": 70, "system": "http://unitsofmeasure.org", "code": "/min"},
+            },
+        }
+        for second in range(2400)
+    ]
+    for part in range(0, len(entries), 400):
+        bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries[part : part + 400]}
+        assert httpx.post(scored.url, json=bundle, timeout=60).status_code == 200
+    scored.work()
+    assert newest(scored).endswith("total score: 16 (high)")
 
 
 def test_after_our_clock_was_set_back_the_values_that_have_arrived_still_count(hospital: Hospital) -> None:
