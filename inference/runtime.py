@@ -24,6 +24,7 @@ from inference.contract import (
     ModelInput,
     NotAvailable,
     Outcome,
+    Output,
     Prediction,
     SeriesInput,
     StudyInput,
@@ -213,11 +214,10 @@ class Runtime:
             return replace(
                 _not_available(identity, model_input, "failed", str(failure), inputs=inputs), features=features
             )
-        titles = {spec.name: spec.title for spec in runner.model.features}
         return Prediction(
             model=identity,
             subject=model_input.subject,
-            outputs=tuple(with_age(output, inputs, model_input.at, titles) for output in answer.outputs),
+            outputs=_with_age(runner, answer, inputs, model_input),
             inputs=inputs,
             input_versions=_versions(model_input, inputs),
             at=model_input.at,
@@ -302,6 +302,15 @@ def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -
     if not artefacts_fit(answer.outputs, answer.artefacts):
         raise _Failed("the model gave a mask without its artefact")
     return answer
+
+
+def _with_age(
+    runner: AnyRunner, answer: Answer, inputs: tuple[InputUsed, ...], model_input: ModelInput
+) -> tuple[Output, ...]:
+    if not inputs:
+        return answer.outputs
+    titles = {spec.name: spec.title for spec in runner.model.features}
+    return tuple(with_age(output, inputs, model_input.at, titles) for output in answer.outputs)
 
 
 def _not_available(

@@ -1,6 +1,6 @@
 """Which value counts: clocks that differ, values that cannot be used, and a reason wherever there is no result.
 
-Each story enters by a socket and is told from what the EHR has received.
+Each story enters by a socket; what counts is what the EHR has received.
 """
 
 from collections.abc import Callable, Iterator
