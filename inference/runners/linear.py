@@ -64,7 +64,9 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
         unknown = np.isnan(self._row(decoded.item))
         if unknown.any():
             titles = tuple(spec.title for spec, gone in zip(self.model.features, unknown, strict=True) if gone)
-            raise Declined(f"missing {', '.join(titles)}", missing=titles, inputs=decoded.inputs)
+            raise Declined(
+                f"missing {', '.join(titles)}", missing=titles, inputs=decoded.inputs, features=decoded.features
+            )
         return decoded
 
     def batch(self, items: Sequence[Extraction]) -> Vector:
