@@ -1,13 +1,15 @@
 """Stored resources as the facts that models read: what was measured, when it was true, and when it became known.
 
 An Observation yields one fact for each of its codings and, if its value is coded, for each coding of that; components
-are observations of their own with the parent's time. What is not a value yields none: a comparator (``<5``), a
-``dataAbsentReason``, and any status that says the statement is not, or no longer, made.
+are observations of their own with the parent's time. What is stated and cannot be used is a fact too, which says why: a
+comparator (``<5``), a ``dataAbsentReason``, a value in a form that nothing reads, a status that is not known, a missing
+instant. So a reader never takes an older value for the newest. A status that says that the statement is not, or no
+longer, made yields none.
 
-Only a time with a time zone is an instant. An Observation that names merely a day is left out, since nobody can say
-which of two values of a day is newer; a caller whose window is in days may ask for ``Dates.EARLIEST`` and gets the
-first instant of the span, so a value never looks fresher than it is. A period counts from its end; one without is still
-going on and has no time yet.
+Only a time with a time zone is an instant. An Observation that names merely a day, or no time, is *untimed*: nobody can
+say which of two values of a day is newer. Its fact stands at the latest instant that it may have, which is never after
+it was stored. A caller whose window is in days may ask for ``Dates.EARLIEST`` and gets the first instant of the span:
+a value never looks fresher than it is. A period counts from its end; one without is still going on and is untimed.
 
 FHIR R4: https://hl7.org/fhir/R4/observation.html, datatypes.html#dateTime.
 """
@@ -19,7 +21,7 @@ from enum import Enum
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, and_, exists, or_, select
+from sqlalchemy import BigInteger, Connection, and_, func, or_, select, type_coerce
 
 from fhir_adapter.patient_identity import best_identifier
 from fhir_adapter.results.common import SHADOW
@@ -29,14 +31,16 @@ from fhir_adapter.store.search.index import seconds
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point, span
 from fhir_adapter.store.versions import CURRENT, StoredVersion
-from inference.contract import Fact, Subject
+from inference.contract import Fact, Subject, Unusable
 from kernel.errors import Category, Problem
 from kernel.tables import resource_heads, resource_index
 
 STATED: Final = frozenset({"preliminary", "final", "amended", "corrected"})
 """Statuses in which an Observation states something (value set observation-status)."""
-MOST_OBSERVATIONS: Final = 2000
-"""Observations read for one question, the newest first."""
+UNKNOWN: Final = "unknown"
+"""The status of an Observation that was received with a status that nobody can name."""
+MOST_OBSERVATIONS: Final = 20_000
+"""Observations of one code that are read for one question."""
 
 _UCUM: Final = "http://unitsofmeasure.org"
 _HEADS: Final = resource_heads.c
@@ -45,14 +49,14 @@ _HEADS: Final = resource_heads.c
 class Dates(Enum):
     """What a date without a time of day is worth."""
 
-    #: Nothing: the Observation is left out.
-    SKIP = "skip"
+    #: No instant: the fact is untimed.
+    UNTIMED = "untimed"
     #: Its first instant, read as UTC.
     EARLIEST = "earliest"
 
 
 def observation_facts(
-    observation: Json, *, source: str, known: datetime, dates: Dates = Dates.SKIP, arrived: int = 0
+    observation: Json, *, source: str, known: datetime, dates: Dates = Dates.UNTIMED, arrived: int = 0
 ) -> Iterator[Fact]:
     """Read the facts of one Observation.
 
@@ -69,14 +73,14 @@ def observation_facts(
     arrived
         Place of the version in the order in which this server stored them.
     """
-    effective = _effective(observation, dates)
+    status, (effective, timed) = observation.get("status"), _effective(observation, known, dates)
     if SHADOW in observation.get("meta", {}).get("tag", ()):  # nobody has decided that it may be relied on
         return
-    if effective is None or observation.get("status") not in STATED:
+    if status not in STATED and status != UNKNOWN:
         return
     issued = point(observation.get("issued")) or known
     for part in (observation, *observation.get("component", ())):
-        for value, value_system, unit in _values(part):
+        for value, value_system, unit, unusable in _values(part):
             for coding in part.get("code", {}).get("coding", ()):
                 if "system" in coding and "code" in coding:
                     yield Fact(
@@ -89,6 +93,10 @@ def observation_facts(
                         issued=issued,
                         source=source,
                         arrived=arrived,
+                        unusable=unusable
+                        or (None if timed else "untimed")
+                        or ("unstated" if status == UNKNOWN else None),
+                        known=known,
                     )
 
 
@@ -113,9 +121,9 @@ def patient_facts(
     codes
         Codes of observations or of their components; a system may stand before a bar, ``http://loinc.org|8867-4``.
     since
-        How far back ``effective`` may lie; aware.
+        How far back ``effective`` may lie; aware. Of a code without a value since then the newest is read.
     most
-        Observations read at most, the newest first.
+        Observations of one code that are read, the newest first.
 
     Returns
     -------
@@ -124,23 +132,80 @@ def patient_facts(
     """
     if not codes:
         return ()
-    about, coded, dated = resource_index.alias(), resource_index.alias(), resource_index.alias()
-    own = and_(about.c.type == "Observation", about.c.param == "patient", about.c.value == patient_reference)
-    code = and_(filtered(coded, "Observation", "combo-code"), or_(*(is_code(coded, text) for text in sorted(codes))))
-    recent = and_(filtered(dated, "Observation", "date"), dated.c.high >= seconds(since))
-    statement = (
-        CURRENT.add_columns(dated.c.seq.label("arrived"))
-        .join(dated, recent)
-        .where(_HEADS.type == "Observation", _HEADS.id.in_(select(about.c.id).where(own)), exists().where(code))
-        .order_by(dated.c.high.desc(), _HEADS.id)
-        .limit(most)
+    places = _places(patient_reference, codes)
+    counts = or_(places.c.moment >= seconds(since), places.c.place == 1)
+    chosen = select(
+        places.c.id, func.max(places.c.moment).label("moment"), func.max(places.c.arrived).label("arrived")
+    ).where(counts, places.c.place <= most)
+    newest = chosen.group_by(places.c.id).subquery()
+    statement = CURRENT.add_columns(newest.c.arrived).join(
+        newest, and_(_HEADS.type == "Observation", _HEADS.id == newest.c.id)
     )
     facts: list[Fact] = []
-    for row in connection.execute(statement):
+    for row in connection.execute(statement.order_by(newest.c.moment.desc(), _HEADS.id)):
         source = f"Observation/{row.id}/_history/{row.version}"
-        read = observation_facts(exact_values(row.content), source=source, known=row.last_updated, arrived=row.arrived)
-        facts += (fact for fact in read if fact.effective >= since)
+        content = exact_values(row.content)
+        facts += observation_facts(content, source=source, known=row.last_updated, arrived=row.arrived)
     return tuple(facts)
+
+
+def crowded_codes(
+    connection: Connection, patient_reference: str, codes: Collection[str], since: datetime, most: int
+) -> tuple[str, ...]:
+    """Return the codes of which more Observations are stored than are read.
+
+    Parameters
+    ----------
+    connection
+        Where to read.
+    patient_reference
+        ``Patient/<id>``.
+    codes, since, most
+        As for :func:`patient_facts`.
+    """
+    if not codes:
+        return ()
+    places = _places(patient_reference, codes)
+    beyond = select(places.c.code).where(places.c.place > most, places.c.moment >= seconds(since))
+    return tuple(sorted(connection.execute(beyond.distinct()).scalars()))
+
+
+def _places(patient_reference: str, codes: Collection[str]) -> Any:
+    """Return the table of a patient's Observations of some codes: id, code, time, place in that code, 1 the newest,
+    and order of arrival.
+
+    The time of one without any is when it was stored.
+    """
+    about, coded, dated = resource_index.alias(), resource_index.alias(), resource_index.alias()
+    stored_at = type_coerce(_HEADS.last_updated, BigInteger) / 1_000_000.0
+    moment = func.coalesce(dated.c.high, stored_at)
+    of_code = func.row_number().over(
+        partition_by=(coded.c.system, coded.c.value), order_by=(moment.desc(), coded.c.seq.desc())
+    )
+    return (
+        select(
+            _HEADS.id,
+            coded.c.value.label("code"),
+            moment.label("moment"),
+            of_code.label("place"),
+            coded.c.seq.label("arrived"),
+        )
+        .select_from(resource_heads)
+        .join(
+            coded,
+            and_(filtered(coded, "Observation", "combo-code"), or_(*(is_code(coded, code) for code in sorted(codes)))),
+        )
+        .outerjoin(dated, filtered(dated, "Observation", "date"))
+        .where(
+            _HEADS.type == "Observation",
+            _HEADS.id.in_(
+                select(about.c.id).where(
+                    and_(about.c.type == "Observation", about.c.param == "patient", about.c.value == patient_reference)
+                )
+            ),
+        )
+        .subquery()
+    )
 
 
 def subject(connection: Connection, store: Store, reference: str) -> Subject:
@@ -204,21 +269,29 @@ def is_code(index: Any, text: str) -> Any:
     return and_(index.c.value == code, index.c.system == system) if bar else index.c.value == code
 
 
-def _effective(observation: Json, dates: Dates) -> datetime | None:
+def _effective(observation: Json, known: datetime, dates: Dates) -> tuple[datetime, bool]:
+    """Return when an Observation was true at the latest, and whether it states that as an instant."""
     period = observation.get("effectivePeriod", {})
     for text in (observation.get("effectiveDateTime"), observation.get("effectiveInstant"), period.get("end")):
         if text is not None:
             instant = point(text)
-            if instant is None and dates is Dates.EARLIEST:
-                return span(text)[0]
-            return instant
-    return None
+            if instant is not None:
+                return instant, True
+            start, end = span(text)
+            return (start, True) if dates is Dates.EARLIEST else (min(end, known), False)
+    return known, False
 
 
-def _values(part: Json) -> Iterator[tuple[Decimal | str, str | None, str | None]]:
-    """Yield value, its code system, and its unit."""
-    if "dataAbsentReason" in part:
+def _values(part: Json) -> Iterator[tuple[Decimal | str | None, str | None, str | None, Unusable | None]]:
+    """Yield value, its code system, its unit, and why it cannot be used."""
+    found = () if "dataAbsentReason" in part else tuple(_readable(part))
+    yield from ((*one, None) for one in found)
+    if found or "component" in part or "hasMember" in part:
         return
+    yield None, None, None, "absent" if "dataAbsentReason" in part else "unreadable"
+
+
+def _readable(part: Json) -> Iterator[tuple[Decimal | str, str | None, str | None]]:
     quantity = part.get("valueQuantity")
     if quantity is not None:
         if "value" in quantity and "comparator" not in quantity:

@@ -105,6 +105,8 @@ def _scope(manifest: Manifest) -> list[str]:
     scope = []
     if manifest.limits.min_age_years is not None:
         scope.append(f"Declines patients under {manifest.limits.min_age_years} years, and those of unknown age.")
+    if manifest.limits.spread_hours is not None:
+        scope.append(f"Declines values that were measured more than {manifest.limits.spread_hours} hours apart.")
     if manifest.input.modalities:
         rules = [part.selection for part in manifest.input.parts or (manifest.input,)]
         words = [word for rule in rules for word in (*sorted(rule.modalities), *rule.body_parts, *rule.views)]

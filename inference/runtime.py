@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from inference import registry
+from inference.age import with_age
 from inference.artefacts import artefacts_fit
 from inference.batching import Batcher, QueueLimits
 from inference.contract import (
@@ -23,6 +24,7 @@ from inference.contract import (
     ModelInput,
     NotAvailable,
     Outcome,
+    Output,
     Prediction,
     SeriesInput,
     StudyInput,
@@ -202,7 +204,11 @@ class Runtime:
             declined = _not_available(
                 identity, model_input, "declined", no.reason, inputs=available, missing=no.missing
             )
-            return replace(declined, features=no.features or features)
+            features = no.features or features
+            # A refusal rests on what could not be used too: another such value is another refusal.
+            named = {use.source for use in features if use.source is not None}
+            versions = tuple(sorted(named.union(declined.input_versions)))
+            return replace(declined, features=features, input_versions=versions)
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
             return replace(
@@ -211,7 +217,7 @@ class Runtime:
         return Prediction(
             model=identity,
             subject=model_input.subject,
-            outputs=answer.outputs,
+            outputs=_with_age(runner, answer, inputs, model_input),
             inputs=inputs,
             input_versions=_versions(model_input, inputs),
             at=model_input.at,
@@ -296,6 +302,15 @@ def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -
     if not artefacts_fit(answer.outputs, answer.artefacts):
         raise _Failed("the model gave a mask without its artefact")
     return answer
+
+
+def _with_age(
+    runner: AnyRunner, answer: Answer, inputs: tuple[InputUsed, ...], model_input: ModelInput
+) -> tuple[Output, ...]:
+    if not inputs:
+        return answer.outputs
+    titles = {spec.name: spec.title for spec in runner.model.features}
+    return tuple(with_age(output, inputs, model_input.at, titles) for output in answer.outputs)
 
 
 def _not_available(

@@ -24,6 +24,7 @@ from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem, as_problem
 from kernel.jobs import CHANNEL, Job, Jobs
 from kernel.log import get_logger
+from kernel.set_back import realign
 from kernel.tables import workers
 
 Commit = Callable[[Transaction], None]
@@ -83,7 +84,7 @@ class Worker:
         self._database.write(self._register)
 
     def heartbeat(self) -> None:
-        """Save a heartbeat, durably.
+        """Save a heartbeat, durably; if the clock was set back, nothing waits longer for that.
 
         Raises
         ------
@@ -196,6 +197,9 @@ class Worker:
     def _heartbeat(self, tx: Transaction) -> bool:
         updated = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
         self._reclaim_dead_workers(tx)
+        if moved := realign(tx, self._clock.now()):
+            tx.wake(CHANNEL)
+            _log.warning("clock_set_back", waiting=moved)
         return updated.rowcount == 1
 
     def _reclaim_dead_workers(self, tx: Transaction) -> None:

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from types import MappingProxyType
 
@@ -60,7 +61,7 @@ from service.results import Results
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
 from service.triggers.cadence import CadenceFlow
-from service.triggers.enqueue import REPEAT, START_CADENCES, start_cadences
+from service.triggers.enqueue import ASK_LATER, REPEAT, START_CADENCES, start_cadences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,11 +155,13 @@ def build(
     hl7_messages = Hl7MessageFlow(core, pseudonyms, identities, settings.time_zone)
     imaging_studies = ImagingStudyFlow(core, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s)
     cadences = CadenceFlow(database, clock, catalogue, core.jobs)
+    assess = AssessFlow(core, models, publisher)
     steps: dict[str, Step] = {
         hl7_message.CONVERT: hl7_messages.convert,
         imaging_study.COMPLETE: imaging_studies.complete,
         imaging_study.READ: imaging_studies.read,
-        ASSESS: AssessFlow(core, models, publisher).assess,
+        ASSESS: assess.assess,
+        ASK_LATER: assess.ask,
         REPEAT: cadences.repeat,
         START_CADENCES: cadences.start,
         DELIVER: DeliveryFlow(core, destinations).deliver,
@@ -266,6 +269,7 @@ def build_core_services(
         store=store,
         writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
         results=results,
+        clock_tolerance=timedelta(seconds=settings.clock_tolerance_s),
     )
 
 

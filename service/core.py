@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.write import StoreWriter
@@ -33,6 +34,8 @@ class CoreServices:
     store: Store
     writer: StoreWriter
     results: Results
+    clock_tolerance: timedelta
+    """How far a sender's time may lie in the future and still count as now."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from inference import registry
 from kernel import backlog
@@ -17,7 +17,9 @@ from kernel.db import Database
 from kernel.errors import Problem
 from kernel.jobs import Jobs
 from kernel.tables import audit_head, inbox
+from kernel.tables import jobs as jobs_table
 from service.results import Results
+from service.triggers.enqueue import ASK_LATER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,11 @@ def health_router(services: HealthServices) -> APIRouter:
             waiting = services.jobs.counts(connection)
             found = backlog.backlogs(connection, services.clock.now())
             models = {row.name: "stopped" if row.stopped else row.status for row in registry.serving(connection)}
-        warns = waiting.get("parked") or any(one.needs_attention for one in found)
+            future = _values_in_the_future(connection)
+        warns = waiting.get("parked") or future or any(one.needs_attention for one in found)
         deliveries = {one.destination: _state(one, services.clock.now()) for one in found}
-        return {"status": "warn" if warns else "pass", "jobs": waiting, "deliveries": deliveries, "models": models}
+        state = {"status": "warn" if warns else "pass", "jobs": waiting, "deliveries": deliveries, "models": models}
+        return state | {"values_in_the_future": future}
 
     @router.get("/metrics")
     def metrics() -> Response:
@@ -69,6 +73,12 @@ def health_router(services: HealthServices) -> APIRouter:
         return Response("\n".join(_lines(services)) + "\n", media_type="text/plain; version=0.0.4")
 
     return router
+
+
+def _values_in_the_future(connection: Connection) -> int:
+    """Return how many models wait for a value of a patient whose time lies in the future: a clock is wrong."""
+    waits = jobs_table.c.step == ASK_LATER, jobs_table.c.status == "waiting"
+    return int(connection.execute(select(func.count()).select_from(jobs_table).where(*waits)).scalar_one())
 
 
 def _state(one: Backlog, now: datetime) -> dict[str, Any]:
@@ -109,11 +119,15 @@ def _lines(services: HealthServices) -> Iterable[str]:
         for (model, _version, kind), count in services.results.counts(connection).items():
             counted[model, kind] += count
         older = connection.execute(select(func.count()).where(inbox.c.state == "older")).scalar() or 0
+        future = _values_in_the_future(connection)
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
     yield "# TYPE ausculta_jobs gauge"
     for status in ("waiting", "running", "parked"):
         yield f'ausculta_jobs{{status="{status}"}} {jobs.get(status, 0)}'
+    yield "# HELP ausculta_values_in_the_future Models that wait for a value whose time lies in the future."
+    yield "# TYPE ausculta_values_in_the_future gauge"
+    yield f"ausculta_values_in_the_future {future}"
     yield "# HELP ausculta_deliveries Deliveries by destination and status."
     yield "# TYPE ausculta_deliveries gauge"
     for one in found:

@@ -169,6 +169,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         default=None,
         help="Zone of HL7 v2 times without an offset, such as Europe/Berlin; without it they keep their date only.",
     ),
+    Setting(
+        name="CLOCK_TOLERANCE_S",
+        read=_seconds,
+        default=300.0,
+        help="How far the time of a value may lie in the future and still count as now; beyond it the value waits.",
+    ),
     Setting(name="MODEL_DIRS", read=_paths, default=(), help="Further model folders, separated by colons."),
     Setting(name="DEVICE", read=_choice("auto", "cpu", "cuda"), default="auto", help="Device on which networks run."),
     Setting(
@@ -228,6 +234,7 @@ class Settings:
     default_assigning_authority: str
     identifier_systems: Mapping[str, str]
     time_zone: ZoneInfo | None
+    clock_tolerance_s: float
     model_dirs: tuple[Path, ...]
     device: str
     model_deadline_s: float

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -16,6 +16,9 @@ InputKind: TypeAlias = Literal["facts", "series", "image", "volume", "text", "st
 
 Pixels: TypeAlias = NDArray[np.float32]
 """(rows, columns), each in [0, 1]."""
+
+Unusable: TypeAlias = Literal["unreadable", "absent", "untimed", "unstated"]
+"""Why nothing can be read from a statement: no readable value, stated as absent, no instant, or no known status."""
 
 Vector3: TypeAlias = tuple[float, float, float]
 
@@ -65,10 +68,24 @@ class Fact:
     source: str
     #: Order of arrival at this server; decides between facts of one time.
     arrived: int = 0
+    #: Why it cannot be used; None when it can. It stands in the way of older values all the same.
+    unusable: Unusable | None = None
+    #: When this server stored it; None for a fact that was not stored. No measurement was made after it.
+    known: datetime | None = None
 
     def __post_init__(self) -> None:
         _aware("effective", self.effective)
         _aware("issued", self.issued)
+        _aware("known", self.known)
+
+    @property
+    def usable_from(self) -> datetime:
+        """The instant before which the sender's times lie in the future.
+
+        Where ``issued`` is this server's own time, only ``effective`` counts: a clock that was set back would hide what
+        has long arrived.
+        """
+        return self.effective if self.issued == self.known else max(self.effective, self.issued)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +98,27 @@ class FactsInput:
     facts: tuple[Fact, ...]
     #: The time of prediction: nothing learnt later may be used.
     at: datetime
+    #: How far a time may lie after ``at`` and still count as now: clocks differ.
+    clock_tolerance: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
         _aware("at", self.at)
 
     @property
+    def latest(self) -> datetime:
+        """The latest time that counts as now."""
+        return self.at + self.clock_tolerance
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Versions of every fact that was available at the time of prediction."""
-        return tuple(fact.source for fact in self.facts if fact.effective <= self.at and fact.issued <= self.at)
+        return tuple(fact.source for fact in self.facts if fact.usable_from <= self.latest)
+
+    @property
+    def next_usable(self) -> datetime | None:
+        """When the next fact that lies in the future can be used; None when there is none."""
+        later = [fact.usable_from for fact in self.facts if fact.usable_from > self.latest]
+        return min(later) - self.clock_tolerance if later else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +140,12 @@ class SeriesInput:
     at: datetime
     #: What became of each feature over the whole grid.
     uses: "tuple[FeatureUse, ...]" = field(default=(), compare=False, repr=False)
+    #: When the next measurement that lies in the future can be used.
+    next_usable: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         _aware("at", self.at)
+        _aware("next_usable", self.next_usable)
         for instant in self.grid:
             _aware("grid", instant)
         if any(later <= earlier for earlier, later in zip(self.grid, self.grid[1:], strict=False)):
@@ -228,6 +261,12 @@ class StudyInput:
     def sources(self) -> tuple[str, ...]:
         """Versions of what the parts were read from."""
         return tuple(source for part in self.parts.values() for source in part.sources)
+
+    @property
+    def next_usable(self) -> datetime | None:
+        """When the next value that lies in the future can be used, of whatever part."""
+        measured = [part for part in self.parts.values() if isinstance(part, FactsInput | SeriesInput)]
+        return min((part.next_usable for part in measured if part.next_usable is not None), default=None)
 
     @property
     def uses(self) -> "tuple[FeatureUse, ...]":

@@ -1,13 +1,15 @@
 """Feature specs compiled to plain closures, and what they find in one patient's facts.
 
 A fact counts when it was both true and available at the instant of the prediction: ``effective`` and ``issued`` are not
-after it. A value that cannot be read safely (unknown unit, unknown answer, outside the plausible range) is treated
-as missing with its own reason; an older value never steps in for a newer one that cannot be read.
+after it, by more than the declared tolerance of clocks. A value that cannot be used (in the future, without a time or a
+status, a bound such as ``<85``, unknown unit or answer, outside the plausible range) is treated as missing with its own
+reason; an older value never steps in for a newer one that cannot be used. Where the time of such a value is not to be
+believed, it was measured before it was stored: a value that is measured after that is newer.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -15,14 +17,26 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from inference.contract import Fact, FactsInput, FeatureUse, InputUsed, Subject
+from inference.contract import Fact, FactsInput, FeatureUse, InputUsed, Subject, Unusable
 from inference.features.spec import FeatureSpec, Source, Take
 from inference.features.units import convert, tidy
 
-Index: TypeAlias = Mapping[tuple[str, str], Sequence[Fact]]
-"""(system, code) -> facts that were available at the time, oldest first."""
 
-Candidate: TypeAlias = tuple[Fact, Source, int]
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A fact, and when it counts as measured."""
+
+    fact: Fact
+    #: Its ``effective``; when the server stored it at the latest, where that lies in the future.
+    instant: datetime
+    #: Whether its times lie in the future.
+    future: bool
+
+
+Index: TypeAlias = Mapping[tuple[str, str], Sequence[Placed]]
+"""(system, code) -> facts, oldest first."""
+
+Candidate: TypeAlias = tuple[Placed, Source, int]
 """A fact that a feature may be read from, the source that it fits, and the place of that source among all."""
 
 
@@ -40,11 +54,30 @@ class FeatureValue:
     sources: tuple[str, ...]
 
 
+GapKind: TypeAlias = Literal["missing", "implausible", "old", "future"] | Unusable
+
+GAP_WORDS: Final[Mapping[GapKind, str]] = MappingProxyType(
+    {
+        "missing": "missing",
+        "implausible": "implausible",
+        "unreadable": "unreadable",
+        "absent": "stated as absent:",
+        "untimed": "untimed:",
+        "unstated": "no status:",
+        "old": "too old:",
+        "future": "in the future:",
+    }
+)
+"""Kind of a gap -> how a refusal names it, before the titles of the features."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gap:
     """Why a feature has no value."""
 
-    kind: Literal["missing", "implausible", "unreadable"]
+    kind: GapKind
+    #: Versioned reference to the value that cannot be used, if there is one.
+    source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +94,8 @@ class Extraction:
     inputs: tuple[InputUsed, ...]
     #: What became of each feature.
     features: tuple[FeatureUse, ...] = ()
+    #: Feature name -> what a clinician calls it.
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 Extractor: TypeAlias = Callable[[FactsInput], Extraction]
@@ -85,22 +120,15 @@ def compile_features(specs: Sequence[FeatureSpec]) -> Extractor:
     return partial(_extract, [(spec, _compile(spec)) for spec in specs])
 
 
-def index_facts(facts: Sequence[Fact], at: datetime) -> Index:
-    """Group facts by (system, code), oldest first, leaving out those not yet effective or not yet issued at ``at``.
-
-    Parameters
-    ----------
-    facts
-        Facts of one patient, in any order.
-    at
-        Instant of the prediction; a fact counts when neither ``effective`` nor ``issued`` is after it.
-    """
-    index: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
-    for fact in facts:
-        if fact.effective <= at and fact.issued <= at:
-            index[fact.system, fact.code].append(fact)
+def index_facts(given: FactsInput) -> Index:
+    """Group facts by (system, code), oldest first, and say which lie in the future of the prediction."""
+    index: defaultdict[tuple[str, str], list[Placed]] = defaultdict(list)
+    for fact in given.facts:
+        future = fact.usable_from > given.latest
+        instant = min(fact.effective, fact.known or given.at, given.at) if future else fact.effective
+        index[fact.system, fact.code].append(Placed(fact=fact, instant=instant, future=future))
     for series in index.values():
-        series.sort(key=attrgetter("effective", "issued", "arrived", "source"))
+        series.sort(key=attrgetter("instant", "fact.issued", "fact.arrived", "fact.source"))
     return index
 
 
@@ -123,10 +151,10 @@ def chooser(take: Take) -> Callable[[Sequence[Candidate]], FeatureValue | Gap]:
 
 
 def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput) -> Extraction:
-    index = index_facts(given.facts, given.at)
+    index = index_facts(given)
     readings: dict[str, FeatureValue | None] = {}
     uses: list[FeatureUse] = []
-    gaps: defaultdict[str, list[str]] = defaultdict(list)
+    gaps: defaultdict[GapKind, list[str]] = defaultdict(list)
     for spec, feature in features:
         found = feature(index, given.subject, given.at)
         readings[spec.name] = _settle(spec, found)
@@ -136,7 +164,7 @@ def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput
     return Extraction(
         readings=MappingProxyType(readings),
         missing=tuple(title for titles in gaps.values() for title in titles),
-        reason="; ".join(f"{kind} {', '.join(titles)}" for kind, titles in gaps.items()),
+        reason="; ".join(f"{GAP_WORDS[kind]} {', '.join(titles)}" for kind, titles in gaps.items()),
         inputs=tuple(
             InputUsed(name=name, value=reading.value, unit=reading.unit, effective=reading.effective, source=source)
             for name, reading in readings.items()
@@ -144,6 +172,7 @@ def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput
             for source in reading.sources
         ),
         features=tuple(uses),
+        titles=MappingProxyType({spec.name: spec.title for spec, _ in features}),
     )
 
 
@@ -151,9 +180,10 @@ def _use(name: str, found: FeatureValue | Gap, settled: FeatureValue | None) -> 
     status: Literal["used", "imputed", "dropped", "implausible", "missing"] = "used"
     if isinstance(found, Gap):
         absent: Literal["imputed", "missing"] = "missing" if settled is None else "imputed"
-        status = {"missing": absent, "implausible": "implausible", "unreadable": "dropped"}[found.kind]
+        status = absent if found.kind in {"missing", "old"} else "dropped"
+        status = "implausible" if found.kind == "implausible" else status
     value, unit = (None, None) if settled is None else (settled.value, settled.unit)
-    source = settled.sources[0] if settled and settled.sources else None
+    source = found.source if isinstance(found, Gap) else next(iter(found.sources), None)
     return FeatureUse(name=name, value=value, unit=unit, status=status, source=source)
 
 
@@ -176,24 +206,24 @@ def _compile(spec: FeatureSpec) -> _Feature:
 
     def feature(index: Index, _subject: Subject, at: datetime) -> FeatureValue | Gap:
         since = None if reach is None else at - reach
-        inside = [
-            (fact, source, rank)
-            for source, key, rank in sources
-            for fact in index.get(key, ())
-            if since is None or fact.effective >= since
-        ]
-        return choose(inside) if inside else _MISSING
+        found = [(placed, source, rank) for source, key, rank in sources for placed in index.get(key, ())]
+        inside = [one for one in found if since is None or one[0].instant >= since]
+        if inside:
+            return choose(inside)
+        return Gap(kind="old", source=max(found, key=_age_order)[0].fact.source) if found else _MISSING
 
     return feature
 
 
 def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
-    def order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]:
-        fact, _, rank = candidate
-        return fact.effective, -rank, fact.issued, fact.arrived, fact.source
-
-    fact, source, _ = max(inside, key=order)
-    value = _read(fact, source)
+    newest = max(_age_order(candidate) for candidate in inside)
+    # An answer in several code systems is several facts of one source: one that can be read is enough.
+    read = [
+        (_read(placed, source), placed.fact, source)
+        for placed, source, rank in inside
+        if _age_order((placed, source, rank)) == newest
+    ]
+    value, fact, source = min(read, key=lambda one: isinstance(one[0], Gap))
     if isinstance(value, Gap):
         return value
     return FeatureValue(
@@ -201,14 +231,19 @@ def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
     )
 
 
+def _age_order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]:
+    placed, _, rank = candidate
+    return placed.instant, -rank, placed.fact.issued, placed.fact.arrived, placed.fact.source
+
+
 def _aggregate(take: str, inside: Sequence[Candidate]) -> FeatureValue | Gap:
     numbers: list[Decimal] = []
-    for fact, source, _ in inside:
-        value = _read(fact, source)
+    for placed, source, _ in inside:
+        value = _read(placed, source)
         if isinstance(value, Gap):
             return value
         numbers.append(value if isinstance(value, Decimal) else Decimal(0))
-    newest = max(fact.effective for fact, _, _ in inside)
+    newest = max(placed.instant for placed, _, _ in inside)
     result = {
         "min": min(numbers),
         "max": max(numbers),
@@ -216,22 +251,25 @@ def _aggregate(take: str, inside: Sequence[Candidate]) -> FeatureValue | Gap:
         "count": Decimal(len(numbers)),
     }[take]
     _, first, _ = inside[0]
-    references = tuple(sorted({fact.source for fact, _, _ in inside}))
+    references = tuple(sorted({placed.fact.source for placed, _, _ in inside}))
     unit = "1" if take == "count" else first.unit
     return FeatureValue(value=result, unit=unit, code=first.code, effective=newest, sources=references)
 
 
-def _read(fact: Fact, source: Source) -> Decimal | str | Gap:
+def _read(placed: Placed, source: Source) -> Decimal | str | Gap:
+    fact = placed.fact
+    if placed.future or fact.unusable is not None:
+        return Gap(kind=fact.unusable or "future", source=fact.source)
     if source.answers:
         word = source.answers.get(fact.value.strip().lower()) if isinstance(fact.value, str) else None
-        return Gap(kind="unreadable") if word is None else word
+        return Gap(kind="unreadable", source=fact.source) if word is None else word
     if not isinstance(fact.value, Decimal) or source.unit is None or not fact.value.is_finite():
-        return Gap(kind="unreadable")
+        return Gap(kind="unreadable", source=fact.source)
     value = convert(fact.value, fact.unit, source.unit)
     if value is None:
-        return Gap(kind="unreadable")
+        return Gap(kind="unreadable", source=fact.source)
     if source.plausible and not source.plausible[0] <= value <= source.plausible[1]:
-        return Gap(kind="implausible")
+        return Gap(kind="implausible", source=fact.source)
     return value
 
 

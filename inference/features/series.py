@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -90,7 +89,7 @@ def series_input(
         give the same result id although the grid moves with the time of prediction.
     """
     grid = Grid(at=given.at, step=timedelta(hours=float(step_hours)), rows=int(hours / step_hours))
-    index = index_facts(given.facts, given.at)
+    index = index_facts(given)
     columns = [_of_subject(spec, given, grid) if spec.subject else _measured(spec, index, grid) for spec in specs]
     values = (
         np.stack([column.values for column in columns], axis=1) if columns else np.empty((grid.rows, 0), np.float32)
@@ -104,6 +103,7 @@ def series_input(
         sources=tuple(sorted(frozenset().union(*(column.sources for column in columns)))),
         at=given.at,
         uses=tuple(use for column in columns for use in column.uses),
+        next_usable=given.next_usable,
     )
 
 
@@ -161,9 +161,10 @@ def _measured(spec: FeatureSpec, index: Index, grid: Grid) -> _Column:
     since = grid.start if spec.hours is None else grid.at - timedelta(hours=float(spec.hours))
     inside: defaultdict[int, list[Candidate]] = defaultdict(list)
     for rank, source in enumerate(spec.sources):
-        for fact in index.get((source.system, source.code), ()):
-            if fact.effective > grid.start and fact.effective >= since:
-                inside[grid.row(fact.effective)].append((fact, source, rank))
+        for placed in index.get((source.system, source.code), ()):
+            instant = min(placed.instant, grid.at)  # what lies within the tolerance of clocks counts as now
+            if instant > grid.start and instant >= since:
+                inside[grid.row(instant)].append((placed, source, rank))
     choose = chooser(spec.take)
     values = np.full(grid.rows, np.nan, dtype=np.float32)
     uses: dict[str, FeatureUse] = {}
@@ -177,7 +178,7 @@ def _measured(spec: FeatureSpec, index: Index, grid: Grid) -> _Column:
     return _Column(
         values=values,
         uses=_in_order(spec.name, uses),
-        sources=frozenset(fact.source for candidates in inside.values() for fact, _, _ in candidates),
+        sources=frozenset(placed.fact.source for candidates in inside.values() for placed, _, _ in candidates),
     )
 
 
@@ -195,10 +196,12 @@ def _of_subject(spec: FeatureSpec, given: FactsInput, grid: Grid) -> _Column:
 def _use(name: str, found: FeatureValue | Gap, number: float | None, candidates: Sequence[Candidate]) -> FeatureUse:
     if isinstance(found, FeatureValue) and number is not None:
         return FeatureUse(name=name, value=found.value, unit=found.unit, status="used", source=found.sources[0])
-    newest = max((fact for fact, _, _ in candidates), key=attrgetter("effective", "issued", "arrived", "source"))
+    newest, _, _ = max(
+        candidates, key=lambda one: (one[0].instant, one[0].fact.issued, one[0].fact.arrived, one[0].fact.source)
+    )
     implausible = isinstance(found, Gap) and found.kind == "implausible"
     status: Literal["implausible", "dropped"] = "implausible" if implausible else "dropped"
-    return FeatureUse(name=name, value=None, unit=None, status=status, source=newest.source)
+    return FeatureUse(name=name, value=None, unit=None, status=status, source=newest.fact.source)
 
 
 def _in_order(name: str, newest: Mapping[str, FeatureUse]) -> tuple[FeatureUse, ...]:

@@ -196,7 +196,10 @@ def _positive(table: YamlMapping, key: str) -> Decimal:
 
 
 def _limits(table: YamlMapping) -> Limits:
-    limits = Limits(min_age_years=table.take("min_age_years", int) if table.has("min_age_years") else None)
+    limits = Limits(
+        min_age_years=table.take("min_age_years", int) if table.has("min_age_years") else None,
+        spread_hours=_positive(table, "spread_hours") if table.has("spread_hours") else None,
+    )
     table.done()
     return limits
 

@@ -77,6 +77,8 @@ class Limits:
 
     #: Completed years of age; a patient whose age is unknown is declined too.
     min_age_years: int | None
+    #: Hours between the oldest and the newest value that are used together; ``None`` is without limit.
+    spread_hours: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,11 +65,13 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
 
     def decode(self, given: ModelInput) -> Decoded[Extraction]:
         """Extract the features; decline when one is unknown and has no fill value."""
-        decoded = decode_features(self._extract, given)
+        decoded = decode_features(self._extract, given, self.model.manifest.limits)
         unknown = np.isnan(self._row(decoded.item))
         if unknown.any():
             titles = tuple(spec.title for spec, gone in zip(self.model.features, unknown, strict=True) if gone)
-            raise Declined(f"missing {', '.join(titles)}", missing=titles, inputs=decoded.inputs)
+            raise Declined(
+                f"missing {', '.join(titles)}", missing=titles, inputs=decoded.inputs, features=decoded.features
+            )
         return decoded
 
     def batch(self, items: Sequence[Extraction]) -> Vector:

@@ -48,7 +48,7 @@ class ScoreRunner(Runner[Extraction, Sequence[Extraction], Scores]):
 
     def decode(self, given: ModelInput) -> Decoded[Extraction]:
         """Extract the features."""
-        return decode_features(self._extract, given)
+        return decode_features(self._extract, given, self.model.manifest.limits)
 
     def batch(self, items: Sequence[Extraction]) -> Sequence[Extraction]:
         """Return the items."""

@@ -1,17 +1,28 @@
 """Run a model on what is stored of a patient.
 
-assess   job -> the declared input -> runtime.predict -> publish => resources, deliveries
+assess   job -> the declared input -> runtime.predict -> publish => resources, deliveries, job "ask-later"
+ask      job => job "assess"
+
+A value whose time lies in the future is not used and not forgotten: the model is asked again when it can be used.
 """
 
 from fhir_adapter.facts import subject as subject_of
+from inference.contract import FactsInput, SeriesInput, StudyInput
+from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
+from kernel.log import get_logger
 from kernel.worker import Commit
 from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, declined
 from service.flows.publish import Publisher
+from service.triggers.contract import Run
+from service.triggers.enqueue import ask_later
+from service.triggers.enqueue import assess as enqueue_assess
+
+_log = get_logger(__name__)
 
 
 class AssessFlow:
@@ -59,4 +70,24 @@ class AssessFlow:
         model_result = ModelResult(
             outcome=outcome, manifest=model.manifest, document=request.document, supersedes=replaced
         )
-        return self._publisher.publish(model_result)
+        publish = self._publisher.publish(model_result)
+        due = given.next_usable if isinstance(given, NoInput | FactsInput | SeriesInput | StudyInput) else None
+        if due is None:
+            return publish
+        _log.warning("value_in_the_future", model=name, version=version, ask_again_at=due.isoformat())
+
+        def commit(tx: Transaction) -> None:
+            publish(tx)
+            ask_later(tx, self._core.jobs, model.row, Run(patient=patient, document=document), due)
+
+        return commit
+
+    def ask(self, job: Job) -> Commit:
+        """Return the commit that asks the model now, if it is still registered to run."""
+        name, version, patient = (str(job.payload[key]) for key in ("model", "version", "patient"))
+        with self._core.database.read() as connection:
+            model = self._models.catalogue.to_run(connection, name, version)
+        if model is None:
+            return lambda _tx: None
+        row, run = model.row, Run(patient=patient, document=job.payload.get("document"))
+        return lambda tx: enqueue_assess(tx, self._core.jobs, row, run)

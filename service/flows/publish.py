@@ -20,6 +20,7 @@ from inference.contract import FeatureUse, NotAvailable, Outcome, Output, Predic
 from inference.wording import summary
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.log import get_logger
 from kernel.outbox import Delivery
 from kernel.worker import Commit
 from privacy.principal import SERVER
@@ -30,6 +31,8 @@ from service.flows.result_context import ServerContext
 from service.flows.sources import with_sources
 from service.results import NewResult
 from service.results.records import Place
+
+_log = get_logger(__name__)
 
 
 class Publisher:
@@ -70,6 +73,7 @@ class Publisher:
             tx.lock(f"results:{outcome.model.name}:{outcome.subject.reference}")
             now = self._place(tx.connection, model_result)
             if now.said:
+                _log.info("result_unchanged", result=result)
                 return
             if now != place:
                 raise Problem(Category.BUSY, "another result of the model about the patient was stored meanwhile")

@@ -19,6 +19,9 @@ READ: Final = "read-study"
 REPEAT: Final = "scheduled-assess"
 """The job step that runs a model at its cadence (``service.triggers.cadence.CadenceFlow.repeat``)."""
 
+ASK_LATER: Final = "ask-later"
+"""The job step that asks a model when a value that lay in the future can be used (``service.flows.assess``)."""
+
 START_CADENCES: Final = "start-cadences"
 """The job step that begins the cadence of patients who are admitted (``CadenceFlow.start``)."""
 
@@ -62,6 +65,25 @@ def read_again(tx: Transaction, jobs: Jobs, model: ModelRow, StudyInstanceUID: s
     """
     payload = {"model": model.name, "version": model.version, "study": StudyInstanceUID}
     jobs.enqueue(tx, READ, payload, **lane_of(model, ":".join((READ, *payload.values()))))
+
+
+def ask_later(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, due: datetime) -> None:
+    """Enqueue the job that asks a model version later; of several times the earliest counts.
+
+    It has a lock of its own: a job that waits for its time must not hold up the runs that are due.
+
+    Parameters
+    ----------
+    tx, jobs, model, run
+        As for :func:`assess`.
+    due
+        When the model is to be asked.
+    """
+    payload = {"model": model.name, "version": model.version, "patient": run.patient}
+    if run.document is not None:
+        payload["document"] = run.document
+    key = ":".join((ASK_LATER, *payload.values()))
+    jobs.enqueue(tx, ASK_LATER, payload, lock=key, queueing_lock=key, scheduled_at=due, hasten=True)
 
 
 def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:

@@ -18,7 +18,7 @@ AT_11 = datetime(2026, 1, 15, 11, tzinfo=UTC)
 LOINC = "http://loinc.org"
 
 
-def facts(resource: dict[str, Any], dates: Dates = Dates.SKIP) -> list[Fact]:
+def facts(resource: dict[str, Any], dates: Dates = Dates.UNTIMED) -> list[Fact]:
     read = exact_values(encode(resource))
     return list(observation_facts(read, source="Observation/1/_history/1", known=KNOWN, dates=dates))
 
@@ -42,6 +42,7 @@ def test_a_measurement_is_a_fact_with_its_digits_unit_and_times() -> None:
         effective=AT_11,
         issued=KNOWN,
         source="Observation/1/_history/1",
+        known=KNOWN,
     )
     assert str(fact.value) == "72.50"
 
@@ -51,7 +52,7 @@ def test_issued_is_when_it_became_known() -> None:
     assert fact.issued == datetime(2026, 1, 15, 11, 30, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("status", ["entered-in-error", "cancelled", "registered", "unknown"])
+@pytest.mark.parametrize("status", ["entered-in-error", "cancelled", "registered"])
 def test_an_observation_that_states_nothing_is_not_a_fact(status: str) -> None:
     assert facts(observation(status=status)) == []
 
@@ -61,27 +62,38 @@ def test_a_stated_value_is_a_fact(status: str) -> None:
     assert len(facts(observation(status=status))) == 1
 
 
+def test_a_value_of_an_unknown_status_says_that_it_has_none() -> None:
+    (fact,) = facts(observation(status="unknown"))
+    assert fact.unusable == "unstated"
+
+
 @pytest.mark.parametrize(
-    "resource",
+    ("resource", "why"),
     [
-        observation(valueQuantity={"value": 5, "comparator": "<"}),
-        observation(valueQuantity={"unit": "/min"}),
-        without(observation(dataAbsentReason={"text": "x"}), "valueQuantity"),
-        without(observation(), "valueQuantity"),
-        without(observation(), "effectiveDateTime"),
-        without(observation(effectivePeriod={"start": "2026-01-15T11:00:00Z"}), "effectiveDateTime"),
-        observation(code={"text": "pulse"}),
+        (observation(valueQuantity={"value": 5, "comparator": "<"}), "unreadable"),
+        (observation(valueQuantity={"unit": "/min"}), "unreadable"),
+        (without(observation(dataAbsentReason={"text": "x"}), "valueQuantity"), "absent"),
+        (without(observation(), "valueQuantity"), "unreadable"),
+        (without(observation(), "effectiveDateTime"), "untimed"),
+        (without(observation(effectivePeriod={"start": "2026-01-15T11:00:00Z"}), "effectiveDateTime"), "untimed"),
     ],
 )
-def test_an_observation_without_a_value_or_a_time_is_not_a_fact(resource: dict[str, Any]) -> None:
-    assert facts(resource) == []
+def test_a_statement_that_cannot_be_used_is_a_fact_that_says_why(resource: dict[str, Any], why: str) -> None:
+    (fact,) = facts(resource)
+    assert fact.unusable == why
+
+
+def test_an_observation_without_a_code_is_not_a_fact() -> None:
+    assert facts(observation(code={"text": "pulse"})) == []
 
 
 @pytest.mark.parametrize("moment", ["2026", "2026-01", "2026-01-15"])
-def test_a_date_without_a_time_is_an_instant_only_when_the_caller_permits_it(moment: str) -> None:
-    assert facts(observation(effectiveDateTime=moment)) == []
+def test_a_date_without_a_time_is_untimed_unless_the_caller_reads_it_as_its_first_instant(moment: str) -> None:
+    (untimed,) = facts(observation(effectiveDateTime=moment))
+    assert (untimed.unusable, untimed.effective) == ("untimed", KNOWN)
     (fact,) = facts(observation(effectiveDateTime=moment), Dates.EARLIEST)
     assert fact.effective == datetime(*map(int, (f"{moment}-01-01").split("-")[:3]), tzinfo=UTC)
+    assert fact.unusable is None
 
 
 def test_a_period_counts_from_its_end() -> None:
@@ -94,7 +106,10 @@ def test_components_are_facts_of_their_own() -> None:
     part = {"code": coded("8480-6"), "valueQuantity": {"value": 120, "unit": "mmHg"}}
     absent = {"code": coded("8462-4"), "dataAbsentReason": {"text": "x"}}
     panel = without(observation(code=coded("85354-9"), component=[part, absent]), "valueQuantity")
-    assert [(fact.code, fact.value, fact.unit) for fact in facts(panel)] == [("8480-6", Decimal(120), "mmHg")]
+    assert [(fact.code, fact.value, fact.unit, fact.unusable) for fact in facts(panel)] == [
+        ("8480-6", Decimal(120), "mmHg", None),
+        ("8462-4", None, None, "absent"),
+    ]
 
 
 def test_each_coding_of_the_question_and_of_the_answer_counts() -> None:

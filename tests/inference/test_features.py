@@ -1,12 +1,14 @@
 """Features: the declared codes are read in the declared window and unit, and anything else is missing."""
 
 from copy import deepcopy
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from inference.contract import Fact, FactsInput
+from inference.contract import Fact, FactsInput, Unusable
 from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.features.spec import parse_features
 from inference.features.units import CONVERSIONS, convert
@@ -62,16 +64,72 @@ def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (fact("8310-5", "37", "Cel", hours_ago=-0.1), "it lies in the future"),
-        (fact("8310-5", "37", "Cel", hours_ago=2, known_h=3), "it was not known yet"),
-        (fact("8310-5", "37", "Cel", hours_ago=12.01), "it is older than the window"),
-        (fact("8480-6", "120", "mm[Hg]"), "it is something else"),
+        (fact("8310-5", "37", "Cel", hours_ago=-0.1), "in the future: temperature"),
+        (fact("8310-5", "37", "Cel", hours_ago=2, known_h=3), "in the future: temperature"),
+        (fact("8310-5", "37", "Cel", hours_ago=12.01), "too old: temperature"),
+        (replace(fact("8310-5", "37", "Cel"), unusable="untimed"), "untimed: temperature"),
+        (replace(fact("8310-5", "37", "Cel"), unusable="unstated"), "no status: temperature"),
+        (replace(fact("8310-5", "37", "Cel"), unusable="absent"), "stated as absent: temperature"),
+        (replace(fact("8310-5", "37", "Cel"), unusable="unreadable"), "unreadable temperature"),
+        (fact("8480-6", "120", "mm[Hg]"), "missing temperature"),
     ],
 )
-def test_a_value_does_not_count_when(given: Fact, why: str) -> None:
+def test_a_value_that_does_not_count_is_refused_for_its_own_reason(given: Fact, why: str) -> None:
     found = extract(TEMPERATURE, given)
-    assert found.missing == ("temperature",), why
-    assert found.reason == "missing temperature"
+    assert found.missing == ("temperature",)
+    assert found.reason == why
+
+
+@pytest.mark.parametrize("unusable", ["untimed", "unstated", "absent", "unreadable"])
+def test_an_older_value_never_stands_in_for_a_newer_one_that_cannot_be_used(unusable: Unusable) -> None:
+    newer = replace(fact("8310-5", "37", "Cel", hours_ago=1), unusable=unusable)
+    found = extract(TEMPERATURE, fact("8310-5", "36", "Cel", hours_ago=2), newer)
+    assert found.missing == ("temperature",)
+    assert [use.source for use in found.features] == [newer.source]
+
+
+def at_minute(minute: float, known: float | None = None) -> Fact:
+    """Make a temperature that was measured so many minutes from now, and stored ``known`` minutes from now."""
+    one = fact("8310-5", "37", "Cel", hours_ago=-minute / 60)
+    stored = NOW + timedelta(minutes=minute if known is None else known)
+    return replace(one, known=stored, issued=stored)
+
+
+def within_five_minutes(*facts: Fact) -> FactsInput:
+    return FactsInput(subject=ADULT, facts=facts, at=NOW, clock_tolerance=timedelta(minutes=5))
+
+
+def reading(given: FactsInput) -> FeatureValue | None:
+    return compile_features(parse_features({"features": [TEMPERATURE]}))(given).readings["temperature"]
+
+
+def test_a_time_within_the_tolerance_of_clocks_counts_as_now() -> None:
+    assert reading(within_five_minutes(at_minute(5, known=0))) is not None
+    assert reading(within_five_minutes(at_minute(5.1, known=0))) is None
+
+
+def test_what_a_clock_that_was_set_back_had_stored_has_arrived() -> None:
+    assert reading(within_five_minutes(at_minute(-2, known=58))) is not None
+
+
+def test_a_value_measured_after_one_with_a_time_in_the_future_had_arrived_is_newer() -> None:
+    """A device whose clock is a year ahead silences nothing for a year."""
+    wrong, right = at_minute(525_600, known=-30), at_minute(-10)
+    used = reading(within_five_minutes(wrong, right))
+    assert used is not None
+    assert used.effective == right.effective
+
+
+def test_the_input_says_when_the_next_value_can_be_used() -> None:
+    given = within_five_minutes(at_minute(30, known=0), at_minute(60, known=0), at_minute(-1))
+    assert given.next_usable == NOW + timedelta(minutes=25)
+    assert within_five_minutes(at_minute(-1)).next_usable is None
+
+
+def test_an_answer_in_several_code_systems_is_read_in_the_one_that_is_understood() -> None:
+    answers = TEMPERATURE | {"sources": [{"code": "67775-7", "answers": {"alert": ["248234008"]}}]}
+    local, snomed = fact("67775-7", "local-1", None), fact("67775-7", "x", None)
+    assert value(answers, local, replace(snomed, value="248234008")) == "alert"
 
 
 def test_the_window_holds_its_edge() -> None:

@@ -185,9 +185,18 @@ def test_every_missing_parameter_is_named(news2: AnyRunner) -> None:
 
 
 @pytest.mark.parametrize("code", TITLES)
-def test_a_parameter_older_than_12_hours_is_missing(news2: AnyRunner, code: str) -> None:
+def test_a_parameter_older_than_12_hours_is_too_old(news2: AnyRunner, code: str) -> None:
     old = fact(code, *WELL[code], hours_ago=12.1)
-    assert refusal(news2, vitals(old, **{code.replace("-", "_"): None})).missing == (TITLES[code],)
+    said = refusal(news2, vitals(old, **{code.replace("-", "_"): None}))
+    assert (said.missing, said.reason) == ((TITLES[code],), f"too old: {TITLES[code]}")
+
+
+def test_parameters_of_different_sets_of_observations_are_declined(news2: AnyRunner) -> None:
+    apart = fact("8867-4", *WELL["8867-4"], hours_ago=5.1)
+    said = refusal(news2, vitals(apart, _8867_4=None))
+    assert said.reason == "the values were measured more than 4 hours apart; the oldest is pulse"
+    together = fact("8867-4", *WELL["8867-4"], hours_ago=5)
+    assert total(news2, vitals(together, _8867_4=None)).value == 0
 
 
 def test_an_answer_that_is_not_understood_is_refused_not_guessed(news2: AnyRunner) -> None:

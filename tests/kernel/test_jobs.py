@@ -341,3 +341,24 @@ def test_many_workers_do_each_job_exactly_once(database: Database, jobs: Jobs, c
     assert sorted(done) == list(range(60))
     for lock in range(5):
         assert [n for n in done if n % 5 == lock] == list(range(lock, 60, 5))
+
+
+def test_when_the_clock_is_set_back_a_job_waits_no_longer_than_its_pause(
+    database: Database, jobs: Jobs, clock: FakeClock, worker_for
+) -> None:
+    def fail(_job: Job) -> Commit:
+        raise Problem(Category.UNAVAILABLE, "not now")
+
+    worker: Worker = worker_for(step=fail)
+    worker.register()
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, scheduled_at=clock.now() + timedelta(hours=2)))
+    assert worker.run_one()
+    clock.advance(-3600)
+    assert jobs.claim(database, "w") is None
+    worker.heartbeat()
+    clock.advance(pause_after(1).total_seconds())
+    assert jobs.claim(database, "w") is not None
+    assert jobs.claim(database, "w") is None
+    clock.advance(2 * 3600)
+    assert jobs.claim(database, "w") is not None

@@ -137,6 +137,16 @@ def test_a_series_without_any_value_is_declined_and_says_what_became_of_the_feat
     assert [inputs(row) for row in hospital.results()] == [[], ["Observation/wild/_history/1"]]
 
 
+def test_more_values_than_are_read_are_a_refusal_that_says_so(with_model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.flows.observed.MOST_OBSERVATIONS", 2)
+    hospital = with_model(PULSE_CODES, TREND)
+    for name, hours_ago in (("a", 3.5), ("b", 2.5), ("c", 0.5), ("older", 5)):
+        put(hospital, pulse(hospital, name, 60, hours_ago=hours_ago))
+    hospital.work()
+    reason = "more than 2 values of pulse are stored in the time that the model reads"
+    assert [row.reason for row in hospital.results()] == [reason]
+
+
 def test_a_document_over_fhir_reaches_a_text_model(with_model) -> None:
     hospital = with_model(BY_DOCUMENT, NOTE)
     put(hospital, letter(hospital, "d", "No fever."))

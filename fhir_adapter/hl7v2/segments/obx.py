@@ -49,10 +49,15 @@ def observation(state: ConversionState, obx: Segment, resource_id: str, ordinal:
 
 
 def _status(state: ConversionState, obx: Segment, where: str) -> str:
-    code = obx.get(11)
+    code = _status_code(obx)
     if code not in OBSERVATION_STATUS:
         state.note(f"{where}-11: no result status of table 0085; kept as unknown")
     return OBSERVATION_STATUS.get(code, "unknown")
+
+
+def _status_code(obx: Segment) -> str:
+    """Return OBX-11 in upper case: the codes of table 0085 are upper case, and no two differ in case only."""
+    return obx.get(11).strip().upper()
 
 
 def _unnamed(state: ConversionState, where: str) -> Resource:
@@ -66,12 +71,12 @@ def _value(state: ConversionState, obx: Segment, where: str, resource: Resource)
         return values[0]
     if values:
         return {"component": [{"code": resource["code"]} | value for value in values]}
-    if obx.get(11) == "U":
+    if _status_code(obx) == "U":
         # "Status change to final without retransmitting results": the value is the one that is stored.
         stored = state.context.current("Observation", resource["id"]) or {}
         if kept := {key: content for key, content in stored.items() if key.startswith(("value", "component"))}:
             return kept
-    reason = "not-asked" if obx.get(11) == "N" else "unsupported" if obx.raw(5) else "unknown"
+    reason = "not-asked" if _status_code(obx) == "N" else "unsupported" if obx.raw(5) else "unknown"
     return {"dataAbsentReason": {"coding": [{"system": f"{TERMINOLOGY}data-absent-reason", "code": reason}]}}
 
 

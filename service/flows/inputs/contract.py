@@ -48,6 +48,8 @@ class NoInput:
     sources: tuple[str, ...] = ()
     """Versions of what was read all the same."""
     features: tuple[FeatureUse, ...] = ()
+    next_usable: datetime | None = None
+    """When a value that lies in the future can be used."""
 
 
 Reader: TypeAlias = Callable[[CoreServices, InputRequest, InputSpec], ModelInput | NoInput]

@@ -1,17 +1,13 @@
 """Input of kind series: the facts of a patient on the grid that the manifest declares."""
 
 from datetime import timedelta
-from typing import Final
 
-from fhir_adapter.facts import patient_facts
 from inference.contract import FactsInput, SeriesInput
 from inference.features.series import find_gap, series_input
 from inference.manifest import InputSpec
 from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput
-
-MOST_OBSERVATIONS: Final = 20_000
-"""Observations read for one grid, the newest first."""
+from service.flows.observed import observed_facts
 
 
 def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> SeriesInput | NoInput:
@@ -30,12 +26,18 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> SeriesIn
     hours, step_hours = spec.selection.hours, spec.selection.step_hours
     assert hours is not None  # a manifest of a series has both
     assert step_hours is not None
-    since = at - timedelta(hours=float(hours))
-    with core.database.read() as connection:
-        facts = patient_facts(connection, core.store, subject.reference, model.codes, since, MOST_OBSERVATIONS)
-    given = FactsInput(subject=subject, facts=facts, at=at)
+    facts = observed_facts(core, request, longest=timedelta(hours=float(hours)))
+    if isinstance(facts, NoInput):
+        return facts
+    given = FactsInput(subject=subject, facts=facts, at=at, clock_tolerance=core.clock_tolerance)
     found = series_input(model.features, given, hours=hours, step_hours=step_hours)
     gap = find_gap(model.features, found, hours)
     if gap is not None:
-        return NoInput(reason=gap.reason, missing=gap.missing, sources=found.sources, features=found.uses)
+        return NoInput(
+            reason=gap.reason,
+            missing=gap.missing,
+            sources=found.sources,
+            features=found.uses,
+            next_usable=found.next_usable,
+        )
     return found
