@@ -171,10 +171,10 @@ def crowded_codes(
 
 
 def _places(patient_reference: str, codes: Collection[str]) -> Any:
-    """Return the table of a patient's Observations of some codes: id, code, time, place in that code, 1 the newest,
-    and order of arrival.
+    """Return the table of a patient's Observations of some codes.
 
-    The time of one without any is when it was stored.
+    Its columns are the id, the code, ``moment``, ``place`` in the code (1 the newest) and ``arrived``, the order of
+    arrival. The moment of one without a time is when it was stored.
     """
     about, coded, dated = resource_index.alias(), resource_index.alias(), resource_index.alias()
     stored_at = type_coerce(_HEADS.last_updated, BigInteger) / 1_000_000.0

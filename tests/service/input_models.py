@@ -120,7 +120,10 @@ def echo_model(folder: Path, trigger: dict[str, Any], declared: dict[str, Any]) 
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
     if declared["kind"] != "text":
         (folder / "features.yaml").write_text(yaml.safe_dump({"features": [pulse]}))
-    golden = {"input": SUBJECT | GOLDEN[declared["kind"]]}
+    golden: dict[str, Any] = {"input": SUBJECT | GOLDEN[declared["kind"]]}
+    missing = [part["name"] for part in declared.get("parts", ()) if part["name"] != NOTE["name"]]
+    if missing:
+        golden["expected"] = {"declined": f"missing {', '.join(missing)}"}
     (folder / "golden" / "one.json").write_text(json.dumps(golden))
     finalize_folder(folder, {"Evidence": "None: a test."})
     return folder
