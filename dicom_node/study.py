@@ -160,6 +160,14 @@ class Study:
     TimezoneOffsetFromUTC: str
     StudyDescription: str
     series: tuple[Series, ...]
+    #: PatientID and IssuerOfPatientID of its instances, each pair once.
+    patients: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names_several_patients(self) -> bool:
+        """Whether its instances contradict each other on whose study it is; an issuer that is not stated is none."""
+        issuers = {issuer for _, issuer in self.patients if issuer}
+        return len({number for number, _ in self.patients}) > 1 or len(issuers) > 1
 
 
 def describe(files: Iterable[tuple[str, bytes]]) -> Study:
@@ -189,13 +197,17 @@ def describe(files: Iterable[tuple[str, bytes]]) -> Study:
     by_series: dict[str, list[_Header]] = {}
     for header in read:
         by_series.setdefault(header[1]["SeriesInstanceUID"], []).append(header)
-    return Study(**read[0][0], series=tuple(_series(by_series[uid]) for uid in sorted(by_series)))
+    return Study(
+        **read[0][0],
+        series=tuple(_series(by_series[uid]) for uid in sorted(by_series)),
+        patients=tuple(sorted({(study["PatientID"], study["IssuerOfPatientID"]) for study, _, _ in read})),
+    )
 
 
 _Header: TypeAlias = tuple[dict[str, str], dict[str, str], Instance]
 """Attributes of the study and of the series, and the instance."""
 
-_STUDY: Final = tuple(field.name for field in fields(Study) if field.name != "series")
+_STUDY: Final = tuple(field.name for field in fields(Study) if field.name not in {"series", "patients"})
 _SERIES: Final = tuple(field.name for field in fields(Series) if field.name != "instances")
 
 

@@ -150,7 +150,7 @@ class ImagingStudyFlow:
         files = self._files(instances)
         patient = self._patients.of_study(files.study)
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
-        given = read_input(self._core, request)
+        given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
         imaging = imaging_context(files, model.manifest.input, given)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
@@ -198,3 +198,8 @@ class ImagingStudyFlow:
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
         self._core.jobs.enqueue(tx, READ, payload, **lane_of(model.row, key))
+
+
+def _in_doubt(files: StudyFiles) -> NoInput:
+    """Refuse to score a study whose instances contradict each other on the patient."""
+    return NoInput(reason="patient identity in doubt: the study names more than one patient", sources=files.sources)

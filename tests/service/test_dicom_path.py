@@ -2,8 +2,12 @@
 
 import base64
 from dataclasses import replace
+from io import BytesIO
 
-from dicom_node.synthesise import ChestXRay
+from pydicom import dcmread
+
+from dicom_node.scu import send as c_store
+from dicom_node.synthesise import ChestXRay, chest_x_ray
 
 from .hospital import AUTHORITY, Hospital
 
@@ -35,6 +39,33 @@ def test_the_result_of_a_study_is_delivered_to_every_destination(hospital: Hospi
     assert classes == {"Comprehensive 3D SR Storage", "Secondary Capture Image Storage"}
     (message,) = hospital.engine.received()
     assert message.first("OBX").get(2) == "NM"
+
+
+def test_a_study_that_names_two_patients_is_not_scored_for_either(hospital: Hospital) -> None:
+    """A's image is the first by SOPInstanceUID, B's is the one that the model would read."""
+    known_to_the_ehr(hospital)
+    identifier = [{"system": AUTHORITY, "value": "9999"}]
+    hospital.ehr.put({"resourceType": "Patient", "id": "ehr-9999", "identifier": identifier})
+    other = dcmread(BytesIO(chest_x_ray(replace(CHEST, instance=3))))
+    other.PatientID, other.PatientName = "9999", "Other^Person"
+    file = BytesIO()
+    other.save_as(file)
+    c_store([chest_x_ray(LATERAL), file.getvalue()], hospital.peer)
+    hospital.rest()
+
+    (row,) = hospital.results()
+    assert (row.kind, row.reason) == ("declined", "patient identity in doubt: the study names more than one patient")
+    (message,) = hospital.engine.received()
+    assert message.first("OBX").get(11) == "X"
+    (observation,) = hospital.ehr.received("Observation")
+    assert "valueQuantity" not in observation
+
+
+def test_an_image_without_an_issuer_is_of_the_same_patient(hospital: Hospital) -> None:
+    hospital.dicom(CHEST, replace(LATERAL, IssuerOfPatientID=""))
+    hospital.rest()
+    (row,) = hospital.results()
+    assert row.kind == "prediction"
 
 
 def test_the_images_as_the_model_saw_them_are_kept_for_the_console(hospital: Hospital) -> None:
