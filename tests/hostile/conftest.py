@@ -64,7 +64,7 @@ class Neighbours:
         return {interface: len(self.waits[interface]) for interface in Interface}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with ServerProcess(
         tmp_path_factory.mktemp("server"), {"DICOM_STUDY_QUIET_S": "0.5", "LOG_LEVEL": "INFO"}
@@ -73,7 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield process
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def neighbours(server: ServerProcess) -> Iterator[Neighbours]:
     honest = Neighbours(server=server)
     honest.start()
