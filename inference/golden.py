@@ -4,6 +4,7 @@ One JSON file a case:
 
 - ``input``: as :mod:`inference.golden_input` reads it
 - ``expected``: what this runtime predicted when the folder was sealed
+- ``declines``: true when the model is meant to decline the input; optional
 - ``reference``: what the library that trained the model predicted; optional, compared as well
 - ``tolerance``: ``relative`` and ``absolute``; optional
 
@@ -81,11 +82,11 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
                 f"the golden case {name} records another answer; remove it to record the new one",
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
-        if "expected" not in case and "declined" in found:
+        if "expected" not in case and "declined" in found and case.get("declines") is not True:
             raise Problem(
                 Category.CONFLICT,
                 f"the model declines the golden case {name}: {found['declined']}; "
-                'if that is meant, write "expected": {"declined": "…"} with this reason',
+                'if that is meant, write "declines": true into the case',
             )
         if "expected" not in case:
             missing.append((name, case | {"expected": found}))

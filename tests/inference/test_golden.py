@@ -66,5 +66,5 @@ def test_a_golden_case_that_the_model_declines_is_not_recorded_unless_that_is_me
         finalize_folder(folder, {"Evidence": "None: a test."})
     assert refused.value.category is Category.CONFLICT
     assert refused.value.detail.startswith("the model declines the golden case ninety: missing pulse")
-    case.write_text(json.dumps(declined | {"expected": {"declined": "missing pulse"}}))
+    case.write_text(json.dumps(declined | {"declines": True}))
     finalize_folder(folder, {"Evidence": "None: a test."})

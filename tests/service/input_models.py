@@ -123,7 +123,7 @@ def echo_model(folder: Path, trigger: dict[str, Any], declared: dict[str, Any]) 
     golden: dict[str, Any] = {"input": SUBJECT | GOLDEN[declared["kind"]]}
     missing = [part["name"] for part in declared.get("parts", ()) if part["name"] != NOTE["name"]]
     if missing:
-        golden["expected"] = {"declined": f"missing {', '.join(missing)}"}
+        golden["declines"] = True
     (folder / "golden" / "one.json").write_text(json.dumps(golden))
     finalize_folder(folder, {"Evidence": "None: a test."})
     return folder

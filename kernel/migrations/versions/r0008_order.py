@@ -8,6 +8,12 @@ from alembic import op
 revision: Final = "0008"
 down_revision: Final = "0007"
 
+COMMENTS: Final = (
+    ("inbox", "state", "received | done | older | parked"),
+    ("results", "id", "statement, or the hash of it and of what it follows"),
+)
+"""Table, column, its comment."""
+
 
 def upgrade() -> None:
     """Add the table and the column. An earlier result states what its id says."""
@@ -28,3 +34,6 @@ def upgrade() -> None:
     op.add_column("results", sa.Column("statement", sa.Text, nullable=False, server_default="", comment=comment))
     op.execute("UPDATE results SET statement = id")
     op.create_index("results_statement", "results", ["statement"])
+    if op.get_context().dialect.supports_comments:  # SQLite keeps none
+        for table, column, text in COMMENTS:
+            op.alter_column(table, column, comment=text)
