@@ -2,7 +2,7 @@
 
 Three columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
 written, also across workers and retries. ``queueing_lock``: at most one job with the same value waits; a second one is
-dropped, or moves the first (``postpone``, ``hasten``). ``scheduled_at``: the job does not run before this time.
+dropped, or moves the first (``when_waiting``). ``scheduled_at``: the job does not run before this time.
 
 Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
 from other jobs (:class:`kernel.worker.Worker`).
@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -22,6 +22,8 @@ from kernel.clock import Clock, Ids
 from kernel.db import Database, Transaction
 from kernel.errors import JOB_DECISION, Category, Decision, Problem
 from kernel.tables import Instant, jobs
+
+WhenWaiting: TypeAlias = Literal["keep", "move", "earlier"]
 
 CHANNEL: Final = "jobs"
 """Signalled when a job may have become due."""
@@ -150,8 +152,7 @@ class Jobs:
         lock: str | None = None,
         queueing_lock: str | None = None,
         scheduled_at: datetime | None = None,
-        postpone: bool = False,
-        hasten: bool = False,
+        when_waiting: WhenWaiting = "keep",
     ) -> None:
         """Add a job to the transaction that causes it.
 
@@ -165,10 +166,9 @@ class Jobs:
             References to the rows that the step reads; JSON, never PHI.
         lock, queueing_lock, scheduled_at
             See the module docstring; the job is due at once when no time is given.
-        postpone
-            When a job with this ``queueing_lock`` already waits, move it to ``scheduled_at`` instead of leaving it.
-        hasten
-            Move such a job as well, but only to an earlier time.
+        when_waiting
+            What becomes of a job that waits already with this ``queueing_lock``: ``keep`` its time, ``move`` it to
+            ``scheduled_at``, or move it only to an ``earlier`` time.
         """
         now = self._clock.now()
         due = scheduled_at or now
@@ -177,7 +177,7 @@ class Jobs:
             tx.lock(f"queueing:{queueing_lock}")
             waiting = tx.execute(_WAITING_WITH, {"with_lock": queueing_lock}).first()
             if waiting is not None:
-                if postpone or (hasten and due < waiting.scheduled_at):
+                if when_waiting == "move" or (when_waiting == "earlier" and due < waiting.scheduled_at):
                     tx.execute(_RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
                 return
         tx.execute(

@@ -139,7 +139,7 @@ class Outbox:
         key = f"{STEP}:{destination}"
         due = at or backlog.paused_until(tx.connection, destination) or self._clock.now()
         payload = {"destination": destination}
-        self._jobs.enqueue(tx, STEP, payload, lock=key, queueing_lock=key, scheduled_at=due, hasten=True)
+        self._jobs.enqueue(tx, STEP, payload, lock=key, queueing_lock=key, scheduled_at=due, when_waiting="earlier")
 
     def pending(self, connection: Connection, destination: str, limit: int = 64) -> list[QueuedDelivery]:
         """Return the deliveries that wait for ``destination``, in the order in which they were queued.

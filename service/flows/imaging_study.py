@@ -186,7 +186,7 @@ class ImagingStudyFlow:
             lock=key,
             queueing_lock=key,
             scheduled_at=now + timedelta(seconds=self._quiet_s),
-            postpone=True,
+            when_waiting="move",
         )
 
     def _enqueue_read(self, tx: Transaction, model: DeclaredModel, StudyInstanceUID: str, revision: int) -> None:

@@ -83,7 +83,7 @@ def ask_later(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, due: datet
     if run.document is not None:
         payload["document"] = run.document
     key = ":".join((ASK_LATER, *payload.values()))
-    jobs.enqueue(tx, ASK_LATER, payload, lock=key, queueing_lock=key, scheduled_at=due, hasten=True)
+    jobs.enqueue(tx, ASK_LATER, payload, lock=key, queueing_lock=key, scheduled_at=due, when_waiting="earlier")
 
 
 def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:

@@ -94,14 +94,14 @@ def test_a_job_in_its_pause_keeps_its_place_before_those_with_the_same_lock(
     assert again.payload == {"n": 0}
 
 
-def test_only_one_job_waits_per_queueing_lock_and_postpone_pushes_it_back(
+def test_only_one_job_waits_per_queueing_lock_and_another_may_move_it(
     database: Database, jobs: Jobs, clock: FakeClock
 ) -> None:
     for quiet in (30, 60):
         later = clock.now() + timedelta(seconds=quiet)
         database.write(
             lambda tx, later=later: jobs.enqueue(
-                tx, "study", {}, queueing_lock="study:1", scheduled_at=later, postpone=True
+                tx, "study", {}, queueing_lock="study:1", scheduled_at=later, when_waiting="move"
             )
         )
     clock.advance(59)
