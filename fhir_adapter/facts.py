@@ -15,13 +15,17 @@ FHIR R4: https://hl7.org/fhir/R4/observation.html, datatypes.html#dateTime.
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
+from itertools import islice
+from math import inf
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import BigInteger, Connection, and_, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, func, or_, select, type_coerce
 
 from fhir_adapter.patient_identity import best_identifier
 from fhir_adapter.results.common import SHADOW
@@ -108,7 +112,7 @@ def patient_facts(
     since: datetime,
     most: int = MOST_OBSERVATIONS,
 ) -> tuple[Fact, ...]:
-    """Read what is known about a patient, newest first, in one query.
+    """Read what is known about a patient, newest first.
 
     Parameters
     ----------
@@ -132,20 +136,20 @@ def patient_facts(
     """
     if not codes:
         return ()
-    places = _places(patient_reference, codes)
-    counts = or_(places.c.moment >= seconds(since), places.c.place == 1)
-    chosen = select(
-        places.c.id, func.max(places.c.moment).label("moment"), func.max(places.c.arrived).label("arrived")
-    ).where(counts, places.c.place <= most)
-    newest = chosen.group_by(places.c.id).subquery()
-    statement = CURRENT.add_columns(newest.c.arrived).join(
-        newest, and_(_HEADS.type == "Observation", _HEADS.id == newest.c.id)
-    )
+    question = {"patient": patient_reference, "since": seconds(since), "most": most}
+    places: dict[str, _Place] = {}
+    for row in connection.execute(_newest(frozenset(codes)), question):
+        known = places.get(row.id, _NOWHERE)
+        places[row.id] = _Place(moment=max(known.moment, row.moment), arrived=max(known.arrived, row.arrived))
+    found: list[tuple[_Place, Row[Any]]] = []
+    waiting = iter(places)
+    while ids := list(islice(waiting, _MOST_IDS)):
+        found += ((places[row.id], row) for row in connection.execute(_CONTENTS, {"ids": ids}))
     facts: list[Fact] = []
-    for row in connection.execute(statement.order_by(newest.c.moment.desc(), _HEADS.id)):
+    for place, row in sorted(found, key=lambda item: (-item[0].moment, item[1].id)):
         source = f"Observation/{row.id}/_history/{row.version}"
         content = exact_values(row.content)
-        facts += observation_facts(content, source=source, known=row.last_updated, arrived=row.arrived)
+        facts += observation_facts(content, source=source, known=row.last_updated, arrived=place.arrived)
     return tuple(facts)
 
 
@@ -165,12 +169,39 @@ def crowded_codes(
     """
     if not codes:
         return ()
-    places = _places(patient_reference, codes)
-    beyond = select(places.c.code).where(places.c.place > most, places.c.moment >= seconds(since))
-    return tuple(sorted(connection.execute(beyond.distinct()).scalars()))
+    question = {"patient": patient_reference, "since": seconds(since), "most": most}
+    return tuple(sorted(connection.execute(_crowded(frozenset(codes)), question).scalars()))
 
 
-def _places(patient_reference: str, codes: Collection[str]) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """When an Observation was true, in seconds since 1970, and its place in the order of arrival."""
+
+    moment: float
+    arrived: int
+
+
+_NOWHERE: Final = _Place(moment=-inf, arrived=0)
+_MOST_IDS: Final = 500
+_CONTENTS: Final = CURRENT.where(_HEADS.type == "Observation", _HEADS.id.in_(bindparam("ids", expanding=True)))
+
+
+@lru_cache(maxsize=256)
+def _newest(codes: frozenset[str]) -> Select[Any]:
+    """Return the statement for what :func:`patient_facts` reads; building it takes longer than running it."""
+    places = _places(codes)
+    counts = or_(places.c.moment >= bindparam("since"), places.c.place == 1)
+    return select(places.c.id, places.c.moment, places.c.arrived).where(counts, places.c.place <= bindparam("most"))
+
+
+@lru_cache(maxsize=256)
+def _crowded(codes: frozenset[str]) -> Select[Any]:
+    places = _places(codes)
+    beyond = places.c.place > bindparam("most"), places.c.moment >= bindparam("since")
+    return select(places.c.code).where(*beyond).distinct()
+
+
+def _places(codes: Collection[str]) -> Any:
     """Return the table of a patient's Observations of some codes.
 
     Its columns are the id, the code, ``moment``, ``place`` in the code (1 the newest) and ``arrived``, the order of
@@ -181,6 +212,9 @@ def _places(patient_reference: str, codes: Collection[str]) -> Any:
     moment = func.coalesce(dated.c.high, stored_at)
     of_code = func.row_number().over(
         partition_by=(coded.c.system, coded.c.value), order_by=(moment.desc(), coded.c.seq.desc())
+    )
+    of_patient = select(about.c.id).where(
+        about.c.type == "Observation", about.c.param == "patient", about.c.value == bindparam("patient")
     )
     return (
         select(
@@ -196,14 +230,7 @@ def _places(patient_reference: str, codes: Collection[str]) -> Any:
             and_(filtered(coded, "Observation", "combo-code"), or_(*(is_code(coded, code) for code in sorted(codes)))),
         )
         .outerjoin(dated, filtered(dated, "Observation", "date"))
-        .where(
-            _HEADS.type == "Observation",
-            _HEADS.id.in_(
-                select(about.c.id).where(
-                    and_(about.c.type == "Observation", about.c.param == "patient", about.c.value == patient_reference)
-                )
-            ),
-        )
+        .where(_HEADS.type == "Observation", _HEADS.id.in_(of_patient))
         .subquery()
     )
 

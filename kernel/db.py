@@ -62,6 +62,18 @@ class Transaction:
         """Wake the threads that wait for ``channel``, once the transaction is durable."""
         self.channels.add(channel)
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block did, and nothing else of this transaction, when it raises."""
+        self.connection.exec_driver_sql("SAVEPOINT inner_savepoint")
+        try:
+            yield
+        except BaseException:
+            self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT inner_savepoint")
+            raise
+        finally:
+            self.connection.exec_driver_sql("RELEASE SAVEPOINT inner_savepoint")
+
     def lock(self, name: str) -> None:
         """Lock ``name`` against other transactions until this one ends; SQLite has one writer and needs no lock."""
         if self.connection.dialect.name == "postgresql":

@@ -19,17 +19,17 @@ from sqlalchemy.exc import IntegrityError
 
 from kernel.blobs import Cipher
 from kernel.clock import Clock, Ids
-from kernel.db import Database, Transaction
+from kernel.db import Transaction
 from kernel.errors import JOB_DECISION, Category, Decision, Problem
 from kernel.tables import Instant, jobs
 
 WhenWaiting: TypeAlias = Literal["keep", "move", "earlier"]
 
-CHANNEL: Final = "jobs"
-"""Signalled when a job may have become due."""
-
 BACKGROUND: Final = "background"
 """The lock of jobs that nobody waits for."""
+
+CHANNELS: Final = {False: "jobs", True: "jobs-background"}
+"""Whether in the background -> the channel that is signalled when such a job may have become due."""
 
 LONGEST_PAUSE: Final = timedelta(seconds=60)
 """The longest pause between two attempts."""
@@ -92,20 +92,30 @@ _INSERT: Final = insert(jobs)
 _WAITING_WITH: Final = select(jobs.c.seq, jobs.c.scheduled_at).where(
     jobs.c.queueing_lock == bindparam("with_lock"), jobs.c.status == "waiting"
 )
+_FINISH: Final = delete(jobs).where(
+    jobs.c.seq == bindparam("this"),
+    jobs.c.status == "running",
+    jobs.c.worker == bindparam("of"),
+    jobs.c.attempts == bindparam("attempt"),
+)
 _RESCHEDULE: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
 
 _CLAIM: Final = """
 UPDATE jobs SET status = 'running', worker = :worker, attempts = attempts + 1, changed_at = :now
 WHERE seq = (
   SELECT due.seq FROM jobs AS due
-  WHERE due.status = 'waiting' AND due.scheduled_at <= :now AND {lane} AND (due.lock IS NULL OR NOT EXISTS (
-    SELECT 1 FROM jobs AS other WHERE other.lock = due.lock
-    AND (other.status = 'running' OR (other.status = 'waiting' AND other.seq < due.seq))))
+  WHERE due.status = 'waiting' AND due.scheduled_at <= :now AND {lane} AND {lock_is_free}
   ORDER BY due.scheduled_at, due.seq LIMIT 1 {skip_locked})
 RETURNING *
 """
 """Claim, in one statement, the job that has been due longest among those whose lock is free."""
 
+
+_NEXT_DUE: Final = """
+SELECT due.scheduled_at FROM jobs AS due
+WHERE due.status = 'waiting' AND {lane} AND {lock_is_free}
+ORDER BY due.scheduled_at, due.seq LIMIT 1
+"""
 
 _LANES: Final = {
     False: f"(due.lock IS NULL OR due.lock <> '{BACKGROUND}')",
@@ -113,16 +123,24 @@ _LANES: Final = {
 }
 """Whether in the background -> the condition for the jobs of that lane."""
 
+_LOCK_IS_FREE: Final = """(due.lock IS NULL OR NOT EXISTS (
+    SELECT 1 FROM jobs AS other WHERE other.lock = due.lock
+    AND (other.status = 'running' OR (other.status = 'waiting' AND other.seq < due.seq))))"""
+
 
 def _claim_statements(*, skip_locked: str) -> Mapping[bool, Any]:
     return {
-        background: text(_CLAIM.format(skip_locked=skip_locked, lane=lane))
+        background: text(_CLAIM.format(skip_locked=skip_locked, lane=lane, lock_is_free=_LOCK_IS_FREE))
         .bindparams(bindparam("now", type_=Instant))
         .columns(*jobs.c)
         for background, lane in _LANES.items()
     }
 
 
+_NEXT: Final = {
+    background: text(_NEXT_DUE.format(lane=lane, lock_is_free=_LOCK_IS_FREE)).columns(jobs.c.scheduled_at)
+    for background, lane in _LANES.items()
+}
 _CLAIM_SQLITE: Final = _claim_statements(skip_locked="")
 _CLAIM_POSTGRESQL: Final = _claim_statements(skip_locked="FOR UPDATE SKIP LOCKED")
 
@@ -172,7 +190,7 @@ class Jobs:
         """
         now = self._clock.now()
         due = scheduled_at or now
-        tx.wake(CHANNEL)
+        tx.wake(_channel(lock))
         if queueing_lock is not None:
             tx.lock(f"queueing:{queueing_lock}")
             waiting = tx.execute(_WAITING_WITH, {"with_lock": queueing_lock}).first()
@@ -196,22 +214,23 @@ class Jobs:
             },
         )
 
-    def claim(self, database: Database, worker: str, *, background: bool = False) -> Job | None:
+    def claim(self, tx: Transaction, worker: str, *, background: bool = False) -> Job | None:
         """Claim the next due job, or return None.
 
         Parameters
         ----------
-        database
-            The job is claimed in a transaction of its own.
+        tx
+            Any transaction; a job that it has just finished no longer holds its lock.
         worker
             Id of the worker that will run it.
         background
             Claim a job with the lock ``BACKGROUND``, instead of one of the others.
         """
-        statement = (_CLAIM_SQLITE if database.is_sqlite else _CLAIM_POSTGRESQL)[background]
-        parameters = {"worker": worker, "now": self._clock.now()}
+        is_sqlite = tx.connection.dialect.name == "sqlite"
+        statement = (_CLAIM_SQLITE if is_sqlite else _CLAIM_POSTGRESQL)[background]
         try:
-            row = database.write(lambda tx: tx.execute(statement, parameters).first())
+            with tx.savepoint():
+                row = tx.execute(statement, {"worker": worker, "now": self._clock.now()}).first()
         except IntegrityError:  # another worker has just taken a job with the same lock
             return None
         return None if row is None else _from_row(row)
@@ -231,17 +250,11 @@ class Jobs:
         Problem
             ``conflict`` when another worker took the job over: the result of this worker must not be saved then.
         """
-        deleted = tx.execute(
-            delete(jobs).where(
-                jobs.c.seq == job.seq,
-                jobs.c.status == "running",
-                jobs.c.worker == job.worker,
-                jobs.c.attempts == job.attempts,
-            )
-        )
+        deleted = tx.execute(_FINISH, {"this": job.seq, "of": job.worker, "attempt": job.attempts})
         if deleted.rowcount != 1:
             raise Problem(Category.CONFLICT, "the job was taken over by another worker")
-        tx.wake(CHANNEL)
+        if job.lock is not None:
+            tx.wake(_channel(job.lock))
 
     def fail(self, tx: Transaction, job: Job, problem: Problem) -> bool:
         """Reschedule or park a failed job, depending on its problem.
@@ -272,7 +285,7 @@ class Jobs:
             "problem_diagnostics": self._cipher.seal(problem.diagnostics.encode(), job.id.encode()),
             "changed_at": now,
         }
-        tx.wake(CHANNEL)
+        tx.wake(_channel(job.lock))
         mine = jobs.c.seq == job.seq, jobs.c.worker == job.worker, jobs.c.attempts == job.attempts
         successor = None if parked else self._successor(tx, job)
         if successor is not None:  # it does the same work; it takes over the pause, so that retries stay spaced out
@@ -343,7 +356,7 @@ class Jobs:
         return connection.execute(pending.limit(1)).first() is not None
 
     def next_due(self, connection: Connection, *, background: bool = False) -> datetime | None:
-        """Return when the next waiting job becomes due.
+        """Return when a waiting job whose lock is free becomes, or became, due.
 
         Parameters
         ----------
@@ -352,9 +365,8 @@ class Jobs:
         background
             Among those with the lock ``BACKGROUND``, instead of the others.
         """
-        lane = jobs.c.lock == BACKGROUND if background else func.coalesce(jobs.c.lock, "") != BACKGROUND
-        earliest = select(func.min(jobs.c.scheduled_at)).where(jobs.c.status == "waiting", lane)
-        return connection.execute(earliest).scalar()
+        found: datetime | None = connection.execute(_NEXT[background]).scalar()
+        return found
 
     def listing(self, connection: Connection, status: str | None = None, limit: int = 200) -> list[Job]:
         """Return jobs for display, oldest first.
@@ -387,11 +399,11 @@ class Jobs:
             "changed_at": self._clock.now(),
         }
         tx.execute(update(jobs).where(jobs.c.seq == job.seq), state)
-        tx.wake(CHANNEL)
+        tx.wake(_channel(job.lock))
 
     def _put_back(self, tx: Transaction, job: Job, *, attempts: int) -> None:
         now = self._clock.now()
-        tx.wake(CHANNEL)
+        tx.wake(_channel(job.lock))
         if self._successor(tx, job) is not None:  # the waiting job will read the same rows
             tx.execute(delete(jobs).where(jobs.c.seq == job.seq))
             return
@@ -404,6 +416,10 @@ class Jobs:
             return None
         found: int | None = tx.execute(_WAITING_WITH, {"with_lock": job.queueing_lock}).scalar()
         return found
+
+
+def _channel(lock: str | None) -> str:
+    return CHANNELS[lock == BACKGROUND]
 
 
 def must_park(job: Job, problem: Problem) -> bool:

@@ -5,7 +5,6 @@ that is sent between the query and the wait has changed it already, so no wake-u
 """
 
 import threading
-from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -17,24 +16,32 @@ from kernel.log import get_logger
 _log = get_logger(__name__)
 
 
+class _Channel:
+    """How often it was signalled, and who waits for the next signal."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.generation = 0
+
+
 class Signals:
     """Channels within one process."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._generations: Counter[str] = Counter()
+        self._channels: dict[str, _Channel] = {}
         self._closed = False
 
     def send(self, channels: Iterable[str]) -> None:
         """Increment the generation of each channel and wake its waiters."""
-        with self._changed:
-            self._generations.update(channels)
-            self._changed.notify_all()
+        for name in channels:
+            channel = self._channel(name)
+            with channel.changed:
+                channel.generation += 1
+                channel.changed.notify_all()
 
     def generation(self, channel: str) -> int:
         """Return how often ``channel`` has been signalled."""
-        with self._changed:
-            return self._generations[channel]
+        return self._channel(channel).generation
 
     def wait(self, channel: str, since: int, timeout: float) -> None:
         """Wait until ``channel`` is signalled, :meth:`close` is called, or the time is over.
@@ -48,14 +55,18 @@ class Signals:
         timeout
             Longest wait, in seconds.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._generations[channel] != since, timeout)
+        waited = self._channel(channel)
+        with waited.changed:
+            waited.changed.wait_for(lambda: self._closed or waited.generation != since, timeout)
 
     def close(self) -> None:
         """Wake all waiters and end every later wait at once."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        self.send(list(self._channels))
+
+    def _channel(self, name: str) -> _Channel:
+        found = self._channels.get(name)
+        return self._channels.setdefault(name, _Channel()) if found is None else found
 
 
 class PostgresSignals(Signals):
@@ -84,5 +95,4 @@ class PostgresSignals(Signals):
                         self.send([notice.payload])
             if not self._closed:
                 _log.warning("listener_reconnects")
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed, 1.0)
+                self.wait("reconnect", self.generation("reconnect"), 1.0)

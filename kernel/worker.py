@@ -22,7 +22,7 @@ from sqlalchemy import Row, delete, insert, select, update
 from kernel.clock import Clock, Ids
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem, as_problem
-from kernel.jobs import CHANNEL, Job, Jobs
+from kernel.jobs import CHANNELS, Job, Jobs
 from kernel.log import get_logger
 from kernel.set_back import realign
 from kernel.tables import workers
@@ -49,7 +49,7 @@ class Worker:
     steps
         The function that runs each step, by step name.
     threads
-        How many jobs run at the same time, besides one of the background.
+        How many jobs run at the same time, besides one of the background; with 0 none runs at all.
     on_parked
         Called for each job that is parked, in the transaction that parks it.
     """
@@ -72,11 +72,14 @@ class Worker:
         self._clock = clock
         self._on_parked = on_parked
         self._stopping = threading.Event()
+        self._next_to_claim = {background: threading.Lock() for background in CHANNELS}
         self._threads = [
             threading.Thread(target=self._work, args=(False,), name=f"worker-{number}", daemon=True)
             for number in range(threads)
         ]
-        self._threads.append(threading.Thread(target=self._work, args=(True,), name="worker-background", daemon=True))
+        if threads:
+            background = threading.Thread(target=self._work, args=(True,), name="worker-background", daemon=True)
+            self._threads.append(background)
         self._heart = threading.Thread(target=self._send_heartbeats, name="worker-heartbeat", daemon=True)
 
     def register(self) -> None:
@@ -103,7 +106,7 @@ class Worker:
     def stop(self, timeout: float = 30.0) -> None:
         """Wait up to ``timeout`` seconds for running jobs, return unfinished ones to the queue, and unregister."""
         self._stopping.set()
-        self._database.signals.send([CHANNEL])
+        self._database.signals.send(CHANNELS.values())
         until = time.monotonic() + timeout
         for thread in (*self._threads, self._heart):
             if thread.is_alive():
@@ -112,23 +115,29 @@ class Worker:
 
     def run_one(self) -> bool:
         """Claim and run one due job, of the background only when there is no other; return whether there was one."""
-        return self._run_one(background=False) or self._run_one(background=True)
+        for background in CHANNELS:
+            if (job := self._claim(background=background)) is not None:
+                self._run(job)
+                return True
+        return False
 
-    def _run_one(self, *, background: bool) -> bool:
-        job = self._jobs.claim(self._database, self.name, background=background)
-        if job is None:
-            return False
+    def _claim(self, *, background: bool) -> Job | None:
+        return self._database.write(lambda tx: self._jobs.claim(tx, self.name, background=background))
+
+    def _run(self, job: Job, claim_next: Callable[[Transaction], Job | None] = lambda _: None) -> Job | None:
+        """Run a job; return the next one, if it was claimed in the transaction that finished this one."""
         try:
             commit = self._step(job)(job)
 
-            def finish(tx: Transaction) -> None:
+            def finish(tx: Transaction) -> Job | None:
                 self._jobs.finish(tx, job)
                 commit(tx)
+                return claim_next(tx)
 
-            self._database.write(finish)
+            return self._database.write(finish)
         except BaseException as raised:  # noqa: BLE001 - whatever a step raises becomes the job's visible problem
             self._fail(job, as_problem(raised))
-        return True
+            return None
 
     def _step(self, job: Job) -> Step:
         try:
@@ -159,24 +168,38 @@ class Worker:
             return
 
     def _work(self, background: bool) -> None:  # noqa: FBT001 - the only argument of a thread's function
-        while not self._stopping.is_set():
-            generation = self._database.signals.generation(CHANNEL)
+        def claim_next(tx: Transaction) -> Job | None:
+            return None if self._stopping.is_set() else self._jobs.claim(tx, self.name, background=background)
+
+        job: Job | None = None
+        while job is not None or not self._stopping.is_set():
             try:
-                if self._run_one(background=background):
-                    continue
-                self._database.signals.wait(CHANNEL, generation, self._until_due(background=background))
+                job = self._wait_for_job(background=background) if job is None else self._run(job, claim_next)
             except Exception as failure:  # noqa: BLE001 - a worker keeps running while the database is unavailable
                 _log.error("worker_waits", failure=failure)
                 self._stopping.wait(1.0)
 
+    def _wait_for_job(self, *, background: bool) -> Job | None:
+        """Claim a job as soon as one is due; None when the worker stops.
+
+        One idle thread waits for signals and looks by a read; the others wait for that thread, so that a commit wakes
+        one thread and an idle worker writes nothing.
+        """
+        with self._next_to_claim[background]:
+            while not self._stopping.is_set():
+                generation = self._database.signals.generation(CHANNELS[background])
+                seconds = self._until_due(background=background)
+                if seconds <= 0:
+                    if (job := self._claim(background=background)) is not None:
+                        return job
+                    seconds = HEARTBEAT  # another worker took it, and signals when it ends
+                self._database.signals.wait(CHANNELS[background], generation, seconds)
+        return None
+
     def _until_due(self, *, background: bool) -> float:
         with self._database.read() as connection:
             due = self._jobs.next_due(connection, background=background)
-        if due is None:
-            return HEARTBEAT
-        # A due job that could not be claimed waits for a lock; the job that holds it signals when it ends.
-        seconds = (due - self._clock.now()).total_seconds()
-        return HEARTBEAT if seconds <= 0 else min(seconds, HEARTBEAT)
+        return HEARTBEAT if due is None else min((due - self._clock.now()).total_seconds(), HEARTBEAT)
 
     def _send_heartbeats(self) -> None:
         while not self._stopping.wait(HEARTBEAT):
@@ -198,7 +221,8 @@ class Worker:
         updated = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
         self._reclaim_dead_workers(tx)
         if moved := realign(tx, self._clock.now()):
-            tx.wake(CHANNEL)
+            for channel in CHANNELS.values():
+                tx.wake(channel)
             _log.warning("clock_set_back", waiting=moved)
         return updated.rowcount == 1
 

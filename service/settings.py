@@ -187,7 +187,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="WORKER_THREADS",
         read=_integer,
         default=4,
-        help="How many jobs run at a time in one process, besides one of shadow models.",
+        help="How many jobs run at a time in one process, besides one of shadow models; 0: none at all.",
     ),
     Setting(
         name="LOG_LEVEL",

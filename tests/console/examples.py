@@ -89,7 +89,7 @@ def add_result(application: Application, **values: Any) -> str:
 
 def park_job(application: Application, detail: str = "the message has no patient") -> str:
     application.database.write(lambda tx: application.jobs.enqueue(tx, "convert-hl7", {"message": "m-1"}))
-    job = application.jobs.claim(application.database, "w")
+    job = application.database.write(lambda tx: application.jobs.claim(tx, "w"))
     assert job is not None
     problem = Problem(Category.INCORRECT, detail, diagnostics="Mrs PHI")
     application.database.write(lambda tx: application.jobs.fail(tx, job, problem))

@@ -1,12 +1,14 @@
 """Stored Observations become facts: what was measured, when it was true, when it became known."""
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from fhir_adapter.facts import Dates, observation_facts, patient_facts, subject
+from fhir_adapter.facts import Dates, crowded_codes, observation_facts, patient_facts, subject
 from fhir_adapter.store.document import encode, exact_values
 from inference.contract import Fact
 
@@ -140,6 +142,26 @@ def test_answers_in_other_forms_are_read(value: dict[str, Any], expected: Any) -
 def known(server: Server, *codes: str, since: datetime) -> list[tuple[str, Any]]:
     with server.database.read() as connection:
         return [(it.source, it.value) for it in patient_facts(connection, server.store, "Patient/p1", codes, since)]
+
+
+def test_the_question_never_walks_through_the_resources_of_others(server: Server) -> None:
+    """The plan of each statement, without statistics: every table is entered by the key of one resource or patient."""
+    server.put(observation(70, id="a"))
+    asked: list[tuple[str, Any]] = []
+    with server.database.read() as connection:
+        event.listen(
+            connection.engine, "before_cursor_execute", lambda _c, _cur, text, values, *_: asked.append((text, values))
+        )
+        assert patient_facts(connection, server.store, "Patient/p1", ["8867-4", "9279-1"], AT_11)
+        crowded_codes(connection, "Patient/p1", ["8867-4"], AT_11, most=10)
+        plans = [
+            step.detail
+            for text, values in list(asked)
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
+        ]
+    assert len([plan for plan in plans if "SEARCH resource_versions" in plan]) == 1
+    for plan in plans:
+        assert not re.search(r"SCAN resource_|resource_\w+ USING .*\(type=\?\)|AUTOMATIC", plan), plan
 
 
 def test_a_patients_facts_are_read_newest_first_within_the_window(server: Server) -> None:

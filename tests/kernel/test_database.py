@@ -56,6 +56,23 @@ def test_a_request_that_raises_leaves_nothing_and_its_neighbours_stay(database: 
     assert count(database) == 4
 
 
+def test_a_part_of_a_transaction_can_be_undone_alone(database: Database) -> None:
+    def undone(tx: Transaction) -> None:
+        with tx.savepoint():
+            add(tx, "second")
+            add(tx, "first")
+
+    def work(tx: Transaction) -> None:
+        add(tx, "first")
+        with pytest.raises(IntegrityError):
+            undone(tx)
+        add(tx, "third")
+
+    database.write(work)
+    with database.read() as connection:
+        assert set(connection.execute(select(workers.c.id)).scalars()) == {"first", "third"}
+
+
 def test_a_violated_constraint_reaches_only_the_one_who_caused_it(database: Database) -> None:
     database.write(lambda tx: add(tx, "same"))
     with pytest.raises(IntegrityError):

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import DEATHS_BEFORE_PARKING, FAULTS_BEFORE_PARKING, Job, Jobs, pause_after
+from kernel.jobs import BACKGROUND, DEATHS_BEFORE_PARKING, FAULTS_BEFORE_PARKING, Job, Jobs, pause_after
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
@@ -49,7 +49,7 @@ def test_a_job_exists_only_if_its_transaction_commits(database: Database, jobs: 
 
     with pytest.raises(Problem):
         database.write(spoilt)
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
 
 
 def test_a_step_s_commit_and_its_completion_are_one(database: Database, jobs: Jobs, worker_for) -> None:
@@ -69,12 +69,12 @@ def test_a_step_s_commit_and_its_completion_are_one(database: Database, jobs: Jo
 def test_jobs_with_one_lock_run_one_at_a_time_in_order(database: Database, jobs: Jobs) -> None:
     for number in range(2):
         database.write(lambda tx, number=number: jobs.enqueue(tx, "step", {"n": number}, lock="patient"))
-    first = jobs.claim(database, "w")
+    first = database.write(lambda tx: jobs.claim(tx, "w"))
     assert first is not None
     assert first.payload == {"n": 0}
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
     database.write(lambda tx: jobs.finish(tx, first))
-    second = jobs.claim(database, "w")
+    second = database.write(lambda tx: jobs.claim(tx, "w"))
     assert second is not None
     assert second.payload == {"n": 1}
 
@@ -84,12 +84,12 @@ def test_a_job_in_its_pause_keeps_its_place_before_those_with_the_same_lock(
 ) -> None:
     for number in range(2):
         database.write(lambda tx, number=number: jobs.enqueue(tx, "step", {"n": number}, lock="patient"))
-    first = jobs.claim(database, "w")
+    first = database.write(lambda tx: jobs.claim(tx, "w"))
     assert first is not None
     database.write(lambda tx: jobs.fail(tx, first, Problem(Category.UNAVAILABLE, "away")))
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
     clock.advance(1)
-    again = jobs.claim(database, "w")
+    again = database.write(lambda tx: jobs.claim(tx, "w"))
     assert again is not None
     assert again.payload == {"n": 0}
 
@@ -105,10 +105,10 @@ def test_only_one_job_waits_per_queueing_lock_and_another_may_move_it(
             )
         )
     clock.advance(59)
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
     clock.advance(1)
-    assert jobs.claim(database, "w") is not None
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is not None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
 
 
 def test_a_lock_is_pending_while_its_job_waits_or_runs(database: Database, jobs: Jobs) -> None:
@@ -118,7 +118,7 @@ def test_a_lock_is_pending_while_its_job_waits_or_runs(database: Database, jobs:
 
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="a"))
     assert (pending("a"), pending("b")) == (True, False)
-    job = jobs.claim(database, "w")
+    job = database.write(lambda tx: jobs.claim(tx, "w"))
     assert job is not None
     assert pending("a")
     database.write(lambda tx: jobs.fail(tx, job, Problem(Category.INCORRECT, "parked")))
@@ -127,12 +127,12 @@ def test_a_lock_is_pending_while_its_job_waits_or_runs(database: Database, jobs:
 
 def test_a_job_may_wait_while_another_with_its_queueing_lock_runs(database: Database, jobs: Jobs) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="l", queueing_lock="q"))
-    running = jobs.claim(database, "w")
+    running = database.write(lambda tx: jobs.claim(tx, "w"))
     assert running is not None
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="l", queueing_lock="q"))
     assert waiting(database) == 2
     database.write(lambda tx: jobs.finish(tx, running))
-    assert jobs.claim(database, "w") is not None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is not None
 
 
 @pytest.mark.parametrize("category", [Category.UNAVAILABLE, Category.BUSY, Category.INTERRUPTED])
@@ -204,14 +204,14 @@ def test_an_unknown_step_is_parked(database: Database, jobs: Jobs, worker_for) -
 
 def test_a_failing_job_passes_its_pause_to_the_waiting_job(database: Database, jobs: Jobs, clock: FakeClock) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "deliver", {}, lock="d", queueing_lock="d"))
-    running = jobs.claim(database, "w")
+    running = database.write(lambda tx: jobs.claim(tx, "w"))
     assert running is not None
     database.write(lambda tx: jobs.enqueue(tx, "deliver", {}, lock="d", queueing_lock="d"))
     database.write(lambda tx: jobs.fail(tx, running, Problem(Category.UNAVAILABLE, "away")))
     assert only(database, jobs).attempts == 1
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
     clock.advance(1)
-    assert jobs.claim(database, "w") is not None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is not None
 
 
 def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
@@ -226,7 +226,7 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
     row = {"id": "dead", "host": socket.gethostname(), "pid": child, "process_start": "1", "heartbeat_at": clock.now()}
     database.write(lambda tx: tx.execute(insert(workers), row))
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
-    assert jobs.claim(database, "dead") is not None
+    assert database.write(lambda tx: jobs.claim(tx, "dead")) is not None
     worker = worker_for(step=lambda job: nothing)
     worker.register()
     assert worker.run_one()
@@ -236,7 +236,7 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
 def test_a_job_whose_worker_dies_repeatedly_is_parked(database: Database, jobs: Jobs) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     for death in range(DEATHS_BEFORE_PARKING):
-        assert jobs.claim(database, f"worker-{death}") is not None
+        assert database.write(lambda tx, death=death: jobs.claim(tx, f"worker-{death}")) is not None
         database.write(lambda tx, death=death: jobs.release(tx, f"worker-{death}"))
     parked = only(database, jobs)
     assert parked.status == "parked"
@@ -259,7 +259,7 @@ def test_another_process_with_the_dead_one_s_number_is_not_taken_for_it(
     }
     database.write(lambda tx: tx.execute(insert(workers), row))
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
-    assert jobs.claim(database, "dead") is not None
+    assert database.write(lambda tx: jobs.claim(tx, "dead")) is not None
     worker = worker_for(step=lambda job: nothing)
     worker.register()
     assert worker.run_one()
@@ -271,7 +271,7 @@ def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbea
     row = {"id": "far", "host": "another-host", "pid": 1, "process_start": "", "heartbeat_at": clock.now()}
     database.write(lambda tx: tx.execute(insert(workers), row))
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
-    slow = jobs.claim(database, "far")
+    slow = database.write(lambda tx: jobs.claim(tx, "far"))
     assert slow is not None
     worker = worker_for(step=lambda job: nothing)
     worker.register()
@@ -320,6 +320,84 @@ def test_a_worker_is_woken_by_the_commit_that_enqueues(database: Database, jobs:
         worker.stop()
 
 
+def test_a_commit_wakes_one_thread_and_the_others_look_for_nothing(
+    database: Database, jobs: Jobs, clock, ids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bool] = []
+    claim = jobs.claim
+
+    def counting(tx: Transaction, worker: str, *, background: bool = False) -> Job | None:
+        looked.append(background)
+        return claim(tx, worker, background=background)
+
+    monkeypatch.setattr(jobs, "claim", counting)
+    done = threading.Event()
+    worker = Worker(database, jobs, {"step": lambda _: lambda _: done.set()}, clock, ids, threads=4)
+    worker.start()
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    assert done.wait(10)
+    worker.stop()
+    assert looked == [False, False]  # once when woken, and once in the transaction that finished the job
+
+
+def test_the_transaction_that_finishes_a_job_claims_the_next(
+    database: Database, jobs: Jobs, clock, ids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        database.write(lambda tx, n=number: jobs.enqueue(tx, "step", {"n": n}, lock="one"))
+    done: list[int] = []
+    all_done = threading.Event()
+
+    def step(job: Job) -> Commit:
+        def commit(tx: Transaction) -> None:
+            done.append(job.payload["n"])
+            if len(done) == 5:
+                all_done.set()
+
+        return commit
+
+    worker = Worker(database, jobs, {"step": step}, clock, ids, threads=1)
+    writes: list[object] = []
+    write = database.write
+    monkeypatch.setattr(database, "write", lambda work: (writes.append(work), write(work))[1])
+    worker.start()
+    assert all_done.wait(10)
+    worker.stop()
+    assert done == [0, 1, 2, 3, 4]
+    assert len(writes) == 8  # register, claim the first, finish five, unregister
+
+
+def test_a_next_job_is_not_claimed_by_a_commit_that_fails(database: Database, jobs: Jobs, clock, ids) -> None:
+    for number in range(2):
+        database.write(lambda tx, n=number: jobs.enqueue(tx, "step", {"n": n}))
+    done = threading.Event()
+
+    def step(job: Job) -> Commit:
+        def commit(_: Transaction) -> None:
+            if job.payload["n"] == 0:
+                raise Problem(Category.INCORRECT, "no")
+            done.set()
+
+        return commit
+
+    worker = Worker(database, jobs, {"step": step}, clock, ids, threads=1)
+    worker.start()
+    assert done.wait(10)
+    worker.stop()
+    parked = only(database, jobs)
+    assert (parked.payload["n"], parked.status, parked.attempts) == (0, "parked", 1)
+
+
+def test_a_worker_without_threads_runs_nothing(database: Database, jobs: Jobs, clock, ids) -> None:
+    worker = Worker(database, jobs, {"step": lambda _: nothing}, clock, ids, threads=0)
+    worker.start()
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock=BACKGROUND))
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    worker.stop()
+    assert waiting(database) == 2
+    assert worker.run_one()  # the caller's thread still can
+
+
 def test_many_workers_do_each_job_exactly_once(database: Database, jobs: Jobs, clock, ids) -> None:
     done: list[int] = []
     all_done = threading.Event()
@@ -355,10 +433,10 @@ def test_when_the_clock_is_set_back_a_job_waits_no_longer_than_its_pause(
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, scheduled_at=clock.now() + timedelta(hours=2)))
     assert worker.run_one()
     clock.advance(-3600)
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
     worker.heartbeat()
     clock.advance(pause_after(1).total_seconds())
-    assert jobs.claim(database, "w") is not None
-    assert jobs.claim(database, "w") is None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is not None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is None
     clock.advance(2 * 3600)
-    assert jobs.claim(database, "w") is not None
+    assert database.write(lambda tx: jobs.claim(tx, "w")) is not None

@@ -100,7 +100,7 @@ def agents(application: Application) -> list[list[str]]:
 
 def parked_job(application: Application) -> str:
     application.database.write(lambda tx: application.jobs.enqueue(tx, "convert", {"message": "m"}))
-    job = application.jobs.claim(application.database, "w")
+    job = application.database.write(lambda tx: application.jobs.claim(tx, "w"))
     assert job is not None
     problem = Problem(Category.INCORRECT, "no patient")
     application.database.write(lambda tx: application.jobs.fail(tx, job, problem))

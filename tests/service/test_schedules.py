@@ -164,7 +164,9 @@ def test_a_change_of_the_encounter_begins_no_second_chain(with_model: Callable[.
 def test_a_change_while_a_tick_runs_begins_no_second_chain(with_model: Callable[..., Hospital]) -> None:
     hospital = with_model(SIX_HOURS)
     stay(hospital, "in-progress")
-    job = hospital.application.jobs.claim(hospital.application.database, hospital.application.worker.name)
+    job = hospital.application.database.write(
+        lambda tx: hospital.application.jobs.claim(tx, hospital.application.worker.name)
+    )
     assert job is not None
     assert job.step == "scheduled-assess"
     stay(hospital, "onleave")

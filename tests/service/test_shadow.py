@@ -11,7 +11,7 @@ import pytest
 from fhir_adapter.hl7v2.synthesise import SyntheticPatient
 from inference import registry
 from inference.testing_folder import PULSE_RISK, pulse_risk
-from kernel.jobs import BACKGROUND
+from kernel.jobs import BACKGROUND, Job
 
 from .hospital import ADULT, Hospital
 
@@ -97,12 +97,16 @@ def test_jobs_of_models_in_shadow_run_one_at_a_time_and_take_no_place_of_others(
         lambda tx: registry.set_status(tx, "news2", "1.0.0", "shadow", by="test", at=hospital.clock.now())
     )
     hospital.hl7(hospital.vitals())
-    assert application.worker._run_one(background=False)
-    assert not application.worker._run_one(background=False)
-    first = application.jobs.claim(application.database, application.worker.name, background=True)
+
+    def claim(*, background: bool) -> Job | None:
+        return application.database.write(lambda tx: application.jobs.claim(tx, "w", background=background))
+
+    assert application.worker.run_one()  # the conversion, which asks for the model
+    assert claim(background=False) is None
+    first = claim(background=True)
     assert first is not None
     assert first.lock == BACKGROUND
-    assert application.jobs.claim(application.database, application.worker.name, background=True) is None
+    assert claim(background=True) is None
 
 
 def test_a_model_in_shadow_that_hangs_does_not_delay_an_active_one(
