@@ -31,10 +31,10 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name, ServerProcess(Path(name)) as server, httpx.Client() as client:
         server.wait_ready()
         time.sleep(5)  # the models are loaded in the background
-        last = {f"p{number}": _admit(client, server.url, f"p{number}") for number in range(PATIENTS)}
+        last = {f"p{number}": admit(client, server.url, f"p{number}") for number in range(PATIENTS)}
         drain(server, lambda: 0, patience_s=120.0)  # no destination is configured
         with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as database:
-            timed = [_one(client, server.url, database, patient, body) for patient, body in last.items()]
+            timed = [time_one(client, server.url, database, patient, body) for patient, body in last.items()]
         for patient in last:
             _check(client, server.url, patient)
     answered, stored = zip(*timed, strict=True)
@@ -45,7 +45,7 @@ def main() -> dict[str, Any]:
     return found
 
 
-def _admit(client: httpx.Client, url: str, patient: str) -> bytes:
+def admit(client: httpx.Client, url: str, patient: str) -> bytes:
     """Store a patient and all Observations except the last; return the last."""
     *early, last = observations(patient, datetime.now(UTC))
     person = {"resourceType": "Patient", "id": patient, "birthDate": "1950-03-01"}
@@ -59,7 +59,7 @@ def _admit(client: httpx.Client, url: str, patient: str) -> bytes:
     return orjson.dumps(last)
 
 
-def _one(
+def time_one(
     client: httpx.Client, url: str, database: sqlite3.Connection, patient: str, body: bytes
 ) -> tuple[float, float]:
     """Return the seconds until the answer, and until the result."""

@@ -62,11 +62,18 @@ class ServerProcess:
         Settings without their prefix, such as ``{"DICOM_STUDY_QUIET_S": "1"}``.
     environment
         Further environment variables, for a library to preload.
+    program
+        The command; by default the one that is installed beside this Python.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
+        self._program = program or Path(sys.executable).parent / "ausculta"
         self.ports = free_ports()
         self.data = folder / "data"
         self.log = folder / "server.log"
@@ -89,7 +96,7 @@ class ServerProcess:
         """Start the process and return immediately."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(_program()), "serve"],
+                [str(self._program), "serve"],
                 env=self._environment | self._preloaded,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -150,7 +157,7 @@ class ServerProcess:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another ``ausculta`` command on the same data."""
         return subprocess.run(
-            [str(_program()), *arguments], env=self._environment, capture_output=True, text=True, check=False
+            [str(self._program), *arguments], env=self._environment, capture_output=True, text=True, check=False
         )
 
     def _running(self) -> "subprocess.Popen[bytes]":
@@ -166,7 +173,3 @@ class ServerProcess:
     ) -> None:
         if self.alive:
             self.kill()
-
-
-def _program() -> Path:
-    return Path(sys.executable).parent / "ausculta"

@@ -51,7 +51,7 @@ class Authorizer(Protocol):
     """The interface of an authorization policy."""
 
     def require(self, principal: Principal, request: Request) -> None:
-        """Return when the request is allowed.
+        """Return when the request is allowed; decides from its parameters alone and never waits.
 
         Parameters
         ----------

@@ -132,8 +132,9 @@ class _Endpoint:
             return None
         request = route.before_body(parts)
         try:
-            await run_in_threadpool(self._interactions.require, principal, request)
+            self._interactions.decide(principal, request)
         except Problem as problem:
+            await run_in_threadpool(self._interactions.record_refusal, principal, request, problem)
             raise HttpProblem(status_of(problem), problem.category, problem.detail, headers=_CLOSE) from problem
         return request
 

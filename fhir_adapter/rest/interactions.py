@@ -113,8 +113,39 @@ class Interactions:
         try:
             self._authorizer.require(principal, request)
         except Problem as problem:
-            self._record([balp.refused(principal, request, problem, at=self._clock.now())])
+            self.record_refusal(principal, request, problem)
             raise
+
+    def decide(self, principal: Principal, request: Request) -> None:
+        """Return when the request is permitted; never waits, and leaves the record of a refusal to the caller.
+
+        Parameters
+        ----------
+        principal
+            Who makes the request.
+        request
+            The requested interaction.
+
+        Raises
+        ------
+        Problem
+            ``forbidden``.
+        """
+        self._authorizer.require(principal, request)
+
+    def record_refusal(self, principal: Principal, request: Request, problem: Problem) -> None:
+        """Record a refused request in the audit log.
+
+        Parameters
+        ----------
+        principal
+            Who made the request.
+        request
+            The refused interaction.
+        problem
+            Why it was refused.
+        """
+        self._record([balp.refused(principal, request, problem, at=self._clock.now())])
 
     def _require(self, call: Call, request: Request) -> None:
         if request != call.permitted:

@@ -1,5 +1,8 @@
 """The event that a resource of a message states: when it happened, and with which status."""
 
+from datetime import datetime, tzinfo
+from functools import lru_cache
+
 from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import dtm
 from fhir_adapter.hl7v2.message import Segment
@@ -35,4 +38,10 @@ def event(state: ConversionState, resource: Resource) -> ResourceEvent:
 
 
 def _moment(state: ConversionState, segment: Segment | None, number: int) -> str:
-    return "" if segment is None else not_after(dtm.placed(segment.get(number), state.zone), state.context.now)
+    return "" if segment is None else _placed(segment.get(number), state.zone, state.context.now)
+
+
+@lru_cache(maxsize=256)
+def _placed(text: str, zone: tzinfo | None, now: datetime) -> str:
+    """Return the moment of a field; the resources of a message share a few, so each is read once."""
+    return not_after(dtm.placed(text, zone), now)
