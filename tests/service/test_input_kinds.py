@@ -138,7 +138,7 @@ def test_a_series_without_any_value_is_declined_and_says_what_became_of_the_feat
 
 
 def test_more_values_than_are_read_are_a_refusal_that_says_so(with_model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.flows.observed.MOST_OBSERVATIONS", 2)
+    monkeypatch.setattr("service.flows.inputs.observed.MOST_OBSERVATIONS", 2)
     hospital = with_model(PULSE_CODES, TREND)
     for name, hours_ago in (("a", 3.5), ("b", 2.5), ("c", 0.5), ("older", 5)):
         put(hospital, pulse(hospital, name, 60, hours_ago=hours_ago))

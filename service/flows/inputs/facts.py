@@ -4,7 +4,7 @@ from inference.contract import FactsInput
 from inference.manifest import InputSpec
 from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput
-from service.flows.observed import observed_facts
+from service.flows.inputs.observed import observed_facts
 
 
 def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> FactsInput | NoInput:  # noqa: ARG001 - facts have no rules

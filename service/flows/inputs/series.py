@@ -7,7 +7,7 @@ from inference.features.series import find_gap, series_input
 from inference.manifest import InputSpec
 from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput
-from service.flows.observed import observed_facts
+from service.flows.inputs.observed import observed_facts
 
 
 def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> SeriesInput | NoInput:
