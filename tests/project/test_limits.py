@@ -77,4 +77,4 @@ def test_every_kind_of_input_has_a_reader() -> None:
     from inference.contract import InputKind
     from service.flows.inputs import READERS
 
-    assert set(READERS) == set(get_args(InputKind)) == files("service/flows/inputs") - {"contract"}
+    assert set(READERS) == set(get_args(InputKind)) == files("service/flows/inputs") - {"contract", "observed"}
