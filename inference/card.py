@@ -107,6 +107,8 @@ def _scope(manifest: Manifest) -> list[str]:
         scope.append(f"Declines patients under {manifest.limits.min_age_years} years, and those of unknown age.")
     if manifest.limits.spread_hours is not None:
         scope.append(f"Declines values that were measured more than {manifest.limits.spread_hours} hours apart.")
+    if manifest.limits.max_without_value is not None:
+        scope.append(f"Declines when more than {manifest.limits.max_without_value} values cannot be used.")
     if manifest.input.modalities:
         rules = [part.selection for part in manifest.input.parts or (manifest.input,)]
         words = [word for rule in rules for word in (*sorted(rule.modalities), *rule.body_parts, *rule.views)]

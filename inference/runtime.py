@@ -19,6 +19,7 @@ from inference.artefacts import artefacts_fit
 from inference.batching import Batcher, QueueLimits
 from inference.contract import (
     FactsInput,
+    FeatureUse,
     InputUsed,
     ModelIdentity,
     ModelInput,
@@ -30,6 +31,7 @@ from inference.contract import (
     StudyInput,
 )
 from inference.deadline import Overdue, Threads, start, wait
+from inference.gaps import check_gaps, with_gaps
 from inference.limits import check_limits
 from inference.loading import AnyRunner, load_registered
 from inference.model_files import ModelFiles
@@ -196,6 +198,7 @@ class Runtime:
         try:
             decoded = _decode(served, model_input, deadline)
             inputs, features = decoded.inputs, decoded.features or features
+            check_gaps(runner.model.manifest.limits, runner.model.features, features)
             queue = self._queue(served, row, decoded.shape)
             raw = self._wait(runner, queue.submit(decoded.item, deadline=deadline), deadline)
             answer = _encode(served, decoded, raw, deadline)
@@ -205,10 +208,9 @@ class Runtime:
                 identity, model_input, "declined", no.reason, inputs=available, missing=no.missing
             )
             features = no.features or features
-            # A refusal rests on what could not be used too: another such value is another refusal.
-            named = {use.source for use in features if use.source is not None}
-            versions = tuple(sorted(named.union(declined.input_versions)))
-            return replace(declined, features=features, input_versions=versions)
+            return replace(
+                declined, features=features, input_versions=_with_gaps_named(declined.input_versions, features)
+            )
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
             return replace(
@@ -217,9 +219,9 @@ class Runtime:
         return Prediction(
             model=identity,
             subject=model_input.subject,
-            outputs=_with_age(runner, answer, inputs, model_input),
+            outputs=_with_inputs(runner, answer, inputs, features, model_input),
             inputs=inputs,
-            input_versions=_versions(model_input, inputs),
+            input_versions=_with_gaps_named(_versions(model_input, inputs), features),
             at=model_input.at,
             artefacts=answer.artefacts,
             features=features,
@@ -304,13 +306,18 @@ def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -
     return answer
 
 
-def _with_age(
-    runner: AnyRunner, answer: Answer, inputs: tuple[InputUsed, ...], model_input: ModelInput
+def _with_inputs(
+    runner: AnyRunner,
+    answer: Answer,
+    inputs: tuple[InputUsed, ...],
+    features: tuple[FeatureUse, ...],
+    model_input: ModelInput,
 ) -> tuple[Output, ...]:
-    if not inputs:
-        return answer.outputs
+    """Return the outputs, with what their texts say of the values that they rest on."""
     titles = {spec.name: spec.title for spec in runner.model.features}
-    return tuple(with_age(output, inputs, model_input.at, titles) for output in answer.outputs)
+    return tuple(
+        with_age(with_gaps(output, features, titles), inputs, model_input.at, titles) for output in answer.outputs
+    )
 
 
 def _not_available(
@@ -332,6 +339,11 @@ def _not_available(
         input_versions=_versions(model_input, inputs),
         at=model_input.at,
     )
+
+
+def _with_gaps_named(versions: tuple[str, ...], features: tuple[FeatureUse, ...]) -> tuple[str, ...]:
+    """Return versions together with those of values that could not be used: another such value is another result."""
+    return tuple(sorted({use.source for use in features if use.source is not None}.union(versions)))
 
 
 def _versions(model_input: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:

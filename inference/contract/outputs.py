@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.contract.inputs import Subject
+from inference.contract.inputs import Subject, Unusable
 
 OutputKind: TypeAlias = Literal[
     "score", "probability", "category", "class-set", "interval", "time-series", "mask", "spans"
@@ -172,6 +172,10 @@ def opened(text: str, *, demonstration: bool) -> str:
     return text if text.startswith(REVIEW) else f"{notice(demonstration=demonstration)} {text}"
 
 
+FeatureStatus: TypeAlias = Literal["used", "imputed", "dropped", "implausible", "missing"]
+GapKind: TypeAlias = Literal["missing", "implausible", "old", "future"] | Unusable
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureUse:
     """What became of one feature of a model, for monitoring and review."""
@@ -183,9 +187,11 @@ class FeatureUse:
     #: UCUM unit of the value.
     unit: str | None
     #: ``imputed``: missing, a declared default stands in; ``dropped``: there was a value that cannot be read.
-    status: Literal["used", "imputed", "dropped", "implausible", "missing"]
+    status: FeatureStatus
     #: Versioned reference to where it was read, the first of several.
     source: str | None
+    #: Why there was no value that can be used; None of one that was used.
+    why: GapKind | None = None
 
 
 ArtefactKind: TypeAlias = Literal["heat-map", "mask"]

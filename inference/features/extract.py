@@ -8,16 +8,16 @@ believed, it was measured before it was stored: a value that is measured after t
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
-from inference.contract import Fact, FactsInput, FeatureUse, InputUsed, Subject, Unusable
+from inference.contract import Fact, FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, Subject
 from inference.features.spec import FeatureSpec, Source, Take
 from inference.features.units import convert, tidy
 
@@ -52,9 +52,9 @@ class FeatureValue:
     effective: datetime | None
     #: Versioned references to what was read.
     sources: tuple[str, ...]
+    #: Values of the window that cannot be used, for an aggregate of the others.
+    left_out: tuple["Gap", ...] = ()
 
-
-GapKind: TypeAlias = Literal["missing", "implausible", "old", "future"] | Unusable
 
 GAP_WORDS: Final[Mapping[GapKind, str]] = MappingProxyType(
     {
@@ -158,7 +158,7 @@ def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput
     for spec, feature in features:
         found = feature(index, given.subject, given.at)
         readings[spec.name] = _settle(spec, found)
-        uses.append(_use(spec.name, found, readings[spec.name]))
+        uses += _uses(spec.name, found, readings[spec.name])
         if isinstance(found, Gap) and spec.missing == "refuse":
             gaps[found.kind].append(spec.title)
     return Extraction(
@@ -176,15 +176,32 @@ def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput
     )
 
 
-def _use(name: str, found: FeatureValue | Gap, settled: FeatureValue | None) -> FeatureUse:
-    status: Literal["used", "imputed", "dropped", "implausible", "missing"] = "used"
-    if isinstance(found, Gap):
-        absent: Literal["imputed", "missing"] = "missing" if settled is None else "imputed"
-        status = absent if found.kind in {"missing", "old"} else "dropped"
-        status = "implausible" if found.kind == "implausible" else status
+def _uses(name: str, found: FeatureValue | Gap, settled: FeatureValue | None) -> Iterator[FeatureUse]:
+    """Yield what became of a feature; of the values that an aggregate left out, the newest of each kind comes first."""
     value, unit = (None, None) if settled is None else (settled.value, settled.unit)
-    source = found.source if isinstance(found, Gap) else next(iter(found.sources), None)
-    return FeatureUse(name=name, value=value, unit=unit, status=status, source=source)
+    if isinstance(found, FeatureValue):
+        for gap in {gap.kind: gap for gap in found.left_out}.values():
+            yield FeatureUse(
+                name=name,
+                value=None,
+                unit=None,
+                status=_STATUS.get(gap.kind, "dropped"),
+                source=gap.source,
+                why=gap.kind,
+            )
+        source = next(iter(found.sources), None)
+        yield FeatureUse(name=name, value=value, unit=unit, status="used", source=source)
+        return
+    status = _STATUS.get(found.kind, "dropped")
+    if status == "missing" and settled is not None:
+        status = "imputed"
+    yield FeatureUse(name=name, value=value, unit=unit, status=status, source=found.source, why=found.kind)
+
+
+_STATUS: Final[Mapping[GapKind, FeatureStatus]] = MappingProxyType(
+    {"missing": "missing", "old": "missing", "implausible": "implausible"}
+)
+"""Kind of a gap -> status of the feature; every other kind is a value that was dropped."""
 
 
 def _settle(spec: FeatureSpec, found: FeatureValue | Gap) -> FeatureValue | None:
@@ -237,23 +254,31 @@ def _age_order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]
 
 
 def _aggregate(take: str, inside: Sequence[Candidate]) -> FeatureValue | Gap:
-    numbers: list[Decimal] = []
-    for placed, source, _ in inside:
+    numbers: dict[Placed, Decimal] = {}
+    gaps: list[Gap] = []
+    for placed, source, _ in sorted(inside, key=_age_order):
         value = _read(placed, source)
         if isinstance(value, Gap):
-            return value
-        numbers.append(value if isinstance(value, Decimal) else Decimal(0))
-    newest = max(placed.instant for placed, _, _ in inside)
+            gaps.append(value)
+        else:
+            numbers[placed] = value if isinstance(value, Decimal) else Decimal(0)
+    if not numbers:
+        return gaps[-1]
     result = {
-        "min": min(numbers),
-        "max": max(numbers),
-        "mean": tidy(sum(numbers, Decimal(0)) / len(numbers)),
+        "min": min(numbers.values()),
+        "max": max(numbers.values()),
+        "mean": tidy(sum(numbers.values(), Decimal(0)) / len(numbers)),
         "count": Decimal(len(numbers)),
     }[take]
     _, first, _ = inside[0]
-    references = tuple(sorted({placed.fact.source for placed, _, _ in inside}))
-    unit = "1" if take == "count" else first.unit
-    return FeatureValue(value=result, unit=unit, code=first.code, effective=newest, sources=references)
+    return FeatureValue(
+        value=result,
+        unit="1" if take == "count" else first.unit,
+        code=first.code,
+        effective=max(placed.instant for placed in numbers),
+        sources=tuple(sorted({placed.fact.source for placed in numbers})),
+        left_out=tuple(gaps),
+    )
 
 
 def _read(placed: Placed, source: Source) -> Decimal | str | Gap:
@@ -265,7 +290,7 @@ def _read(placed: Placed, source: Source) -> Decimal | str | Gap:
         return Gap(kind="unreadable", source=fact.source) if word is None else word
     if not isinstance(fact.value, Decimal) or source.unit is None or not fact.value.is_finite():
         return Gap(kind="unreadable", source=fact.source)
-    value = convert(fact.value, fact.unit, source.unit)
+    value = convert(fact.value, fact.unit, source.unit, source.analyte)
     if value is None:
         return Gap(kind="unreadable", source=fact.source)
     if source.plausible and not source.plausible[0] <= value <= source.plausible[1]:

@@ -16,7 +16,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.contract import FactsInput, FeatureUse, SeriesInput
+from inference.contract import FactsInput, FeatureUse, GapKind, SeriesInput
 from inference.features.extract import Candidate, FeatureValue, Gap, Index, chooser, compile_features, index_facts
 from inference.features.spec import FeatureSpec
 from kernel.errors import Category, Problem
@@ -201,13 +201,14 @@ def _use(name: str, found: FeatureValue | Gap, number: float | None, candidates:
     )
     implausible = isinstance(found, Gap) and found.kind == "implausible"
     status: Literal["implausible", "dropped"] = "implausible" if implausible else "dropped"
-    return FeatureUse(name=name, value=None, unit=None, status=status, source=newest.fact.source)
+    why: GapKind = found.kind if isinstance(found, Gap) else "unreadable"
+    return FeatureUse(name=name, value=None, unit=None, status=status, source=newest.fact.source, why=why)
 
 
 def _in_order(name: str, newest: Mapping[str, FeatureUse]) -> tuple[FeatureUse, ...]:
     """Return the newest use of each status, the value that was used last; ``missing`` when there was no value."""
     found = tuple(newest[status] for status in ("dropped", "implausible", "used") if status in newest)
-    return found or (FeatureUse(name=name, value=None, unit=None, status="missing", source=None),)
+    return found or (FeatureUse(name=name, value=None, unit=None, status="missing", source=None, why="missing"),)
 
 
 def _number(value: Decimal | str) -> float | None:

@@ -7,7 +7,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
 
-from inference.features.units import CONVERSIONS
+from inference.features.analytes import ANALYTES
+from inference.features.units import is_unit
 from inference.yaml_mapping import YamlMapping, as_number
 from kernel.errors import Category, Problem
 
@@ -25,12 +26,14 @@ class Source:
 
     system: str
     code: str
-    #: Canonical UCUM unit, a key of :data:`~inference.features.units.CONVERSIONS`; ``None`` for answers.
+    #: Canonical UCUM unit; ``None`` for answers.
     unit: str | None
     #: Least and greatest value that can be true of a living patient, in ``unit``.
     plausible: tuple[Decimal, Decimal] | None
     #: Accepted code or text, in lower case -> the feature's own word for it; empty for numbers.
     answers: Mapping[str, str]
+    #: Key of :data:`~inference.features.analytes.ANALYTES`, by which mass, amount and equivalents are converted.
+    analyte: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +135,15 @@ def _source(table: YamlMapping) -> Source:
         unit=table.text("unit") if table.has("unit") else None,
         plausible=_plausible(table) if table.has("plausible") else None,
         answers=_answers(table.table("answers")) if table.has("answers") else MappingProxyType({}),
+        analyte=table.choice("analyte", *ANALYTES) if table.has("analyte") else None,
     )
     table.done()
     if (source.unit is None) == (not source.answers):
         raise Problem(Category.INCORRECT, f"{table.place} must have either unit or answers")
-    if source.unit is not None and source.unit not in CONVERSIONS:
-        raise Problem(Category.INCORRECT, f"{table.place}.unit is not one of: {', '.join(CONVERSIONS)}")
+    if source.unit is not None and not is_unit(source.unit):
+        raise Problem(Category.INCORRECT, f"{table.place}.unit is not a unit of UCUM that can be converted")
+    if source.analyte is not None and source.unit is None:
+        raise Problem(Category.INCORRECT, f"{table.place}.analyte needs a unit")
     return source
 
 

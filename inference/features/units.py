@@ -1,14 +1,21 @@
 """Units that features may be measured in, and how each becomes the feature's own.
 
-The table is explicit: a unit that is not in it is refused, never guessed. Beside the UCUM code (case sensitive form)
-are the few spellings that HL7 v2 senders use and that can mean nothing else for that feature.
+Of the units of vital signs an explicit table holds what senders write, in UCUM (case sensitive form) and in the few
+spellings that can mean nothing else for that feature. Every other unit is read as UCUM, by its ratio
+(:mod:`inference.features.ucum`), and between mass, amount and equivalents by the feature's analyte. What has no such
+conversion is refused, never guessed.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
+
+from inference.features import ucum
+from inference.features.analytes import ANALYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,18 +55,42 @@ CONVERSIONS: Final[Mapping[str, Mapping[str | None, Conversion]]] = MappingProxy
         "L/min": _all_same("L/min", "l/min", "LPM") | {"mL/min": Conversion(divide=Decimal(1000))},
         "{score}": _all_same("{score}", "1", None),
         "a": _all_same("a"),
-        "mg/dL": _all_same("mg/dL"),
-        "mmol/L": _all_same("mmol/L"),
     }
 )
-"""Canonical unit -> unit as sent (``None``: sent without one) -> conversion."""
+"""Canonical unit of a vital sign -> unit as sent (``None``: sent without one) -> conversion."""
 
 _LARGEST: Final = Decimal(10) ** 15
 """A larger value cannot be rounded to six decimals exactly, and is no measurement of a patient."""
 
 
-def convert(value: Decimal, unit: str | None, canonical: str) -> Decimal | None:
-    """Express ``value`` in the canonical unit; ``None`` when the table has no conversion, or no quantity is so large.
+_SPELLINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "IU/L": "[IU]/L",
+        "K/uL": "10*3/uL",
+        "M/uL": "10*6/uL",
+        "G/L": "10*9/L",
+        "mcg/L": "ug/L",
+        "mcg/mL": "ug/mL",
+        "mcg/dL": "ug/dL",
+        "mcmol/L": "umol/L",
+        "mEq/L": "meq/L",
+        "mEq/l": "meq/L",
+    }
+)
+"""What senders write, exactly -> UCUM. ``G`` is gauss and ``M`` no unit in UCUM, so as counts they are unambiguous."""
+
+_EQUIVALENTS: Final = re.compile(r"(?<![A-Za-z\[])([a-z]{0,2})eq(?![A-Za-z])")
+_POWER: Final = re.compile(r"^(?:[xX] ?)?10(?:\^|[eE])(\d+)(?=/)")
+_PER_LITRE: Final = {"mass": "g/L", "amount": "mol/L"}
+
+
+def is_unit(text: str) -> bool:
+    """Return whether features may be declared in a unit."""
+    return text in CONVERSIONS or ucum.is_unit(_in_moles(text)[0])
+
+
+def convert(value: Decimal, unit: str | None, canonical: str, analyte: str | None = None) -> Decimal | None:
+    """Express ``value`` in the canonical unit; ``None`` when there is no conversion, or no quantity is so large.
 
     Parameters
     ----------
@@ -68,10 +99,54 @@ def convert(value: Decimal, unit: str | None, canonical: str) -> Decimal | None:
     unit
         The unit as sent, spaces around it ignored; None when it was sent without one.
     canonical
-        UCUM code of the feature's unit, a key of :data:`CONVERSIONS`.
+        UCUM code of the feature's unit.
+    analyte
+        A key of :data:`~inference.features.analytes.ANALYTES`, by which mass, amount and equivalents are converted.
     """
-    conversion = CONVERSIONS[canonical].get(unit.strip() if unit else None)
+    conversion = _conversion(unit.strip() if unit else None, canonical, analyte)
     return None if conversion is None or abs(value) > _LARGEST else tidy(conversion(value))
+
+
+@lru_cache(maxsize=4096)
+def _conversion(unit: str | None, canonical: str, analyte: str | None) -> Conversion | None:
+    listed = CONVERSIONS.get(canonical, {}).get(unit)
+    if listed is not None or unit is None:
+        return listed
+    factor = _factor(_spelled(unit), canonical, analyte)
+    return None if factor is None else Conversion(multiply=factor)
+
+
+def _spelled(unit: str) -> str:
+    """Return a unit in UCUM: powers of ten have ``*``, and the micro sign is ``u``."""
+    plain = _POWER.sub(r"10*\1", unit.replace("µ", "u").replace("μ", "u"))
+    return _SPELLINGS.get(plain, plain)
+
+
+def _factor(unit: str, canonical: str, analyte: str | None) -> Decimal | None:
+    substance = None if analyte is None else ANALYTES[analyte]
+    (this, this_counts), (that, that_counts) = _in_moles(unit), _in_moles(canonical)
+    charge = Decimal(1)
+    if this_counts != that_counts:
+        if substance is None or substance.charge is None:
+            return None
+        charge = Decimal(substance.charge) if that_counts else 1 / Decimal(substance.charge)
+    direct = ucum.ratio(this, that)
+    if direct is not None or substance is None:
+        return None if direct is None else direct * charge
+    for one, other, multiply in (
+        ("mass", "amount", 1 / substance.molar_mass),
+        ("amount", "mass", substance.molar_mass),
+    ):
+        to, back = ucum.ratio(this, _PER_LITRE[one]), ucum.ratio(_PER_LITRE[other], that)
+        if to is not None and back is not None:
+            return to * multiply * back * charge
+    return None
+
+
+def _in_moles(unit: str) -> tuple[str, bool]:
+    """Return a unit with moles in the place of equivalents, and whether it had them."""
+    found = _EQUIVALENTS.sub(r"\1mol", unit)
+    return found, found != unit
 
 
 def tidy(value: Decimal) -> Decimal:

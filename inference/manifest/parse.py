@@ -199,8 +199,11 @@ def _limits(table: YamlMapping) -> Limits:
     limits = Limits(
         min_age_years=table.take("min_age_years", int) if table.has("min_age_years") else None,
         spread_hours=_positive(table, "spread_hours") if table.has("spread_hours") else None,
+        max_without_value=table.take("max_without_value", int) if table.has("max_without_value") else None,
     )
     table.done()
+    if limits.max_without_value is not None and limits.max_without_value < 0:
+        raise Problem(Category.INCORRECT, f"{table.place}.max_without_value must not be below 0")
     return limits
 
 

@@ -79,6 +79,8 @@ class Limits:
     min_age_years: int | None
     #: Hours between the oldest and the newest value that are used together; ``None`` is without limit.
     spread_hours: Decimal | None = None
+    #: Features that may have no usable value; ``None``: half of those whose policy lets them do without.
+    max_without_value: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,15 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load
 
-from inference.contract import ModelInput
+from inference.contract import FeatureUse, ModelInput
 from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.folder import WEIGHTS
 from inference.manifest import OutputSpec
@@ -72,7 +74,9 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
             raise Declined(
                 f"missing {', '.join(titles)}", missing=titles, inputs=decoded.inputs, features=decoded.features
             )
-        return decoded
+        unmeasured = {name for name, reading in decoded.item.readings.items() if reading is None}
+        features = tuple(self._filled(use) if use.name in unmeasured else use for use in decoded.features)
+        return replace(decoded, features=features)
 
     def batch(self, items: Sequence[Extraction]) -> Vector:
         """Stack features to (patients, n), standardised."""
@@ -99,6 +103,12 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
             for spec, number in zip(self.model.manifest.outputs, raw, strict=True)
         )
         return Answer(outputs=outputs)
+
+    def _filled(self, use: FeatureUse) -> FeatureUse:
+        """Return what became of a feature, with the value that stands in for a missing one."""
+        names = [spec.name for spec in self.model.features]
+        value = Decimal(repr(float(self._fill[names.index(use.name)])))
+        return replace(use, value=value, status="imputed" if use.status == "missing" else use.status)
 
     def _row(self, extraction: Extraction) -> Vector:
         readings = [extraction.readings[spec.name] for spec in self.model.features]

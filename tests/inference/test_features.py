@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from inference.contract import Fact, FactsInput, Unusable
+from inference.features.analytes import ANALYTES
 from inference.features.extract import Extraction, FeatureValue, compile_features
 from inference.features.spec import parse_features
 from inference.features.units import CONVERSIONS, convert
@@ -222,7 +223,7 @@ def test_age_and_sex_come_from_the_patient() -> None:
         (("missing",), "zero", "features.yaml.features[0].missing must be a mapping"),
         (("window", "take"), "newest", "features.yaml.features[0].window.take must be one of"),
         (("window", "hours"), 0, "features.yaml.features[0].window.hours must be above 0"),
-        (("sources", 0, "unit"), "celsius", "features.yaml.features[0].sources[0].unit is not one of"),
+        (("sources", 0, "unit"), "celsius", "features.yaml.features[0].sources[0].unit is not a unit of UCUM"),
         (("sources", 0, "plausible"), [46, 20], "features.yaml.features[0].sources[0].plausible must be given from"),
         (("sources", 0, "unit"), None, "features.yaml.features[0].sources[0] must have either unit or answers"),
         (("sources",), [], "features.yaml.features[0].sources must not be empty"),
@@ -243,6 +244,85 @@ def test_a_wrong_declaration_is_refused_by_the_name_of_its_key(
         parse_features({"features": [declared]})
     assert refused.value.category is Category.INCORRECT
     assert refused.value.detail.startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("sent", "unit", "canonical", "analyte", "read"),
+    [
+        ("88.4", "umol/L", "mg/dL", "creatinine", "1.0"),
+        ("88.4", "µmol/L", "mg/dL", "creatinine", "1.0"),
+        ("100", "mg/dL", "mmol/L", "glucose", "5.55"),
+        ("4.1", "mEq/L", "mmol/L", "potassium", "4.1"),
+        ("4.8", "meq/L", "mmol/L", "calcium", "2.4"),
+        ("2.4", "mmol/L", "meq/L", "calcium", "4.8"),
+        ("9.62", "mg/dL", "mmol/L", "calcium", "2.40"),
+        ("14.5", "g/dL", "mmol/L", "haemoglobin", "9.0"),
+        ("7", "mmol/L", "mg/dL", "urea nitrogen", "19.6"),
+        ("1.4", "g/L", "mg/dL", None, "140"),
+        ("250", "10*3/uL", "10*9/L", None, "250"),
+        ("250", "10^9/L", "10*9/L", None, "250"),
+        ("250", "K/uL", "10*9/L", None, "250"),
+        ("180", "[lb_av]", "kg", None, "81.6"),
+        ("12", "IU/L", "[IU]/L", None, "12"),
+    ],
+)
+def test_every_unit_of_ucum_is_converted_and_mass_and_amount_by_the_analyte(
+    sent: str, unit: str, canonical: str, analyte: str | None, read: str
+) -> None:
+    converted = convert(Decimal(sent), unit, canonical, analyte)
+    assert converted is not None
+    assert float(converted) == pytest.approx(float(read), rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("unit", "canonical", "analyte"),
+    [
+        ("umol/L", "mg/dL", None),  # of what is not said
+        ("meq/L", "mmol/L", None),
+        ("meq/L", "mmol/L", "creatinine"),  # has no charge that laboratories count
+        ("Meq/L", "mmol/L", "sodium"),  # mega, says UCUM
+        ("mosm/kg", "mmol/kg", None),
+        ("U/L", "[IU]/L", None),  # an arbitrary unit is none of another kind
+        ("Cel", "K", None),  # a scale with its own zero
+        ("[pH]", "mol/L", None),
+        ("mg%", "mg/dL", None),
+        ("MG/DL", "mg/dL", None),  # upper case is another form of UCUM, in which L may be a lambert
+        ("(" * 40, "kg", None),
+        ("kg" * 60, "kg", None),
+        ("", "kg", None),
+    ],
+)
+def test_what_has_no_sure_conversion_is_not_converted(unit: str, canonical: str, analyte: str | None) -> None:
+    assert convert(Decimal(1), unit, canonical, analyte) is None
+
+
+def test_the_molar_mass_of_a_simple_analyte_is_the_sum_of_its_atoms() -> None:
+    """Standard atomic weights, IUPAC 2021: an independent check of the table."""
+    weights = {"C": 12.011, "H": 1.008, "N": 14.007, "O": 15.999, "Na": 22.990, "K": 39.098, "Cl": 35.45, "Ca": 40.078}
+    formulas: dict[str, dict[str, int]] = {
+        "bicarbonate": {"H": 1, "C": 1, "O": 3},
+        "bilirubin": {"C": 33, "H": 36, "N": 4, "O": 6},
+        "calcium": {"Ca": 1},
+        "chloride": {"Cl": 1},
+        "cholesterol": {"C": 27, "H": 46, "O": 1},
+        "creatinine": {"C": 4, "H": 7, "N": 3, "O": 1},
+        "glucose": {"C": 6, "H": 12, "O": 6},
+        "lactate": {"C": 3, "H": 5, "O": 3},
+        "potassium": {"K": 1},
+        "sodium": {"Na": 1},
+        "urate": {"C": 5, "H": 4, "N": 4, "O": 3},
+        "urea": {"C": 1, "H": 4, "N": 2, "O": 1},
+        "urea nitrogen": {"N": 2},
+    }
+    for name, atoms in formulas.items():
+        mass = sum(weights[atom] * count for atom, count in atoms.items())
+        assert float(ANALYTES[name].molar_mass) == pytest.approx(mass, rel=1e-4), name
+
+
+def test_an_analyte_that_is_not_known_is_refused() -> None:
+    source = {"code": "2160-0", "unit": "mg/dL", "analyte": "creatinin"}
+    with pytest.raises(Problem, match="analyte must be one of"):
+        parse_features({"features": [TEMPERATURE | {"name": "creatinine", "sources": [source]}]})
 
 
 def test_a_feature_may_be_declared_once() -> None:
