@@ -5,7 +5,7 @@ import math
 import sqlite3
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -175,10 +175,12 @@ def _on_the_way(server: ServerProcess) -> dict[str, frozenset[str]]:
     mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
     with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
         connection.execute("BEGIN")  # one snapshot: work that progresses meanwhile is not missed between two reads
-        return find_on_the_way(connection, mrns)
+        return find_on_the_way(connection, mrns, _blobs(server.data))
 
 
-def find_on_the_way(connection: sqlite3.Connection, mrns: Mapping[str, str]) -> dict[str, frozenset[str]]:
+def find_on_the_way(
+    connection: sqlite3.Connection, mrns: Mapping[str, str], blobs: Collection[str]
+) -> dict[str, frozenset[str]]:
     """Return, for each place, the patients and items for which the database still holds work.
 
     Parameters
@@ -187,6 +189,8 @@ def find_on_the_way(connection: sqlite3.Connection, mrns: Mapping[str, str]) -> 
         The server's database.
     mrns
         Reference of a patient -> the patient's number.
+    blobs
+        The files of which the bytes are stored: an instance without them is lost, whatever waits for it.
     """
     found: defaultdict[str, set[str]] = defaultdict(set)
     for destination, patient in connection.execute(
@@ -199,10 +203,12 @@ def find_on_the_way(connection: sqlite3.Connection, mrns: Mapping[str, str]) -> 
     concerned = {
         str(value) for (payload,) in connection.execute("SELECT payload FROM jobs") for value in _values(payload)
     }
-    instances = connection.execute("SELECT SOPInstanceUID, StudyInstanceUID FROM instances").fetchall()
+    instances = connection.execute("SELECT SOPInstanceUID, StudyInstanceUID, blob FROM instances").fetchall()
+    waiting_instances = {instance for instance, study, blob in instances if study in concerned and blob in blobs}
+    found[STORE].update(waiting_instances)  # the ImagingStudy is stored by the job that reads the study
     for place in _PLACES.values():
         found[place].update(mrn for patient, mrn in mrns.items() if patient in concerned)
-        found[place].update(instance for instance, study in instances if study in concerned)
+        found[place].update(waiting_instances)
     return {place: frozenset(names - {""}) for place, names in found.items()}
 
 
@@ -214,7 +220,7 @@ def _values(payload: str) -> Iterable[object]:
 def _kept_instances(data: Path) -> Counter[str]:
     """Count the instances of each study whose bytes are stored."""
     counted: Counter[str] = Counter()
-    blobs = {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
+    blobs = _blobs(data)
     connection = sqlite3.connect(f"file:{data / 'ausculta.db'}?mode=ro", uri=True)
     try:
         for study, blob in connection.execute("SELECT StudyInstanceUID, blob FROM instances"):
@@ -222,6 +228,10 @@ def _kept_instances(data: Path) -> Counter[str]:
     finally:
         connection.close()
     return counted
+
+
+def _blobs(data: Path) -> set[str]:
+    return {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
 
 
 def _search(server: ServerProcess, kind: str) -> Iterator[dict[str, Any]]:

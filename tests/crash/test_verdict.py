@@ -27,8 +27,8 @@ CREATE TABLE jobs (payload);
 INSERT INTO jobs VALUES ('{"model": "news2", "patient": "Patient/p4"}'), ('{"study": "2.25.9"}');
 CREATE TABLE inbox (key, state);
 INSERT INTO inbox VALUES ('M5', 'received'), ('M6', 'done');
-CREATE TABLE instances (SOPInstanceUID, StudyInstanceUID);
-INSERT INTO instances VALUES ('2.25.1', '2.25.9'), ('2.25.2', '2.25.8');
+CREATE TABLE instances (SOPInstanceUID, StudyInstanceUID, blob);
+INSERT INTO instances VALUES ('2.25.1', '2.25.9', 'aa'), ('2.25.2', '2.25.8', 'bb'), ('2.25.3', '2.25.9', 'cc');
 """
 
 
@@ -83,9 +83,9 @@ def test_work_for_one_place_or_patient_does_not_excuse_another() -> None:
 def test_pending_and_parked_work_is_found_in_the_database_of_the_server() -> None:
     connection = sqlite3.connect(":memory:")
     connection.executescript(WORK)
-    found = find_on_the_way(connection, {f"Patient/p{number}": f"H{number}" for number in range(1, 6)})
+    found = find_on_the_way(connection, {f"Patient/p{number}": f"H{number}" for number in range(1, 6)}, {"aa", "bb"})
     assert found == {
-        "the store": {"M5"},
+        "the store": {"M5", "2.25.1"},
         "the EHR": {"H1", "H4", "M5", "2.25.1"},
         "the engine": {"H2", "H4", "M5", "2.25.1"},
         "the PACS": {"H4", "M5", "2.25.1"},
