@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, TypeAlias
 
 from fhir_adapter.hl7v2.datatypes import dtm
@@ -35,6 +35,8 @@ class Context:
     current: Current = nothing_stored
     #: When the message is converted: no event counts as later. None: no limit.
     now: datetime | None = None
+    #: How far the clock of a sender may be ahead.
+    clock_tolerance: timedelta = timedelta(0)
 
     @property
     def systems(self) -> Mapping[str, str]:

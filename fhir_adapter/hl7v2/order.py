@@ -96,8 +96,10 @@ def compare(first: str, second: str) -> int:
     return 1 if other_end <= start and other_start < start else 0
 
 
-def not_after(text: str, now: datetime | None) -> str:
+def not_after(text: str, now: datetime | None, tolerance: timedelta = timedelta(0)) -> str:
     """Return a DTM, or the present where it lies after that: a wrong clock must not outlast every correction.
+
+    A time within the tolerance is returned as it is, so that two messages of one sender stay comparable.
 
     Parameters
     ----------
@@ -105,13 +107,15 @@ def not_after(text: str, now: datetime | None) -> str:
         As :func:`~fhir_adapter.hl7v2.datatypes.dtm.placed` returns it.
     now
         The present, aware; None for no limit.
+    tolerance
+        How far the clock of a sender may be ahead.
     """
     if not text or now is None:
         return text
     start, _ = dtm.interval(text)
     if start.tzinfo is None:
         return "" if start.replace(tzinfo=now.tzinfo) > now + _WIDEST_OFFSET else text
-    return now.strftime("%Y%m%d%H%M%S.%f%z") if start > now else text
+    return now.strftime("%Y%m%d%H%M%S.%f%z") if start > now + tolerance else text
 
 
 def is_older(new: ResourceEvent, stored: ResourceEvent | None) -> bool:

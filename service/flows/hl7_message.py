@@ -132,6 +132,7 @@ class Hl7MessageFlow:
             zone=self._time_zone,
             current=read_set.current,
             now=self._core.clock.now(),
+            clock_tolerance=self._core.clock_tolerance,
         )
 
     def _received(self, header: Header, principal: Principal, identifier: str) -> balp.Event:

@@ -107,6 +107,32 @@ def test_a_preliminary_value_that_arrives_after_the_final_one_changes_nothing(ho
     assert score(hospital) == "0 (low)"
 
 
+def test_a_preliminary_value_is_overtaken_too_when_the_sender_s_clock_is_a_little_ahead(hospital: Hospital) -> None:
+    """All times of the ward are 100 s ahead of ours, which the tolerance of clocks allows."""
+    hospital.admit()
+    ahead = timedelta(seconds=100)
+    at = hospital.clock.now() + ahead - minutes(1)
+    hospital.hl7(order(hospital, "80", "F", sent=hospital.clock.now() + ahead, measured=at))
+    hospital.work()
+    hospital.clock.advance(300)
+    hospital.hl7(order(hospital, "140", "P", sent=hospital.clock.now() + ahead, measured=at))
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+
+
+def test_an_original_is_overtaken_too_when_the_sender_s_clock_is_a_little_ahead(hospital: Hospital) -> None:
+    hospital.admit()
+    start, ahead = hospital.clock.now(), timedelta(seconds=100)
+    at = start - minutes(1)
+    hospital.hl7(order(hospital, "80", "C", sent=start + ahead, changed=start + ahead, measured=at))
+    hospital.work()
+    hospital.clock.advance(300)
+    early = start + ahead - timedelta(seconds=30)
+    hospital.hl7(order(hospital, "140", "F", sent=hospital.clock.now() + ahead, changed=early, measured=at))
+    hospital.work()
+    assert score(hospital) == "0 (low)"
+
+
 def test_a_withdrawal_takes_the_value_away_and_the_late_original_does_not_bring_it_back(hospital: Hospital) -> None:
     hospital.admit()
     start, at = hospital.clock.now(), hospital.clock.now() - minutes(1)

@@ -1,6 +1,6 @@
 """The event that a resource of a message states: when it happened, and with which status."""
 
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 
 from fhir_adapter.hl7v2.conversion import ConversionState, Resource
@@ -38,10 +38,12 @@ def event(state: ConversionState, resource: Resource) -> ResourceEvent:
 
 
 def _moment(state: ConversionState, segment: Segment | None, number: int) -> str:
-    return "" if segment is None else _placed(segment.get(number), state.zone, state.context.now)
+    if segment is None:
+        return ""
+    return _placed(segment.get(number), state.zone, state.context.now, state.context.clock_tolerance)
 
 
 @lru_cache(maxsize=256)
-def _placed(text: str, zone: tzinfo | None, now: datetime) -> str:
+def _placed(text: str, zone: tzinfo | None, now: datetime | None, tolerance: timedelta) -> str:
     """Return the moment of a field; the resources of a message share a few, so each is read once."""
-    return not_after(dtm.placed(text, zone), now)
+    return not_after(dtm.placed(text, zone), now, tolerance)
