@@ -39,11 +39,11 @@ class Known:
     value: str | None
 
 
-def statement(known: Iterable[Known], patient: str, now: float) -> str | None:
-    """Return the score, or the reason for having none; None for a patient of whom nothing is known."""
+def statement(known: Iterable[Known], now: float) -> str | None:
+    """Return the score of one patient, or the reason for having none; None when nothing has arrived yet."""
     newest: dict[str, Known] = {}
     for one in known:
-        if one.patient != patient or one.arrived > now:
+        if one.arrived > now:
             continue
         before = newest.get(one.parameter)
         if before is None or (one.measured, one.version) > (before.measured, before.version):

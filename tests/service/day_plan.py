@@ -6,6 +6,7 @@ that is no number. The plan is drawn from a seed.
 """
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -99,6 +100,13 @@ class Plan:
     patients: tuple[Patient, ...]
     arrivals: list[Arrival] = field(default_factory=list)
     known: list[Known] = field(default_factory=list)
+
+    def known_of(self) -> Mapping[str, list[Known]]:
+        """Return what is true of each patient."""
+        found: defaultdict[str, list[Known]] = defaultdict(list)
+        for one in self.known:
+            found[one.patient].append(one)
+        return found
 
 
 def plan_day(patients: int, seed: int) -> Plan:

@@ -55,8 +55,9 @@ def at_engine(hospital: Hospital) -> dict[str, str]:
         patient = message.first("PID")
         assert patient is not None
         values = [segment.get(5) for segment in message.all("OBX")]
+        values += [segment.get(3) for segment in message.all("NTE")]
         numbers = [value for value in values if re.fullmatch(r"[\d.]+", value)]
-        newest[patient.get(3, component=1)] = f"{float(numbers[0]):g}" if numbers else said_in(" ".join(values))
+        newest[patient.get(3, component=1)] = f"{float(numbers[0]):g}" if numbers else said_in("|".join(values))
     return newest
 
 
@@ -102,8 +103,9 @@ def wrong(plan: Plan, found: dict[str, str], minute: float, asked_at: dict[str, 
     A statement is made when something arrives, so it is right as of then.
     """
     differences = []
+    known = plan.known_of()
     for patient in plan.patients:
-        right = statement(plan.known, patient.mrn, asked_at.get(patient.mrn, minute))
+        right = statement(known[patient.mrn], asked_at.get(patient.mrn, minute))
         if right != found.get(patient.mrn):
             differences.append((patient.mrn, patient.ward.name, str(right), str(found.get(patient.mrn))))
     return differences
