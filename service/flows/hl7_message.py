@@ -104,6 +104,8 @@ class Hl7MessageFlow:
         conversion = convert(message, self._context(read_set))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
+        if conversion.doubts:
+            _log.warning("hl7_patient_ambiguous", message=identifier, detail="; ".join(conversion.doubts))
         with self._core.database.read() as connection:
             stored = read_events(connection, conversion.events)
         found = in_order(conversion.resources, conversion.events, stored, read_set.current)
@@ -121,7 +123,8 @@ class Hl7MessageFlow:
             if found.resources:
                 self._core.writer.apply(tx, prepared, principal)
             write_events(tx, found.events)
-            self._core.inbox.mark(tx, identifier, "older" if found.older else "done")
+            state = "ambiguous" if conversion.doubts else "older" if found.older else "done"
+            self._core.inbox.mark(tx, identifier, state)
 
         return commit
 
@@ -131,6 +134,7 @@ class Hl7MessageFlow:
             identities=self._identities,
             zone=self._time_zone,
             current=read_set.current,
+            holders=read_set.holders,
             now=self._core.clock.now(),
         )
 

@@ -34,7 +34,7 @@ def test_a_number_and_its_issuer_name_the_patient_that_the_same_identifier_names
 
 
 def test_the_universal_id_of_an_authority_is_a_system() -> None:
-    assert IDENTITIES.system("", "1.2.840.1") == "urn:oid:1.2.840.1"
+    assert IDENTITIES.conventions.system("", "1.2.840.1") == "urn:oid:1.2.840.1"
 
 
 def test_the_medical_record_number_identifies_else_the_first_identifier() -> None:
