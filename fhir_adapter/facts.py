@@ -28,6 +28,7 @@ import orjson
 from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, func, or_, select, type_coerce
 
 from fhir_adapter.patient_identity import DEFAULT_ORDER, Order, best_identifier
+from fhir_adapter.production import is_production
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import filtered
@@ -79,6 +80,8 @@ def observation_facts(
     """
     status, (effective, timed) = observation.get("status"), _effective(observation, known, dates)
     if SHADOW in observation.get("meta", {}).get("tag", ()):  # nobody has decided that it may be relied on
+        return
+    if not is_production(observation):
         return
     if status not in STATED and status != UNKNOWN:
         return
@@ -262,6 +265,7 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
         sex=patient.get("gender"),
         identifier=_identifier(patient, order),
         version=version,
+        production=is_production(patient),
         demographics=None if stored is None else _demographics(connection, store, stored),
     )
 

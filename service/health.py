@@ -31,7 +31,9 @@ MESSAGE_STATES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """State of a row of the inbox that is counted in the metrics -> what it means."""
 
-_MESSAGES: Final = select(inbox.c.state, func.count()).where(inbox.c.state.in_(MESSAGE_STATES)).group_by(inbox.c.state)
+_MESSAGES: Final = (
+    select(inbox.c.state, func.count()).where(inbox.c.state.in_(tuple(MESSAGE_STATES))).group_by(inbox.c.state)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +140,7 @@ def _lines(services: HealthServices) -> Iterable[str]:
         counted: Counter[tuple[str, str]] = Counter()
         for (model, _version, kind), count in services.results.counts(connection).items():
             counted[model, kind] += count
-        states = dict(connection.execute(_MESSAGES).tuples().all())
+        states = {str(state): int(count) for state, count in connection.execute(_MESSAGES)}
         future = _values_in_the_future(connection)
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
