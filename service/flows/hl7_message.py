@@ -106,7 +106,7 @@ class Hl7MessageFlow:
         with self._core.database.read() as connection:
             raw = self._core.inbox.raw(connection, identifier)
         header = read_header(raw)
-        if not header.is_production:  # accepted before messages were told apart
+        if not header.is_production:  # accepted by an earlier release
             return lambda tx: self._core.inbox.mark(tx, identifier, _NOT_PRODUCTION)
         message = Message.parse(raw)
         read_set = ReadSet(self._core.database, self._core.store)
