@@ -4,6 +4,7 @@ An EHR assigns ids of its own, so every resource is created on the condition tha
 the same transaction twice changes nothing.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -24,7 +25,8 @@ NO_IDENTIFIER: Final = (
 )
 """Why a result about such a patient cannot be delivered."""
 
-_UNIDENTIFIED: Final = b'"reference":"' + UNIDENTIFIED.encode() + b'"'
+_UNIDENTIFIED: Final = re.compile(rb'"reference":"Patient(?:\?identifier=|/[A-Za-z0-9.-]{1,64})"')
+"""That reference as it is encoded, or our own id in what an earlier release has rendered."""
 
 
 def for_ehr(
@@ -72,12 +74,13 @@ def identified(payload: bytes, identifier: Callable[[], tuple[str, str] | None])
     Problem
         ``incorrect`` when the patient still has no identifier.
     """
-    if _UNIDENTIFIED not in payload:
+    if _UNIDENTIFIED.search(payload) is None:
         return payload
     found = identifier()
     if found is None:
         raise Problem(Category.INCORRECT, NO_IDENTIFIER)
-    return payload.replace(_UNIDENTIFIED, encode({"reference": _conditional(*found)}).removeprefix(b"{")[:-1])
+    member = encode({"reference": _conditional(*found)})[1:-1]
+    return _UNIDENTIFIED.sub(lambda _: member, payload)
 
 
 def _full_url(resource: Json) -> str:

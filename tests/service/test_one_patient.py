@@ -9,6 +9,7 @@ import pytest
 
 from dicom_node.synthesise import ChestXRay
 from fhir_adapter.hl7v2.synthesise import adt_a01
+from kernel.errors import Category, Problem
 
 from .hospital import ADULT, AUTHORITY, Hospital
 from .test_order import inbox_states
@@ -219,10 +220,24 @@ def test_a_patient_who_is_stored_while_a_message_is_converted_is_found(hospital:
         (job,) = application.jobs.listing(connection, "waiting")
     commit = application.hl7_messages.convert(job)
     put(hospital, known("abc", (AUTHORITY, "4711")))
-    from kernel.errors import Category, Problem
-
     with pytest.raises(Problem) as raised:
         application.database.write(commit)
     assert raised.value.category is Category.BUSY
     hospital.work()
     assert only_patient(hospital) == "Patient/abc"
+
+
+def test_two_first_messages_at_once_make_one_patient(hospital: Hospital) -> None:
+    raw = hospital.vitals()
+    other = raw.replace(b"|WARDSYS|", b"|LAB|", 1).replace(b"|4711^^^HOSPITAL^MR|", b"|1^^^CITY^MR~4711^^^HOSPITAL^MR|")
+    assert (hospital.hl7(raw), hospital.hl7(other)) == ("AA", "AA")
+    application = hospital.application
+    with application.database.read() as connection:
+        jobs = application.jobs.listing(connection, "waiting")
+    first, second = (application.hl7_messages.convert(job) for job in jobs)
+    application.database.write(first)
+    with pytest.raises(Problem) as raised:
+        application.database.write(second)
+    assert raised.value.category is Category.BUSY
+    hospital.work()
+    assert {value["value"] for value in hospital.get(only_patient(hospital))["identifier"]} == {"1", "4711"}

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from fhir_adapter.results import identified
+from kernel.errors import Problem
 from service.settings import HostPort
 
 from .hospital import Hospital
@@ -78,3 +80,11 @@ def test_a_replay_sends_it_under_the_identifier_that_the_patient_has_by_then(
     assert "Patient/p1" not in sent
     (message,) = engine.accepted
     assert b"\rPID|1||A\\F\\7^^^CITY^MR|" in message
+
+
+def test_what_an_earlier_release_rendered_under_our_own_id_is_not_sent_either() -> None:
+    rendered = b'{"subject":{"reference":"Patient/p1"},"focus":{"reference":"https://us.example/fhir/Observation/1"}}'
+    with pytest.raises(Problem, match="has no identifier"):
+        identified(rendered, lambda: None)
+    sent = identified(rendered, lambda: ("urn:a", "7"))
+    assert sent == rendered.replace(b"Patient/p1", b"Patient?identifier=urn:a|7")
