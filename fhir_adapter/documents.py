@@ -20,6 +20,7 @@ import orjson
 from sqlalchemy import Connection, exists, func, or_, select
 
 from fhir_adapter.facts import is_code
+from fhir_adapter.production import is_production
 from fhir_adapter.store.document import Json
 from fhir_adapter.store.search.find import filtered
 from fhir_adapter.store.search.index import local, seconds
@@ -216,6 +217,7 @@ def _refusal(stored: StoredVersion, resource: Json, patient: str, types: Collect
     available = point(resource.get(form.available)) or stored.last_updated
     refusals = (
         (stored.patient != patient, "the document is not about the patient"),
+        (not is_production(resource), "the document is labelled as test data"),
         (not _is_stated(resource), "the document was superseded, entered in error or asserted by AI"),
         (bool(types) and not _fitting(resource, types), "the document is not of a type that the model reads"),
         (available > at, "the document is dated after the time of the prediction"),
@@ -227,7 +229,8 @@ def _is_stated(resource: Json) -> bool:
     labels = {label.get("code") for label in resource.get("meta", {}).get("security", ())}
     form = _FORMS[resource["resourceType"]]
     in_error = resource.get("docStatus") == "entered-in-error"
-    return resource.get("status") in form.statuses and not in_error and _AI_ASSERTED not in labels
+    stated = resource.get("status") in form.statuses and not in_error and _AI_ASSERTED not in labels
+    return stated and is_production(resource)
 
 
 def _fitting(resource: Json, types: Collection[str]) -> Sequence[str]:

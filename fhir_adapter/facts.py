@@ -27,7 +27,8 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, func, or_, select, type_coerce
 
-from fhir_adapter.patient_identity import best_identifier
+from fhir_adapter.patient_identity import DEFAULT_ORDER, Order, best_identifier
+from fhir_adapter.production import is_production
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import filtered
@@ -79,6 +80,8 @@ def observation_facts(
     """
     status, (effective, timed) = observation.get("status"), _effective(observation, known, dates)
     if SHADOW in observation.get("meta", {}).get("tag", ()):  # nobody has decided that it may be relied on
+        return
+    if not is_production(observation):
         return
     if status not in STATED and status != UNKNOWN:
         return
@@ -235,7 +238,7 @@ def _places(codes: Collection[str]) -> Any:
     )
 
 
-def subject(connection: Connection, store: Store, reference: str) -> Subject:
+def subject(connection: Connection, store: Store, reference: str, order: Order = DEFAULT_ORDER) -> Subject:
     """Return whom a reference is about; what is not known of a patient stays None.
 
     Parameters
@@ -246,6 +249,8 @@ def subject(connection: Connection, store: Store, reference: str) -> Subject:
         The store that may hold the Patient.
     reference
         ``Patient/<id>``.
+    order
+        The site's order of trust in identifiers.
     """
     try:
         stored = store.read(connection, "Patient", reference.removeprefix("Patient/"))
@@ -258,8 +263,9 @@ def subject(connection: Connection, store: Store, reference: str) -> Subject:
         reference=reference,
         birth_date=_day(patient.get("birthDate")),
         sex=patient.get("gender"),
-        identifier=_identifier(patient),
+        identifier=_identifier(patient, order),
         version=version,
+        production=is_production(patient),
         demographics=None if stored is None else _demographics(connection, store, stored),
     )
 
@@ -347,6 +353,6 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text is not None and len(text) == 10 else None
 
 
-def _identifier(patient: Json) -> tuple[str, str] | None:
-    best = best_identifier(patient.get("identifier", ()))
+def _identifier(patient: Json, order: Order) -> tuple[str, str] | None:
+    best = best_identifier(patient.get("identifier", ()), order)
     return None if best is None else (best["system"], best["value"])

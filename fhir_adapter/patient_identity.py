@@ -1,19 +1,26 @@
 """Patient identity: which Patient resource an identifier names, by one rule for every listener.
 
-An id is the keyed pseudonym of assigning authority and number, so PID-3 ``12345^^^HOSP`` and DICOM PatientID ``12345``
-with issuer ``HOSP`` name the same resource.
+A stored Patient who has the identifier is that patient, whichever listener was first
+(:mod:`fhir_adapter.store.patients` finds them). The id of a new one is the keyed pseudonym of assigning authority and
+number, so PID-3 ``12345^^^HOSP`` and DICOM PatientID ``12345`` with issuer ``HOSP`` name the same resource.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_adapter.hl7v2.datatypes import hd
+from fhir_adapter.store.patients import Holder, Token, current_identifiers
+from kernel.errors import Category, Problem
 
 _STUDY_SYSTEM: Final = "urn:dicom:uid"
-_MEDICAL_RECORD_NUMBER: Final = "MR"
-"""Code of table 0203."""
+
+DEFAULT_RANK: Final = ("MR", "PI", "PT", "PN", "NI")
+"""Types of identifiers (table 0203) that name one person, the one that is trusted most first."""
+
+SHARED: Final = "several Patients have the identifier; the one that was stored first is taken"
+""":attr:`PatientIdentity.shared` in words."""
 
 
 class Pseudonyms(Protocol):
@@ -40,6 +47,29 @@ class IdentifierConventions:
     default_authority: str
     #: Assigning authority, by namespace or universal id, to the system of its identifiers.
     systems: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    #: Identifiers in the order of trust: ``MR``, ``CITY^MR`` or ``CITY^``, as CX.4 and CX.5 name them.
+    rank: Sequence[str] = DEFAULT_RANK
+
+    def system(self, namespace: str, universal_id: str = "") -> str:
+        """Return the system of the numbers that an authority assigns to patients and visits.
+
+        Parameters
+        ----------
+        namespace, universal_id
+            HD.1 and HD.2, or IssuerOfPatientID; the site's default authority when both are empty.
+        """
+        return hd.system(namespace, universal_id, self.systems, self.default_authority)
+
+    def order(self) -> "Order":
+        """Return :attr:`rank` with the systems of its authorities."""
+        pairs = (entry.rpartition("^") for entry in self.rank)
+        return tuple((self.system(authority) if authority else "", kind) for authority, _, kind in pairs)
+
+
+Order: TypeAlias = tuple[tuple[str, str], ...]
+"""Pairs of system and type, the most trusted first; an empty one is any."""
+
+DEFAULT_ORDER: Final[Order] = tuple(("", kind) for kind in DEFAULT_RANK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +80,8 @@ class PatientIdentity:
     value: str
     #: Logical id of the Patient.
     resource_id: str
+    #: Several stored Patients have the identifier, and this is the first of them.
+    shared: bool = False
 
     @property
     def reference(self) -> str:
@@ -75,17 +107,8 @@ class PatientIdentities:
 
     def __init__(self, conventions: IdentifierConventions, pseudonyms: Pseudonyms) -> None:
         self.conventions = conventions
+        self._order = conventions.order()
         self._pseudonyms = pseudonyms
-
-    def system(self, namespace: str, universal_id: str = "") -> str:
-        """Return the system of the numbers that an authority assigns to patients and visits.
-
-        Parameters
-        ----------
-        namespace, universal_id
-            HD.1 and HD.2, or IssuerOfPatientID; the site's default authority when both are empty.
-        """
-        return hd.system(namespace, universal_id, self.conventions.systems, self.conventions.default_authority)
 
     def of_number(self, number: str, issuer: str) -> PatientIdentity:
         """Return the identity of the patient who has a number.
@@ -97,7 +120,7 @@ class PatientIdentities:
         issuer
             Namespace of its assigning authority; may be empty.
         """
-        return self._of(self.system(issuer), number)
+        return self._of(self.conventions.system(issuer), number)
 
     def of_identifiers(self, identifiers: Sequence[Mapping[str, Any]]) -> PatientIdentity:
         """Return the identity that a list of identifiers states, by :func:`best_identifier`.
@@ -107,8 +130,58 @@ class PatientIdentities:
         identifiers
             FHIR Identifiers with system and value, in the sender's order; at least one.
         """
-        chosen = best_identifier(identifiers) or identifiers[0]
+        chosen = best_identifier(identifiers, self._order) or identifiers[0]
         return self._of(chosen["system"], chosen["value"])
+
+    def trusted(self, identifiers: Sequence[Mapping[str, Any]]) -> tuple[Token, ...]:
+        """Return by which identifiers a stored Patient is looked for, the most trusted first.
+
+        These are the identifiers of a ranked type or of no type. One of another type may be shared by a family, such
+        as an insurance number; it counts when there is nothing better.
+
+        Parameters
+        ----------
+        identifiers
+            FHIR Identifiers with system and value, in the sender's order; at least one.
+        """
+        current = sorted(current_identifiers(identifiers), key=lambda it: _place(it, self._order))
+        named = [it for it in current if _place(it, self._order) <= len(self._order)]
+        found = named or current[:1] or identifiers[:1]
+        return tuple(dict.fromkeys((it["system"], it["value"]) for it in found))
+
+    def among(self, identifiers: Sequence[Mapping[str, Any]], holders: Sequence[Holder]) -> PatientIdentity:
+        """Return the identity that a list of identifiers states, given what is stored.
+
+        Parameters
+        ----------
+        identifiers
+            FHIR Identifiers with system and value, in the sender's order; at least one.
+        holders
+            The stored Patients who have one of :meth:`trusted`, or the id of :meth:`of_identifiers`; the one that was
+            stored first comes first.
+
+        Raises
+        ------
+        Problem
+            ``conflict`` when the identifiers name different stored Patients, or the Patient whom they name has another
+            number of the same authority.
+        """
+        identity, tokens = self.of_identifiers(identifiers), self.trusted(identifiers)
+        named = [found for token in tokens if (found := _holders_of(token, holders))]
+        common = [holder for holder in holders if all(holder in found for found in named)] if named else []
+        if named and not common:
+            raise Problem(Category.CONFLICT, "the identifiers name different Patients; nothing of it was stored")
+        derived = [holder for holder in holders if holder.id == identity.resource_id]
+        chosen = next(iter(common or derived), None)
+        if chosen is None:
+            return identity
+        numbers = {value for system, value in chosen.identifiers if system == identity.system}
+        if numbers and numbers.isdisjoint(value for system, value in tokens if system == identity.system):
+            raise Problem(
+                Category.CONFLICT,
+                "the Patient whom an identifier names has another number of the same authority; nothing was stored",
+            )
+        return replace(identity, resource_id=chosen.id, shared=len(common) > 1)
 
     def of_study(self, StudyInstanceUID: str) -> PatientIdentity:
         """Return the identity of the patient of a study whose header has no number: one of its own for each study.
@@ -123,23 +196,34 @@ class PatientIdentities:
         )
 
 
-def best_identifier(identifiers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the identifier that other systems are most likely to know: a current one, a medical record number first.
+def best_identifier(identifiers: Sequence[Mapping[str, Any]], order: Order = DEFAULT_ORDER) -> Mapping[str, Any] | None:
+    """Return the identifier that other systems are most likely to know.
 
     Parameters
     ----------
     identifiers
         FHIR Identifiers; one without system or value, or with use ``old``, does not count.
+    order
+        The site's order of trust.
 
     Returns
     -------
     Mapping or None
         The first of the best; None when none counts.
     """
-    current = [it for it in identifiers if "system" in it and "value" in it and it.get("use") != "old"]
-    return min(current, key=lambda it: not _is_medical_record_number(it), default=None)
+    return min(current_identifiers(identifiers), key=lambda it: _place(it, order), default=None)
 
 
-def _is_medical_record_number(identifier: Mapping[str, Any]) -> bool:
-    codings = identifier.get("type", {}).get("coding", ())
-    return any(coding.get("code") == _MEDICAL_RECORD_NUMBER for coding in codings)
+def _place(identifier: Mapping[str, Any], order: Order) -> int:
+    """Return the place in the order of trust; behind it come an identifier without a type, then one of another type."""
+    codes = {coding.get("code") for coding in identifier.get("type", {}).get("coding", ())} - {None}
+    for place, (system, kind) in enumerate(order):
+        if (not system or system == identifier["system"]) and (not kind or kind in codes):
+            return place
+    return len(order) + bool(codes)
+
+
+def _holders_of(token: Token, holders: Sequence[Holder]) -> list[Holder]:
+    """Return who has an identifier; those out of use count only where nobody else has it."""
+    found = [holder for holder in holders if token in holder.identifiers]
+    return [holder for holder in found if holder.active] or found

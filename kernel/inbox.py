@@ -140,6 +140,7 @@ class Inbox:
         identifier
             The row's id, from :meth:`add`.
         state
-            ``done``; ``older``: something in it was older than what is stored, and was not; ``parked``.
+            ``done``; ``older``: something in it was older than what is stored, and was not; ``ambiguous``: stored, but
+            several Patients have its identifier; ``not-production``: only kept; ``parked``.
         """
         tx.execute(update(inbox).where(inbox.c.id == identifier), {"state": state})

@@ -86,7 +86,13 @@ inbox = Table(
     Column("raw", LargeBinary, nullable=False, comment="the bytes as they came, sealed"),
     Column("reply", LargeBinary, nullable=False, comment="the receipt that was sent, sealed"),
     Column("received_at", Instant, nullable=False),
-    Column("state", Text, nullable=False, server_default="received", comment="received | done | older | parked"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        server_default="received",
+        comment="received | done | older | ambiguous | not-production | parked",
+    ),
     UniqueConstraint("source", "key", "digest"),
 )
 

@@ -231,7 +231,9 @@ def operation_context(core: CoreServices, model_files: ModelFiles, authorizer: A
 def identifier_conventions(settings: Settings) -> IdentifierConventions:
     """Return what the settings say about identifiers."""
     return IdentifierConventions(
-        default_authority=settings.default_assigning_authority, systems=settings.identifier_systems
+        default_authority=settings.default_assigning_authority,
+        systems=settings.identifier_systems,
+        rank=settings.identifier_rank,
     )
 
 
@@ -270,6 +272,7 @@ def build_core_services(
         writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
         results=results,
         clock_tolerance=timedelta(seconds=settings.clock_tolerance_s),
+        identifier_order=identifier_conventions(settings).order(),
     )
 
 

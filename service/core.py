@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from fhir_adapter.patient_identity import Order
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.write import StoreWriter
 from inference.catalogue import Catalogue, DeclaredModel
@@ -36,6 +37,8 @@ class CoreServices:
     results: Results
     clock_tolerance: timedelta
     """How far a sender's time may lie in the future and still count as now."""
+    identifier_order: Order
+    """Which identifiers of a patient are trusted most."""
 
 
 @dataclass(frozen=True, kw_only=True)

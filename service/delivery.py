@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from fhir_adapter.facts import subject as subject_of
 from kernel import backlog, destination_states
 from kernel.backlog import QueuedDelivery
 from kernel.db import Transaction
@@ -92,6 +93,7 @@ class DeliveryFlow:
             payload = self._payload(delivery)
             if payload is None:
                 return
+            payload = destination.completed(payload, lambda: self._identifier(delivery))
             receipt = destination.send(payload, delivery.idempotency_key)
         except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
             self._failed(delivery, as_problem(raised))
@@ -120,6 +122,13 @@ class DeliveryFlow:
         self._core.database.write(lambda tx: self._core.outbox.supersede(tx, delivery.id))
         _log.info("delivery_superseded", destination=delivery.destination, result=delivery.subject)
         return None
+
+    def _identifier(self, delivery: QueuedDelivery) -> tuple[str, str] | None:
+        """Return the identifier that the delivery's patient has now."""
+        if delivery.patient is None:
+            return None
+        with self._core.database.read() as connection:
+            return subject_of(connection, self._core.store, delivery.patient, self._core.identifier_order).identifier
 
     def _failed(self, delivery: QueuedDelivery, problem: Problem) -> None:
         outbox, now = self._core.outbox, self._core.clock.now()

@@ -1,10 +1,11 @@
 """Liveness, readiness and counts of waiting work, for load balancers and Prometheus."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from sqlalchemy import Connection, func, select
@@ -20,6 +21,19 @@ from kernel.tables import audit_head, inbox
 from kernel.tables import jobs as jobs_table
 from service.results import Results
 from service.triggers.enqueue import ASK_LATER
+
+MESSAGE_STATES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "older": "in which something was older than what was stored",
+        "ambiguous": "of which the identifier was that of several Patients",
+        "not-production": "for training or debugging, which were stored apart",
+    }
+)
+"""State of a row of the inbox that is counted in the metrics -> what it means."""
+
+_MESSAGES: Final = (
+    select(inbox.c.state, func.count()).where(inbox.c.state.in_(tuple(MESSAGE_STATES))).group_by(inbox.c.state)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +124,14 @@ def _ages(found: Iterable[Backlog], now: datetime) -> Iterable[str]:
         yield f'ausculta_destination_paused{{destination="{one.destination}"}} {int(one.paused_until is not None)}'
 
 
+def _messages(states: Mapping[str, int]) -> Iterable[str]:
+    for state, meaning in MESSAGE_STATES.items():
+        name = f"ausculta_messages_{state.replace('-', '_')}"
+        yield f"# HELP {name} HL7 v2 messages {meaning}."
+        yield f"# TYPE {name} gauge"
+        yield f"{name} {states.get(state, 0)}"
+
+
 def _lines(services: HealthServices) -> Iterable[str]:
     with services.database.read() as connection:
         jobs = services.jobs.counts(connection)
@@ -118,7 +140,7 @@ def _lines(services: HealthServices) -> Iterable[str]:
         counted: Counter[tuple[str, str]] = Counter()
         for (model, _version, kind), count in services.results.counts(connection).items():
             counted[model, kind] += count
-        older = connection.execute(select(func.count()).where(inbox.c.state == "older")).scalar() or 0
+        states = {str(state): int(count) for state, count in connection.execute(_MESSAGES)}
         future = _values_in_the_future(connection)
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
@@ -138,9 +160,7 @@ def _lines(services: HealthServices) -> Iterable[str]:
     yield "# TYPE ausculta_results gauge"
     for (model, kind), count in sorted(counted.items()):
         yield f'ausculta_results{{model="{model}",kind="{kind}"}} {count}'
-    yield "# HELP ausculta_messages_older HL7 v2 messages in which something was older than what was stored."
-    yield "# TYPE ausculta_messages_older gauge"
-    yield f"ausculta_messages_older {older}"
+    yield from _messages(states)
     yield "# HELP ausculta_audit_events Events in the audit log."
     yield "# TYPE ausculta_audit_events counter"
     yield f"ausculta_audit_events {audited}"

@@ -5,6 +5,7 @@ names); the environment wins. They are read once, at the start, into one frozen 
 module reads the environment. A setting that is unknown or malformed stops the start with its name.
 """
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from fhir_adapter.patient_identity import DEFAULT_RANK
 from kernel.errors import Category, Problem
 from privacy.principal import is_loopback
 
@@ -108,6 +110,14 @@ def _pairs(text: str) -> Mapping[str, str]:
     return dict(part.split("=", 1) for part in text.split(",") if part)
 
 
+def _rank(text: str) -> tuple[str, ...]:
+    entries = tuple(part.strip() for part in text.split(",") if part.strip())
+    if any(not re.fullmatch(r"[^^]+(\^[^^]*)?", entry) for entry in entries):
+        msg = "must be types of identifiers, such as MR, or an authority and a type, such as CITY^MR"
+        raise ValueError(msg)
+    return entries
+
+
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         name="DATA_DIR", read=Path, default=Path("ausculta-data"), help="Folder of all data: database, blobs, keys."
@@ -162,6 +172,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         read=_pairs,
         default={},
         help="NAMESPACE=uri,…: the FHIR identifier system of an assigning authority.",
+    ),
+    Setting(
+        name="IDENTIFIER_RANK",
+        read=_rank,
+        default=DEFAULT_RANK,
+        help="Identifiers of a patient in the order of trust: MR (table 0203), CITY^MR, CITY^ (any type of CITY).",
     ),
     Setting(
         name="TIME_ZONE",
@@ -233,6 +249,7 @@ class Settings:
     pacs: DicomPeer | None
     default_assigning_authority: str
     identifier_systems: Mapping[str, str]
+    identifier_rank: tuple[str, ...]
     time_zone: ZoneInfo | None
     clock_tolerance_s: float
     model_dirs: tuple[Path, ...]

@@ -1,6 +1,6 @@
 """The input, the state and the result of a conversion to FHIR."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, TypeAlias
@@ -9,12 +9,22 @@ from fhir_adapter.hl7v2.datatypes import dtm
 from fhir_adapter.hl7v2.message import Message, Segment
 from fhir_adapter.hl7v2.order import ResourceEvent
 from fhir_adapter.patient_identity import PatientIdentities, Pseudonyms
+from fhir_adapter.store.patients import Holder, Token
 
 Resource: TypeAlias = dict[str, Any]
 """A FHIR resource or a part of one; decimals are :class:`decimal.Decimal`."""
 
 Current: TypeAlias = Callable[[str, str], Mapping[str, Any] | None]
 """(resource type, id) to the resource as it is stored, its numbers as :class:`decimal.Decimal`."""
+
+
+Holders: TypeAlias = Callable[[Sequence[Token], str], Sequence[Holder]]
+"""(identifiers, id) to the stored Patients who have one of them, the one that was stored first before the others."""
+
+
+def nobody_stored(_tokens: Sequence[Token], _resource_id: str) -> Sequence[Holder]:
+    """Return nobody: the :data:`Holders` of an empty store."""
+    return ()
 
 
 def nothing_stored(_resource_type: str, _resource_id: str) -> None:
@@ -33,6 +43,8 @@ class Context:
     zone: tzinfo | None = None
     #: Reads the stored resource: a field that a message leaves empty keeps its content (section 2.5.3).
     current: Current = nothing_stored
+    #: Finds the stored Patients whom the identifiers of a message name.
+    holders: Holders = nobody_stored
     #: When the message is converted: no event counts as later. None: no limit.
     now: datetime | None = None
     #: How far the clock of a sender may be ahead.
@@ -56,6 +68,8 @@ class Conversion:
     patient: str
     #: The event that each resource states, in the same order.
     events: tuple[ResourceEvent, ...] = ()
+    #: What a person has to look at, in words.
+    doubts: tuple[str, ...] = ()
 
     @property
     def bundle(self) -> Resource:
@@ -78,6 +92,8 @@ class ConversionState:
     #: Offset of MSH-7, which holds for the whole message (section 2.14.9.7), else the context's zone.
     zone: tzinfo | None
     notes: list[str] = field(default_factory=list)
+    #: What a person has to look at, in words.
+    doubts: list[str] = field(default_factory=list)
     #: Id of a resource to the OBR that it was made from.
     orders: dict[str, Segment] = field(default_factory=dict)
 

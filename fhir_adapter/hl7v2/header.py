@@ -9,6 +9,9 @@ from fhir_adapter.hl7v2.escape import unescape
 from fhir_adapter.hl7v2.message import read_delimiters
 from kernel.errors import Category, Problem
 
+_NOT_PRODUCTION: Final = frozenset({"T", "D"})
+"""Table 0103: training and debugging."""
+
 _EVENT: Final = re.compile(r"[A-Z0-9]{2,4}")
 
 
@@ -41,6 +44,11 @@ class Header:
     def event(self) -> str:
         """Type and trigger event as in the table of messages, such as ``ORU^R01``."""
         return f"{self.message_type}^{self.trigger}"
+
+    @property
+    def is_production(self) -> bool:
+        """Whether the message is of production: any but one that says that it is for training or debugging (MSH-11)."""
+        return self.processing_id.upper() not in _NOT_PRODUCTION
 
     @property
     def sender(self) -> str:

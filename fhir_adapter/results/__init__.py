@@ -19,7 +19,7 @@ from fhir_adapter.results import (
     provenance,
     risk_assessment,
 )
-from fhir_adapter.results.bundles import for_ehr
+from fhir_adapter.results.bundles import NO_IDENTIFIER, for_ehr, identified
 from fhir_adapter.results.context import (
     ExpectedOutput,
     InstanceSummary,
@@ -32,12 +32,14 @@ from inference.contract import Outcome
 
 __all__ = [
     "BUILDERS",
+    "NO_IDENTIFIER",
     "ExpectedOutput",
     "InstanceSummary",
     "ResultContext",
     "SeriesSummary",
     "StudySummary",
     "for_ehr",
+    "identified",
     "resources_for",
 ]
 

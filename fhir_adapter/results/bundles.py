@@ -4,19 +4,34 @@ An EHR assigns ids of its own, so every resource is created on the condition tha
 the same transaction twice changes nothing.
 """
 
+import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from fhir_adapter.store.document import Json
+from fhir_adapter.store.document import Json, encode
 from inference.contract import Subject
+from kernel.errors import Category, Problem
 
 _NAMESPACE: Final = uuid.UUID("6f1c2a52-6f0c-5a6e-9f4e-0a7f6f2d8a11")
 """Namespace (RFC 9562 section 5.5) of the names that resources have within a Bundle."""
 
+UNIDENTIFIED: Final = "Patient?identifier="
+"""Reference to a patient who has no identifier; :func:`identified` completes it when there is one."""
 
-def for_ehr(resources: Iterable[Json], subject: Subject, public_base_url: str) -> Json:
+NO_IDENTIFIER: Final = (
+    "the patient has no identifier by which another system could know them; add one to the Patient and replay"
+)
+"""Why a result about such a patient cannot be delivered."""
+
+_UNIDENTIFIED: Final = re.compile(rb'"reference":"Patient(?:\?identifier=|/[A-Za-z0-9.-]{1,64})"')
+"""That reference as it is encoded, or our own id in what an earlier release has rendered."""
+
+
+def for_ehr(
+    resources: Iterable[Json], subject: Subject, public_base_url: str, *, unidentified: str = UNIDENTIFIED
+) -> Json:
     """Return a transaction that a strict EHR can accept: it holds no reference that the EHR could not resolve.
 
     Parameters
@@ -24,10 +39,12 @@ def for_ehr(resources: Iterable[Json], subject: Subject, public_base_url: str) -
     resources
         From :func:`fhir_adapter.results.resources_for`.
     subject
-        Whom they are about. With an identifier the patient is named by a conditional reference, otherwise as in our
-        store, which is right when the EHR gave us the patient.
+        Whom they are about; named by a conditional reference. Our own id is never sent: it may be another patient's
+        at the EHR.
     public_base_url
         Base of our FHIR API as the EHR sees it; inputs are referred to there.
+    unidentified
+        The reference to a patient who has no identifier.
 
     Returns
     -------
@@ -36,10 +53,34 @@ def for_ehr(resources: Iterable[Json], subject: Subject, public_base_url: str) -
     """
     given = list(resources)
     names = {f"{it['resourceType']}/{it['id']}": _full_url(it) for it in given}
-    names[subject.reference] = _patient(subject)
+    names[subject.reference] = unidentified if subject.identifier is None else _conditional(*subject.identifier)
     base = public_base_url.rstrip("/")
     entries = [_conditional_create(it, names, base) for it in given]
     return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+
+
+def identified(payload: bytes, identifier: Callable[[], tuple[str, str] | None]) -> bytes:
+    """Return an encoded transaction that names its patient.
+
+    Parameters
+    ----------
+    payload
+        What :func:`for_ehr` returned, encoded.
+    identifier
+        Returns system and value of the patient's identifier now; asked when the payload has none.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when the patient still has no identifier.
+    """
+    if _UNIDENTIFIED.search(payload) is None:
+        return payload
+    found = identifier()
+    if found is None:
+        raise Problem(Category.INCORRECT, NO_IDENTIFIER)
+    member = encode({"reference": _conditional(*found)})[1:-1]
+    return _UNIDENTIFIED.sub(lambda _: member, payload)
 
 
 def _full_url(resource: Json) -> str:
@@ -47,10 +88,8 @@ def _full_url(resource: Json) -> str:
     return f"urn:uuid:{uuid.uuid5(_NAMESPACE, name)}"
 
 
-def _patient(subject: Subject) -> str:
-    if subject.identifier is None:
-        return subject.reference
-    return f"Patient?identifier={_token(*subject.identifier)}"
+def _conditional(system: str, value: str) -> str:
+    return f"{UNIDENTIFIED}{_token(system, value)}"
 
 
 def _conditional_create(resource: Json, names: Mapping[str, str], base: str) -> Json:

@@ -12,6 +12,7 @@ from fhir_adapter.store import document as documents
 from fhir_adapter.store import prepare
 from fhir_adapter.store.document import Json, reread
 from fhir_adapter.store.observers import Observer
+from fhir_adapter.store.patients import lock_names, tokens_of
 from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
 from fhir_adapter.store.problems import PreconditionFailed
 from fhir_adapter.store.search.find import find
@@ -152,6 +153,8 @@ class StoreWriter:
             ``not-found`` for the deletion of a resource that was never stored.
         """
         operations = prepared.in_order()
+        for name in _patient_locks(prepared):
+            tx.lock(name)
         existing = self._existing(tx, operations)
         names = {operation.full_url: operation.reference for operation in prepared.operations if operation.full_url}
         names |= {prepared.operations[it].full_url: _reference(version) for it, version in existing.items()}
@@ -199,6 +202,12 @@ class StoreWriter:
             event_of = balp.read if result.existed else _event_builder(result.version)
             events.append(event_of(principal, entity=result.version.reference, patient=result.version.patient, at=at))
         self._audit.record_all(tx, events)
+
+
+def _patient_locks(prepared: PreparedChanges) -> list[str]:
+    """Return the locks by which two writers of one person's Patient wait for each other."""
+    documents = [it.document for it in prepared.operations if it.type == "Patient" and it.document is not None]
+    return lock_names(token for document in documents for token in tokens_of(document.plain))
 
 
 def _only_match(tx: Transaction, query: Query) -> str:

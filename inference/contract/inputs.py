@@ -44,6 +44,8 @@ class Subject:
     version: str | None = field(default=None, compare=False)
     #: Versioned reference of the record since which birth date and sex stand; part of every result's identity.
     demographics: str | None = field(default=None, compare=False)
+    #: False for a record that is labelled as test data: no model runs for it.
+    production: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The interface of a destination, and the record of a result that it renders."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,23 @@ class Destination(ABC):
         resources
             The FHIR resources that this server stores for it.
         """
+
+    def completed(self, payload: bytes, identifier: Callable[[], tuple[str, str] | None]) -> bytes:  # noqa: ARG002 - for those that need it
+        """Return the payload to send: with the patient's identifier, if there was none when it was rendered.
+
+        Parameters
+        ----------
+        payload
+            A payload that :meth:`render` returned.
+        identifier
+            Returns system and value of the patient's identifier now; None when there is none.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the destination cannot know the patient: the delivery is parked.
+        """
+        return payload
 
     @abstractmethod
     def send(self, payload: bytes, idempotency_key: str) -> str:

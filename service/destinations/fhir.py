@@ -1,13 +1,13 @@
 """The EHR: one FHIR transaction of conditional creates, so that a repeated delivery finds what the first one made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from fhir_adapter.ehr.upstream import Upstream
-from fhir_adapter.results import for_ehr
+from fhir_adapter.results import for_ehr, identified
 from fhir_adapter.store.document import encode
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
 from service.destinations.table import DestinationTable
@@ -69,6 +69,10 @@ class FhirDestination(Destination):
         """
         bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
         return [Rendered(idempotency_key=f"{result}:fhir", payload=encode(bundle))]
+
+    def completed(self, payload: bytes, identifier: Callable[[], tuple[str, str] | None]) -> bytes:
+        """Name the patient; parameters as for :meth:`service.destinations.contract.Destination.completed`."""
+        return identified(payload, identifier)
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - conditional creates carry it
         """POST the transaction; parameters as for :meth:`service.destinations.contract.Destination.send`."""

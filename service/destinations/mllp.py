@@ -1,13 +1,16 @@
 """The interface engine: ORU^R01 over MLLP. MSH-10 is the same at every try, so that a repetition is recognised."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.hl7v2.outgoing import oru_r01
 from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient
+from fhir_adapter.hl7v2.writer import segment
+from fhir_adapter.results import NO_IDENTIFIER
 from inference.contract import Subject
+from kernel.errors import Category, Problem
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
 from service.destinations.table import DestinationTable
 
@@ -19,6 +22,8 @@ _SEXES: Final = {"male": "M", "female": "F", "other": "O"}
 """FHIR administrative-gender to HL7 table 0001."""
 
 _AUTHORITY: Final = "urn:ausculta:authority:"
+_UNIDENTIFIED: Final = b"\rPID|1||^^^^MR"
+"""The beginning of the PID of a patient who has no identifier."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,22 @@ class MllpDestination(Destination):
         )
         return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 
+    def completed(self, payload: bytes, identifier: Callable[[], tuple[str, str] | None]) -> bytes:
+        """Fill in PID-3; parameters as for :meth:`service.destinations.contract.Destination.completed`.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the patient still has no identifier.
+        """
+        if _UNIDENTIFIED not in payload:
+            return payload
+        found = identifier()
+        if found is None:
+            raise Problem(Category.INCORRECT, NO_IDENTIFIER)
+        pid = segment("PID", {1: "1", 3: (found[1], "", "", self._authority(found[0]), "MR")})
+        return payload.replace(_UNIDENTIFIED, f"\r{pid}".encode(), 1)
+
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - MSH-10 carries it
         """Send the message and wait for its acknowledgement.
 
@@ -100,12 +121,13 @@ class MllpDestination(Destination):
         self._client.close()
 
     def _recipient(self, subject: Subject) -> Recipient:
-        # A patient without a business identifier is identified by the EHR's own id.
-        system, value = subject.identifier or ("", subject.reference.removeprefix("Patient/"))
-        authority = self._authorities.get(system) or system.removeprefix(_AUTHORITY)
+        system, value = subject.identifier or ("", "")
         return Recipient(
             identifier=value,
-            authority=authority,
+            authority=self._authority(system),
             birth_date=subject.birth_date,
             sex=_SEXES.get(subject.sex or "", ""),
         )
+
+    def _authority(self, system: str) -> str:
+        return self._authorities.get(system) or system.removeprefix(_AUTHORITY)

@@ -78,7 +78,9 @@ class WebhookDestination(Destination):
 
         Parameters as for :meth:`service.destinations.contract.Destination.render`.
         """
-        bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
+        subject = model_result.outcome.subject
+        ours = f"{self._public_url.rstrip('/')}/{subject.reference}"
+        bundle = for_ehr(resources, subject, self._public_url, unidentified=ours)
         return [Rendered(idempotency_key=f"{result}:webhook", payload=encode(bundle))]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:

@@ -60,7 +60,10 @@ class AssessFlow:
             model = self._models.catalogue.to_run(connection, name, version)
             if model is None:
                 raise Problem(Category.NOT_FOUND, f"model {name} {version} is not registered")
-            subject = subject_of(connection, self._core.store, patient)
+            subject = subject_of(connection, self._core.store, patient, self._core.identifier_order)
+        if not subject.production:
+            _log.info("patient_not_production", model=name)
+            return lambda _tx: None
         document = job.payload.get("document")
         request = InputRequest(model=model, subject=subject, at=self._core.clock.now(), document=document)
         given = read_input(self._core, request)

@@ -31,6 +31,9 @@ from service.flows.read_set import ReadSet
 CONVERT: Final = "convert"
 """The job step that turns a kept message into resources."""
 
+_NOT_PRODUCTION: Final = "not-production"
+"""State of a message that was kept and nothing else."""
+
 _log = get_logger(__name__)
 
 
@@ -58,7 +61,7 @@ class Hl7MessageFlow:
         self._time_zone = time_zone
 
     def accept(self, raw: bytes, header: Header, principal: Principal) -> bytes:
-        """Keep a message durably and return its acknowledgement.
+        """Keep a message durably and return its acknowledgement; one that is not of production is only kept.
 
         Parameters
         ----------
@@ -87,7 +90,10 @@ class Hl7MessageFlow:
 
         def keep(tx: Transaction) -> bytes:
             identifier, receipt = self._core.inbox.add(tx, message)
-            if identifier:
+            if identifier and not header.is_production:
+                self._core.inbox.mark(tx, identifier, _NOT_PRODUCTION)
+                _log.info("hl7_message_not_production", message=identifier)
+            elif identifier:
                 self._core.jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source)
             self._core.audit.record(tx, self._received(header, principal, identifier))
             return receipt
@@ -99,18 +105,23 @@ class Hl7MessageFlow:
         identifier = str(job.payload["message"])
         with self._core.database.read() as connection:
             raw = self._core.inbox.raw(connection, identifier)
+        header = read_header(raw)
+        if not header.is_production:  # accepted by an earlier release
+            return lambda tx: self._core.inbox.mark(tx, identifier, _NOT_PRODUCTION)
         message = Message.parse(raw)
         read_set = ReadSet(self._core.database, self._core.store)
         conversion = convert(message, self._context(read_set))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
+        if conversion.doubts:
+            _log.warning("hl7_patient_ambiguous", message=identifier, detail="; ".join(conversion.doubts))
         with self._core.database.read() as connection:
             stored = read_events(connection, conversion.events)
         found = in_order(conversion.resources, conversion.events, stored, read_set.current)
         if found.older:
             _log.warning("hl7_message_older_than_stored", message=identifier, resources=found.older)
         prepared = self._core.writer.prepare(found.resources)
-        principal = Principal(client=read_header(raw).sender, client_address="", request_id=identifier)
+        principal = Principal(client=header.sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
             read_set.still_holds(tx)
@@ -121,7 +132,8 @@ class Hl7MessageFlow:
             if found.resources:
                 self._core.writer.apply(tx, prepared, principal)
             write_events(tx, found.events)
-            self._core.inbox.mark(tx, identifier, "older" if found.older else "done")
+            state = "ambiguous" if conversion.doubts else "older" if found.older else "done"
+            self._core.inbox.mark(tx, identifier, state)
 
         return commit
 
@@ -131,6 +143,7 @@ class Hl7MessageFlow:
             identities=self._identities,
             zone=self._time_zone,
             current=read_set.current,
+            holders=read_set.holders,
             now=self._core.clock.now(),
             clock_tolerance=self._core.clock_tolerance,
         )

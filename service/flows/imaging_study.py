@@ -19,6 +19,7 @@ from inference.catalogue import DeclaredModel
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
+from kernel.log import get_logger
 from kernel.worker import Commit
 from privacy import balp
 from privacy.principal import SERVER
@@ -149,6 +150,9 @@ class ImagingStudyFlow:
             earlier += tuple({str(job.payload[key]) for key in ("again",) if key in job.payload} - set(earlier))
         files = self._files(instances)
         patient = self._patients.of_study(files.study)
+        if not patient.subject.production:
+            get_logger(__name__).info("patient_not_production", model=name)
+            return lambda _tx: None
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
         given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)

@@ -12,13 +12,18 @@ from sqlalchemy import Connection
 from dicom_node.demographics import birth_date_of, name_of, sex_of
 from dicom_node.study import Study
 from fhir_adapter.facts import subject as subject_of
-from fhir_adapter.patient_identity import PatientIdentities, PatientIdentity
+from fhir_adapter.patient_identity import SHARED, PatientIdentities, PatientIdentity
+from fhir_adapter.store.patients import holders, lock_names
 from fhir_adapter.store.prepare import PreparedChanges
 from inference.contract import Subject
 from kernel.db import Transaction
+from kernel.errors import Category, Problem
+from kernel.log import get_logger
 from privacy.principal import Principal
 from service.core import CoreServices
 from service.flows.read_set import newest_version
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,8 @@ class StudyPatient:
     subject: Subject
     creation: PreparedChanges | None
     """The validated Patient resource to write; None when the store has one."""
+    study: Study | None = None
+    """What the Patient is created from."""
 
 
 class PatientMatching:
@@ -46,17 +53,23 @@ class PatientMatching:
         self._identities = identities
 
     def of_study(self, study: Study) -> StudyPatient:
-        """Return who a study is of; a study without a PatientID belongs to a patient of its own."""
-        if study.PatientID:
-            identity = self._identities.of_number(study.PatientID, study.IssuerOfPatientID)
-        else:
-            identity = self._identities.of_study(study.StudyInstanceUID)
+        """Return who a study is of; a study without a PatientID belongs to a patient of its own.
+
+        Raises
+        ------
+        Problem
+            ``conflict`` as :meth:`fhir_adapter.patient_identity.PatientIdentities.among`.
+        """
         with self._core.database.read() as connection:
+            identity = self._identity(connection, study)
+            if identity.shared:
+                _log.warning("dicom_patient_ambiguous", detail=SHARED)
             if self._is_known(connection, identity.resource_id):
-                subject = subject_of(connection, self._core.store, identity.reference)
+                order = self._core.identifier_order
+                subject = subject_of(connection, self._core.store, identity.reference, order)
                 return StudyPatient(subject=subject, creation=None)
         creation = self._core.writer.prepare([_resource(identity, study)])
-        return StudyPatient(subject=_subject(identity, study), creation=creation)
+        return StudyPatient(subject=_subject(identity, study), creation=creation, study=study)
 
     def create_if_missing(self, tx: Transaction, patient: StudyPatient, principal: Principal) -> None:
         """Write the patient of a study unless the store has one by now, which then stays as it is.
@@ -69,13 +82,30 @@ class PatientMatching:
             From :meth:`of_study`.
         principal
             Who writes.
+
+        Raises
+        ------
+        Problem
+            ``busy`` when somebody else stored a Patient with the identifier meanwhile.
         """
-        if patient.creation is None:
+        if patient.creation is None or patient.study is None:
             return
         reference = patient.subject.reference
+        if patient.subject.identifier is not None:
+            for name in lock_names([patient.subject.identifier]):
+                tx.lock(name)
         tx.lock(reference)
+        if self._identity(tx.connection, patient.study).reference != reference:
+            raise Problem(Category.BUSY, "a Patient with the identifier was stored by somebody else meanwhile")
         if not self._is_known(tx.connection, reference.removeprefix("Patient/")):
             self._core.writer.apply(tx, patient.creation, principal)
+
+    def _identity(self, connection: Connection, study: Study) -> PatientIdentity:
+        if not study.PatientID:
+            return self._identities.of_study(study.StudyInstanceUID)
+        identity = self._identities.of_number(study.PatientID, study.IssuerOfPatientID)
+        stated = [{"system": identity.system, "value": identity.value}]
+        return self._identities.among(stated, holders(connection, [identity.identifier], identity.resource_id))
 
     def _is_known(self, connection: Connection, name: str) -> bool:
         return newest_version(connection, self._core.store, "Patient", name) is not None

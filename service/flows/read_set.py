@@ -1,11 +1,12 @@
 """What is stored of a resource now, or nothing; HL7 v2 messages and DICOM studies both read it before they write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 from fhir_adapter.store.document import exact_values
+from fhir_adapter.store.patients import Holder, Token, holders, lock_names
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.versions import StoredVersion
 from kernel.db import Database, Transaction
@@ -45,6 +46,7 @@ class ReadSet:
         self._database = database
         self._store = store
         self._versions: dict[tuple[str, str], int] = {}
+        self._holders: dict[tuple[tuple[Token, ...], str], tuple[Holder, ...]] = {}
 
     def current(self, kind: str, resource_id: str) -> Mapping[str, Any] | None:
         """Return a resource as it is stored, its decimals exact; None when it is not there.
@@ -61,6 +63,13 @@ class ReadSet:
         self._versions[kind, resource_id] = 0 if found is None else found.version
         return None if found is None else exact_values(found.content)
 
+    def holders(self, tokens: Sequence[Token], resource_id: str) -> tuple[Holder, ...]:
+        """Return the stored Patients; parameters as for :func:`fhir_adapter.patient_search.holders`."""
+        with self._database.read() as connection:
+            found = holders(connection, tokens, resource_id)
+        self._holders[tuple(tokens), resource_id] = found
+        return found
+
     def still_holds(self, tx: Transaction) -> None:
         """Return when nothing of it was changed meanwhile.
 
@@ -69,8 +78,15 @@ class ReadSet:
         Problem
             ``busy``: the step is to be done again, on what is there now.
         """
+        asked = [token for tokens, _ in self._holders for token in tokens]
+        known = [token for found in self._holders.values() for holder in found for token in holder.identifiers]
+        for name in lock_names((*asked, *known)):
+            tx.lock(name)
+        for (tokens, resource_id), found in self._holders.items():
+            if holders(tx.connection, tokens, resource_id) != found:
+                raise Problem(Category.BUSY, "a Patient with the identifier was changed by somebody else meanwhile")
         for (kind, resource_id), version in self._versions.items():
             tx.lock(f"{kind}/{resource_id}")
-            found = newest_version(tx.connection, self._store, kind, resource_id)
-            if version != (0 if found is None else found.version):
+            stored = newest_version(tx.connection, self._store, kind, resource_id)
+            if version != (0 if stored is None else stored.version):
                 raise Problem(Category.BUSY, f"the {kind} was changed by somebody else meanwhile")

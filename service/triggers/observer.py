@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from fhir_adapter.production import is_production
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.versions import StoredVersion
 from inference.catalogue import Catalogue, DeclaredModel
@@ -74,7 +75,7 @@ class Triggers:
             version=version.version,
             patient=version.patient,
             before=self._before(tx, version) if reads_before else None,
-            after=orjson.loads(version.content) if version.content else None,
+            after=_read(version),
             at=version.last_updated,
         )
         return [(model, decision) for model, rule in rules for decision in rule.decide(model.manifest.trigger, change)]
@@ -83,7 +84,7 @@ class Triggers:
         if version.version == 1:
             return None
         earlier = self._store.history(tx.connection, version.type, version.id, count=1, before=version.version)
-        return orjson.loads(earlier[0].content) if earlier and earlier[0].content else None
+        return _read(earlier[0]) if earlier else None
 
     def _carry_out(self, tx: Transaction, model: DeclaredModel, decision: Decision, version: StoredVersion) -> None:
         if isinstance(decision, Repeat):
@@ -93,6 +94,12 @@ class Triggers:
                 enqueue.read_again(tx, self._jobs, model.row, StudyInstanceUID)
         elif not decision.again or model.row.name in self._results.models_of(tx.connection, decision.patient):
             enqueue.assess(tx, self._jobs, model.row, decision)
+
+
+def _read(version: StoredVersion) -> Resource | None:
+    """Return the resource; None for a deletion and for what is labelled as test data, which no model reads."""
+    resource: Resource | None = orjson.loads(version.content) if version.content else None
+    return resource if resource is None or is_production(resource) else None
 
 
 def _order(one: tuple[DeclaredModel, Decision, StoredVersion]) -> tuple[str, ...]:

@@ -43,7 +43,9 @@ VITALS = (
 
 
 def patient(application: Application, name: str) -> str:
-    resource = {"resourceType": "Patient", "id": name, "birthDate": "1950-03-01", "gender": "female"}
+    number = {"system": "urn:ausculta:authority:EXAMPLE", "value": name}
+    content = {"birthDate": "1950-03-01", "gender": "female", "identifier": [number]}
+    resource = {"resourceType": "Patient", "id": name} | content
     application.interactions.update(SEEDER, "Patient", name, json.dumps(resource).encode())
     return f"Patient/{name}"
 

@@ -34,13 +34,40 @@ def test_a_number_and_its_issuer_name_the_patient_that_the_same_identifier_names
 
 
 def test_the_universal_id_of_an_authority_is_a_system() -> None:
-    assert IDENTITIES.system("", "1.2.840.1") == "urn:oid:1.2.840.1"
+    assert IDENTITIES.conventions.system("", "1.2.840.1") == "urn:oid:1.2.840.1"
 
 
 def test_the_medical_record_number_identifies_else_the_first_identifier() -> None:
     first, second = identifier("urn:a", "1", "SS"), identifier("urn:b", "2", "MR")
     assert IDENTITIES.of_identifiers([first, second]).identifier == ("urn:b", "2")
     assert IDENTITIES.of_identifiers([first]).identifier == ("urn:a", "1")
+
+
+@pytest.mark.parametrize(
+    ("rank", "best"),
+    [
+        (("MR", "PI"), "mr"),
+        (("PI", "MR"), "pi"),
+        (("CITY^",), "pi"),
+        (("CITY^MR", "XX"), "xx"),
+        ((), "plain"),
+    ],
+    ids=["by type", "in the site's order", "by authority", "type of an authority", "no order: one without a type"],
+)
+def test_the_site_decides_which_identifier_is_trusted_most(rank: tuple[str, ...], best: str) -> None:
+    conventions = IdentifierConventions(default_authority="HOSPITAL", systems={"CITY": CITY}, rank=rank)
+    stated = [
+        identifier("urn:x", "xx", "XX"),
+        identifier("urn:a", "plain"),
+        identifier(CITY, "pi", "PI"),
+        identifier("urn:b", "mr", "MR"),
+    ]
+    assert PatientIdentities(conventions, Pseudonyms(b"k" * 32)).of_identifiers(stated).value == best
+
+
+def test_the_default_authority_is_an_authority_like_any_other() -> None:
+    conventions = IdentifierConventions(default_authority="CITY", systems={"CITY": CITY})
+    assert conventions.system("") == conventions.system("CITY") == CITY
 
 
 def test_the_id_is_a_pseudonym() -> None:

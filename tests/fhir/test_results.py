@@ -8,10 +8,11 @@ import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
 import fhir_adapter.results as package
-from fhir_adapter.results import BUILDERS, ResultContext, for_ehr, resources_for
+from fhir_adapter.results import BUILDERS, ResultContext, for_ehr, identified, resources_for
 from fhir_adapter.store import document
 from fhir_adapter.store.validate import Validator
 from inference.contract import Outcome, result_id
+from kernel.errors import Problem
 
 from .outcomes import CASES, FINDING, IMAGING, NO_READING, NO_RISK, PLAIN, READING, RISK, SCORE
 
@@ -143,10 +144,15 @@ def test_an_ehr_gets_no_reference_that_it_cannot_resolve(case: str) -> None:
     assert "id" not in bundle["entry"][0]["resource"]
 
 
-def test_a_patient_without_an_identifier_is_named_as_the_ehr_named_them() -> None:
+def test_a_patient_without_an_identifier_is_never_named_by_our_own_id() -> None:
     subject = replace(RISK.subject, identifier=None)
     bundle = for_ehr(resources_for(RISK, PLAIN), subject, "https://us.example.org/fhir")
-    assert "Patient/p1" in set(references(bundle))
+    assert not [it for it in references(bundle) if "Patient/" in it]
+    with pytest.raises(Problem, match="the patient has no identifier"):
+        identified(document.encode(bundle), lambda: None)
+    later = identified(document.encode(bundle), lambda: ("urn:a", "7"))
+    subject = replace(subject, identifier=("urn:a", "7"))
+    assert later == document.encode(for_ehr(resources_for(RISK, PLAIN), subject, "https://us.example.org/fhir"))
 
 
 def references(value: Any) -> list[str]:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from fhir_adapter.hl7v2.testing import StandInEngine
@@ -17,6 +18,7 @@ from service.destinations import read_destinations
 from service.settings import load
 
 from .hospital import ADULT, AUTHORITY, Hospital
+from .test_fhir_path import post, vitals
 
 SECRET = "a long random text"
 
@@ -111,6 +113,19 @@ def test_a_webhook_that_failed_gets_the_same_key_and_the_same_bytes_again(
     assert first["Idempotency-Key"] == second["Idempotency-Key"]
     assert body == again
     assert hospital.parked() == []
+
+
+def test_a_webhook_gets_our_whole_url_of_a_patient_without_an_identifier(
+    open_hospital: Callable[..., Hospital], webhook: StandInWebhook
+) -> None:
+    hospital = with_webhook(open_hospital, webhook)
+    patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01"}
+    assert httpx.put(f"{hospital.url}/Patient/p1", json=patient).status_code == 201
+    post(hospital, vitals(hospital)[0])
+    hospital.work()
+    ((_, body),) = webhook.posts
+    assert b'"reference":"Patient/' not in body
+    assert b"/fhir/Patient/p1" in body
 
 
 def test_a_delivery_that_a_webhook_refuses_permanently_is_parked(

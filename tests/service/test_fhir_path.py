@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from .hospital import Hospital
+from .hospital import AUTHORITY, Hospital
 
 VITALS = {
     "9279-1": (18, "/min"),
@@ -53,7 +53,12 @@ def post(hospital: Hospital, resource: dict[str, Any]) -> httpx.Response:
 
 
 def put_patient(hospital: Hospital) -> None:
-    patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01"}
+    patient = {
+        "resourceType": "Patient",
+        "id": "p1",
+        "birthDate": "1950-01-01",
+        "identifier": [{"system": AUTHORITY, "value": "FHIR-1"}],
+    }
     assert httpx.put(f"{hospital.url}/Patient/p1", json=patient).status_code == 201
     hospital.ehr.put(patient)
 

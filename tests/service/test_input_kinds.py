@@ -19,6 +19,7 @@ from service.triggers import ASSESS
 
 from .hospital import AUTHORITY, Hospital
 from .input_models import FILM, NOTE, RUNNER, TREND, VITALS, EchoRunner, echo_model
+from .test_fhir_path import put_patient
 
 PULSE_CODES = {"kind": "codes", "codes": ["8867-4"]}
 BY_DOCUMENT = {"kind": "document", "document_types": ["18842-5"]}
@@ -94,6 +95,7 @@ def inputs(row: Any) -> Sequence[str]:
 
 def test_observations_over_fhir_reach_a_series_model_on_its_grid(with_model) -> None:
     hospital = with_model(PULSE_CODES, TREND)
+    put_patient(hospital)
     put(hospital, pulse(hospital, "a", 60, hours_ago=3.5))
     put(hospital, pulse(hospital, "b", 70, hours_ago=0.75))
     put(hospital, pulse(hospital, "c", 80, hours_ago=0.25))
@@ -109,6 +111,7 @@ def test_observations_over_fhir_reach_a_series_model_on_its_grid(with_model) -> 
 
 def test_a_series_is_the_same_result_until_its_data_change(with_model) -> None:
     hospital = with_model(PULSE_CODES, TREND)
+    put_patient(hospital)
     put(hospital, pulse(hospital, "a", 60, hours_ago=0.75))
     hospital.work()
     hospital.clock.advance(1800)
@@ -149,6 +152,7 @@ def test_more_values_than_are_read_are_a_refusal_that_says_so(with_model, monkey
 
 def test_a_document_over_fhir_reaches_a_text_model(with_model) -> None:
     hospital = with_model(BY_DOCUMENT, NOTE)
+    put_patient(hospital)
     put(hospital, letter(hospital, "d", "No fever."))
     assess(hospital)
     assert given(hospital) == ["text: No fever."]
@@ -160,6 +164,7 @@ def test_a_document_over_fhir_reaches_a_text_model(with_model) -> None:
 
 def test_the_document_of_the_job_is_read_in_its_current_version_and_else_the_newest(with_model) -> None:
     hospital = with_model(BY_DOCUMENT, NOTE)
+    put_patient(hospital)
     put(hospital, letter(hospital, "old", "First.", hours_ago=3))
     put(hospital, letter(hospital, "old", "Corrected.", hours_ago=3))
     put(hospital, letter(hospital, "new", "Second.", hours_ago=1))
@@ -171,7 +176,7 @@ def test_the_document_of_the_job_is_read_in_its_current_version_and_else_the_new
 
 def test_each_document_that_failed_is_asked_for_again(with_model, monkeypatch: pytest.MonkeyPatch) -> None:
     hospital = with_model(BY_DOCUMENT, NOTE)
-    put(hospital, {"resourceType": "Patient", "id": "p1"})
+    put_patient(hospital)
 
     def broken(*_args: object) -> Any:
         raise MemoryError
@@ -192,7 +197,7 @@ def test_each_document_that_failed_is_asked_for_again(with_model, monkeypatch: p
 
 def test_the_result_of_one_letter_is_overtaken_by_its_own_correction_only(with_model) -> None:
     hospital = with_model(BY_DOCUMENT, NOTE)
-    put(hospital, {"resourceType": "Patient", "id": "p1"})
+    put_patient(hospital)
 
     def is_overtaken(place: int) -> bool:
         results, identifier = hospital.application.results, hospital.results()[place].id
@@ -210,6 +215,7 @@ def test_the_result_of_one_letter_is_overtaken_by_its_own_correction_only(with_m
 
 def test_a_report_is_a_document_too(with_model) -> None:
     hospital = with_model(BY_DOCUMENT, NOTE)
+    put_patient(hospital)
     report = letter(hospital, "r", "") | {"resourceType": "DiagnosticReport", "status": "final", "conclusion": "Clear."}
     report["code"] = report.pop("type")
     put(hospital, {name: value for name, value in report.items() if name not in {"content", "date"}})

@@ -17,6 +17,7 @@ from service.operations import models as operations
 from service.triggers.enqueue import start_cadences
 
 from .hospital import ADULT, ILL, Hospital
+from .test_fhir_path import put_patient
 
 MODEL = "pulse-risk"
 SIX_HOURS = "{kind: schedule, cadence_hours: 6}"
@@ -29,7 +30,7 @@ def with_model(open_hospital: Callable[..., Hospital], tmp_path: Path) -> Callab
 
     def open_one(trigger: str) -> Hospital:
         hospital = open_hospital(model_dirs=(pulse_risk(tmp_path / "v1", trigger=trigger),))
-        put(hospital, "Patient", "p1", birthDate="1950-01-01")
+        put_patient(hospital)
         return hospital
 
     return open_one
@@ -271,7 +272,7 @@ def test_a_restart_keeps_the_chain_and_begins_no_second_one(with_model: Callable
 def test_a_model_that_is_registered_while_patients_are_admitted_begins_with_them(
     hospital: Hospital, tmp_path: Path
 ) -> None:
-    put(hospital, "Patient", "p1", birthDate="1950-01-01")
+    put_patient(hospital)
     stay(hospital, "in-progress", "e1")
     stay(hospital, "finished", "e2", patient="p2")
     stay(hospital, "in-progress", "e3", "AMB", patient="p3")
@@ -284,7 +285,7 @@ def test_a_model_that_is_registered_while_patients_are_admitted_begins_with_them
 def test_a_model_from_the_settings_begins_when_the_server_starts(
     hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(hospital, "Patient", "p1", birthDate="1950-01-01")
+    put_patient(hospital)
     stay(hospital, "in-progress")
     measure(hospital)
     hospital.work()

@@ -20,7 +20,7 @@ def identifier(element: Element, context: Context) -> Resource:
     if not value:
         return {}
     authority = element.part(4)
-    named = context.identities.system(authority.component(1), authority.component(2))
+    named = context.identities.conventions.system(authority.component(1), authority.component(2))
     result: Resource = {"system": named, "value": value}
     if kind := st.line(element.component(5)):
         result["type"] = {"coding": [{"system": f"{TERMINOLOGY}v2-0203", "code": kind}]}

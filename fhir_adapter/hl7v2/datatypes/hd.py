@@ -31,7 +31,9 @@ def system(namespace: str, identifier: str, systems: Mapping[str, str], default:
     default
         Namespace to use when both are empty.
     """
+    if not namespace and not identifier:
+        namespace = default
     for named in (namespace, identifier):
         if named and named in systems:
             return systems[named]
-    return universal(identifier) or f"urn:ausculta:authority:{quote(namespace or identifier or default, safe='')}"
+    return universal(identifier) or f"urn:ausculta:authority:{quote(namespace or identifier, safe='')}"

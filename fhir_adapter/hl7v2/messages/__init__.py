@@ -78,7 +78,7 @@ def convert(message: Message, context: Context) -> Conversion:
     ------
     Problem
         ``unsupported`` for a message that is not in :data:`MESSAGES`; ``incorrect``, naming the segment or field, when
-        a required part is missing.
+        a required part is missing; ``conflict`` when the identifiers of PID-3 name different stored Patients.
     """
     message_type = _type_of(message)
     state = read(message, context)
@@ -88,6 +88,7 @@ def convert(message: Message, context: Context) -> Conversion:
         unmapped=tuple(state.notes),
         patient=resources[0]["id"],
         events=tuple(event(state, resource) for resource in resources),
+        doubts=tuple(state.doubts),
     )
 
 

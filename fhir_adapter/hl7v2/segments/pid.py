@@ -8,6 +8,7 @@ from fhir_adapter.hl7v2.datatypes import cwe, cx, dtm, nm, xad, xpn, xtn
 from fhir_adapter.hl7v2.merge import merge_resource
 from fhir_adapter.hl7v2.message import Element, Message, Segment
 from fhir_adapter.hl7v2.tables import GENDER, TERMINOLOGY
+from fhir_adapter.patient_identity import SHARED
 from kernel.errors import Category, Problem
 
 _HANDLED: Final = frozenset({0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 14, 15, 16, 24, 25, 29, 30, 40})
@@ -18,16 +19,17 @@ _MEMBERS: Final = {5: "name", 7: "birthDate", 8: "gender", 11: "address", 13: "t
 def patient(state: ConversionState) -> Resource:
     """Return the Patient of the message, merged with the stored one.
 
-    Its id is derived from the identifiers of PID-3 by the site's rule (:mod:`fhir_adapter.patient_identity`).
+    The identifiers of PID-3 name it by the site's rule (:mod:`fhir_adapter.patient_identity`).
 
     Raises
     ------
     Problem
-        ``incorrect`` when PID is missing, occurs more than once, or identifies no patient.
+        ``incorrect`` when PID is missing, occurs more than once, or identifies no patient; ``conflict`` when its
+        identifiers name different stored Patients.
     """
     pid = single_pid(state.message)
     identifiers = _identifiers(state, pid)
-    resource_id = state.context.identities.of_identifiers(identifiers).resource_id
+    resource_id = _resource_id(state, identifiers)
     resource: Resource = {"resourceType": "Patient", "id": resource_id, "identifier": identifiers}
     _person(state, pid, resource)
     _circumstances(pid, resource)
@@ -36,6 +38,15 @@ def patient(state: ConversionState) -> Resource:
     return merge_resource(
         state.context.current("Patient", resource_id), resource, authoritative=state.authoritative, deleted=deleted
     )
+
+
+def _resource_id(state: ConversionState, identifiers: list[Resource]) -> str:
+    identities = state.context.identities
+    derived = identities.of_identifiers(identifiers).resource_id
+    found = identities.among(identifiers, state.context.holders(identities.trusted(identifiers), derived))
+    if found.shared:
+        state.doubts.append(SHARED)
+    return found.resource_id
 
 
 def single_pid(message: Message) -> Segment:

@@ -1,0 +1,84 @@
+"""The stored Patients who have one of some identifiers, found in the search index."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import orjson
+from sqlalchemy import Connection, and_, bindparam, or_, select
+
+from fhir_adapter.store.versions import CURRENT
+from kernel.tables import resource_heads, resource_index, resource_versions
+
+Token: TypeAlias = tuple[str, str]
+"""System and value of an identifier."""
+
+_HEADS: Final = resource_heads.c
+_MOST: Final = 100
+"""Patients that are looked at; more share no identifier that names a person."""
+
+_FIRST: Final = resource_versions.alias()
+_SELECTED: Final = (
+    CURRENT.join(_FIRST, and_(_FIRST.c.type == _HEADS.type, _FIRST.c.id == _HEADS.id, _FIRST.c.version == 1))
+    .where(_HEADS.type == "Patient", _HEADS.deleted.is_(False), _HEADS.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_FIRST.c.last_updated, _HEADS.id)
+    .limit(_MOST)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """A stored Patient who may be the one that a message or a study is about."""
+
+    id: str
+    version: int
+    #: The current identifiers.
+    identifiers: tuple[Token, ...]
+    #: Not out of use, and not replaced by another Patient.
+    active: bool
+
+
+def current_identifiers(identifiers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the identifiers with system and value that are not out of use."""
+    return [it for it in identifiers if "system" in it and "value" in it and it.get("use") != "old"]
+
+
+def tokens_of(patient: Mapping[str, Any]) -> tuple[Token, ...]:
+    """Return the current identifiers of a Patient."""
+    return tuple(
+        dict.fromkeys((it["system"], it["value"]) for it in current_identifiers(patient.get("identifier", ())))
+    )
+
+
+def holders(connection: Connection, tokens: Sequence[Token], resource_id: str) -> tuple[Holder, ...]:
+    """Return the stored Patients who have one of the identifiers or the id; the one that was stored first comes first.
+
+    Parameters
+    ----------
+    connection
+        Where to read.
+    tokens
+        System and value of each identifier.
+    resource_id
+        Logical id of a Patient who counts too.
+    """
+    index = resource_index.c
+    wanted = or_(*(and_(index.value == value, index.system == system) for system, value in tokens))
+    found = select(index.id).where(index.type == "Patient", index.param == "identifier", wanted).distinct()
+    ids = [*connection.execute(found.limit(_MOST)).scalars(), resource_id]
+    rows = connection.execute(_SELECTED, {"ids": ids})
+    patients = [(row.id, row.version, orjson.loads(row.content)) for row in rows]
+    return tuple(
+        Holder(id=name, version=version, identifiers=tokens_of(patient), active=_is_active(patient))
+        for name, version, patient in patients
+    )
+
+
+def lock_names(tokens: Iterable[Token]) -> list[str]:
+    """Return the locks to take before a Patient with these identifiers is written, in the order to take them."""
+    return sorted({f"Patient?identifier={system}|{value}" for system, value in tokens})
+
+
+def _is_active(patient: Mapping[str, Any]) -> bool:
+    replaced = any(link.get("type") == "replaced-by" for link in patient.get("link", ()))
+    return patient.get("active") is not False and not replaced
