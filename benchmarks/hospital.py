@@ -92,8 +92,8 @@ class Hospital:
 def drain(server: ServerProcess, received: Callable[[], int], *, patience_s: float, longest_s: float = math.inf) -> int:
     """Wait until no job and no delivery is left, as long as there is progress; return how many are left.
 
-    Progress means that fewer jobs and deliveries wait than at any time before, or that a stand-in has received
-    one more: while one delivery is sent another may be queued, so the number alone may not change.
+    Progress means that fewer jobs and deliveries wait than at any time before, that one more message was converted or
+    result made, or that a stand-in has received one more: each may queue others, so the number alone says little.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def drain(server: ServerProcess, received: Callable[[], int], *, patience_s: flo
     began = progressed = time.monotonic()
     fewest, most, left, quiet_since = math.inf, -1, 0, None
     while (now := time.monotonic()) < min(progressed + patience_s, began + longest_s):
-        left, arrived = waiting(server)["open"], received()
+        left, arrived = waiting(server)["open"], received() + _completed(server)
         if left < fewest or arrived > most:
             fewest, most, progressed = min(left, fewest), arrived, now
         if left:
@@ -120,6 +120,13 @@ def drain(server: ServerProcess, received: Callable[[], int], *, patience_s: flo
             return 0
         time.sleep(0.2)
     return left
+
+
+def _completed(server: ServerProcess) -> int:
+    """Return how many messages were converted and results made; neither ever falls."""
+    with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
+        queries = ("SELECT count(*) FROM inbox WHERE state <> 'received'", "SELECT count(*) FROM results")
+        return sum(int(connection.execute(query).fetchone()[0]) for query in queries)
 
 
 def waiting(server: ServerProcess) -> dict[str, int]:
