@@ -6,9 +6,10 @@ from typing import Any, Final
 
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.hl7v2.outgoing import oru_r01
-from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient
+from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, FiledUnder, Number, OruResult, Recipient
+from fhir_adapter.hl7v2.tables import ENCOUNTER_CLASS
 from inference.contract import Subject
-from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.contract import Destination, Filing, Identifier, ModelResult, Rendered, SiteContext
 from service.destinations.table import DestinationTable
 
 _SENDER: Final = Endpoint(application="AUSCULTA", facility="AUSCULTA")
@@ -17,6 +18,14 @@ MESSAGE_CONTROL_ID: Final = 20
 """Longest MSH-10 of HL7 v2.5.1 (section 2.14.9.10)."""
 _SEXES: Final = {"male": "M", "female": "F", "other": "O"}
 """FHIR administrative-gender to HL7 table 0001."""
+
+_CLASSES: Final = {code: v2 for v2, (code, _) in ENCOUNTER_CLASS.items()} | {
+    "ACUTE": "I",
+    "NONAC": "I",
+    "OBSENC": "I",
+    "UNK": "U",
+}
+"""v3-ActCode to HL7 table 0004; a code of that table itself is kept."""
 
 _AUTHORITY: Final = "urn:ausculta:authority:"
 
@@ -27,11 +36,25 @@ class MllpSettings:
 
     host: str
     port: int
+    sender: Endpoint = _SENDER
+    receiver: Endpoint = _RECEIVER
 
 
 def read(table: DestinationTable) -> MllpSettings:
-    """Read the keys of kind ``mllp``: ``host`` and ``port``."""
-    return MllpSettings(host=table.text("host"), port=table.port("port"))
+    """Read the keys of kind ``mllp``: ``host`` and ``port``, and what MSH-3 to MSH-6 say."""
+    return MllpSettings(
+        host=table.text("host"),
+        port=table.port("port"),
+        sender=_endpoint(table, "sending", _SENDER),
+        receiver=_endpoint(table, "receiving", _RECEIVER),
+    )
+
+
+def _endpoint(table: DestinationTable, side: str, default: Endpoint) -> Endpoint:
+    return Endpoint(
+        application=table.optional_text(f"{side}_application", default.application),
+        facility=table.optional_text(f"{side}_facility", default.facility),
+    )
 
 
 def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestination":
@@ -47,7 +70,7 @@ def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestinat
         Gives the namespace of each assigning authority.
     """
     client = MllpClient(settings.host, settings.port)
-    return MllpDestination(name, client, address=f"{settings.host}:{settings.port}", authorities=site.authorities)
+    return MllpDestination(name, client, settings, authorities=site.authorities)
 
 
 class MllpDestination(Destination):
@@ -59,16 +82,19 @@ class MllpDestination(Destination):
         Of this instance.
     client
         Sends the messages over MLLP.
-    address
-        ``host:port``.
+    settings
+        Where it is, and what MSH says of sender and receiver.
     authorities
         Identifier system to the namespace of its assigning authority; a system made by this server contains it.
     """
 
-    def __init__(self, name: str, client: MllpClient, *, address: str, authorities: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, client: MllpClient, settings: MllpSettings, *, authorities: Mapping[str, str]
+    ) -> None:
         self.name = name
-        self.address = address
+        self.address = f"{settings.host}:{settings.port}"
         self._client = client
+        self._settings = settings
         self._authorities = authorities
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
@@ -81,9 +107,10 @@ class MllpDestination(Destination):
             outcome=outcome,
             idempotency_key=result[:MESSAGE_CONTROL_ID],
             at=outcome.at,
-            patient=self._recipient(outcome.subject),
-            sender=_SENDER,
-            receiver=_RECEIVER,
+            patient=self._recipient(outcome.subject, model_result.filing),
+            sender=self._settings.sender,
+            receiver=self._settings.receiver,
+            filed_under=self._filed_under(model_result),
         )
         return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 
@@ -99,13 +126,36 @@ class MllpDestination(Destination):
         """Close the connection."""
         self._client.close()
 
-    def _recipient(self, subject: Subject) -> Recipient:
+    def _recipient(self, subject: Subject, filing: Filing) -> Recipient:
         # A patient without a business identifier is identified by the EHR's own id.
         system, value = subject.identifier or ("", subject.reference.removeprefix("Patient/"))
-        authority = self._authorities.get(system) or system.removeprefix(_AUTHORITY)
         return Recipient(
             identifier=value,
-            authority=authority,
+            authority=self._namespace(system),
+            family=filing.family,
+            given=filing.given,
             birth_date=subject.birth_date,
             sex=_SEXES.get(subject.sex or "", ""),
         )
+
+    def _filed_under(self, model_result: ModelResult) -> FiledUnder:
+        filing, imaging = model_result.filing, model_result.imaging
+        visit = filing.visit
+        return FiledUnder(
+            visit=None if visit is None else self._number(visit.number),
+            patient_class="" if visit is None else _CLASSES.get(visit.patient_class, visit.patient_class),
+            location="" if visit is None else visit.location,
+            placer=self._number(filing.placer),
+            filler=self._number(filing.filler),
+            accession="" if imaging is None else imaging.study.AccessionNumber,
+            StudyInstanceUID="" if imaging is None else imaging.study.StudyInstanceUID,
+            observed=filing.observed,
+        )
+
+    def _number(self, identifier: Identifier | None) -> Number | None:
+        if identifier is None:
+            return None
+        return Number(value=identifier.value, namespace=self._namespace(identifier.system))
+
+    def _namespace(self, system: str) -> str:
+        return self._authorities.get(system) or system.removeprefix(_AUTHORITY)

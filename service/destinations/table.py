@@ -36,6 +36,23 @@ class DestinationTable:
             raise self._malformed(key, "must be a text")
         return value
 
+    def optional_text(self, key: str, default: str) -> str:
+        """Return a text; the default when the key is missing.
+
+        Parameters
+        ----------
+        key
+            Name of the key.
+        default
+            What stands for a missing key.
+
+        Raises
+        ------
+        Problem
+            As :meth:`text` does.
+        """
+        return self.text(key) if key in self._keys else default
+
     def port(self, key: str) -> int:
         """Return a TCP port; raises as :meth:`text` does."""
         value = self._value(key)

@@ -26,6 +26,7 @@ from kernel.worker import Commit
 from privacy.principal import SERVER
 from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
+from service.flows.filing import filing_of
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 from service.flows.sources import with_sources
@@ -61,8 +62,9 @@ class Publisher:
         model_result = with_sources(model_result, self._core.blobs)
         with self._core.database.read() as connection:
             place = self._place(connection, model_result)
+            filing = filing_of(connection, self._core.store, model_result)
         outcome = replace(model_result.outcome, follows=place.follows)
-        model_result = replace(model_result, outcome=outcome)
+        model_result = replace(model_result, outcome=outcome, filing=filing)
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
         prepared = self._core.writer.prepare(resources)
