@@ -208,7 +208,7 @@ class Runtime:
             # A refusal rests on what could not be used too: another such value is another refusal.
             named = {use.source for use in features if use.source is not None}
             versions = tuple(sorted(named.union(declined.input_versions)))
-            return replace(declined, features=features, input_versions=versions)
+            return replace(declined, features=features, input_versions=versions, out_of_scope=no.out_of_scope)
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
             return replace(

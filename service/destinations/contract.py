@@ -9,6 +9,7 @@ from typing import Any
 from dicom_node.study import Study
 from inference.contract import ImageInput, Outcome
 from inference.manifest import Manifest
+from service.destinations.leave_out import EVERYTHING_LEAVES, LeaveOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,9 @@ class Destination(ABC):
 
     address: str
     """Where it is, for the audit of disclosures."""
+
+    leave_out: LeaveOut = EVERYTHING_LEAVES
+    """What the site keeps from it."""
 
     @abstractmethod
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
