@@ -1,5 +1,6 @@
 """Where a result is to be filed: what the stored inputs say of the visit, the order and the time that it concerns."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +21,9 @@ MOST_READ: Final = 24
 """Inputs that are read for their visit and their order, the newest first."""
 
 _KINDS: Final = ("Observation", "DocumentReference", "DiagnosticReport", "QuestionnaireResponse")
+_REFERENCE: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(?:/_history/(\d{1,9}))?")
+_LONGEST: Final = 194
+"""Characters of a name (HL7 v2.5.1 section 2.A.30, FN) or of a number that are sent; a longer number is none."""
 _PLACER, _FILLER = "PLAC", "FILL"
 
 _Json = Mapping[str, Any]
@@ -74,10 +78,13 @@ def _sources(outcome: Outcome) -> list[str]:
 
 def _read(connection: Connection, store: Store, reference: str) -> _Json | None:
     """Return a resource by a relative reference, with or without version; None when it is not there."""
-    kind, resource_id, *version = reference.replace("/_history", "").split("/")
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        return None
+    kind, resource_id, version = match.groups()
     try:
         found = (
-            store.vread(connection, kind, resource_id, int(version[0]))
+            store.vread(connection, kind, resource_id, int(version))
             if version
             else store.read(connection, kind, resource_id)
         )
@@ -111,7 +118,7 @@ def _name(patient: _Json) -> tuple[str, tuple[str, ...]]:
     """Return family and given names: the official name, else the first that is not an old one."""
     names = [one for one in patient.get("name", ()) if one.get("use") != "old" and "end" not in one.get("period", {})]
     name: _Json = min(names, key=lambda one: one.get("use") != "official", default={})
-    return name.get("family", ""), tuple(part for part in name.get("given", ()) if part)
+    return name.get("family", "")[:_LONGEST], tuple(part[:_LONGEST] for part in name.get("given", ()) if part)
 
 
 def _encounter(resource: _Json) -> str | None:
@@ -124,12 +131,12 @@ def _encounter(resource: _Json) -> str | None:
 def _visit(encounter: _Json | None) -> Visit | None:
     if encounter is None:
         return None
-    number = next((_identifier(one) for one in encounter.get("identifier", ()) if one.get("value")), None)
+    number = next((_identifier(one) for one in encounter.get("identifier", ()) if _is_sendable(one)), None)
     places = [one for one in encounter.get("location", ()) if one.get("status") in {None, "active", "planned"}]
     return Visit(
         number=number,
         patient_class=encounter.get("class", {}).get("code", ""),
-        location=next((one["location"].get("display", "") for one in places), ""),
+        location=next((one["location"].get("display", "")[:_LONGEST] for one in places), ""),
     )
 
 
@@ -160,8 +167,7 @@ def _orders_of(
 def _requests(connection: Connection, store: Store, resource: _Json) -> Iterator[_Json]:
     for named in resource.get("basedOn", ()):
         reference = named.get("reference", "")
-        is_local = reference.startswith("ServiceRequest/") and "?" not in reference
-        if is_local and (found := _read(connection, store, reference)):
+        if reference.startswith("ServiceRequest/") and (found := _read(connection, store, reference)):
             yield found
 
 
@@ -175,9 +181,13 @@ def _numbers(resource: _Json) -> tuple[Identifier | None, Identifier | None]:
     numbers: dict[str, Identifier] = {}
     for one in resource.get("identifier", ()):
         codes = {coding.get("code") for coding in one.get("type", {}).get("coding", ())}
-        for kind in codes & {_PLACER, _FILLER} if one.get("value") else ():
+        for kind in codes & {_PLACER, _FILLER} if _is_sendable(one) else ():
             numbers.setdefault(kind, _identifier(one))
     return numbers.get(_PLACER), numbers.get(_FILLER)
+
+
+def _is_sendable(identifier: _Json) -> bool:
+    return 0 < len(identifier.get("value", "")) <= _LONGEST
 
 
 def _identifier(identifier: _Json) -> Identifier:

@@ -152,3 +152,55 @@ def test_whatever_is_stored_as_an_observation_later_messages_pass(hospital: Hosp
     hospital.work()
     assert hospital.parked() == []
     messages_still_pass(hospital)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param('"basedOn":[{"reference":"ServiceRequest/x/_history/abc"}]', id="no version"),
+        pytest.param('"basedOn":[{"reference":"ServiceRequest/x/_history/99999999999999999999"}]', id="huge version"),
+        pytest.param('"basedOn":[{"reference":"ServiceRequest/a/b/c"}]', id="no reference"),
+        pytest.param('"basedOn":[{"reference":"ServiceRequest?identifier=x"}]', id="a condition"),
+        pytest.param('"basedOn":[{"display":"by phone"}]', id="in words"),
+        pytest.param('"encounter":{"reference":"Encounter/nowhere/_history/abc"}', id="no version of an encounter"),
+        pytest.param('"encounter":{"reference":"https://other.example/Encounter/1"}', id="elsewhere"),
+        pytest.param('"encounter":{"display":"a visit"}', id="an encounter in words"),
+        pytest.param('"identifier":[{"type":{"coding":[{"code":"PLAC"}]},"value":"a\\rOBX|9"}]', id="a line break"),
+        pytest.param('"identifier":[{"type":{"coding":[{"code":"FILL"}]},"system":"urn:oid:1.2"}]', id="no value"),
+    ],
+)
+def test_whatever_an_input_says_of_order_and_visit_the_result_is_delivered(hospital: Hospital, members: str) -> None:
+    hospital.admit()
+    reference = f"Patient/{stored_patient(hospital)['id']}"
+    now = hospital.clock.now().isoformat()
+    answer = put(
+        hospital,
+        "Observation",
+        "odd",
+        '{"resourceType":"Observation","id":"odd","status":"final",'
+        '"code":{"coding":[{"system":"http://loinc.org","code":"8867-4"}]},'
+        f'"subject":{{"reference":"{reference}"}},"effectiveDateTime":"{now}",'
+        '"valueQuantity":{"value":71,"system":"http://unitsofmeasure.org","code":"/min","unit":"/min"},'
+        f"{members}}}",
+    )
+    assert answer.status_code in {201, 400, 422}, answer.text
+    hospital.work()
+    assert hospital.parked() == []
+    messages_still_pass(hospital)
+    for message in hospital.engine.received():
+        assert {one.name for one in message.segments} <= {"MSH", "PID", "PV1", "ORC", "OBR", "OBX", "NTE"}
+        assert message.first("OBX").get(1) == "1"
+
+
+def test_a_name_of_any_length_and_with_any_character_is_one_field(hospital: Hospital) -> None:
+    hospital.admit()
+    names = json.dumps([{"family": "A\rOBX|9||" + "x" * 100_000, "given": ["B^C", "D\n~E", "&"]}])
+    known = stored_patient(hospital)
+    assert patient_with(hospital, f'"name":{names}').status_code == 200
+    assert hospital.hl7(hospital.vitals()) == "AA"
+    hospital.work()
+    assert hospital.parked() == []
+    (message,) = hospital.engine.received()
+    assert [one.name for one in message.segments].count("PID") == 1
+    assert len(message.first("PID").get(5)) < 1000
+    assert known["id"]
