@@ -162,6 +162,10 @@ class Study:
     series: tuple[Series, ...]
     #: PatientID and IssuerOfPatientID of its instances, each pair once.
     patients: tuple[tuple[str, str], ...] = ()
+    #: Numbers of the order and of the visit.
+    PlacerOrderNumberImagingServiceRequest: str = ""
+    FillerOrderNumberImagingServiceRequest: str = ""
+    AdmissionID: str = ""
 
     @property
     def names_several_patients(self) -> bool:

@@ -51,7 +51,7 @@ def _check_age(limits: Limits, model_input: ModelInput) -> None:
             missing=("date of birth",),
         )
     if age_in_years(model_input.subject.birth_date, model_input.at.date()) < limits.min_age_years:
-        raise Declined(f"the model is not for patients under {limits.min_age_years} years")
+        raise Declined(f"the model is not for patients under {limits.min_age_years} years", out_of_scope=True)
 
 
 def _check_input(spec: InputSpec, model_input: ModelInput) -> None:
@@ -78,12 +78,13 @@ def _check_part(spec: InputSpec, study: StudyInput) -> None:
 
 def _check_scope(selection: Selection, model_input: ImageInput | VolumeInput) -> None:
     if model_input.modality not in selection.modalities:
-        raise Declined(f"the model reads modality {_either(tuple(sorted(selection.modalities)))} only")
+        modalities = _either(tuple(sorted(selection.modalities)))
+        raise Declined(f"the model reads modality {modalities} only", out_of_scope=True)
     if model_input.body_part and selection.body_parts and model_input.body_part.upper() not in selection.body_parts:
-        raise Declined(f"the model reads body part {_either(selection.body_parts)} only")
+        raise Declined(f"the model reads body part {_either(selection.body_parts)} only", out_of_scope=True)
     view = model_input.view.upper() if isinstance(model_input, ImageInput) else ""
     if view and selection.views and view not in selection.views:
-        raise Declined(f"the model reads view {_either(selection.views)} only")
+        raise Declined(f"the model reads view {_either(selection.views)} only", out_of_scope=True)
 
 
 def _check_quality(selection: Selection, image: ImageInput) -> None:

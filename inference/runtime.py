@@ -209,7 +209,10 @@ class Runtime:
             )
             features = no.features or features
             return replace(
-                declined, features=features, input_versions=_with_gaps_named(declined.input_versions, features)
+                declined,
+                features=features,
+                input_versions=_with_gaps_named(declined.input_versions, features),
+                out_of_scope=no.out_of_scope,
             )
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)

@@ -61,7 +61,7 @@ from service.results import Results
 from service.settings import Settings
 from service.triggers import ASSESS, Triggers
 from service.triggers.cadence import CadenceFlow
-from service.triggers.enqueue import ASK_LATER, REPEAT, START_CADENCES, start_cadences
+from service.triggers.enqueue import ASK_LATER, REPEAT, SETTLE, START_CADENCES, start_cadences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +162,7 @@ def build(
         imaging_study.READ: imaging_studies.read,
         ASSESS: assess.assess,
         ASK_LATER: assess.ask,
+        SETTLE: assess.ask,
         REPEAT: cadences.repeat,
         START_CADENCES: cadences.start,
         DELIVER: DeliveryFlow(core, destinations).deliver,
@@ -258,7 +259,7 @@ def build_core_services(
     cipher = keys.cipher()
     jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
     results, store, blobs = Results(), Store(), Blobs(settings.data_dir / "blobs", cipher)
-    triggers = Triggers(catalogue, jobs, results, store)
+    triggers = Triggers(catalogue, jobs, results, store, settle_s=settings.settle_s)
     return CoreServices(
         clock=clock,
         ids=ids,

@@ -118,6 +118,10 @@ def _rank(text: str) -> tuple[str, ...]:
     return entries
 
 
+def _seconds_of(text: str) -> Mapping[str, float]:
+    return {name: _seconds(seconds) for name, seconds in _pairs(text).items()}
+
+
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         name="DATA_DIR", read=Path, default=Path("ausculta-data"), help="Folder of all data: database, blobs, keys."
@@ -191,6 +195,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         default=300.0,
         help="How far the time of a value may lie in the future and still count as now; beyond it the value waits.",
     ),
+    Setting(
+        name="SETTLE_S",
+        read=_seconds_of,
+        default={},
+        help="MODEL=seconds,…: how long a model waits after the first new value for further ones; 0: not at all.",
+    ),
     Setting(name="MODEL_DIRS", read=_paths, default=(), help="Further model folders, separated by colons."),
     Setting(name="DEVICE", read=_choice("auto", "cpu", "cuda"), default="auto", help="Device on which networks run."),
     Setting(
@@ -252,6 +262,7 @@ class Settings:
     identifier_rank: tuple[str, ...]
     time_zone: ZoneInfo | None
     clock_tolerance_s: float
+    settle_s: Mapping[str, float]
     model_dirs: tuple[Path, ...]
     device: str
     model_deadline_s: float

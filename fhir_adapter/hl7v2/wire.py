@@ -1,9 +1,8 @@
 """FHIR JSON with numbers exactly as they were sent: 37.10 stays 37.10."""
 
-from decimal import Decimal
 from typing import Any
 
-import orjson
+from fhir_adapter.store.document import encode
 
 
 def dumps(resource: dict[str, Any]) -> bytes:
@@ -17,12 +16,6 @@ def dumps(resource: dict[str, Any]) -> bytes:
     Returns
     -------
     bytes
-        UTF-8 JSON; a decimal is written with all its digits and without an exponent.
+        UTF-8 JSON; a decimal is written with all its digits.
     """
-    return orjson.dumps(resource, default=_exactly)
-
-
-def _exactly(value: object) -> orjson.Fragment:
-    if isinstance(value, Decimal):
-        return orjson.Fragment(format(value, "f"))
-    raise TypeError(f"{type(value).__name__} has no place in a FHIR resource")
+    return encode(resource)

@@ -57,8 +57,10 @@ def stamp(moment: datetime | date) -> str:
 
 
 def number(value: float | Decimal) -> str:
-    """Return an NM: plain digits, no exponent."""
-    return format(value if isinstance(value, Decimal) else Decimal(repr(value)), "f")
+    """Return an NM: plain digits, no exponent; a float is rounded to four decimals, as its FHIR resource is."""
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return format(Decimal(repr(round(value, 4))).normalize() + 0, "f")
 
 
 def _field(content: Field) -> str:

@@ -86,7 +86,13 @@ def about(outcome: Outcome, context: ResultContext) -> Json:
     Parameters as for :func:`fhir_adapter.results.resources_for`.
     """
     fields: Json = {"subject": {"reference": outcome.subject.reference}}
-    return fields | ({"encounter": {"reference": context.encounter}} if context.encounter else {})
+    if not context.encounter:
+        return fields
+    encounter: Json = {"reference": context.encounter}
+    if context.visit_number is not None:
+        system, value = context.visit_number
+        encounter["identifier"] = {"system": system, "value": value}
+    return fields | {"encounter": encounter}
 
 
 def device_reference(model: ModelIdentity) -> Json:

@@ -61,6 +61,8 @@ class ResultContext:
     study: StudySummary | None = None
     #: Reference of the encounter; None when there is none.
     encounter: str | None = None
+    #: Its business identifier, (system, value), by which a receiver finds an encounter of its own.
+    visit_number: tuple[str, str] | None = None
     #: Outputs that the model was to give; used when the outcome has none.
     expected: tuple[ExpectedOutput, ...] = ()
     #: Ids of earlier results that this one replaces: the same model's, on an earlier revision of the study.

@@ -3,7 +3,7 @@
 FHIR makes the precision of a decimal significant (R4, datatypes.html#decimal): ``1.10`` is not ``1.1``. A number that
 Python would change is therefore kept as the characters that were sent, as an :class:`orjson.Fragment`, which orjson
 writes unchanged. A second view of the same bytes holds plain Python values for reading; parsing twice costs a few
-microseconds.
+microseconds. A :class:`WrittenNumber` carries the characters of a number that :func:`exact_values` reads for a change.
 
 :func:`parse` first refuses JSON that parsers interpret differently (RFC 8259 section 4: duplicate names) and JSON that
 FHIR forbids (json.html: no empty arrays or objects, null only in arrays).
@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from itertools import islice
+from typing import Any, Final, Self, TypeAlias
 
 import orjson
 
+from fhir_adapter.store.problems import Invalid, Issue
 from kernel.errors import Category, Problem
 
 Json: TypeAlias = dict[str, Any]
@@ -27,10 +29,20 @@ DEEPEST: Final = 64
 """Most levels of nested arrays and objects."""
 LONGEST_NUMBER: Final = 64
 """Most characters in a number; FHIR requires at least 18 digits."""
+GREATEST_EXPONENT: Final = 300
+"""Greatest exponent that a number may be written with, and its lowest is the negative of it.
+
+Whoever writes a number without its exponent writes as many digits: ``1e-400000000`` would need 400 MB.
+"""
 _SAFE_INTEGER: Final = 18
 """An integer with at most this many characters fits into the 64 bits that orjson writes."""
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
+_EXPONENT: Final = re.compile(r"[eE]([+-]?\d+)$")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MOST_ISSUES: Final = 20
+_PLAIN: Final = 40
+"""A decimal of our own with an exponent up to this is written without it."""
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """FHIR R4, datatypes.html#string: no character below U+0020 except tab, line feed and carriage return."""
 
@@ -56,6 +68,24 @@ class Document:
         return self.plain.get("id")
 
 
+class WrittenNumber(Decimal):
+    """A number with the characters in which it was written, which :class:`~decimal.Decimal` does not keep.
+
+    Parameters
+    ----------
+    text
+        A JSON number.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Read the number and keep its characters."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
 def parse(raw: bytes) -> Document:
     """Read one JSON object.
 
@@ -63,18 +93,26 @@ def parse(raw: bytes) -> Document:
     ------
     Problem
         ``incorrect`` for anything but one well-formed object in UTF-8 with unique names, no empty array or object, no
-        forbidden character, no more than :data:`DEEPEST` levels and no number past :data:`LONGEST_NUMBER` characters.
+        forbidden character, and no more than :data:`DEEPEST` levels.
+    Invalid
+        With the path of each number that has more than :data:`LONGEST_NUMBER` characters or an exponent beyond
+        :data:`GREATEST_EXPONENT`.
     """
     try:
         plain = orjson.loads(raw)
     except orjson.JSONDecodeError as failure:
+        _check_numbers(raw)
         raise Problem(Category.INCORRECT, "the body is not well-formed JSON in UTF-8") from failure
     if not isinstance(plain, dict):
         raise Problem(Category.INCORRECT, "the body is not a JSON object")
     _check_shape(plain)
     if _ESCAPED_CONTROL.search(raw):
         _check_characters(plain)
-    return Document(exact=_EXACT.decode(raw.decode()), plain=plain)
+    try:
+        return Document(exact=_EXACT.decode(raw.decode()), plain=plain)
+    except _OutOfBoundsError:
+        _check_numbers(raw)
+        raise
 
 
 def of(value: Mapping[str, Any]) -> Document:
@@ -88,13 +126,13 @@ def reread(exact: Json) -> Document:
 
 
 def encode(value: Any) -> bytes:
-    """Encode JSON; a :class:`~decimal.Decimal` keeps all its digits, a datetime gets its offset."""
+    """Encode JSON; a :class:`~decimal.Decimal` keeps all its digits, a :class:`WrittenNumber` its characters."""
     return orjson.dumps(value, default=_decimal)
 
 
 def exact_values(content: bytes) -> Json:
-    """Parse stored JSON with its numbers as :class:`~decimal.Decimal`, unchanged."""
-    read: Json = json.loads(content, parse_float=Decimal, parse_int=Decimal)
+    """Parse stored JSON with its numbers as :class:`~decimal.Decimal`; :func:`encode` writes them as they were."""
+    read: Json = json.loads(content, parse_float=_written, parse_int=_written)
     return read
 
 
@@ -148,10 +186,58 @@ def _sorted(content: bytes) -> bytes:
     return orjson.dumps(_EXACT.decode(content.decode()), option=orjson.OPT_SORT_KEYS)
 
 
-def _number(text: str) -> orjson.Fragment:
+def _written(text: str) -> Decimal:
+    value = Decimal(text)
+    return value if str(value) == text and "E" not in text else WrittenNumber(text)
+
+
+class _OutOfBoundsError(Exception):
+    """A number has too many characters, or an exponent too far from 0."""
+
+
+def _within_bounds(text: str) -> bool:
     if len(text) > LONGEST_NUMBER:
-        raise Problem(Category.INCORRECT, f"a number has more than {LONGEST_NUMBER} characters")
+        return False
+    exponent = _EXPONENT.search(text)
+    return exponent is None or abs(int(exponent[1])) <= GREATEST_EXPONENT
+
+
+def _number(text: str) -> orjson.Fragment:
+    if not _within_bounds(text):
+        raise _OutOfBoundsError
     return orjson.Fragment(text)
+
+
+def _check_numbers(raw: bytes) -> None:
+    """Raise :class:`Invalid` for numbers out of bounds; what cannot be read as JSON is passed over."""
+    try:
+        read = json.loads(raw, parse_float=_marked, parse_int=_marked)
+        kind = read.get("resourceType") if isinstance(read, dict) else None
+        root = kind if isinstance(kind, str) and _NAME.fullmatch(kind) else "Resource"
+        paths = tuple(islice(_marked_paths(read, root), _MOST_ISSUES))
+    except (ValueError, RecursionError):
+        return
+    rule = f"a number may have {LONGEST_NUMBER} characters and an exponent between ±{GREATEST_EXPONENT}"
+    if paths:
+        raise Invalid([Issue(code="value", text=rule, expression=path) for path in paths])
+
+
+_OUT_OF_BOUNDS: Final = object()
+
+
+def _marked(text: str) -> object:
+    return None if _within_bounds(text) else _OUT_OF_BOUNDS
+
+
+def _marked_paths(value: Any, path: str) -> Iterator[str]:
+    if value is _OUT_OF_BOUNDS:
+        yield path
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _marked_paths(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _marked_paths(item, f"{path}.{name}" if _NAME.fullmatch(name) else path)
 
 
 def _integer(text: str) -> int | orjson.Fragment:
@@ -171,7 +257,10 @@ _EXACT: Final = json.JSONDecoder(parse_float=_number, parse_int=_integer, object
 def _decimal(value: Any) -> orjson.Fragment:
     if not isinstance(value, Decimal):
         raise TypeError(f"{type(value).__name__} is not JSON")
-    return orjson.Fragment(format(value, "f"))
+    if isinstance(value, WrittenNumber):
+        return orjson.Fragment(value.text)
+    plain = abs(value.adjusted()) <= _PLAIN and abs(int(value.as_tuple().exponent)) <= _PLAIN
+    return orjson.Fragment(format(value, "f") if plain else str(value))
 
 
 def _check_shape(plain: Json) -> None:

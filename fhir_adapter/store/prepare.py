@@ -195,9 +195,7 @@ def link(operations: Sequence[Operation]) -> PreparedChanges:
     Problem
         ``incorrect`` when a resource is changed twice or a reference names no operation.
     """
-    changed = [operation.reference for operation in operations if operation.method in {"PUT", "DELETE"}]
-    if len(set(changed)) != len(changed):
-        raise Problem(Category.INCORRECT, "a transaction may not change the same resource twice")
+    _check_distinct(operations)
     full_urls = frozenset(operation.full_url for operation in operations if operation.full_url)
     conditions: dict[str, Query] = {}
     linked = []
@@ -211,6 +209,32 @@ def link(operations: Sequence[Operation]) -> PreparedChanges:
             conditions[reference] = condition(kind, query)
         linked.append(replace(operation, unresolved=unresolved) if unresolved else operation)
     return PreparedChanges(operations=tuple(linked), conditions=conditions)
+
+
+def as_they_are(operations: Sequence[Operation]) -> PreparedChanges:
+    """Check the operations of one transaction together and leave their references as they are.
+
+    For resources under their own ids. A stored resource may hold a reference that only a transaction would resolve, and
+    a change of another member of it must not fail for that.
+
+    Parameters
+    ----------
+    operations
+        The operations, each validated.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when a resource is changed twice.
+    """
+    _check_distinct(operations)
+    return PreparedChanges(operations=tuple(operations))
+
+
+def _check_distinct(operations: Sequence[Operation]) -> None:
+    changed = [operation.reference for operation in operations if operation.method in {"PUT", "DELETE"}]
+    if len(set(changed)) != len(changed):
+        raise Problem(Category.INCORRECT, "a transaction may not change the same resource twice")
 
 
 def resolved(value: Any, names: Mapping[str, str]) -> Any:

@@ -1,7 +1,8 @@
 """FHIR dates as spans: ``2026-01`` is a month and ``12:00:00Z`` a second (R4, search.html#date).
 
 A partial date means every instant within it. Bounds are half open, ``[start, end)``, and in UTC; a date without a time
-zone is read as UTC, because search must compare it; no other code may do so.
+zone is read as UTC, because search must compare it; no other code may do so. An instant or an end that its offset or
+its precision moves out of the years 1 to 9999 stops at :data:`EARLIEST` or :data:`LATEST`.
 """
 
 import re
@@ -38,13 +39,13 @@ def span(text: str) -> tuple[datetime, datetime]:
             numbers[5] = min(numbers[5], 59)  # a leap second, which Python's datetime does not have
         year, month, day, hour, minute, second = numbers + [1, 1, 1, 0, 0, 0][precision:]
         start = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-        start -= _offset(match["zone"])
+        start = _moved(start, -_offset(match["zone"]))
         if match["fraction"]:
             digits = match["fraction"][:6]
-            start += timedelta(microseconds=int(digits.ljust(6, "0")))
-            return start, start + timedelta(microseconds=10 ** (6 - len(digits)))
+            start = _moved(start, timedelta(microseconds=int(digits.ljust(6, "0"))))
+            return start, _moved(start, timedelta(microseconds=10 ** (6 - len(digits))))
         return start, _end(start, precision)
-    except (ValueError, OverflowError) as failure:
+    except ValueError as failure:
         raise Problem(Category.INCORRECT, "not a FHIR date or time") from failure
 
 
@@ -67,7 +68,16 @@ def _offset(zone: str | None) -> timedelta:
 def _end(start: datetime, precision: int) -> datetime:
     if precision == 1:
         return start.replace(year=start.year + 1) if start.year < 9999 else LATEST
+    if precision == 2 and (start.year, start.month) == (9999, 12):
+        return LATEST
     if precision == 2:
         return (start + timedelta(days=31)).replace(day=1)
     steps = {3: timedelta(days=1), 5: timedelta(minutes=1), 6: timedelta(seconds=1)}
-    return start + steps[precision]
+    return _moved(start, steps[precision])
+
+
+def _moved(moment: datetime, by: timedelta) -> datetime:
+    try:
+        return moment + by
+    except OverflowError:
+        return max(moment, LATEST) if by > timedelta() else EARLIEST

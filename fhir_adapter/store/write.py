@@ -103,7 +103,7 @@ class StoreWriter:
             ``incorrect`` when a resource has no id or occurs twice.
         """
         parsed = (documents.of(resource) for resource in resources)
-        return prepare.link(
+        return prepare.as_they_are(
             [prepare.put(document.type, document.id or "", document, self._validator) for document in parsed]
         )
 

@@ -268,6 +268,14 @@ class NotAvailable:
     latency_ms: float | None = field(default=None, compare=False)
     #: As of a prediction.
     follows: str | None = None
+    #: Whether the model is not for such a patient or such an image.
+    out_of_scope: bool = field(default=False, compare=False)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether values are missing and nothing else is wrong: every value that there is can be used."""
+        statuses = {feature.status for feature in self.features}
+        return bool(self.missing) and "missing" in statuses and statuses <= {"used", "imputed", "missing"}
 
 
 Outcome: TypeAlias = Prediction | NotAvailable

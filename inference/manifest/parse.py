@@ -96,7 +96,8 @@ def _trigger(table: YamlMapping) -> Trigger:
     kind = cast("TriggerKind", table.choice("kind", "codes", "schedule", "document", "study"))
     trigger = Trigger(kind=kind)
     if kind == "codes":
-        trigger = Trigger(kind=kind, codes=_some(table, "codes"))
+        settle = _positive(table, "settle_seconds") if table.has("settle_seconds") else None
+        trigger = Trigger(kind=kind, codes=_some(table, "codes"), settle_seconds=settle)
     elif kind == "schedule":
         trigger = Trigger(
             kind=kind,

@@ -25,6 +25,8 @@ class Trigger:
     events: tuple[EncounterEvent, ...] = ()
     #: Codes of document types, empty for all; for ``document``.
     document_types: tuple[str, ...] = ()
+    #: Seconds from the first value to the run, in which further values arrive; for ``codes``. A site may set others.
+    settle_seconds: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,8 @@ class Declined(Exception):
         What was available all the same.
     features
         What became of each feature.
+    out_of_scope
+        Whether the model is not for such a patient or such an image, rather than unable to answer.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Declined(Exception):
         missing: tuple[str, ...] = (),
         inputs: tuple[InputUsed, ...] = (),
         features: tuple[FeatureUse, ...] = (),
+        out_of_scope: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.missing = missing
         self.inputs = inputs
         self.features = features
+        self.out_of_scope = out_of_scope
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from kernel.errors import Category, Problem
 from service.destinations import dicom, fhir, mllp, webhook
 from service.destinations.contract import Destination, Rendered, SiteContext
+from service.destinations.leave_out import EVERYTHING_LEAVES, LeaveOut, read_leave_out
 from service.destinations.table import DestinationTable
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -45,6 +46,7 @@ class ConfiguredDestination:
     name: str
     kind: str
     settings: Any
+    leave_out: LeaveOut = EVERYTHING_LEAVES
 
 
 def read_destinations(tables: Sequence[Any]) -> tuple[ConfiguredDestination, ...]:
@@ -86,7 +88,9 @@ def build_destination(configured: ConfiguredDestination, site: SiteContext) -> D
     site
         What the instance may need to know of this server.
     """
-    return KINDS[configured.kind].build(configured.name, configured.settings, site)
+    destination = KINDS[configured.kind].build(configured.name, configured.settings, site)
+    destination.leave_out = configured.leave_out
+    return destination
 
 
 def _read(number: int, table: Any) -> ConfiguredDestination:
@@ -103,8 +107,9 @@ def _read(number: int, table: Any) -> ConfiguredDestination:
         raise Problem(Category.INCORRECT, f"destination {name}: kind must be one of {', '.join(KINDS)}")
     read = DestinationTable(name, keys)
     settings = KINDS[kind].read(read)
+    leave_out = read_leave_out(name, read.texts("leave_out"))
     read.finish()
-    return ConfiguredDestination(name=name, kind=kind, settings=settings)
+    return ConfiguredDestination(name=name, kind=kind, settings=settings, leave_out=leave_out)
 
 
 __all__ = [

@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dicom_node.study import Study
 from inference.contract import ImageInput, Outcome
 from inference.manifest import Manifest
+from service.destinations.leave_out import EVERYTHING_LEAVES, LeaveOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,42 @@ class ImagingContext:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Identifier:
+    """A number, and the system of whoever assigned it."""
+
+    value: str
+    system: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """The encounter that a result concerns."""
+
+    number: Identifier | None
+    patient_class: str = ""
+    """Code of v3-ActCode or of HL7 table 0004; empty when not known."""
+    location: str = ""
+    """In words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filing:
+    """What a receiver needs to file a result."""
+
+    family: str = ""
+    given: tuple[str, ...] = ()
+    encounter: str | None = None
+    """Reference of the Encounter."""
+    visit: Visit | None = None
+    placer: Identifier | None = None
+    """Number of the order that the result rests on, as its placer counts."""
+    filler: Identifier | None = None
+    """Number of that order as its filler counts."""
+    observed: datetime | None = None
+    """When the newest of what the result rests on was true; aware."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelResult:
     """A model's outcome and its subject."""
 
@@ -37,6 +75,8 @@ class ModelResult:
     """Ids of earlier results that this one replaces."""
     document: str | None = None
     """Reference of the document that made the model run."""
+    filing: Filing = Filing()
+    """Where it is to be filed; the publisher fills it in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +107,9 @@ class Destination(ABC):
 
     address: str
     """Where it is, for the audit of disclosures."""
+
+    leave_out: LeaveOut = EVERYTHING_LEAVES
+    """What the site keeps from it."""
 
     @abstractmethod
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:

@@ -10,6 +10,7 @@ from typing import Any
 from dicom_node.results import RESULTS
 from dicom_node.scu import Peer, send
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.leave_out import HEAT_MAP
 from service.destinations.table import DestinationTable
 
 
@@ -68,7 +69,9 @@ class DicomDestination(Destination):
             return []
         imaging = model_result.imaging
         sources = imaging.sources or (imaging.source,)
-        made = ((kind, build(model_result.outcome, sources)) for kind, build in RESULTS.items())
+        without_map = self.leave_out.holds(HEAT_MAP, model_result.outcome.model.name)
+        kinds = {kind: build for kind, build in RESULTS.items() if not (without_map and kind == HEAT_MAP)}
+        made = ((kind, build(model_result.outcome, sources)) for kind, build in kinds.items())
         return [
             Rendered(idempotency_key=f"{result}:{kind}", payload=content)
             for kind, content in made

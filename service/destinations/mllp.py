@@ -6,12 +6,13 @@ from typing import Any, Final
 
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.hl7v2.outgoing import oru_r01
-from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient
+from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, FiledUnder, Number, OruResult, Recipient
+from fhir_adapter.hl7v2.tables import ENCOUNTER_CLASS
 from fhir_adapter.hl7v2.writer import segment
 from fhir_adapter.results import NO_IDENTIFIER
 from inference.contract import Subject
 from kernel.errors import Category, Problem
-from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.contract import Destination, Filing, Identifier, ModelResult, Rendered, SiteContext
 from service.destinations.table import DestinationTable
 
 _SENDER: Final = Endpoint(application="AUSCULTA", facility="AUSCULTA")
@@ -20,6 +21,14 @@ MESSAGE_CONTROL_ID: Final = 20
 """Longest MSH-10 of HL7 v2.5.1 (section 2.14.9.10)."""
 _SEXES: Final = {"male": "M", "female": "F", "other": "O"}
 """FHIR administrative-gender to HL7 table 0001."""
+
+_CLASSES: Final = {code: v2 for v2, (code, _) in ENCOUNTER_CLASS.items()} | {
+    "ACUTE": "I",
+    "NONAC": "I",
+    "OBSENC": "I",
+    "UNK": "U",
+}
+"""v3-ActCode to HL7 table 0004; a code of that table itself is kept."""
 
 _AUTHORITY: Final = "urn:ausculta:authority:"
 _UNIDENTIFIED: Final = b"\rPID|1||^^^^MR"
@@ -32,11 +41,25 @@ class MllpSettings:
 
     host: str
     port: int
+    sender: Endpoint = _SENDER
+    receiver: Endpoint = _RECEIVER
 
 
 def read(table: DestinationTable) -> MllpSettings:
-    """Read the keys of kind ``mllp``: ``host`` and ``port``."""
-    return MllpSettings(host=table.text("host"), port=table.port("port"))
+    """Read the keys of kind ``mllp``: ``host`` and ``port``, and what MSH-3 to MSH-6 say."""
+    return MllpSettings(
+        host=table.text("host"),
+        port=table.port("port"),
+        sender=_endpoint(table, "sending", _SENDER),
+        receiver=_endpoint(table, "receiving", _RECEIVER),
+    )
+
+
+def _endpoint(table: DestinationTable, side: str, default: Endpoint) -> Endpoint:
+    return Endpoint(
+        application=table.optional_text(f"{side}_application", default.application),
+        facility=table.optional_text(f"{side}_facility", default.facility),
+    )
 
 
 def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestination":
@@ -52,7 +75,7 @@ def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestinat
         Gives the namespace of each assigning authority.
     """
     client = MllpClient(settings.host, settings.port)
-    return MllpDestination(name, client, address=f"{settings.host}:{settings.port}", authorities=site.authorities)
+    return MllpDestination(name, client, settings, authorities=site.authorities)
 
 
 class MllpDestination(Destination):
@@ -64,16 +87,19 @@ class MllpDestination(Destination):
         Of this instance.
     client
         Sends the messages over MLLP.
-    address
-        ``host:port``.
+    settings
+        Where it is, and what MSH says of sender and receiver.
     authorities
         Identifier system to the namespace of its assigning authority; a system made by this server contains it.
     """
 
-    def __init__(self, name: str, client: MllpClient, *, address: str, authorities: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, client: MllpClient, settings: MllpSettings, *, authorities: Mapping[str, str]
+    ) -> None:
         self.name = name
-        self.address = address
+        self.address = f"{settings.host}:{settings.port}"
         self._client = client
+        self._settings = settings
         self._authorities = authorities
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
@@ -86,9 +112,10 @@ class MllpDestination(Destination):
             outcome=outcome,
             idempotency_key=result[:MESSAGE_CONTROL_ID],
             at=outcome.at,
-            patient=self._recipient(outcome.subject),
-            sender=_SENDER,
-            receiver=_RECEIVER,
+            patient=self._recipient(outcome.subject, model_result.filing),
+            sender=self._settings.sender,
+            receiver=self._settings.receiver,
+            filed_under=self._filed_under(model_result),
         )
         return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 
@@ -105,7 +132,7 @@ class MllpDestination(Destination):
         found = identifier()
         if found is None:
             raise Problem(Category.INCORRECT, NO_IDENTIFIER)
-        pid = segment("PID", {1: "1", 3: (found[1], "", "", self._authority(found[0]), "MR")})
+        pid = segment("PID", {1: "1", 3: (found[1], "", "", self._namespace(found[0]), "MR")})
         return payload.replace(_UNIDENTIFIED, f"\r{pid}".encode(), 1)
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - MSH-10 carries it
@@ -120,14 +147,35 @@ class MllpDestination(Destination):
         """Close the connection."""
         self._client.close()
 
-    def _recipient(self, subject: Subject) -> Recipient:
+    def _recipient(self, subject: Subject, filing: Filing) -> Recipient:
         system, value = subject.identifier or ("", "")
         return Recipient(
             identifier=value,
-            authority=self._authority(system),
+            authority=self._namespace(system),
+            family=filing.family,
+            given=filing.given,
             birth_date=subject.birth_date,
             sex=_SEXES.get(subject.sex or "", ""),
         )
 
-    def _authority(self, system: str) -> str:
+    def _filed_under(self, model_result: ModelResult) -> FiledUnder:
+        filing, imaging = model_result.filing, model_result.imaging
+        visit = filing.visit
+        return FiledUnder(
+            visit=None if visit is None else self._number(visit.number),
+            patient_class="" if visit is None else _CLASSES.get(visit.patient_class, visit.patient_class),
+            location="" if visit is None else visit.location,
+            placer=self._number(filing.placer),
+            filler=self._number(filing.filler),
+            accession="" if imaging is None else imaging.study.AccessionNumber,
+            StudyInstanceUID="" if imaging is None else imaging.study.StudyInstanceUID,
+            observed=filing.observed,
+        )
+
+    def _number(self, identifier: Identifier | None) -> Number | None:
+        if identifier is None:
+            return None
+        return Number(value=identifier.value, namespace=self._namespace(identifier.system))
+
+    def _namespace(self, system: str) -> str:
         return self._authorities.get(system) or system.removeprefix(_AUTHORITY)

@@ -36,6 +36,38 @@ class DestinationTable:
             raise self._malformed(key, "must be a text")
         return value
 
+    def optional_text(self, key: str, default: str) -> str:
+        """Return a text; the default when the key is missing.
+
+        Parameters
+        ----------
+        key
+            Name of the key.
+        default
+            What stands for a missing key.
+
+        Raises
+        ------
+        Problem
+            As :meth:`text` does.
+        """
+        return self.text(key) if key in self._keys else default
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts; empty when the key is missing.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when it is no list of texts.
+        """
+        if key not in self._keys:
+            return ()
+        value = self._value(key)
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise self._malformed(key, "must be a list of texts")
+        return tuple(value)
+
     def port(self, key: str) -> int:
         """Return a TCP port; raises as :meth:`text` does."""
         value = self._value(key)

@@ -26,6 +26,7 @@ from kernel.worker import Commit
 from privacy.principal import SERVER
 from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
+from service.flows.filing import filing_of
 from service.flows.pictures import as_png, overlay_png
 from service.flows.result_context import ServerContext
 from service.flows.sources import with_sources
@@ -61,12 +62,14 @@ class Publisher:
         model_result = with_sources(model_result, self._core.blobs)
         with self._core.database.read() as connection:
             place = self._place(connection, model_result)
+            filing = filing_of(connection, self._core.store, model_result)
         outcome = replace(model_result.outcome, follows=place.follows)
-        model_result = replace(model_result, outcome=outcome)
+        model_result = replace(model_result, outcome=outcome, filing=filing)
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
         prepared = self._core.writer.prepare(resources)
-        deliveries = self._deliveries(result, model_result, resources) if outcome.model.status == "active" else []
+        receivers = self._receivers(result, outcome, place)
+        deliveries = self._deliveries(result, model_result, resources, receivers)
         row = self._row(result, model_result)
 
         def commit(tx: Transaction) -> None:
@@ -92,8 +95,28 @@ class Publisher:
             connection, model_result.outcome, study=study, document=model_result.document
         )
 
+    def _receivers(self, result: str, outcome: Outcome, place: Place) -> list[Destination]:
+        """Return who is to have a result: nobody a shadow result, and nobody a notice that the site leaves out.
+
+        A notice after a prediction is sent in any case: without it the prediction would read as the present state.
+        """
+        if outcome.model.status != "active":
+            return []
+        receivers = []
+        for destination in self._destinations:
+            notice = None if place.after_prediction else destination.leave_out.notice(outcome)
+            if notice is None:
+                receivers.append(destination)
+            else:
+                _log.info("delivery_left_out", destination=destination.name, notice=notice, result=result)
+        return receivers
+
     def _deliveries(
-        self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]
+        self,
+        result: str,
+        model_result: ModelResult,
+        resources: Sequence[dict[str, Any]],
+        receivers: Sequence[Destination],
     ) -> list[Delivery]:
         return [
             self._core.outbox.prepare(
@@ -105,7 +128,7 @@ class Publisher:
                     payload=rendered.payload,
                 )
             )
-            for destination in self._destinations
+            for destination in receivers
             for rendered in destination.render(result, model_result, resources)
         ]
 

@@ -22,11 +22,14 @@ class ServerContext:
 
     def about(self, model_result: ModelResult) -> ResultContext:
         """Return what the resources of one result need to know."""
-        imaging = model_result.imaging
+        imaging, filing = model_result.imaging, model_result.filing
+        number = None if filing.visit is None else filing.visit.number
         return ResultContext(
             now=self.clock.now(),
             software_version=self.software_version,
             study=None if imaging is None else study_summary(imaging.study),
+            encounter=filing.encounter,
+            visit_number=None if number is None or not number.system else (number.system, number.value),
             expected=expected_of(model_result.manifest),
             supersedes=model_result.supersedes,
         )

@@ -33,6 +33,8 @@ class Place:
     said: bool
     #: The newest result, when the same was stated before it and something else since.
     follows: str | None = None
+    #: The newest result of an active version of the model, about the same, is a prediction.
+    after_prediction: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

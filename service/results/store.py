@@ -55,20 +55,22 @@ class Results:
             Reference of the document that made the model run.
         """
         statement = statement_id(outcome)
-        wanted = select(results.c.id, results.c.statement).where(
+        about = select(results.c.id, results.c.statement, results.c.kind).where(
             results.c.model == outcome.model.name,
-            results.c.version == outcome.model.version,
             results.c.subject == outcome.subject.reference,
             results.c.study.is_not_distinct_from(study),
             results.c.document.is_not_distinct_from(document),
         )
-        newest = connection.execute(wanted.order_by(results.c.seq.desc()).limit(1)).first()
+        newest_first = about.order_by(results.c.seq.desc()).limit(1)
+        newest = connection.execute(newest_first.where(results.c.version == outcome.model.version)).first()
+        delivered = connection.execute(newest_first.where(results.c.status == "active")).first()
+        after_prediction = delivered is not None and delivered.kind == "prediction"
         stated = select(results.c.id).where(results.c.statement == statement).limit(1)
         if connection.execute(stated).first() is None:
-            return Place(said=False)
+            return Place(said=False, after_prediction=after_prediction)
         if newest is None or newest.statement == statement:
-            return Place(said=True)
-        return Place(said=False, follows=newest.id)
+            return Place(said=True, after_prediction=after_prediction)
+        return Place(said=False, follows=newest.id, after_prediction=after_prediction)
 
     def one(self, connection: Connection, identifier: str) -> StoredResult | None:
         """Return the result of this id; None when there is none.

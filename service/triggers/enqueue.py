@@ -22,6 +22,10 @@ REPEAT: Final = "scheduled-assess"
 ASK_LATER: Final = "ask-later"
 """The job step that asks a model when a value that lay in the future can be used (``service.flows.assess``)."""
 
+SETTLE: Final = "settle"
+"""The job step that asks a model when the values that came one by one have had time to arrive
+(``service.flows.assess``)."""
+
 START_CADENCES: Final = "start-cadences"
 """The job step that begins the cadence of patients who are admitted (``CadenceFlow.start``)."""
 
@@ -79,11 +83,28 @@ def ask_later(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, due: datet
     due
         When the model is to be asked.
     """
+    _at(tx, jobs, ASK_LATER, model, run, due)
+
+
+def settle(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, due: datetime) -> None:
+    """Enqueue the job that asks a model version when its values have settled; the time counts from the first of them.
+
+    Parameters
+    ----------
+    tx, jobs, model, run
+        As for :func:`assess`.
+    due
+        When the model is to be asked.
+    """
+    _at(tx, jobs, SETTLE, model, run, due)
+
+
+def _at(tx: Transaction, jobs: Jobs, step: str, model: ModelRow, run: Run, due: datetime) -> None:
     payload = {"model": model.name, "version": model.version, "patient": run.patient}
     if run.document is not None:
         payload["document"] = run.document
-    key = ":".join((ASK_LATER, *payload.values()))
-    jobs.enqueue(tx, ASK_LATER, payload, lock=key, queueing_lock=key, scheduled_at=due, when_waiting="earlier")
+    key = ":".join((step, *payload.values()))
+    jobs.enqueue(tx, step, payload, lock=key, queueing_lock=key, scheduled_at=due, when_waiting="earlier")
 
 
 def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:

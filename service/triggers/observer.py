@@ -1,6 +1,7 @@
 """What follows from a change of a resource: the jobs that run models, in the commit of the change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import orjson
 
@@ -30,13 +31,18 @@ class Triggers:
         Which models have a result about a patient.
     store
         Where the version before a change is read.
+    settle_s
+        Name of a model to the seconds in which values that arrive one by one settle; before what its manifest says.
     """
 
-    def __init__(self, catalogue: Catalogue, jobs: Jobs, results: Results, store: Store) -> None:
+    def __init__(
+        self, catalogue: Catalogue, jobs: Jobs, results: Results, store: Store, *, settle_s: Mapping[str, float]
+    ) -> None:
         self._catalogue = catalogue
         self._jobs = jobs
         self._results = results
         self._store = store
+        self._settle_s = settle_s
 
     def on_change(self, tx: Transaction, changes: Sequence[StoredVersion], principal: Principal) -> None:  # noqa: ARG002 - the hook's signature
         """Enqueue what the triggers of the models that serve decide on the changes.
@@ -93,7 +99,12 @@ class Triggers:
             for StudyInstanceUID in self._results.studies_of(tx.connection, model.row.name, decision.patient):
                 enqueue.read_again(tx, self._jobs, model.row, StudyInstanceUID)
         elif not decision.again or model.row.name in self._results.models_of(tx.connection, decision.patient):
-            enqueue.assess(tx, self._jobs, model.row, decision)
+            settle_s = self._settle_s.get(model.row.name, float(model.manifest.trigger.settle_seconds or 0))
+            if settle_s and model.manifest.trigger.kind == "codes":
+                due = version.last_updated + timedelta(seconds=settle_s)
+                enqueue.settle(tx, self._jobs, model.row, decision, due)
+            else:
+                enqueue.assess(tx, self._jobs, model.row, decision)
 
 
 def _read(version: StoredVersion) -> Resource | None:

@@ -56,7 +56,7 @@ RESULT = OruResult(
     outcome=PREDICTION,
     idempotency_key="k" * 64,
     at=AT,
-    patient=Recipient(identifier="4711", authority="GENERAL", family="Müller & Söhne", given="Änne", sex="F"),
+    patient=Recipient(identifier="4711", authority="GENERAL", family="Müller & Söhne", given=("Änne",), sex="F"),
     sender=Endpoint(application="AUSCULTA", facility="GENERAL"),
     receiver=Endpoint(application="ENGINE", facility="GENERAL"),
 )
@@ -93,7 +93,7 @@ def test_names_are_left_out_where_they_are_not_given() -> None:
 def test_each_output_is_one_preliminary_obx() -> None:
     message = read(RESULT)
     score, finding = message.segments("OBX")
-    assert [str(score[field]) for field in (2, 5, 6, 8, 11)] == ["NM", "7.0", "{score}^^UCUM", "H", "P"]
+    assert [str(score[field]) for field in (2, 5, 6, 8, 11)] == ["NM", "7", "{score}^^UCUM", "H", "P"]
     assert [str(finding[field]) for field in (2, 5, 8, 11)] == ["CWE", "positive^positive^99AUSCULTA", "POS", "P"]
     assert str(message.segment("OBR")[25]) == "P"
     assert str(message.segment("OBR")[3]) == f"{result_id(PREDICTION)}^AUSCULTA"

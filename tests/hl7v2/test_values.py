@@ -29,7 +29,7 @@ def headline(kind: str) -> str:
 
 
 EXPECTED = {
-    "score": [("NM", headline("score"), "1", "7.0", "{score}^^UCUM")],
+    "score": [("NM", headline("score"), "1", "7", "{score}^^UCUM")],
     "probability": [("NM", headline("probability"), "1", "0.873", "")],
     "category": [("CWE", headline("category"), "1", f"high^high^{LOCAL}", "")],
     "class-set": [
@@ -40,7 +40,7 @@ EXPECTED = {
     ],
     "interval": [
         ("NM", headline("interval"), "1", "12.3", "h^^UCUM"),
-        ("SN", f"INTERVAL^90 % interval^{LOCAL}", "1.1", "^8.1^-^19.0", "h^^UCUM"),
+        ("SN", f"INTERVAL^90 % interval^{LOCAL}", "1.1", "^8.1^-^19", "h^^UCUM"),
     ],
     "time-series": [
         ("NM", headline("time-series"), "1", "0.42", "mg/dL^^UCUM"),
@@ -92,4 +92,4 @@ def test_the_flag_and_the_notes_belong_to_the_headline() -> None:
     outcome = replace(PREDICTION, outputs=(OUTPUTS["interval"],))
     message = hl7.parse(build(replace(RESULT, outcome=outcome)).decode())
     assert [str(obx[8]) for obx in message.segments("OBX")] == ["H", ""]
-    assert [str(segment[0]) for segment in message] == ["MSH", "PID", "OBR", "OBX", "NTE", "NTE", "OBX"]
+    assert [str(segment[0]) for segment in message] == ["MSH", "PID", "ORC", "OBR", "OBX", "NTE", "NTE", "OBX"]

@@ -63,6 +63,7 @@ def test_every_kind_of_input_can_be_declared(one: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "trigger",
     [
+        {"kind": "codes", "codes": ["8867-4"], "settle_seconds": 20},
         {"kind": "schedule", "cadence_hours": 4},
         {"kind": "schedule", "events": ["admission", "discharge"]},
         {"kind": "document", "document_types": ["18842-5"]},

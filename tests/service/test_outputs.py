@@ -110,9 +110,9 @@ def test_a_model_of_each_kind_reaches_everybody(hospital: Hospital, kind: str) -
     obx = message.first("OBX")
     assert obx is not None
     assert obx.get(2) == ("CWE" if kind in {"category", "class-set"} else "NM")
-    assert len(list(message.all("OBX"))) == 1 + len(observation.get("component", ())) + (
-        2 if kind == "time-series" else 0
-    )
+    *said, study = message.all("OBX")
+    assert study.get(3) == "110180"
+    assert len(said) == 1 + len(observation.get("component", ())) + (2 if kind == "time-series" else 0)
     (report,) = reports(hospital)
     assert f"Toy {kind}" in str(report)
 

@@ -34,18 +34,22 @@ def test_peers_zones_and_systems_are_read() -> None:
             "AUSCULTA_TIME_ZONE": "Europe/Berlin",
             "AUSCULTA_IDENTIFIER_SYSTEMS": "HOSP=https://hosp.example/mrn,LAB=urn:oid:1.2.3",
             "AUSCULTA_MODELS": "/a:/b",
+            "AUSCULTA_SETTLE_S": "news2=20,cxr-pneumonia=0",
         }
     )
     assert settings.interface_engine == HostPort(host="::1", port=2576)
     assert settings.time_zone == ZoneInfo("Europe/Berlin")
     assert settings.identifier_systems == {"HOSP": "https://hosp.example/mrn", "LAB": "urn:oid:1.2.3"}
     assert settings.model_dirs == (Path("/a"), Path("/b"))
+    assert settings.settle_s == {"news2": 20.0, "cxr-pneumonia": 0.0}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("HTTP_PORT", "http"),
+        ("SETTLE_S", "news2"),
+        ("SETTLE_S", "news2=soon"),
         ("HTTP_PORT", "70000"),
         ("DICOM_AE_TITLE", "MUCH-TOO-LONG-FOR-AN-AE"),
         ("DICOM_STUDY_QUIET_S", "-1"),

@@ -38,11 +38,41 @@ class Recipient:
     authority: str
     #: PID-5.1 and PID-5.2; sent only where given.
     family: str = ""
-    given: str = ""
+    given: tuple[str, ...] = ()
     #: PID-7.
     birth_date: date | None = None
     #: PID-8, table 0001.
     sex: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """A number of an order or a visit, and the namespace of whoever assigned it."""
+
+    value: str
+    namespace: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiledUnder:
+    """What a receiver files a result under; each part is left out where it is not known."""
+
+    #: PV1-19.
+    visit: Number | None = None
+    #: PV1-2, table 0004.
+    patient_class: str = ""
+    #: PV1-3.9, in words.
+    location: str = ""
+    #: ORC-2, OBR-2 and OBR-29.1: the order that the result rests on, as its placer counts.
+    placer: Number | None = None
+    #: OBR-29.2: the same order, as its filler counts.
+    filler: Number | None = None
+    #: OBR-18.
+    accession: str = ""
+    #: An OBX of its own with DICOM's code 110180.
+    StudyInstanceUID: str = ""
+    #: OBR-7 and OBX-14: when what the result rests on was true; aware.
+    observed: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +91,8 @@ class OruResult:
     sender: Endpoint
     #: MSH-5 and MSH-6: the interface engine.
     receiver: Endpoint
-    #: OBR-2, when the result belongs to an order.
-    placer_order: str = ""
+    #: Visit, order and study.
+    filed_under: FiledUnder = FiledUnder()
     #: MSH-11, table 0103.
     processing_id: str = "P"
 
@@ -80,16 +110,19 @@ def build(result: OruResult) -> bytes:
     bytes
         UTF-8, without MLLP framing; the same bytes for the same result.
     """
-    outcome = result.outcome
-    body = [_pid(result.patient), _obr(result)]
+    outcome, filed = result.outcome, result.filed_under
+    body = [_pid(result.patient), *_pv1(filed), _orc(result), _obr(result)]
+    first = 1
     if isinstance(outcome, Prediction):
-        first = 1
         for ordinal, output in enumerate(outcome.outputs, start=1):
             values = values_of(output, result_id(outcome))
-            body += _output_segments(outcome, output, values, first=first, sub_id=str(ordinal))
+            body += _output_segments(result, outcome, output, values, first=first, sub_id=str(ordinal))
             first += len(values)
     else:
-        body += _not_available_segment(outcome)
+        body += _not_available_segment(result, outcome)
+        first += 1
+    if filed.StudyInstanceUID:
+        body.append(_study(result, first))
     return writer.message(_msh(result), body)
 
 
@@ -111,44 +144,76 @@ def _pid(patient: Recipient) -> str:
     fields: dict[int, writer.Field] = {
         1: "1",
         3: (patient.identifier, "", "", patient.authority, "MR"),
-        5: (patient.family, patient.given),
+        5: (patient.family, patient.given[0] if patient.given else "", " ".join(patient.given[1:])),
         7: writer.stamp(patient.birth_date) if patient.birth_date else "",
         8: patient.sex,
     }
     return writer.segment(
-        "PID", {number: content for number, content in fields.items() if content not in ("", ("", ""))}
+        "PID", {number: content for number, content in fields.items() if content not in ("", ("", "", ""))}
     )
 
 
-def _obr(result: OruResult) -> str:
-    outcome = result.outcome
+def _pv1(filed: FiledUnder) -> list[str]:
+    if filed.visit is None and not filed.location:
+        return []
+    number = filed.visit
     fields: dict[int, writer.Field] = {
         1: "1",
-        2: result.placer_order,
-        3: (result_id(outcome), "AUSCULTA"),
+        2: filed.patient_class or "U",
+        3: ("", "", "", "", "", "", "", "", filed.location),
+        19: ("" if number is None else (number.value, "", "", number.namespace, "VN")),
+    }
+    return [writer.segment("PV1", fields)]
+
+
+def _orc(result: OruResult) -> str:
+    return writer.segment("ORC", {1: "RE", 2: _number(result.filed_under.placer), 3: _filler(result)})
+
+
+def _number(number: Number | None) -> tuple[str, ...]:
+    return ("",) if number is None else (number.value, number.namespace)
+
+
+def _filler(result: OruResult) -> writer.Field:
+    return (result_id(result.outcome), "AUSCULTA")
+
+
+def _observed(result: OruResult) -> str:
+    return writer.stamp(result.filed_under.observed or result.outcome.at)
+
+
+def _obr(result: OruResult) -> str:
+    outcome, filed = result.outcome, result.filed_under
+    fields: dict[int, writer.Field] = {
+        1: "1",
+        2: _number(filed.placer),
+        3: _filler(result),
         4: (outcome.model.name, outcome.model.title, LOCAL),
-        7: writer.stamp(outcome.at),
+        7: _observed(result),
+        18: filed.accession,
         22: writer.stamp(outcome.at),
         25: "P" if isinstance(outcome, Prediction) else "X",
+        # The numbers of the order's filler stand here: OBR-3 is the number under which this server can be asked.
+        29: (_number(filed.placer), _number(filed.filler)),
     }
     return writer.segment("OBR", fields)
 
 
 def _output_segments(
-    outcome: Prediction, output: Output, values: Sequence[ObxValue], *, first: int, sub_id: str
+    result: OruResult, outcome: Prediction, output: Output, values: Sequence[ObxValue], *, first: int, sub_id: str
 ) -> list[str]:
     """Return the OBX of an output, the notes after the first of them."""
     headline, *others = values
     text = opened(output.text, demonstration=outcome.model.demonstration)
-    segments = [_obx(outcome, output, headline, number=first, sub_id=sub_id, flag=codes_of(output.band).flag)]
+    segments = [_obx(result, output, headline, number=first, sub_id=sub_id, flag=codes_of(output.band).flag)]
     segments += _notes(text, _model(outcome))
     return segments + [
-        _obx(outcome, output, value, number=first + place, sub_id=f"{sub_id}.{place}")
+        _obx(result, output, value, number=first + place, sub_id=f"{sub_id}.{place}")
         for place, value in enumerate(others, start=1)
     ]
 
 
-def _obx(outcome: Prediction, output: Output, value: ObxValue, *, number: int, sub_id: str, flag: str = "") -> str:
+def _obx(result: OruResult, output: Output, value: ObxValue, *, number: int, sub_id: str, flag: str = "") -> str:
     fields: dict[int, writer.Field] = {
         1: str(number),
         2: value.type,
@@ -158,23 +223,38 @@ def _obx(outcome: Prediction, output: Output, value: ObxValue, *, number: int, s
         6: value.unit,
         8: flag,
         11: "P",
-        14: writer.stamp(value.at or outcome.at),
-        18: _equipment(outcome),
+        14: writer.stamp(value.at) if value.at else _observed(result),
+        18: _equipment(result.outcome),
+        19: writer.stamp(result.outcome.at),
     }
     return writer.segment("OBX", fields)
 
 
-def _not_available_segment(outcome: NotAvailable) -> list[str]:
+def _not_available_segment(result: OruResult, outcome: NotAvailable) -> list[str]:
     fields: dict[int, writer.Field] = {
         1: "1",
         2: "ST",
         3: (outcome.model.name, outcome.model.title, LOCAL),
         4: "1",
         11: "X",
-        14: writer.stamp(outcome.at),
+        14: _observed(result),
         18: _equipment(outcome),
+        19: writer.stamp(outcome.at),
     }
     return [writer.segment("OBX", fields), *_notes(refusal(outcome.reason), _model(outcome))]
+
+
+def _study(result: OruResult, number: int) -> str:
+    """Return the OBX that names the study (PS3.16, code 110180)."""
+    fields: dict[int, writer.Field] = {
+        1: str(number),
+        2: "ST",
+        3: ("110180", "Study Instance UID", "DCM"),
+        5: result.filed_under.StudyInstanceUID,
+        11: "P",
+        14: _observed(result),
+    }
+    return writer.segment("OBX", fields)
 
 
 def _equipment(outcome: Outcome) -> writer.Field:

@@ -50,6 +50,8 @@ class NoInput:
     features: tuple[FeatureUse, ...] = ()
     next_usable: datetime | None = None
     """When a value that lies in the future can be used."""
+    out_of_scope: bool = False
+    """Whether the model is not for such a study."""
 
 
 Reader: TypeAlias = Callable[[CoreServices, InputRequest, InputSpec], ModelInput | NoInput]
@@ -76,6 +78,7 @@ def declined(request: InputRequest, found: NoInput) -> NotAvailable:
         input_versions=tuple(sorted(set(found.sources))),
         at=request.at,
         features=found.features,
+        out_of_scope=found.out_of_scope,
     )
 
 

@@ -26,7 +26,7 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInp
         return no_study(spec)
     selected = select_image(files.study, spec.selection)
     if isinstance(selected, NothingFits):
-        return NoInput(reason=selected.reason, sources=files.sources)
+        return NoInput(reason=selected.reason, sources=files.sources, out_of_scope=True)
     content = files.open_instance(selected.instance.SOPInstanceUID)
     try:
         pixels, description = load_image(content)

@@ -26,7 +26,7 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeIn
         return no_study(spec)
     selected = select_volume(files.study, spec.selection)
     if isinstance(selected, NothingFits):
-        return NoInput(reason=selected.reason, sources=files.sources)
+        return NoInput(reason=selected.reason, sources=files.sources, out_of_scope=True)
     try:
         volume = load_volume(selected.series, files.open_instance)
     except Problem as problem:

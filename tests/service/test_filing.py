@@ -1,0 +1,139 @@
+"""Whoever receives an ORU^R01 of ours can file it: by patient, visit, order, study and the time of the observation."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from dicom_node.synthesise import ChestXRay, study_uid
+from fhir_adapter.hl7v2.message import Message, Segment
+from fhir_adapter.hl7v2.testing import StandInEngine
+
+from .hospital import ADULT, AUTHORITY, ILL, Hospital
+
+PV1 = b"PV1|1|I|WARD4^12^B^GENERAL||||||||||||||||V4711^^^HOSPITAL^VN\r"
+
+
+def ordered(message: bytes, placer: str, filler: str) -> bytes:
+    """Add the visit and the order to a message of vital signs."""
+    head, _, rest = message.partition(b"OBR|")
+    fields = rest.split(b"|")
+    fields[1:3] = [placer.encode(), filler.encode()]
+    return head + PV1 + f"ORC|RE|{placer}|{filler}\r".encode() + b"OBR|" + b"|".join(fields)
+
+
+def segment(message: Message, name: str) -> Segment:
+    found = message.first(name)
+    assert found is not None, f"{name} is missing"
+    return found
+
+
+def scored(hospital: Hospital) -> Message:
+    hospital.admit()
+    assert hospital.hl7(ordered(hospital.vitals(), "P100^CPOE", "F200^MONITORS")) == "AA"
+    hospital.work()
+    (message,) = hospital.engine.received()
+    return message
+
+
+def test_the_message_names_the_patient_and_the_visit(hospital: Hospital) -> None:
+    message = scored(hospital)
+    assert [one.name for one in message.segments][:5] == ["MSH", "PID", "PV1", "ORC", "OBR"]
+    pid, pv1 = segment(message, "PID"), segment(message, "PV1")
+    assert (pid.get(5), pid.get(5, 2)) == (ADULT.family, ADULT.given)
+    assert pv1.get(2) == "I"
+    assert (pv1.get(19), pv1.get(19, 4), pv1.get(19, 5)) == ("V4711", "HOSPITAL", "VN")
+    assert "WARD4" in pv1.get(3, 9)
+
+
+def test_the_message_names_the_order_that_the_result_rests_on(hospital: Hospital) -> None:
+    message = scored(hospital)
+    (row,) = hospital.results()
+    orc, obr = segment(message, "ORC"), segment(message, "OBR")
+    assert orc.get(1) == "RE"
+    assert [(one.get(2), one.get(2, 2)) for one in (orc, obr)] == [("P100", "CPOE")] * 2
+    assert [(one.get(3), one.get(3, 2)) for one in (orc, obr)] == [(row.id, "AUSCULTA")] * 2
+    parent = obr.field(29)
+    assert (parent.component(1), parent.component(1, 2)) == ("P100", "CPOE")
+    assert (parent.component(2), parent.component(2, 2)) == ("F200", "MONITORS")
+
+
+def test_values_of_several_orders_belong_to_none_of_them(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(ordered(hospital.vitals(pulse=""), "P1^CPOE", "F1^MONITORS"))
+    others = dict.fromkeys(ILL, "") | {"pulse": "99"}
+    hospital.hl7(ordered(hospital.vitals(**others), "P2^CPOE", "F2^MONITORS"))
+    hospital.work()
+    message = hospital.engine.received()[-1]
+    obr = segment(message, "OBR")
+    assert segment(message, "OBX").get(2) == "NM"
+    assert (obr.get(2), obr.get(29)) == ("", "")
+    assert segment(message, "PV1").get(19) == "V4711"
+
+
+def test_the_time_is_that_of_the_observation_and_not_of_the_computing(hospital: Hospital) -> None:
+    hospital.admit()
+    message = hospital.vitals()
+    measured = hospital.clock.now() - timedelta(minutes=1)
+    hospital.clock.advance(120)
+    computed = hospital.clock.now()
+    hospital.hl7(message)
+    hospital.work()
+    (sent,) = hospital.engine.received()
+    obr, obx = segment(sent, "OBR"), segment(sent, "OBX")
+    assert obr.get(7) == obx.get(14) == measured.strftime("%Y%m%d%H%M%S+0000")
+    assert obr.get(22) == obx.get(19) == computed.strftime("%Y%m%d%H%M%S+0000")
+
+
+def test_a_refusal_is_filed_as_a_result_would_be(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(ordered(hospital.vitals(consciousness=""), "P100^CPOE", "F200^MONITORS"))
+    hospital.work()
+    (message,) = hospital.engine.received()
+    assert segment(message, "OBX").get(11) == "X"
+    assert segment(message, "PV1").get(19) == "V4711"
+    assert segment(message, "OBR").get(2) == "P100"
+
+
+def test_an_imaging_result_names_the_accession_and_the_study(hospital: Hospital) -> None:
+    hospital.admit()
+    image = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", AccessionNumber="ACC77")
+    hospital.dicom(image)
+    hospital.rest()
+    (message,) = hospital.engine.received()
+    obr = segment(message, "OBR")
+    assert obr.get(18) == "ACC77"
+    assert obr.get(7) == "20260115114500+0000"
+    study = [obx for obx in message.all("OBX") if obx.get(3) == "110180"]
+    assert [(obx.get(2), obx.get(3, 3), obx.get(5)) for obx in study] == [("ST", "DCM", study_uid(image))]
+    numbers = [obx.get(5) for obx in message.all("OBX") if obx.get(2) == "NM"]
+    assert all(len(number) <= len("0.1234") for number in numbers)
+
+
+def test_the_receiver_and_the_sender_are_named_by_the_settings(open_hospital: Callable[..., Hospital]) -> None:
+    engine = StandInEngine()
+    named = {
+        "receiving_application": "CLOVERLEAF",
+        "receiving_facility": "GENERAL",
+        "sending_application": "AI",
+        "sending_facility": "WEST",
+    }
+    table = {"name": "engine", "kind": "mllp", "host": "127.0.0.1", "port": engine.port, **named}
+    try:
+        hospital = open_hospital(interface_engine=None, destination=(table,))
+        hospital.admit()
+        hospital.hl7(hospital.vitals())
+        hospital.work()
+        (message,) = engine.received()
+    finally:
+        engine.close()
+    assert [message.header.get(number) for number in (3, 4, 5, 6)] == ["AI", "WEST", "CLOVERLEAF", "GENERAL"]
+
+
+def test_the_fhir_result_names_the_encounter(hospital: Hospital) -> None:
+    scored(hospital)
+    (encounter,) = hospital.all("Encounter")
+    (row,) = hospital.results()
+    for kind in ("RiskAssessment", "Observation"):
+        (found,) = hospital.all(f"{kind}?identifier=urn:ausculta:result|{row.id}")
+        assert found["encounter"]["reference"] == f"Encounter/{encounter['id']}"
+    (sent,) = hospital.ehr.received("RiskAssessment")
+    assert sent["encounter"]["identifier"] == {"system": AUTHORITY, "value": "V4711"}
