@@ -21,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicom_node.character_sets import add_latin_9
 from kernel.errors import Category, Problem
 
 UID_SYNTAX: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
@@ -48,9 +49,10 @@ _PREAMBLE: Final = bytes(128) + b"DICM"
 def keep_values_out_of_warnings() -> None:
     """Stop pydicom from quoting values that violate the standard, which may be PHI, in Python warnings.
 
-    This is the only process-wide setting that this package makes: pydicom has no other place for it. Such values are
-    read and passed on as they were sent.
+    This, and a character set that it lacks, are the only process-wide settings that this package makes: pydicom has no
+    other place for them. Such values are read and passed on as they were sent.
     """
+    add_latin_9()
     config.settings.reading_validation_mode = config.IGNORE
     config.settings.writing_validation_mode = config.IGNORE
 

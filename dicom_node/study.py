@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from sqlalchemy import Connection, func, select, update
 
+from dicom_node.character_sets import plain
 from dicom_node.encoding import open_file
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -251,4 +252,4 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
 
 def _text(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
-    return "" if value is None else str(value).strip()
+    return "" if value is None else plain(str(value)).strip()

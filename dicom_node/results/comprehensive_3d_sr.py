@@ -6,6 +6,7 @@ result that is not available becomes a group that says so in words, so that the 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from highdicom.sr import (
@@ -25,6 +26,7 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 
+from dicom_node.results.header import nameless
 from dicom_node.results.measurements import LONGEST_MEANING, PRIVATE, measurements_of
 from dicom_node.results.provenance import (
     MANUFACTURER,
@@ -62,6 +64,14 @@ _AI_RESULT: Final = CodedConcept("AI_RESULT", PRIVATE, "AI result")
 _NOT_AVAILABLE: Final = CodedConcept("NOT_AVAILABLE", PRIVATE, "Not available")
 
 
+class _Report(Comprehensive3DSR):
+    """A document about an object of any SOP class, also of one that the library does not know."""
+
+    def copy_patient_and_study_information(self, dataset: Dataset) -> None:
+        with suppress(KeyError):
+            super().copy_patient_and_study_information(dataset)
+
+
 def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
     """Write a result as a structured report.
 
@@ -83,8 +93,8 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
         ``incorrect`` when a source cannot be read.
     """
     images = evidence(sources)
-    document = Comprehensive3DSR(
-        evidence=images,
+    document = _Report(
+        evidence=[nameless(images[0]), *images[1:]],
         content=_report(outcome, images)[0],
         series_instance_uid=derived_uid(outcome, "sr/series"),
         series_number=SERIES_NUMBER,

@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.encoding import open_file
 from dicom_node.pixels import picture
+from dicom_node.results.header import nameless
 from dicom_node.results.provenance import MANUFACTURER, SERIES_NUMBER, derived_uid, evidence, finish, inherit
 from inference.colour import RGB, overlay
 from inference.contract import NotAvailable, Outcome, notice
@@ -48,7 +49,7 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
     if image.shape != heat_map.shape:
         raise Problem(Category.INCORRECT, "the heat map is not of the image's size")
     capture = SCImage.from_ref_dataset(
-        ref_dataset=source,
+        ref_dataset=nameless(source),
         pixel_array=_with_banner(
             overlay(image, heat_map), f"AI heat map. {notice(demonstration=outcome.model.demonstration)}"
         ),

@@ -10,6 +10,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
 from dicom_node.encoding import open_file
+from dicom_node.results.header import NAMES, readable
 from inference.contract import ModelIdentity, Outcome, result_id
 from kernel.errors import Category, Problem
 
@@ -55,7 +56,9 @@ def device_uid(model: ModelIdentity) -> str:
 
 
 def evidence(sources: Sequence[bytes]) -> list[Dataset]:
-    """Read the objects that a result rests on, without their pixels.
+    """Read the objects that a result rests on, without their pixels, in the order of SOPInstanceUID.
+
+    The first is a whole header that can be written again; of the others only what a reference needs is sure.
 
     Raises
     ------
@@ -65,26 +68,29 @@ def evidence(sources: Sequence[bytes]) -> list[Dataset]:
     if not sources:
         raise Problem(Category.INCORRECT, "a result needs the instances that it rests on")
     read = [open_file(content, stop_before_pixels=True) for content in sources]
-    for dataset in read:
-        for keyword, vr in _TYPE_2:
-            if keyword not in dataset:
-                dataset.add_new(keyword, vr, "")
-    return sorted(read, key=lambda dataset: str(dataset.SOPInstanceUID))
+    first, *others = sorted(read, key=lambda dataset: str(dataset.SOPInstanceUID))
+    whole = readable(first)
+    for keyword, vr in _TYPE_2:
+        if keyword not in whole:
+            whole.add_new(keyword, vr, "")
+    return [whole, *others]
 
 
 def inherit(dataset: Dataset, source: Dataset) -> None:
-    """Copy the patient and study attributes that the library does not copy.
+    """Copy the names, and the patient and study attributes that the library does not copy.
 
     Parameters
     ----------
     dataset
-        Receives them; an attribute that it has is kept.
+        Receives them; an attribute that it has is kept, but for names.
     source
         The instance that the result rests on.
     """
     for keyword in _KEPT:
         if keyword in source and keyword not in dataset:
             dataset[keyword] = source[keyword]
+    for keyword in NAMES:
+        dataset[keyword] = source[keyword]
 
 
 def finish(dataset: Dataset, at: datetime) -> bytes:
