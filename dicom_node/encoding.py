@@ -12,7 +12,7 @@ from typing import Final
 
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import data_element_generator
+from pydicom.filereader import data_element_generator, read_partial
 from pydicom.uid import (
     PYDICOM_IMPLEMENTATION_UID,
     DeflatedExplicitVRLittleEndian,
@@ -150,12 +150,7 @@ def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
         ``incorrect`` when the bytes are no DICOM file, or inflate beyond the limit.
     """
     try:
-        start, TransferSyntaxUID = _after_meta(content)
-        if TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-            inflated = _inflate(content[start:], INFLATED_BYTES, complete=True)
-            plain = ExplicitVRLittleEndian
-            content = part10(inflated, SOPClassUID=plain, SOPInstanceUID=plain, TransferSyntaxUID=plain)
-        dataset: Dataset = dcmread(BytesIO(content), stop_before_pixels=stop_before_pixels)
+        dataset: Dataset = dcmread(BytesIO(_plain(content)), stop_before_pixels=stop_before_pixels)
     except Problem:
         raise
     except RecursionError as failure:
@@ -163,6 +158,34 @@ def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
     except Exception as failure:
         raise Problem(Category.INCORRECT, "the file is not readable as DICOM", diagnostics=repr(failure)) from failure
     return dataset
+
+
+def open_head(content: bytes) -> Dataset:
+    """Read a DICOM file as far as SeriesInstanceUID: the patient and identifiers of one that breaks off after them.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when not even that can be read.
+    """
+    try:
+        content = _plain(content)
+        head: Dataset = read_partial(BytesIO(content), stop_when=lambda tag, _vr, _length: tag > _LAST)
+    except Problem:
+        raise
+    except Exception as failure:
+        raise Problem(Category.INCORRECT, "the file is not readable as DICOM", diagnostics=repr(failure)) from failure
+    return head
+
+
+def _plain(content: bytes) -> bytes:
+    """Return a DICOM file that is not deflated."""
+    start, TransferSyntaxUID = _after_meta(content)
+    if TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+        return content
+    inflated = _inflate(content[start:], INFLATED_BYTES, complete=True)
+    plain = ExplicitVRLittleEndian
+    return part10(inflated, SOPClassUID=plain, SOPInstanceUID=plain, TransferSyntaxUID=plain)
 
 
 def _after_meta(content: bytes) -> tuple[int, str]:

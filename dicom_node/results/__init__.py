@@ -12,9 +12,12 @@ from typing import Final
 from dicom_node.results import comprehensive_3d_sr, heat_map
 from inference.contract import Outcome
 
+REPORT: Final = "comprehensive-3d-sr"
+"""The kind of object that states the result; every other adds to it."""
+
 RESULTS: Final[Mapping[str, Callable[[Outcome, Sequence[bytes]], bytes | None]]] = MappingProxyType(
     {
-        "comprehensive-3d-sr": comprehensive_3d_sr.build,
+        REPORT: comprehensive_3d_sr.build,
         "heat-map": heat_map.build,
     }
 )

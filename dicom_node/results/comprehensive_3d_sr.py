@@ -64,7 +64,7 @@ _AI_RESULT: Final = CodedConcept("AI_RESULT", PRIVATE, "AI result")
 _NOT_AVAILABLE: Final = CodedConcept("NOT_AVAILABLE", PRIVATE, "Not available")
 
 
-class _Report(Comprehensive3DSR):
+class _Report(Comprehensive3DSR):  # type: ignore[misc]  # the library has no types
     """A document about an object of any SOP class, also of one that the library does not know."""
 
     def copy_patient_and_study_information(self, dataset: Dataset) -> None:

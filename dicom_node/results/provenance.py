@@ -9,7 +9,7 @@ from typing import Final
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 
-from dicom_node.encoding import open_file
+from dicom_node.encoding import open_file, open_head
 from dicom_node.results.header import NAMES, readable
 from inference.contract import ModelIdentity, Outcome, result_id
 from kernel.errors import Category, Problem
@@ -63,17 +63,24 @@ def evidence(sources: Sequence[bytes]) -> list[Dataset]:
     Raises
     ------
     Problem
-        ``incorrect`` when there is none or one cannot be read.
+        ``incorrect`` when there is none, or one has no identifiers.
     """
     if not sources:
         raise Problem(Category.INCORRECT, "a result needs the instances that it rests on")
-    read = [open_file(content, stop_before_pixels=True) for content in sources]
+    read = [_open(content) for content in sources]
     first, *others = sorted(read, key=lambda dataset: str(dataset.SOPInstanceUID))
     whole = readable(first)
     for keyword, vr in _TYPE_2:
         if keyword not in whole:
             whole.add_new(keyword, vr, "")
     return [whole, *others]
+
+
+def _open(content: bytes) -> Dataset:
+    try:
+        return open_file(content, stop_before_pixels=True)
+    except Problem:
+        return open_head(content)
 
 
 def inherit(dataset: Dataset, source: Dataset) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from dicom_node.study import Study
 from inference.contract import ImageInput, Outcome
 from inference.manifest import Manifest
+from kernel.errors import Category, Problem, as_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,22 @@ class Rendered:
 
     idempotency_key: str
     payload: bytes
+    failure: Problem | None = None
+    """Why there is nothing to send in this form; a person is shown it."""
+
+
+def unwritten(what: str, failure: Exception) -> Problem:
+    """Return the problem of a form that cannot be written; its detail reveals nothing of the result.
+
+    Parameters
+    ----------
+    what
+        What is not written, in words.
+    failure
+        What was raised.
+    """
+    problem = as_problem(failure)
+    return Problem(Category.FAULT, what, diagnostics=problem.diagnostics or problem.detail)
 
 
 @dataclass(frozen=True, kw_only=True)

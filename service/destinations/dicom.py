@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_node.results import RESULTS
+from dicom_node.results import REPORT, RESULTS
 from dicom_node.scu import Peer, send
-from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from inference.contract import Outcome
+from kernel.log import get_logger
+from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext, unwritten
 from service.destinations.table import DestinationTable
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +72,7 @@ class DicomDestination(Destination):
             return []
         imaging = model_result.imaging
         sources = imaging.sources or (imaging.source,)
-        made = ((kind, build(model_result.outcome, sources)) for kind, build in RESULTS.items())
-        return [
-            Rendered(idempotency_key=f"{result}:{kind}", payload=content)
-            for kind, content in made
-            if content is not None
-        ]
+        return [one for kind in RESULTS if (one := _written(kind, result, model_result.outcome, sources)) is not None]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - the SOPInstanceUID carries it
         """Store one object; parameters as for :meth:`service.destinations.contract.Destination.send`."""
@@ -82,3 +81,18 @@ class DicomDestination(Destination):
 
     def close(self) -> None:
         """Nothing stays open between deliveries."""
+
+
+def _written(kind: str, result: str, outcome: Outcome, sources: Sequence[bytes]) -> Rendered | None:
+    """Return one object of a result; a picture that cannot be drawn does not cost the report."""
+    key = f"{result}:{kind}"
+    try:
+        content = RESULTS[kind](outcome, sources)
+    except Exception as failure:  # the report alone states the result: without it nothing is written
+        if kind == REPORT:
+            raise
+        _log.error("result_not_written", kind=kind, failure=failure)
+        return Rendered(
+            idempotency_key=key, payload=b"", failure=unwritten(f"the {kind} could not be written", failure)
+        )
+    return None if content is None else Rendered(idempotency_key=key, payload=content)

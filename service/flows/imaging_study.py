@@ -30,6 +30,7 @@ from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, dec
 from service.flows.lanes import lane_of
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
+from service.flows.set_aside import with_set_aside
 from service.triggers import enqueue
 
 COMPLETE: Final = "complete-study"
@@ -152,6 +153,7 @@ class ImagingStudyFlow:
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
         given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
+        outcome = with_set_aside(outcome, files.study)
         imaging = imaging_context(files, model.manifest.input, given)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
