@@ -48,7 +48,7 @@ from service.destinations import (
 from service.destinations.dicom import DicomSettings
 from service.destinations.fhir import FhirSettings
 from service.destinations.mllp import MllpSettings
-from service.flows import hl7_message, imaging_study
+from service.flows import hl7_message, imaging_study, owed
 from service.flows.assess import AssessFlow
 from service.flows.hl7_message import Hl7MessageFlow
 from service.flows.imaging_study import ImagingStudyFlow
@@ -164,6 +164,7 @@ def build(
         ASK_LATER: assess.ask,
         REPEAT: cadences.repeat,
         START_CADENCES: cadences.start,
+        owed.PUBLISH_FAILURE: lambda job: (imaging_studies.read if "study" in job.payload else assess.assess)(job),
         DELIVER: DeliveryFlow(core, destinations).deliver,
     }
     return Application(
@@ -186,7 +187,7 @@ def build(
 
 
 def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) -> Worker:
-    """Build the worker; an HL7 v2 message whose conversion is parked is marked so in the inbox.
+    """Build the worker; an HL7 v2 message whose conversion is parked is marked so, and a missing result is explained.
 
     Parameters
     ----------
@@ -198,9 +199,10 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) ->
         How many jobs run at a time.
     """
 
-    def parked(tx: Transaction, job: Job, _problem: Problem) -> None:
+    def parked(tx: Transaction, job: Job, problem: Problem) -> None:
         if job.step == hl7_message.CONVERT:
             core.inbox.mark(tx, str(job.payload["message"]), "parked")
+        owed.parked(tx, core.jobs, job, problem)
 
     return Worker(core.database, core.jobs, steps, core.clock, core.ids, threads=threads, on_parked=parked)
 

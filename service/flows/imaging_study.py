@@ -3,6 +3,7 @@
 accept    instance => file, index row, the study's one waiting job pushed back; 0x0000
 complete  job -> is the study at rest? => revision, one read job per model
 read      job -> the declared input -> runtime.predict -> publish => resources, deliveries
+fail      job that was parked -> publish => the reason in the place of the result
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from dicom_node.archive import Archive, StoredInstance
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.study import StudyState, describe, open_revision, study_state
 from inference.catalogue import DeclaredModel
+from inference.contract import ModelInput, Outcome
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
@@ -28,6 +30,7 @@ from service.flows.imaging_context import imaging_context
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined
 from service.flows.lanes import lane_of
+from service.flows.owed import PUBLISH_FAILURE, failed
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 from service.flows.set_aside import with_set_aside
@@ -134,6 +137,8 @@ class ImagingStudyFlow:
     def read(self, job: Job) -> Commit:
         """Run the model on what its manifest selects from the study; return the commit that publishes the result.
 
+        A job of the step :data:`service.flows.owed.PUBLISH_FAILURE` states why a run failed instead.
+
         Raises
         ------
         Problem
@@ -151,8 +156,7 @@ class ImagingStudyFlow:
         files = self._files(instances)
         patient = self._patients.of_study(files.study)
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
-        given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
-        outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
+        given, outcome = self._answer(job, request, files)
         outcome = with_set_aside(outcome, files.study)
         imaging = imaging_context(files, model.manifest.input, given)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
@@ -163,6 +167,15 @@ class ImagingStudyFlow:
             publish(tx)
 
         return commit
+
+    def _answer(self, job: Job, request: InputRequest, files: StudyFiles) -> tuple[ModelInput | NoInput, Outcome]:
+        """Return what the model is given, and what it says or why it says nothing."""
+        if job.step == PUBLISH_FAILURE:
+            return NoInput(reason="", sources=files.sources), failed(request, job, files.sources)
+        given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
+        if isinstance(given, NoInput):
+            return given, declined(request, given)
+        return given, self._models.infer(request.model, given)
 
     def _files(self, instances: Sequence[StoredInstance]) -> StudyFiles:
         return StudyFiles(
