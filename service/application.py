@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from importlib.metadata import version
 from types import MappingProxyType
 
@@ -148,7 +148,7 @@ def build(
     models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
 
     destinations = build_destinations(settings)
-    context = ServerContext(clock=clock, software_version=version("ausculta"))
+    context = ServerContext(clock=clock, software_version=version("ausculta"), zone=core.zone)
     publisher = Publisher(core, list(destinations.values()), context)
     identities = PatientIdentities(identifier_conventions(settings), pseudonyms)
     patients = PatientMatching(core, identities)
@@ -271,6 +271,7 @@ def build_core_services(
         store=store,
         writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
         results=results,
+        zone=settings.time_zone or UTC,
         clock_tolerance=timedelta(seconds=settings.clock_tolerance_s),
     )
 
@@ -286,6 +287,7 @@ def build_destinations(settings: Settings) -> Mapping[str, Destination]:
     site = SiteContext(
         public_url=fhir_url(settings),
         ae_title=settings.dicom_ae_title,
+        zone=settings.time_zone or UTC,
         authorities={system: namespace for namespace, system in settings.identifier_systems.items()},
     )
     configured = (*_shortcuts(settings), *read_destinations(settings.destination))

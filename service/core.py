@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.write import StoreWriter
@@ -34,6 +34,8 @@ class CoreServices:
     store: Store
     writer: StoreWriter
     results: Results
+    zone: tzinfo
+    """Time zone of the site: of DICOM times that state no offset."""
     clock_tolerance: timedelta
     """How far a sender's time may lie in the future and still count as now."""
 

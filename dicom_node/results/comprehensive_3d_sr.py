@@ -7,6 +7,7 @@ result that is not available becomes a group that says so in words, so that the 
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, tzinfo
 from typing import Final
 
 from highdicom.sr import (
@@ -36,6 +37,7 @@ from dicom_node.results.provenance import (
     evidence,
     finish,
     inherit,
+    offset_of,
 )
 from inference.bands import codes_of
 from inference.contract import NotAvailable, Outcome, Output, notice, opened
@@ -72,7 +74,7 @@ class _Report(Comprehensive3DSR):  # type: ignore[misc]  # the library has no ty
             super().copy_patient_and_study_information(dataset)
 
 
-def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
+def build(outcome: Outcome, sources: Sequence[bytes], zone: tzinfo = UTC) -> bytes:
     """Write a result as a structured report.
 
     Parameters
@@ -81,6 +83,8 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
         What the runtime answered.
     sources
         DICOM files of the instances that the result rests on, one at least; patient and study are taken from them.
+    zone
+        Time zone of the site: of a source that states no offset.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
         series_description=f"AI result: {outcome.model.title}"[:LONGEST_MEANING],
     )
     inherit(document, images[0])
-    return finish(document, outcome.at)
+    return finish(document, outcome.at, offset_of(images[0], zone))
 
 
 def _report(outcome: Outcome, images: Sequence[Dataset]) -> MeasurementReport:

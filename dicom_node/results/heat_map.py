@@ -1,6 +1,7 @@
 """Where a model saw its evidence, as a Secondary Capture picture (PS3.3 A.8.1): colour over the grey image."""
 
 from collections.abc import Sequence
+from datetime import UTC, tzinfo
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,15 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.encoding import open_file
 from dicom_node.pixels import picture
 from dicom_node.results.header import nameless
-from dicom_node.results.provenance import MANUFACTURER, SERIES_NUMBER, derived_uid, evidence, finish, inherit
+from dicom_node.results.provenance import (
+    MANUFACTURER,
+    SERIES_NUMBER,
+    derived_uid,
+    evidence,
+    finish,
+    inherit,
+    offset_of,
+)
 from inference.colour import RGB, overlay
 from inference.contract import NotAvailable, Outcome, notice
 from kernel.errors import Category, Problem
@@ -21,7 +30,7 @@ _BANNER_SHARE: Final = 0.03
 """Height of the banner's letters, as a share of the picture's."""
 
 
-def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
+def build(outcome: Outcome, sources: Sequence[bytes], zone: tzinfo = UTC) -> bytes | None:
     """Write a result's heat map over its image.
 
     Parameters
@@ -30,6 +39,8 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
         What the runtime answered.
     sources
         DICOM files that the result rests on; the first is the image that the map lies over.
+    zone
+        Time zone of the site: of a source that states no offset.
 
     Returns
     -------
@@ -70,7 +81,7 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes | None:
     capture.SourceImageSequence = [_reference(source)]
     capture.DerivationDescription = notice(demonstration=outcome.model.demonstration)
     capture.BurnedInAnnotation = "NO"  # the banner contains no patient data
-    return finish(capture, outcome.at)
+    return finish(capture, outcome.at, offset_of(source, zone))
 
 
 def _reference(source: Dataset) -> Dataset:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone, tzinfo
 from io import BytesIO
 from typing import Final
 
@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.encoding import open_file, open_head
 from dicom_node.results.header import NAMES, readable
+from dicom_node.times import started, zone_of
 from inference.contract import ModelIdentity, Outcome, result_id
 from kernel.errors import Category, Problem
 
@@ -100,7 +101,25 @@ def inherit(dataset: Dataset, source: Dataset) -> None:
         dataset[keyword] = source[keyword]
 
 
-def finish(dataset: Dataset, at: datetime) -> bytes:
+def offset_of(source: Dataset, zone: tzinfo) -> timedelta:
+    """Return the offset from UTC of the times that an object inherits, in which it must state its own as well.
+
+    Parameters
+    ----------
+    source
+        The instance that the result rests on.
+    zone
+        Time zone of the site: of a source that states no offset.
+    """
+    stated = zone_of(str(source.get("TimezoneOffsetFromUTC") or ""))
+    day, time = str(source.get("StudyDate") or ""), str(source.get("StudyTime") or "")
+    began = started(day, time, "", zone=stated or zone)
+    if began is None:  # no time is inherited that could be misread
+        return (stated.utcoffset(None) if stated is not None else None) or timedelta(0)
+    return began.utcoffset() or timedelta(0)
+
+
+def finish(dataset: Dataset, at: datetime, offset: timedelta) -> bytes:
     """Date an object by its result instead of by the moment of writing, and encode it as a DICOM file.
 
     Parameters
@@ -109,8 +128,10 @@ def finish(dataset: Dataset, at: datetime) -> bytes:
         Whole but for its dates, with its file meta information.
     at
         When the model answered.
+    offset
+        From UTC, of every time in the object.
     """
-    moment = at.astimezone(UTC)
+    moment = at.astimezone(timezone(offset))
     for kind in _DATES_OF_CREATION:
         setattr(dataset, f"{kind}Date", moment.strftime("%Y%m%d"))
         setattr(dataset, f"{kind}Time", moment.strftime("%H%M%S.%f"))
@@ -119,7 +140,7 @@ def finish(dataset: Dataset, at: datetime) -> bytes:
     for equipment in dataset.get("ContributingEquipmentSequence", ()):
         if "ContributionDateTime" in equipment:
             equipment.ContributionDateTime = moment.strftime("%Y%m%d%H%M%S.%f")
-    dataset.TimezoneOffsetFromUTC = "+0000"
+    dataset.TimezoneOffsetFromUTC = f"{moment:%z}"
     stream = BytesIO()
     dcmwrite(stream, dataset, enforce_file_format=True)
     return stream.getvalue()

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Any
 
 from dicom_node.study import Study
@@ -74,6 +75,8 @@ class SiteContext:
     """Our application entity title."""
     authorities: Mapping[str, str]
     """Identifier system -> namespace of its assigning authority."""
+    zone: tzinfo = UTC
+    """Time zone of the site: of DICOM times that state no offset."""
 
 
 class Destination(ABC):

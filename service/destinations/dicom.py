@@ -5,6 +5,7 @@ Their UIDs are made from the result's id, so a repeated C-STORE is the same obje
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
 
 from dicom_node.results import REPORT, RESULTS
@@ -41,10 +42,10 @@ def build(name: str, settings: DicomSettings, site: SiteContext) -> "DicomDestin
     settings
         Its checked settings.
     site
-        Gives our application entity title, the calling AE title.
+        Gives our application entity title, the calling AE title, and the time zone.
     """
     peer = Peer(ae_title=settings.ae_title, host=settings.host, port=settings.port, calling_ae=site.ae_title)
-    return DicomDestination(name, peer)
+    return DicomDestination(name, peer, zone=site.zone)
 
 
 class DicomDestination(Destination):
@@ -56,12 +57,15 @@ class DicomDestination(Destination):
         Of this instance.
     peer
         The archive.
+    zone
+        Time zone of the site.
     """
 
-    def __init__(self, name: str, peer: Peer) -> None:
+    def __init__(self, name: str, peer: Peer, *, zone: tzinfo) -> None:
         self.name = name
         self.address = f"{peer.host}:{peer.port}"
         self._peer = peer
+        self._zone = zone
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
         """Render an imaging result as DICOM objects, and nothing for a result without images.
@@ -72,7 +76,8 @@ class DicomDestination(Destination):
             return []
         imaging = model_result.imaging
         sources = imaging.sources or (imaging.source,)
-        return [one for kind in RESULTS if (one := _written(kind, result, model_result.outcome, sources)) is not None]
+        outcome = model_result.outcome
+        return [one for kind in RESULTS if (one := self._written(kind, result, outcome, sources)) is not None]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - the SOPInstanceUID carries it
         """Store one object; parameters as for :meth:`service.destinations.contract.Destination.send`."""
@@ -82,17 +87,16 @@ class DicomDestination(Destination):
     def close(self) -> None:
         """Nothing stays open between deliveries."""
 
-
-def _written(kind: str, result: str, outcome: Outcome, sources: Sequence[bytes]) -> Rendered | None:
-    """Return one object of a result; a picture that cannot be drawn does not cost the report."""
-    key = f"{result}:{kind}"
-    try:
-        content = RESULTS[kind](outcome, sources)
-    except Exception as failure:  # the report alone states the result: without it nothing is written
-        if kind == REPORT:
-            raise
-        _log.error("result_not_written", kind=kind, failure=failure)
-        return Rendered(
-            idempotency_key=key, payload=b"", failure=unwritten(f"the {kind} could not be written", failure)
-        )
-    return None if content is None else Rendered(idempotency_key=key, payload=content)
+    def _written(self, kind: str, result: str, outcome: Outcome, sources: Sequence[bytes]) -> Rendered | None:
+        """Return one object of a result; a picture that cannot be drawn does not cost the report."""
+        key = f"{result}:{kind}"
+        try:
+            content = RESULTS[kind](outcome, sources, self._zone)
+        except Exception as failure:  # the report alone states the result: without it nothing is written
+            if kind == REPORT:
+                raise
+            _log.error("result_not_written", kind=kind, failure=failure)
+            return Rendered(
+                idempotency_key=key, payload=b"", failure=unwritten(f"the {kind} could not be written", failure)
+            )
+        return None if content is None else Rendered(idempotency_key=key, payload=content)

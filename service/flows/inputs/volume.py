@@ -9,13 +9,13 @@ from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput, no_study
 
 
-def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeInput | NoInput:  # noqa: ARG001 - the study's files hold the slices
+def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeInput | NoInput:
     """Read the series that the manifest's rules select.
 
     Parameters
     ----------
     core
-        Not used.
+        The time zone of the site.
     request
         The study.
     spec
@@ -28,7 +28,7 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeIn
     if isinstance(selected, NothingFits):
         return NoInput(reason=selected.reason, sources=files.sources)
     try:
-        volume = load_volume(selected.series, files.open_instance)
+        volume = load_volume(selected.series, files.open_instance, zone=core.zone)
     except Problem as problem:
         return NoInput(reason=problem.detail, sources=files.sources)
     return VolumeInput(
