@@ -5,12 +5,15 @@ the outcome has nothing to show in that form. The same result always becomes the
 sending it again changes nothing at the receiver.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from types import MappingProxyType
 from typing import Final
 
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+
 from dicom_node.results import comprehensive_3d_sr, heat_map
+from dicom_node.results.provenance import HEAT_MAP_INSTANCE, REPORT_INSTANCE, uid_of
 from inference.contract import Outcome
 
 REPORT: Final = "comprehensive-3d-sr"
@@ -23,3 +26,18 @@ RESULTS: Final[Mapping[str, Callable[[Outcome, Sequence[bytes], tzinfo], bytes |
     }
 )
 """Name of a kind of object -> what builds it."""
+
+MADE_CLASSES: Final = frozenset({Comprehensive3DSRStorage, SecondaryCaptureImageStorage})
+"""SOP classes of the objects that results become."""
+
+
+def made_of(results: Iterable[str]) -> frozenset[str]:
+    """Return the SOPInstanceUIDs of the objects that results become, so that they are known when they come back.
+
+    Parameters
+    ----------
+    results
+        Ids of results.
+    """
+    purposes = REPORT_INSTANCE, HEAT_MAP_INSTANCE
+    return frozenset(uid_of(result, purpose) for result in results for purpose in purposes)

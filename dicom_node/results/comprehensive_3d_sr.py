@@ -31,6 +31,7 @@ from dicom_node.results.header import nameless
 from dicom_node.results.measurements import LONGEST_MEANING, PRIVATE, measurements_of
 from dicom_node.results.provenance import (
     MANUFACTURER,
+    REPORT_INSTANCE,
     SERIES_NUMBER,
     derived_uid,
     device_uid,
@@ -102,7 +103,7 @@ def build(outcome: Outcome, sources: Sequence[bytes], zone: tzinfo = UTC) -> byt
         content=_report(outcome, images)[0],
         series_instance_uid=derived_uid(outcome, "sr/series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid(outcome, "sr/instance"),
+        sop_instance_uid=derived_uid(outcome, REPORT_INSTANCE),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,

@@ -14,6 +14,7 @@ from dicom_node.encoding import open_file
 from dicom_node.pixels import picture
 from dicom_node.results.header import nameless
 from dicom_node.results.provenance import (
+    HEAT_MAP_INSTANCE,
     MANUFACTURER,
     SERIES_NUMBER,
     derived_uid,
@@ -69,7 +70,7 @@ def build(outcome: Outcome, sources: Sequence[bytes], zone: tzinfo = UTC) -> byt
         coordinate_system="PATIENT",
         series_instance_uid=derived_uid(outcome, "heat-map/series"),
         series_number=SERIES_NUMBER + 1,
-        sop_instance_uid=derived_uid(outcome, "heat-map/instance"),
+        sop_instance_uid=derived_uid(outcome, HEAT_MAP_INSTANCE),
         instance_number=1,
         manufacturer=MANUFACTURER,
         patient_orientation=("L", "F"),

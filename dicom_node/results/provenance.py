@@ -15,6 +15,10 @@ from dicom_node.times import started, zone_of
 from inference.contract import ModelIdentity, Outcome, result_id
 from kernel.errors import Category, Problem
 
+REPORT_INSTANCE: Final = "sr/instance"
+HEAT_MAP_INSTANCE: Final = "heat-map/instance"
+"""Purposes of the SOPInstanceUIDs of what is sent."""
+
 MANUFACTURER: Final = "Ausculta"
 SERIES_NUMBER: Final = 9100
 """Far from the numbers that modalities give."""
@@ -46,7 +50,20 @@ def derived_uid(outcome: Outcome, purpose: str) -> str:
     purpose
         Distinguishes the UIDs of one result.
     """
-    digest = hashlib.sha256(f"{result_id(outcome)}/{purpose}".encode()).digest()
+    return uid_of(result_id(outcome), purpose)
+
+
+def uid_of(result: str, purpose: str) -> str:
+    """Return the UID that a stored result has for a purpose; as :func:`derived_uid`.
+
+    Parameters
+    ----------
+    result
+        Its id.
+    purpose
+        Distinguishes the UIDs of one result.
+    """
+    digest = hashlib.sha256(f"{result}/{purpose}".encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16])}"
 
 

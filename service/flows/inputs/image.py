@@ -38,7 +38,7 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInp
         modality=description.modality,
         body_part=description.body_part,
         view=description.view,
-        sources=files.sources,
+        sources=files.sources_of([selected.instance]),
         acquired_at=description.acquired_at,
         at=request.at,
     )

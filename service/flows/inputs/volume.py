@@ -35,7 +35,7 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeIn
         subject=request.subject,
         modality=selected.series.Modality,
         body_part=selected.series.BodyPartExamined,
-        sources=files.sources,
+        sources=files.sources_of(selected.series.instances),
         at=request.at,
         **vars(volume),
     )
