@@ -5,20 +5,24 @@ The dataset is stored byte for byte; only the file meta information before it is
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from dicom_node.encoding import keep_values_out_of_warnings, part10, read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
+from dicom_node.pixels import same_picture
 from kernel.blobs import Blobs
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
-from kernel.tables import associations, instances, studies
+from kernel.log import get_logger
+from kernel.tables import associations, instances, replaced_instances, studies
+
+_log = get_logger(__name__)
 
 LISTENER: Final = "dicom"
 """Name of the listener in the ``associations`` table; its restart removes the rows of that name."""
@@ -69,7 +73,9 @@ class Archive:
     ) -> StoredInstance:
         """Store an instance; durable on return.
 
-        The same instance again is a success that changes nothing, though ``on_commit`` is called again.
+        The same instance again is a success that changes nothing, though ``on_commit`` is called again. One with the
+        same picture and another header, such as demographics that a PACS has reconciled, replaces the earlier one; both
+        are kept.
 
         Parameters
         ----------
@@ -82,7 +88,7 @@ class Archive:
         ------
         Problem
             ``incorrect`` when the dataset is not what the request states, ``conflict`` when this SOPInstanceUID is
-            already stored with other content, ``unavailable`` when the disk or the database fails.
+            already stored with another picture, ``unavailable`` when the disk or the database fails.
         """
         attributes = read_index_attributes(received.encoded, received.TransferSyntaxUID)
         if (attributes.SOPInstanceUID, attributes.SOPClassUID) != (received.SOPInstanceUID, received.SOPClassUID):
@@ -105,12 +111,12 @@ class Archive:
             calling_ae=received.calling_ae,
             received_at=self._clock.now(),
         )
+        earlier = self._reconciled(stored, content)
 
         def commit(tx: Transaction) -> None:
             self._note_association(tx, received.association, stored)
-            if _is_new(tx, stored):
-                tx.execute(insert(instances), vars(stored))
-                _note_study(tx, stored)
+            if _is_new(tx, stored, earlier):
+                _keep(tx, stored, earlier)
             on_commit(tx, stored)
 
         self._database.write(commit)
@@ -130,6 +136,48 @@ class Archive:
         if address is None:
             raise Problem(Category.NOT_FOUND, "there is no such instance")
         return self._blobs.get(address)
+
+    def has_replaced(self, connection: Connection, stored: StoredInstance) -> bool:
+        """Return whether an instance replaced an earlier one when it was received.
+
+        Parameters
+        ----------
+        connection
+            Open connection to the database.
+        stored
+            The instance.
+        """
+        mine = replaced_instances.c.SOPInstanceUID == stored.SOPInstanceUID
+        then = replaced_instances.c.replaced_at == stored.received_at
+        return connection.execute(select(replaced_instances.c.blob).where(mine, then)).first() is not None
+
+    def replaced(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
+        """Return the earlier versions of a study's instances, in the order in which they were replaced.
+
+        Parameters
+        ----------
+        connection
+            Open connection to the database.
+        StudyInstanceUID
+            The study.
+        """
+        columns = [replaced_instances.c[field.name] for field in fields(StoredInstance)]
+        query = select(*columns).where(replaced_instances.c.StudyInstanceUID == StudyInstanceUID)
+        rows = connection.execute(query.order_by(replaced_instances.c.replaced_at)).mappings()
+        return [StoredInstance(**row) for row in rows]
+
+    def _reconciled(self, stored: StoredInstance, content: bytes) -> StoredInstance | None:
+        """Return the earlier version that an instance may replace: of the same series and with the same picture."""
+        with self._database.read() as connection:
+            query = select(instances).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None or row["blob"] == stored.blob:
+            return None
+        earlier = StoredInstance(**row)
+        place = "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"
+        if any(getattr(earlier, name) != getattr(stored, name) for name in place):
+            return None
+        return earlier if same_picture(self._blobs.get(earlier.blob), content) else None
 
     def instances(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
         """Return the stored instances of a study, in the order of SOPInstanceUID.
@@ -182,13 +230,31 @@ class Archive:
         )
 
 
-def _is_new(tx: Transaction, stored: StoredInstance) -> bool:
+def _is_new(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | None) -> bool:
     tx.lock(f"instance {stored.SOPInstanceUID}")
     query = select(instances.c.blob).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
     existing = tx.execute(query).scalar_one_or_none()
-    if existing is not None and existing != stored.blob:
+    if existing in {None, stored.blob}:
+        return existing is None
+    if earlier is None or existing != earlier.blob:
         raise Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is stored")
-    return existing is None
+    return True
+
+
+def _keep(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | None) -> None:
+    """Index an instance; one that replaces an earlier one takes its place, and the earlier one is kept beside it."""
+    if earlier is None:
+        tx.execute(insert(instances), vars(stored))
+        _note_study(tx, stored)
+        return
+    kept = _upsert(tx, replaced_instances).values(**vars(earlier), replaced_at=stored.received_at)
+    again = {"replaced_at": stored.received_at}
+    tx.execute(kept.on_conflict_do_update(index_elements=["SOPInstanceUID", "blob"], set_=again))
+    mine = instances.c.SOPInstanceUID == stored.SOPInstanceUID
+    tx.execute(update(instances).where(mine).values(**vars(stored)))
+    study = studies.c.StudyInstanceUID == stored.StudyInstanceUID
+    tx.execute(update(studies).where(study).values(last_received_at=stored.received_at, completed_at=None))
+    _log.warning("instance_reconciled", instance=stored.SOPInstanceUID)
 
 
 def _note_study(tx: Transaction, stored: StoredInstance) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydicom import config, dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import data_element_generator
+from pydicom.filereader import data_element_generator, read_partial
 from pydicom.uid import (
     PYDICOM_IMPLEMENTATION_UID,
     DeflatedExplicitVRLittleEndian,
@@ -21,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from dicom_node.character_sets import add_latin_9
 from kernel.errors import Category, Problem
 
 UID_SYNTAX: Final = re.compile(r"[0-9.]{1,64}", re.ASCII)
@@ -48,9 +49,10 @@ _PREAMBLE: Final = bytes(128) + b"DICM"
 def keep_values_out_of_warnings() -> None:
     """Stop pydicom from quoting values that violate the standard, which may be PHI, in Python warnings.
 
-    This is the only process-wide setting that this package makes: pydicom has no other place for it. Such values are
-    read and passed on as they were sent.
+    This, and a character set that it lacks, are the only process-wide settings that this package makes: pydicom has no
+    other place for them. Such values are read and passed on as they were sent.
     """
+    add_latin_9()
     config.settings.reading_validation_mode = config.IGNORE
     config.settings.writing_validation_mode = config.IGNORE
 
@@ -148,12 +150,7 @@ def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
         ``incorrect`` when the bytes are no DICOM file, or inflate beyond the limit.
     """
     try:
-        start, TransferSyntaxUID = _after_meta(content)
-        if TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-            inflated = _inflate(content[start:], INFLATED_BYTES, complete=True)
-            plain = ExplicitVRLittleEndian
-            content = part10(inflated, SOPClassUID=plain, SOPInstanceUID=plain, TransferSyntaxUID=plain)
-        dataset: Dataset = dcmread(BytesIO(content), stop_before_pixels=stop_before_pixels)
+        dataset: Dataset = dcmread(BytesIO(_plain(content)), stop_before_pixels=stop_before_pixels)
     except Problem:
         raise
     except RecursionError as failure:
@@ -161,6 +158,34 @@ def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
     except Exception as failure:
         raise Problem(Category.INCORRECT, "the file is not readable as DICOM", diagnostics=repr(failure)) from failure
     return dataset
+
+
+def open_head(content: bytes) -> Dataset:
+    """Read a DICOM file as far as SeriesInstanceUID: the patient and identifiers of one that breaks off after them.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when not even that can be read.
+    """
+    try:
+        content = _plain(content)
+        head: Dataset = read_partial(BytesIO(content), stop_when=lambda tag, _vr, _length: tag > _LAST)
+    except Problem:
+        raise
+    except Exception as failure:
+        raise Problem(Category.INCORRECT, "the file is not readable as DICOM", diagnostics=repr(failure)) from failure
+    return head
+
+
+def _plain(content: bytes) -> bytes:
+    """Return a DICOM file that is not deflated."""
+    start, TransferSyntaxUID = _after_meta(content)
+    if TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+        return content
+    inflated = _inflate(content[start:], INFLATED_BYTES, complete=True)
+    plain = ExplicitVRLittleEndian
+    return part10(inflated, SOPClassUID=plain, SOPInstanceUID=plain, TransferSyntaxUID=plain)
 
 
 def _after_meta(content: bytes) -> tuple[int, str]:

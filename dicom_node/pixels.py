@@ -13,6 +13,7 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import pixel_array
 
 from dicom_node.codestream import frame_size
+from dicom_node.encoding import open_file
 from kernel.errors import Category, Problem
 
 Picture: TypeAlias = NDArray[np.float32]
@@ -75,6 +76,25 @@ def rescaled(dataset: Dataset) -> NDArray[np.float64]:
     _check_geometry(dataset)
     values, _, _ = _modality(_decode(dataset).astype(np.float64), dataset)
     return values
+
+
+def same_picture(one: bytes, other: bytes) -> bool:
+    """Return whether two DICOM files hold the same stored pixels, however they are encoded, or none at all.
+
+    Parameters
+    ----------
+    one, other
+        DICOM file format (PS3.10).
+    """
+    try:
+        first, second = open_file(one), open_file(other)
+        if "PixelData" not in first and "PixelData" not in second:
+            return True
+        if first.PixelData == second.PixelData:
+            return True
+        return np.array_equal(_decode(first), _decode(second))
+    except Exception:  # noqa: BLE001 - what cannot be compared is not known to be the same
+        return False
 
 
 def _check_geometry(dataset: Dataset) -> None:

@@ -54,6 +54,12 @@ def select_input(study: Study, spec: InputSpec) -> Selected:
     return selector(study, spec.selection)
 
 
+def left_out(study: Study) -> str:
+    """Say how many instances of a study cannot be read; empty when all can."""
+    count = study.unreadable
+    return "" if not count else f"{count} instance{'s' * (count > 1)} of the study cannot be read"
+
+
 def select_image(study: Study, rules: Selection) -> SelectedImage | NothingFits:
     """Choose one image.
 
@@ -127,7 +133,10 @@ SELECTORS: Final[Mapping[str, Callable[[Study, Selection], Selected]]] = Mapping
 
 def _fitting(study: Study, rules: Selection) -> Sequence[Series] | NothingFits:
     """Return the series that fit the rules on modality, body part and description."""
-    series = [one for one in study.series if one.Modality in rules.modalities]
+    present = study.set_aside().series
+    if not present and study.series:
+        return NothingFits(reason=left_out(study))
+    series = [one for one in present if one.Modality in rules.modalities]
     if not series:
         return NothingFits(reason=f"the study holds no image of modality {' or '.join(rules.modalities)}")
     if rules.body_parts:

@@ -6,8 +6,8 @@ supersede those of the revision before.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, TypeAlias, cast
@@ -16,7 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from sqlalchemy import Connection, func, select, update
 
-from dicom_node.encoding import open_file
+from dicom_node.character_sets import plain
+from dicom_node.encoding import open_file, open_head
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import associations, studies
@@ -129,6 +130,8 @@ class Instance:
     ImagePositionPatient: tuple[float, float, float] | None = None
     #: Direction cosines along a row and along a column.
     ImageOrientationPatient: tuple[float, ...] | None = None
+    #: False for one whose header breaks off or breaks its rules; no model is given it.
+    readable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +176,23 @@ class Study:
         issuers = {issuer for _, issuer in self.patients if issuer}
         return len({number for number, _ in self.patients}) > 1 or len(issuers) > 1
 
+    @property
+    def unreadable(self) -> int:
+        """How many of its instances cannot be read."""
+        return sum(not instance.readable for series in self.series for instance in series.instances)
+
+    def set_aside(self) -> "Study":
+        """Return the study without the instances that cannot be read."""
+        if not self.unreadable:
+            return self
+        kept = ((series, tuple(one for one in series.instances if one.readable)) for series in self.series)
+        return replace(self, series=tuple(replace(series, instances=some) for series, some in kept if some))
+
 
 def describe(files: Iterable[tuple[str, bytes]]) -> Study:
     """Describe a study from the headers of its files, of which one at a time is in memory.
+
+    An instance whose header cannot be read in full is described as far as it can be.
 
     Parameters
     ----------
@@ -191,7 +208,7 @@ def describe(files: Iterable[tuple[str, bytes]]) -> Study:
     Raises
     ------
     Problem
-        ``incorrect`` when a file cannot be read or there is none.
+        ``incorrect`` when there is none, or one has no identifiers.
     """
     read = sorted(
         (_header(address, content) for address, content in files), key=lambda header: header[2].SOPInstanceUID
@@ -216,15 +233,36 @@ _SERIES: Final = tuple(field.name for field in fields(Series) if field.name != "
 
 
 def _header(address: str, content: bytes) -> _Header:
-    dataset = open_file(content, stop_before_pixels=True)
-    study = {keyword: _text(dataset, keyword) for keyword in _STUDY}
-    series = {keyword: _text(dataset, keyword) for keyword in _SERIES}
+    try:
+        dataset = open_file(content, stop_before_pixels=True)
+        return _described(dataset, _instance(address, dataset), _text)
+    except Exception:  # noqa: BLE001 - the library raises whatever a malformed value meets
+        head = open_head(content)
+        return _described(head, _unreadable(address, head), _text_if_readable)
+
+
+def _described(dataset: Dataset, instance: Instance, text: Callable[[Dataset, str], str]) -> _Header:
+    study = {keyword: text(dataset, keyword) for keyword in _STUDY}
+    series = {keyword: text(dataset, keyword) for keyword in _SERIES}
     series["BodyPartExamined"] = series["BodyPartExamined"].upper()
-    return study, series, _instance(address, dataset)
+    return study, series, instance
 
 
 def _series(members: list[_Header]) -> Series:
     return Series(**members[0][1], instances=tuple(instance for _, _, instance in members))
+
+
+def _unreadable(address: str, head: Dataset) -> Instance:
+    return Instance(
+        SOPInstanceUID=_text(head, "SOPInstanceUID"),
+        SOPClassUID=_text(head, "SOPClassUID"),
+        blob=address,
+        ViewPosition="",
+        ImageType=(),
+        Rows=0,
+        Columns=0,
+        readable=False,
+    )
 
 
 def _instance(address: str, dataset: Dataset) -> Instance:
@@ -255,4 +293,11 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
 
 def _text(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
-    return "" if value is None else str(value).strip()
+    return "" if value is None else plain(str(value)).strip()
+
+
+def _text_if_readable(dataset: Dataset, keyword: str) -> str:
+    try:
+        return _text(dataset, keyword)
+    except Exception:  # noqa: BLE001 - as above
+        return ""

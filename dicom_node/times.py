@@ -1,6 +1,6 @@
 """Dates, times and offsets of a DICOM dataset (PS3.5 section 6.2) as Python's."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
 _FARTHEST: Final = timedelta(hours=14)
@@ -20,6 +20,7 @@ def zone_of(offset: str) -> timezone | None:
     timezone or None
         None when it is absent or malformed.
     """
+    offset = offset.strip()
     if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
         return None
     ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
@@ -28,8 +29,8 @@ def zone_of(offset: str) -> timezone | None:
     return timezone(ahead if offset[0] == "+" else -ahead)
 
 
-def started(StudyDate: str, StudyTime: str, TimezoneOffsetFromUTC: str) -> datetime | None:
-    """Return when a study began; UTC where no offset is stated.
+def started(StudyDate: str, StudyTime: str, TimezoneOffsetFromUTC: str, *, zone: tzinfo = UTC) -> datetime | None:
+    """Return when a study began.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ def started(StudyDate: str, StudyTime: str, TimezoneOffsetFromUTC: str) -> datet
         DA and TM.
     TimezoneOffsetFromUTC
         May be empty.
+    zone
+        Time zone of the site: of a study that states no offset.
 
     Returns
     -------
@@ -48,4 +51,4 @@ def started(StudyDate: str, StudyTime: str, TimezoneOffsetFromUTC: str) -> datet
         clock = datetime.strptime(StudyTime.partition(".")[0].ljust(6, "0"), "%H%M%S")  # noqa: DTZ007 - as above
     except ValueError:
         return None
-    return datetime.combine(day.date(), clock.time(), tzinfo=zone_of(TimezoneOffsetFromUTC) or UTC)
+    return datetime.combine(day.date(), clock.time(), tzinfo=zone_of(TimezoneOffsetFromUTC) or zone)

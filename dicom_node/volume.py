@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ from pydicom.valuerep import DA, TM
 from dicom_node.encoding import open_file
 from dicom_node.pixels import Picture, picture, rescaled
 from dicom_node.study import Instance, Series
+from dicom_node.times import zone_of
 from kernel.errors import Category, Problem
 
 Vector3: TypeAlias = tuple[float, float, float]
@@ -181,15 +182,9 @@ def _acquired_at(dataset: Dataset, zone: tzinfo) -> datetime | None:
             day, time = DA(dataset.get(f"{kind}Date")), TM(dataset.get(f"{kind}Time"))
             if day is None or time is None:
                 continue
-            return datetime.combine(day, time, tzinfo=_offset(dataset, zone)).astimezone(UTC)
+            return datetime.combine(
+                day, time, tzinfo=zone_of(str(dataset.get("TimezoneOffsetFromUTC") or "")) or zone
+            ).astimezone(UTC)
         except (TypeError, ValueError):
             continue
     return None
-
-
-def _offset(dataset: Dataset, zone: tzinfo) -> tzinfo:
-    stated = str(dataset.get("TimezoneOffsetFromUTC") or "")
-    if len(stated) != 5 or stated[0] not in "+-" or not stated[1:].isdigit():
-        return zone
-    offset = timedelta(hours=int(stated[1:3]), minutes=int(stated[3:]))
-    return timezone(-offset if stated[0] == "-" else offset)

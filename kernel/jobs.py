@@ -9,7 +9,7 @@ from other jobs (:class:`kernel.worker.Worker`).
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -316,7 +316,9 @@ class Jobs:
         self._put_back(tx, _from_row(row), attempts=0)
         return True
 
-    def release(self, tx: Transaction, worker: str) -> int:
+    def release(
+        self, tx: Transaction, worker: str, *, on_parked: Callable[[Transaction, Job, Problem], None] | None = None
+    ) -> int:
         """Return the jobs of a dead or stopping worker to the queue.
 
         A job that was claimed ``DEATHS_BEFORE_PARKING`` times is parked instead.
@@ -327,6 +329,8 @@ class Jobs:
             Any transaction.
         worker
             Id of the worker that held them.
+        on_parked
+            Called for each job that is parked.
 
         Returns
         -------
@@ -337,7 +341,10 @@ class Jobs:
         for row in running:
             job = _from_row(row)
             if job.attempts >= DEATHS_BEFORE_PARKING:
-                self._park(tx, job, Problem(Category.FAULT, "the worker died each time it did this"))
+                problem = Problem(Category.FAULT, "the worker died each time it did this")
+                self._park(tx, job, problem)
+                if on_parked is not None:
+                    on_parked(tx, job, problem)
             else:
                 self._put_back(tx, job, attempts=job.attempts)
         return len(running)

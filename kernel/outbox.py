@@ -48,6 +48,8 @@ class Delivery:
     payload: bytes
     payload_blob: str | None = None
     """Blob address of the payload, in its place (:meth:`Outbox.prepare`)."""
+    failure: Problem | None = None
+    """Why there is nothing to send: the row is parked from the beginning, for a person to see."""
 
 
 _NO_PAUSE: Final = timedelta()
@@ -120,9 +122,22 @@ class Outbox:
                 "attempts": 0,
                 "created_at": now,
                 "changed_at": now,
-            },
+            }
+            | self._parked(identifier, delivery.failure),
         )
-        self.drain(tx, delivery.destination)
+        if delivery.failure is None:
+            self.drain(tx, delivery.destination)
+
+    def _parked(self, identifier: str, failure: Problem | None) -> dict[str, Any]:
+        """Return the columns of a delivery that cannot be written."""
+        if failure is None:
+            return {}
+        return {
+            "status": "parked",
+            "problem_category": str(failure.category),
+            "problem_detail": failure.detail,
+            "problem_diagnostics": self._cipher.seal(failure.diagnostics.encode(), _answer_of(identifier)),
+        }
 
     def drain(self, tx: Transaction, destination: str, at: datetime | None = None) -> None:
         """Enqueue the job that sends what waits for ``destination``; one that waits already is moved forward.

@@ -367,6 +367,24 @@ instances = Table(
 )
 Index("instances_study", instances.c.StudyInstanceUID)
 
+replaced_instances = Table(
+    "replaced_instances",
+    metadata,
+    Column("SOPInstanceUID", Text, nullable=False),
+    Column("SOPClassUID", Text, nullable=False),
+    Column("StudyInstanceUID", Text, nullable=False),
+    Column("SeriesInstanceUID", Text, nullable=False),
+    Column("Modality", Text),
+    Column("TransferSyntaxUID", Text, nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("calling_ae", Text, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("replaced_at", Instant, nullable=False, comment="when a reconciled version took its place"),
+    PrimaryKeyConstraint("SOPInstanceUID", "blob"),
+)
+Index("replaced_instances_study", replaced_instances.c.StudyInstanceUID)
+
 studies = Table(
     "studies",
     metadata,

@@ -214,7 +214,7 @@ class Worker:
         self._reclaim_dead_workers(tx)
 
     def _unregister(self, tx: Transaction) -> None:
-        self._jobs.release(tx, self.name)
+        self._jobs.release(tx, self.name, on_parked=self._on_parked)
         tx.execute(delete(workers).where(workers.c.id == self.name))
 
     def _heartbeat(self, tx: Transaction) -> bool:
@@ -229,7 +229,7 @@ class Worker:
     def _reclaim_dead_workers(self, tx: Transaction) -> None:
         for row in tx.execute(select(workers).where(workers.c.id != self.name)).all():
             if self._is_dead(row):
-                released = self._jobs.release(tx, row.id)
+                released = self._jobs.release(tx, row.id, on_parked=self._on_parked)
                 tx.execute(delete(workers).where(workers.c.id == row.id))
                 _log.warning("worker_taken_over", worker=row.id, jobs=released)
 

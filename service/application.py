@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 from importlib.metadata import version
 from types import MappingProxyType
 
@@ -48,7 +48,7 @@ from service.destinations import (
 from service.destinations.dicom import DicomSettings
 from service.destinations.fhir import FhirSettings
 from service.destinations.mllp import MllpSettings
-from service.flows import hl7_message, imaging_study
+from service.flows import hl7_message, imaging_study, owed
 from service.flows.assess import AssessFlow
 from service.flows.hl7_message import Hl7MessageFlow
 from service.flows.imaging_study import ImagingStudyFlow
@@ -148,7 +148,7 @@ def build(
     models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
 
     destinations = build_destinations(settings)
-    context = ServerContext(clock=clock, software_version=version("ausculta"))
+    context = ServerContext(clock=clock, software_version=version("ausculta"), zone=core.zone)
     publisher = Publisher(core, list(destinations.values()), context)
     identities = PatientIdentities(identifier_conventions(settings), pseudonyms)
     patients = PatientMatching(core, identities)
@@ -165,6 +165,7 @@ def build(
         SETTLE: assess.ask,
         REPEAT: cadences.repeat,
         START_CADENCES: cadences.start,
+        owed.PUBLISH_FAILURE: lambda job: (imaging_studies.read if "study" in job.payload else assess.assess)(job),
         DELIVER: DeliveryFlow(core, destinations).deliver,
     }
     return Application(
@@ -187,7 +188,7 @@ def build(
 
 
 def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) -> Worker:
-    """Build the worker; an HL7 v2 message whose conversion is parked is marked so in the inbox.
+    """Build the worker; an HL7 v2 message whose conversion is parked is marked so, and a missing result is explained.
 
     Parameters
     ----------
@@ -199,9 +200,10 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) ->
         How many jobs run at a time.
     """
 
-    def parked(tx: Transaction, job: Job, _problem: Problem) -> None:
+    def parked(tx: Transaction, job: Job, problem: Problem) -> None:
         if job.step == hl7_message.CONVERT:
             core.inbox.mark(tx, str(job.payload["message"]), "parked")
+        owed.parked(tx, core.jobs, job, problem)
 
     return Worker(core.database, core.jobs, steps, core.clock, core.ids, threads=threads, on_parked=parked)
 
@@ -272,6 +274,7 @@ def build_core_services(
         store=store,
         writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
         results=results,
+        zone=settings.time_zone or UTC,
         clock_tolerance=timedelta(seconds=settings.clock_tolerance_s),
         identifier_order=identifier_conventions(settings).order(),
     )
@@ -288,6 +291,7 @@ def build_destinations(settings: Settings) -> Mapping[str, Destination]:
     site = SiteContext(
         public_url=fhir_url(settings),
         ae_title=settings.dicom_ae_title,
+        zone=settings.time_zone or UTC,
         authorities={system: namespace for namespace, system in settings.identifier_systems.items()},
     )
     configured = (*_shortcuts(settings), *read_destinations(settings.destination))

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import timedelta, tzinfo
 
 from fhir_adapter.patient_identity import Order
 from fhir_adapter.store.store import Store
@@ -35,6 +35,8 @@ class CoreServices:
     store: Store
     writer: StoreWriter
     results: Results
+    zone: tzinfo
+    """Time zone of the site: of DICOM times that state no offset."""
     clock_tolerance: timedelta
     """How far a sender's time may lie in the future and still count as now."""
     identifier_order: Order

@@ -117,6 +117,8 @@ class DeliveryFlow:
                 connection, delivery.subject, delivery.destination
             )
             payload = b"" if overtaken else self._core.outbox.payload(connection, delivery.id)
+        if not overtaken and not payload:
+            raise Problem(Category.UNSUPPORTED, "there is nothing to send: the result could not be written")
         if not overtaken:
             return payload
         self._core.database.write(lambda tx: self._core.outbox.supersede(tx, delivery.id))

@@ -187,7 +187,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="TIME_ZONE",
         read=ZoneInfo,
         default=None,
-        help="Zone of HL7 v2 times without an offset, such as Europe/Berlin; without it they keep their date only.",
+        help="Zone of HL7 v2 and DICOM times without an offset, such as Europe/Berlin; without it HL7 v2 times keep "
+        "their date only, and DICOM times are read as UTC.",
     ),
     Setting(
         name="CLOCK_TOLERANCE_S",

@@ -6,6 +6,8 @@ result that is not available becomes a group that says so in words, so that the 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, tzinfo
 from typing import Final
 
 from highdicom.sr import (
@@ -25,15 +27,18 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 
+from dicom_node.results.header import nameless
 from dicom_node.results.measurements import LONGEST_MEANING, PRIVATE, measurements_of
 from dicom_node.results.provenance import (
     MANUFACTURER,
+    REPORT_INSTANCE,
     SERIES_NUMBER,
     derived_uid,
     device_uid,
     evidence,
     finish,
     inherit,
+    offset_of,
 )
 from inference.bands import codes_of
 from inference.contract import NotAvailable, Outcome, Output, notice, opened
@@ -62,7 +67,15 @@ _AI_RESULT: Final = CodedConcept("AI_RESULT", PRIVATE, "AI result")
 _NOT_AVAILABLE: Final = CodedConcept("NOT_AVAILABLE", PRIVATE, "Not available")
 
 
-def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
+class _Report(Comprehensive3DSR):  # type: ignore[misc]  # the library has no types
+    """A document about an object of any SOP class, also of one that the library does not know."""
+
+    def copy_patient_and_study_information(self, dataset: Dataset) -> None:
+        with suppress(KeyError):
+            super().copy_patient_and_study_information(dataset)
+
+
+def build(outcome: Outcome, sources: Sequence[bytes], zone: tzinfo = UTC) -> bytes:
     """Write a result as a structured report.
 
     Parameters
@@ -71,6 +84,8 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
         What the runtime answered.
     sources
         DICOM files of the instances that the result rests on, one at least; patient and study are taken from them.
+    zone
+        Time zone of the site: of a source that states no offset.
 
     Returns
     -------
@@ -83,12 +98,12 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
         ``incorrect`` when a source cannot be read.
     """
     images = evidence(sources)
-    document = Comprehensive3DSR(
-        evidence=images,
+    document = _Report(
+        evidence=[nameless(images[0]), *images[1:]],
         content=_report(outcome, images)[0],
         series_instance_uid=derived_uid(outcome, "sr/series"),
         series_number=SERIES_NUMBER,
-        sop_instance_uid=derived_uid(outcome, "sr/instance"),
+        sop_instance_uid=derived_uid(outcome, REPORT_INSTANCE),
         instance_number=1,
         manufacturer=MANUFACTURER,
         is_complete=True,
@@ -97,7 +112,7 @@ def build(outcome: Outcome, sources: Sequence[bytes]) -> bytes:
         series_description=f"AI result: {outcome.model.title}"[:LONGEST_MEANING],
     )
     inherit(document, images[0])
-    return finish(document, outcome.at)
+    return finish(document, outcome.at, offset_of(images[0], zone))
 
 
 def _report(outcome: Outcome, images: Sequence[Dataset]) -> MeasurementReport:

@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from dicom_node.study import Study
 from inference.contract import ImageInput, Outcome
 from inference.manifest import Manifest
+from kernel.errors import Category, Problem, as_problem
 from service.destinations.leave_out import EVERYTHING_LEAVES, LeaveOut
 
 
@@ -85,6 +86,22 @@ class Rendered:
 
     idempotency_key: str
     payload: bytes
+    failure: Problem | None = None
+    """Why there is nothing to send in this form; a person is shown it."""
+
+
+def unwritten(what: str, failure: Exception) -> Problem:
+    """Return the problem of a form that cannot be written; its detail reveals nothing of the result.
+
+    Parameters
+    ----------
+    what
+        What is not written, in words.
+    failure
+        What was raised.
+    """
+    problem = as_problem(failure)
+    return Problem(Category.FAULT, what, diagnostics=problem.diagnostics or problem.detail)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +114,8 @@ class SiteContext:
     """Our application entity title."""
     authorities: Mapping[str, str]
     """Identifier system -> namespace of its assigning authority."""
+    zone: tzinfo = UTC
+    """Time zone of the site: of DICOM times that state no offset."""
 
 
 class Destination(ABC):

@@ -5,13 +5,18 @@ Their UIDs are made from the result's id, so a repeated C-STORE is the same obje
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
 
-from dicom_node.results import RESULTS
+from dicom_node.results import REPORT, RESULTS
 from dicom_node.scu import Peer, send
-from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from inference.contract import Outcome
+from kernel.log import get_logger
+from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext, unwritten
 from service.destinations.leave_out import HEAT_MAP
 from service.destinations.table import DestinationTable
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +43,10 @@ def build(name: str, settings: DicomSettings, site: SiteContext) -> "DicomDestin
     settings
         Its checked settings.
     site
-        Gives our application entity title, the calling AE title.
+        Gives our application entity title, the calling AE title, and the time zone.
     """
     peer = Peer(ae_title=settings.ae_title, host=settings.host, port=settings.port, calling_ae=site.ae_title)
-    return DicomDestination(name, peer)
+    return DicomDestination(name, peer, zone=site.zone)
 
 
 class DicomDestination(Destination):
@@ -53,12 +58,15 @@ class DicomDestination(Destination):
         Of this instance.
     peer
         The archive.
+    zone
+        Time zone of the site.
     """
 
-    def __init__(self, name: str, peer: Peer) -> None:
+    def __init__(self, name: str, peer: Peer, *, zone: tzinfo) -> None:
         self.name = name
         self.address = f"{peer.host}:{peer.port}"
         self._peer = peer
+        self._zone = zone
 
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:  # noqa: ARG002 - the contract's signature
         """Render an imaging result as DICOM objects, and nothing for a result without images.
@@ -69,14 +77,10 @@ class DicomDestination(Destination):
             return []
         imaging = model_result.imaging
         sources = imaging.sources or (imaging.source,)
-        without_map = self.leave_out.holds(HEAT_MAP, model_result.outcome.model.name)
-        kinds = {kind: build for kind, build in RESULTS.items() if not (without_map and kind == HEAT_MAP)}
-        made = ((kind, build(model_result.outcome, sources)) for kind, build in kinds.items())
-        return [
-            Rendered(idempotency_key=f"{result}:{kind}", payload=content)
-            for kind, content in made
-            if content is not None
-        ]
+        outcome = model_result.outcome
+        without_map = self.leave_out.holds(HEAT_MAP, outcome.model.name)
+        kinds = [kind for kind in RESULTS if not (without_map and kind == HEAT_MAP)]
+        return [one for kind in kinds if (one := self._written(kind, result, outcome, sources)) is not None]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - the SOPInstanceUID carries it
         """Store one object; parameters as for :meth:`service.destinations.contract.Destination.send`."""
@@ -85,3 +89,17 @@ class DicomDestination(Destination):
 
     def close(self) -> None:
         """Nothing stays open between deliveries."""
+
+    def _written(self, kind: str, result: str, outcome: Outcome, sources: Sequence[bytes]) -> Rendered | None:
+        """Return one object of a result; a picture that cannot be drawn does not cost the report."""
+        key = f"{result}:{kind}"
+        try:
+            content = RESULTS[kind](outcome, sources, self._zone)
+        except Exception as failure:  # the report alone states the result: without it nothing is written
+            if kind == REPORT:
+                raise
+            _log.error("result_not_written", kind=kind, failure=failure)
+            return Rendered(
+                idempotency_key=key, payload=b"", failure=unwritten(f"the {kind} could not be written", failure)
+            )
+        return None if content is None else Rendered(idempotency_key=key, payload=content)

@@ -7,7 +7,7 @@ A value whose time lies in the future is not used and not forgotten: the model i
 """
 
 from fhir_adapter.facts import subject as subject_of
-from inference.contract import FactsInput, SeriesInput, StudyInput
+from inference.contract import FactsInput, ModelInput, Outcome, SeriesInput, StudyInput
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
@@ -17,6 +17,7 @@ from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, declined
+from service.flows.owed import PUBLISH_FAILURE, failed
 from service.flows.publish import Publisher
 from service.triggers.contract import Run
 from service.triggers.enqueue import ask_later
@@ -48,6 +49,8 @@ class AssessFlow:
 
         The payload names the model, its version and the patient, and may name the document that made the model run.
 
+        A job of the step :data:`service.flows.owed.PUBLISH_FAILURE` states why a run failed instead.
+
         A job that was asked for again (``service.operations.results``) names the result that this one replaces.
 
         Raises
@@ -66,8 +69,7 @@ class AssessFlow:
             return lambda _tx: None
         document = job.payload.get("document")
         request = InputRequest(model=model, subject=subject, at=self._core.clock.now(), document=document)
-        given = read_input(self._core, request)
-        outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
+        given, outcome = self._answer(job, request)
         again = job.payload.get("again")
         replaced = () if again is None else (str(again),)
         model_result = ModelResult(
@@ -84,6 +86,16 @@ class AssessFlow:
             ask_later(tx, self._core.jobs, model.row, Run(patient=patient, document=document), due)
 
         return commit
+
+    def _answer(self, job: Job, request: InputRequest) -> tuple[ModelInput | NoInput, Outcome]:
+        """Return what the model is given, and what it says or why it says nothing."""
+        if job.step == PUBLISH_FAILURE:
+            # A run that fails again must be a statement of its own: nothing that it would have read is known.
+            return NoInput(reason=""), failed(request, job, (f"urn:uuid:{job.id}",))
+        given = read_input(self._core, request)
+        if isinstance(given, NoInput):
+            return given, declined(request, given)
+        return given, self._models.infer(request.model, given)
 
     def ask(self, job: Job) -> Commit:
         """Return the commit that asks the model now, if it is still registered to run."""

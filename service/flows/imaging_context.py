@@ -44,7 +44,8 @@ def representative(study: Study, spec: InputSpec) -> str:
     for one in selected:
         if isinstance(one, SelectedVolume):
             return _middle_slice(one.series).SOPInstanceUID
-    return study.series[0].instances[0].SOPInstanceUID
+    readable = study.set_aside()
+    return (readable.series or study.series)[0].instances[0].SOPInstanceUID
 
 
 def _middle_slice(series: Series) -> Instance:

@@ -3,6 +3,7 @@
 accept    instance => file, index row, the study's one waiting job pushed back; 0x0000
 complete  job -> is the study at rest? => revision, one read job per model
 read      job -> the declared input -> runtime.predict -> publish => resources, deliveries
+fail      job that was parked -> publish => the reason in the place of the result
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,12 @@ from typing import Final
 from sqlalchemy import Connection
 
 from dicom_node.archive import Archive, StoredInstance
+from dicom_node.encoding import read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
+from dicom_node.results import MADE_CLASSES, made_of
 from dicom_node.study import StudyState, describe, open_revision, study_state
 from inference.catalogue import DeclaredModel
+from inference.contract import ModelInput, NotAvailable, Outcome
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job
@@ -27,10 +31,13 @@ from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
 from service.flows.imaging_context import imaging_context
 from service.flows.inputs import read_input
-from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined
+from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined, source_of
 from service.flows.lanes import lane_of
+from service.flows.owed import PUBLISH_FAILURE, failed
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
+from service.flows.set_aside import with_set_aside
+from service.results import LIVE
 from service.triggers import enqueue
 
 COMPLETE: Final = "complete-study"
@@ -80,21 +87,38 @@ class ImagingStudyFlow:
     def accept(self, received: ReceivedInstance) -> None:
         """Keep an instance durably; the DICOM listener answers 0x0000 when this returns.
 
+        An object that this server made, and that a PACS sends back, is acknowledged and not kept.
+
         Raises
         ------
         Problem
             As :meth:`dicom_node.archive.Archive.add` does.
         """
+        now = self._core.clock.now()
+        if self._made_here(received):
+            self._core.database.write(lambda tx: self._record(tx, received, now, "DICOM instance of our own"))
+            return
 
         def on_commit(tx: Transaction, stored: StoredInstance) -> None:
             self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
-            entity = f"urn:oid:{stored.SOPInstanceUID}"
-            event = balp.received(
-                received.principal, entity=entity, patient=None, at=stored.received_at, what="DICOM instance"
-            )
-            self._core.audit.record(tx, event)
+            reconciled = self._archive.has_replaced(tx.connection, stored)
+            what = "DICOM instance, reconciled" if reconciled else "DICOM instance"
+            self._record(tx, received, stored.received_at, what)
 
         self._archive.add(received, on_commit=on_commit)
+
+    def _made_here(self, received: ReceivedInstance) -> bool:
+        if received.SOPClassUID not in MADE_CLASSES:
+            return False
+        attributes = read_index_attributes(received.encoded, received.TransferSyntaxUID)
+        with self._core.database.read() as connection:
+            results = self._core.results.ids_of_study(connection, attributes.StudyInstanceUID)
+        return attributes.SOPInstanceUID == received.SOPInstanceUID and received.SOPInstanceUID in made_of(results)
+
+    def _record(self, tx: Transaction, received: ReceivedInstance, at: datetime, what: str) -> None:
+        entity = f"urn:oid:{received.SOPInstanceUID}"
+        event = balp.received(received.principal, entity=entity, patient=None, at=at, what=what)
+        self._core.audit.record(tx, event)
 
     def association_closed(self, association: str) -> None:
         """Record that an association has ended: its studies may now come to rest."""
@@ -134,6 +158,8 @@ class ImagingStudyFlow:
     def read(self, job: Job) -> Commit:
         """Run the model on what its manifest selects from the study; return the commit that publishes the result.
 
+        A job of the step :data:`service.flows.owed.PUBLISH_FAILURE` states why a run failed instead.
+
         Raises
         ------
         Problem
@@ -154,8 +180,14 @@ class ImagingStudyFlow:
             get_logger(__name__).info("patient_not_production", model=name)
             return lambda _tx: None
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
-        given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
-        outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
+        given, outcome = self._answer(job, request, files)
+        outcome = with_set_aside(outcome, files.study)
+        if (
+            isinstance(outcome, NotAvailable)
+            and "again" not in job.payload
+            and self._is_said(outcome, StudyInstanceUID)
+        ):
+            return lambda _tx: None
         imaging = imaging_context(files, model.manifest.input, given)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
@@ -166,11 +198,39 @@ class ImagingStudyFlow:
 
         return commit
 
+    def _answer(self, job: Job, request: InputRequest, files: StudyFiles) -> tuple[ModelInput | NoInput, Outcome]:
+        """Return what the model is given, and what it says or why it says nothing."""
+        if job.step == PUBLISH_FAILURE:
+            return NoInput(reason="", sources=files.sources), failed(request, job, files.sources)
+        given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
+        if isinstance(given, NoInput):
+            return given, declined(request, given)
+        return given, self._models.infer(request.model, given)
+
+    def _is_said(self, outcome: NotAvailable, StudyInstanceUID: str) -> bool:
+        """Return whether the newest result about the study gives the same reason: another image changed nothing."""
+        name = outcome.model.name
+        with self._core.database.read() as connection:
+            newest = self._core.results.newest(connection, limit=1, model=name, study=StudyInstanceUID)
+        return any(
+            (one.kind, one.reason, one.subject) == (outcome.kind, outcome.reason, outcome.subject.reference)
+            and (one.version, one.digest, one.status)
+            == (outcome.model.version, outcome.model.digest, outcome.model.status)
+            and one.state in LIVE
+            for one in newest
+        )
+
     def _files(self, instances: Sequence[StoredInstance]) -> StudyFiles:
+        addresses = {instance.SOPInstanceUID: instance.blob for instance in instances}
+
+        def read(SOPInstanceUID: str) -> bytes:
+            """Read the version that the index named, whatever has replaced it meanwhile."""
+            return self._core.blobs.get(addresses[SOPInstanceUID])
+
         return StudyFiles(
-            study=describe((instance.blob, self._archive.read(instance.SOPInstanceUID)) for instance in instances),
-            sources=tuple(f"urn:oid:{instance.SOPInstanceUID}#{instance.blob}" for instance in instances),
-            open_instance=lru_cache(maxsize=1)(self._archive.read),  # the model and the result mostly read the same one
+            study=describe((instance.blob, read(instance.SOPInstanceUID)) for instance in instances),
+            sources=tuple(source_of(instance.SOPInstanceUID, instance.blob) for instance in instances),
+            open_instance=lru_cache(maxsize=1)(read),  # the model and the result mostly read the same one
         )
 
     def _readers(self, connection: Connection, instances: Sequence[StoredInstance]) -> list[DeclaredModel]:

@@ -28,6 +28,7 @@ from service.core import CoreServices
 from service.destinations.contract import Destination, ModelResult
 from service.flows.filing import filing_of
 from service.flows.pictures import as_png, overlay_png
+from service.flows.rendering import forms
 from service.flows.result_context import ServerContext
 from service.flows.sources import with_sources
 from service.results import NewResult
@@ -118,6 +119,7 @@ class Publisher:
         resources: Sequence[dict[str, Any]],
         receivers: Sequence[Destination],
     ) -> list[Delivery]:
+        context = self._context.about(model_result)
         return [
             self._core.outbox.prepare(
                 Delivery(
@@ -126,10 +128,11 @@ class Publisher:
                     subject=result,
                     patient=model_result.outcome.subject.reference,
                     payload=rendered.payload,
+                    failure=rendered.failure,
                 )
             )
             for destination in receivers
-            for rendered in destination.render(result, model_result, resources)
+            for rendered in forms(destination, result, model_result, resources, context)
         ]
 
     def _row(self, result: str, model_result: ModelResult) -> NewResult:

@@ -4,6 +4,7 @@ Also the one place where DICOM's description of a study is put into FHIR's words
 """
 
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 
 from dicom_node.study import Study
 from dicom_node.times import started
@@ -19,6 +20,8 @@ class ServerContext:
 
     clock: Clock
     software_version: str
+    zone: tzinfo = UTC
+    """Of studies that state no offset."""
 
     def about(self, model_result: ModelResult) -> ResultContext:
         """Return what the resources of one result need to know."""
@@ -27,7 +30,7 @@ class ServerContext:
         return ResultContext(
             now=self.clock.now(),
             software_version=self.software_version,
-            study=None if imaging is None else study_summary(imaging.study),
+            study=None if imaging is None else study_summary(imaging.study, self.zone),
             encounter=filing.encounter,
             visit_number=None if number is None or not number.system else (number.system, number.value),
             expected=expected_of(model_result.manifest),
@@ -43,11 +46,19 @@ def expected_of(manifest: Manifest) -> tuple[ExpectedOutput, ...]:
     )
 
 
-def study_summary(study: Study) -> StudySummary:
-    """Describe a study in the words of FHIR's ImagingStudy."""
+def study_summary(study: Study, zone: tzinfo) -> StudySummary:
+    """Describe a study in the words of FHIR's ImagingStudy.
+
+    Parameters
+    ----------
+    study
+        Its description.
+    zone
+        Time zone of a study that states no offset.
+    """
     return StudySummary(
         StudyInstanceUID=study.StudyInstanceUID,
-        started=started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC),
+        started=started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC, zone=zone),
         description=study.StudyDescription,
         accession=study.AccessionNumber,
         series=tuple(

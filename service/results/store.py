@@ -133,6 +133,18 @@ class Results:
         row = connection.execute(about.order_by(results.c.seq).offset(number).limit(1)).first()
         return None if row is None else _stored(row)
 
+    def ids_of_study(self, connection: Connection, study: str) -> tuple[str, ...]:
+        """Return the ids of every result about a study.
+
+        Parameters
+        ----------
+        connection
+            Where to read.
+        study
+            StudyInstanceUID.
+        """
+        return tuple(connection.execute(select(results.c.id).where(results.c.study == study)).scalars())
+
     def replaced_by(self, connection: Connection, model: ModelRow, study: str) -> tuple[str, ...]:
         """Return the ids of the results about a study that a new one of this model version replaces, oldest first.
 

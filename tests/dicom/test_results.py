@@ -189,7 +189,7 @@ def test_dcmtk_reads_the_report_without_complaint(outcome: Prediction | NotAvail
 
 def test_every_kind_is_listed_and_documented() -> None:
     folder = Path(results.__file__).parent
-    kinds = {path.stem for path in folder.glob("*.py")} - {"__init__", "measurements", "provenance"}
+    kinds = {path.stem for path in folder.glob("*.py")} - {"__init__", "header", "measurements", "provenance"}
     assert {kind.replace("_", "-") for kind in kinds} == set(RESULTS)
     for kind in kinds:
         module = importlib.import_module(f"dicom_node.results.{kind}")

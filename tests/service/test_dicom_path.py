@@ -94,10 +94,10 @@ def test_a_study_is_not_processed_before_it_is_complete(hospital: Hospital) -> N
     assert len(hospital.results()) == 1
 
 
-def test_a_late_instance_opens_a_new_revision_whose_result_supersedes(hospital: Hospital) -> None:
-    hospital.dicom(CHEST)
+def test_a_late_instance_that_the_model_prefers_makes_a_result_that_supersedes(hospital: Hospital) -> None:
+    hospital.dicom(replace(CHEST, view="AP", instance=2))
     hospital.rest()
-    hospital.dicom(LATERAL)
+    hospital.dicom(CHEST)
     hospital.rest()
     first, second = hospital.results()
     assert first.id != second.id

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from datetime import tzinfo
 from io import BytesIO
 from typing import Any
 
@@ -200,7 +201,7 @@ def test_a_builder_gets_the_mask_of_a_volume_and_its_slices_in_order(
     install(hospital, CT, "mask")
     given: list[tuple[Any, list[str]]] = []
 
-    def build(outcome: Any, sources: Sequence[bytes]) -> None:
+    def build(outcome: Any, sources: Sequence[bytes], _zone: tzinfo) -> None:
         given.append((outcome, [str(dcmread(BytesIO(file)).SOPInstanceUID) for file in sources]))
 
     monkeypatch.setattr(dicom, "RESULTS", {**RESULTS, "segmentation": build})

@@ -1,11 +1,11 @@
 """What a reader of model inputs is given, and what it returns when there is nothing to read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from dicom_node.study import Study
+from dicom_node.study import Instance, Study
 from inference.catalogue import DeclaredModel
 from inference.contract import FeatureUse, ModelInput, NotAvailable, PartInput, Subject
 from inference.manifest import InputSpec
@@ -21,6 +21,23 @@ class StudyFiles:
     """Version of each of its instances, ``urn:oid:<SOPInstanceUID>#<address>``."""
     open_instance: Callable[[str], bytes]
     """SOPInstanceUID -> DICOM file."""
+
+    def sources_of(self, instances: Sequence[Instance]) -> tuple[str, ...]:
+        """Return the versions of some of its instances: what a result rests on when no other was read."""
+        return tuple(sorted(source_of(one.SOPInstanceUID, one.blob) for one in instances))
+
+
+def source_of(SOPInstanceUID: str, blob: str) -> str:
+    """Return the version of an instance.
+
+    Parameters
+    ----------
+    SOPInstanceUID
+        The instance.
+    blob
+        Address of its bytes.
+    """
+    return f"urn:oid:{SOPInstanceUID}#{blob}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,13 +9,13 @@ from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput, no_study
 
 
-def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInput | NoInput:  # noqa: ARG001 - the study's files hold the image
+def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInput | NoInput:
     """Read the image that the manifest's rules select.
 
     Parameters
     ----------
     core
-        Not used.
+        The time zone of the site.
     request
         The study.
     spec
@@ -29,7 +29,7 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInp
         return NoInput(reason=selected.reason, sources=files.sources, out_of_scope=True)
     content = files.open_instance(selected.instance.SOPInstanceUID)
     try:
-        pixels, description = load_image(content)
+        pixels, description = load_image(content, zone=core.zone)
     except Problem as problem:
         return NoInput(reason=problem.detail, sources=files.sources)
     return ImageInput(
@@ -38,7 +38,7 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInp
         modality=description.modality,
         body_part=description.body_part,
         view=description.view,
-        sources=files.sources,
+        sources=files.sources_of([selected.instance]),
         acquired_at=description.acquired_at,
         at=request.at,
     )

@@ -9,13 +9,13 @@ from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput, no_study
 
 
-def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeInput | NoInput:  # noqa: ARG001 - the study's files hold the slices
+def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeInput | NoInput:
     """Read the series that the manifest's rules select.
 
     Parameters
     ----------
     core
-        Not used.
+        The time zone of the site.
     request
         The study.
     spec
@@ -28,14 +28,14 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeIn
     if isinstance(selected, NothingFits):
         return NoInput(reason=selected.reason, sources=files.sources, out_of_scope=True)
     try:
-        volume = load_volume(selected.series, files.open_instance)
+        volume = load_volume(selected.series, files.open_instance, zone=core.zone)
     except Problem as problem:
         return NoInput(reason=problem.detail, sources=files.sources)
     return VolumeInput(
         subject=request.subject,
         modality=selected.series.Modality,
         body_part=selected.series.BodyPartExamined,
-        sources=files.sources,
+        sources=files.sources_of(selected.series.instances),
         at=request.at,
         **vars(volume),
     )
