@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from dicom_node.synthesise import ChestXRay
+
 from .day_oracle import Known
 
 START = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -65,6 +67,7 @@ WARDS = (
         encoding="utf-8",
     ),
 )
+_NAMES = ("Invented^Child", "Müller^Kind", "Dvořák^Dítě")
 _FAMILIES = {"A": "Ångström", "B": "Müller", "C": "Dvořák", "D": "山田"}
 
 
@@ -90,7 +93,13 @@ class Arrival:
     patient: str
     #: A message of HL7 v2, or a path and the resource that is put there.
     hl7: bytes = b""
+    #: Otherwise the message is refused with AR.
+    supported: bool = True
     fhir: tuple[str, Mapping[str, object]] | None = None
+    #: Images of one study, over one association.
+    images: tuple[ChestXRay, ...] = ()
+    #: The PACS sends everything that it got from the server back to it.
+    routed_back: bool = False
 
 
 @dataclass
@@ -98,6 +107,8 @@ class Plan:
     """All arrivals in order, and what is true of them."""
 
     patients: tuple[Patient, ...]
+    #: Numbers of the children of whom one chest film is made, and who are known by their films alone.
+    filmed: tuple[str, ...] = ()
     arrivals: list[Arrival] = field(default_factory=list)
     known: list[Known] = field(default_factory=list)
 
@@ -109,15 +120,22 @@ class Plan:
         return found
 
 
-def plan_day(patients: int, seed: int) -> Plan:
-    """Draw the day of as many patients."""
+def plan_day(patients: int, films: int, seed: int) -> Plan:
+    """Draw the day of as many patients, and as many films."""
     chance = random.Random(seed)
-    plan = Plan(patients=tuple(Patient(mrn=f"{70_000 + number}", ward=WARDS[number % 4]) for number in range(patients)))
+    plan = Plan(
+        patients=tuple(Patient(mrn=f"{70_000 + number}", ward=WARDS[number % 4]) for number in range(patients)),
+        filmed=tuple(f"{90_000 + number}" for number in range(films)),
+    )
     for patient in plan.patients:
         begun = chance.uniform(5, 120)
         for number in range(SETS):
             measured = float(int(begun + number * 235 + chance.uniform(-10, 10)))
             _plan_set(plan, chance, patient, number, measured)
+    for patient, other in zip(plan.patients[::20], plan.patients[1::20], strict=False):
+        _plan_merge(plan, chance, patient, other)
+    for number, mrn in enumerate(plan.filmed):
+        _plan_film(plan, chance, mrn, number)
     plan.arrivals.sort(key=lambda one: one.minute)
     return plan
 
@@ -157,6 +175,33 @@ def _plan_set(plan: Plan, chance: random.Random, patient: Patient, number: int, 
         one.send(arrives, "F", version=1, changed=measured + 1)
     if chance.random() < 0.2:
         _plan_thermometer(plan, chance, patient, number, measured + 30)
+
+
+def _plan_merge(plan: Plan, chance: random.Random, patient: Patient, other: Patient) -> None:
+    """Two numbers are merged: no such message is supported, so its sender is told, and both stay as they are."""
+    minute = chance.uniform(60, DAY)
+    at = patient.ward.write(START + timedelta(minutes=minute))
+    head = f"MSH|^~\\&|ADT|GENERAL|AUSCULTA|GENERAL|{at}||ADT^A40^ADT_A39|M{patient.mrn}|P|2.5.1"
+    message = _encode(patient, [head, f"EVN||{at}", f"MRG|{other.mrn}^^^HOSPITAL^MR"])
+    plan.arrivals.append(Arrival(minute=minute, patient=patient.mrn, hl7=message, supported=False))
+
+
+def _plan_film(plan: Plan, chance: random.Random, mrn: str, number: int) -> None:
+    """A film, a late lateral view of the same study, the film once more, and what the PACS sends back."""
+    taken = chance.uniform(5, DAY - 120)
+    frontal = ChestXRay(
+        PatientID=mrn,
+        IssuerOfPatientID="HOSPITAL",
+        PatientName=_NAMES[number % len(_NAMES)],
+        PatientBirthDate="20230101",
+        rows=64,
+        columns=64,
+        consolidation=number % 2 == 0,
+        seed=number + 1,
+    )
+    for after, images in ((0, (frontal,)), (12, (replace(frontal, view="LL", instance=2),)), (25, (frontal,))):
+        plan.arrivals.append(Arrival(minute=taken + after, patient=mrn, images=images))
+    plan.arrivals.append(Arrival(minute=taken + 40, patient=mrn, routed_back=True))
 
 
 def _plan_thermometer(plan: Plan, chance: random.Random, patient: Patient, number: int, measured: float) -> None:
