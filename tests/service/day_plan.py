@@ -178,7 +178,7 @@ def _plan_set(plan: Plan, chance: random.Random, patient: Patient, number: int, 
 
 
 def _plan_merge(plan: Plan, chance: random.Random, patient: Patient, other: Patient) -> None:
-    """Two numbers are merged: no such message is supported, so its sender is told, and both stay as they are."""
+    """Two numbers are merged: no such message is supported, so its sender gets an AR, and both stay as they are."""
     minute = chance.uniform(60, DAY)
     at = patient.ward.write(START + timedelta(minutes=minute))
     head = f"MSH|^~\\&|ADT|GENERAL|AUSCULTA|GENERAL|{at}||ADT^A40^ADT_A39|M{patient.mrn}|P|2.5.1"

@@ -6,11 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from dicom_node.synthesise import ChestXRay
 from fhir_adapter.hl7v2.testing import StandInEngine
 from inference.testing_folder import pulse_risk
 from kernel.errors import Problem
+from kernel.log import get_logger
 
 from .hospital import CHILD, ILL, Hospital
 
@@ -67,12 +69,15 @@ def test_a_destination_of_complete_sets_gets_one_message_of_a_burst(
 
 
 def test_what_is_left_out_says_so_in_the_log(
-    leaving_out: Callable[..., Hospital], capsys: pytest.CaptureFixture[str]
+    leaving_out: Callable[..., Hospital], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hospital = leaving_out("incomplete")
     hospital.hl7(hospital.vitals(**ONE_BY_ONE[0]))
-    hospital.work()
-    assert "delivery_left_out" in capsys.readouterr().out
+    with capture_logs() as lines:  # loggers keep the processors that they were made with
+        monkeypatch.setattr("service.flows.publish._log", get_logger("service.flows.publish"))
+        hospital.work()
+    (line,) = [line for line in lines if line["event"] == "delivery_left_out"]
+    assert (line["destination"], line["notice"]) == ("engine", "incomplete")
 
 
 def test_a_destination_that_has_a_score_learns_that_it_no_longer_holds(
