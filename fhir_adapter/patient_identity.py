@@ -11,10 +11,8 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_adapter.hl7v2.datatypes import hd
-from fhir_adapter.store.patients import Holder, Token, current_identifiers
+from fhir_adapter.store.patients import DICOM_UID, Holder, Token, current_identifiers
 from kernel.errors import Category, Problem
-
-_STUDY_SYSTEM: Final = "urn:dicom:uid"
 
 DEFAULT_RANK: Final = ("MR", "PI", "PT", "PN", "NI")
 """Types of identifiers (table 0203) that name one person, the one that is trusted most first."""
@@ -188,7 +186,7 @@ class PatientIdentities:
 
         Two people are never made one because both lack a number.
         """
-        return self._of(_STUDY_SYSTEM, f"urn:oid:{StudyInstanceUID}")
+        return self._of(DICOM_UID, f"urn:oid:{StudyInstanceUID}")
 
     def _of(self, system: str, value: str) -> PatientIdentity:
         return PatientIdentity(

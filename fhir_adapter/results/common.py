@@ -13,7 +13,7 @@ from inference.wording import refusal
 RESULT_SYSTEM: Final = "urn:ausculta:result"
 MODEL_SYSTEM: Final = "urn:ausculta:model"
 CARD_SYSTEM: Final = "urn:ausculta:model-card"
-DICOM_UID: Final = "urn:dicom:uid"
+
 URI: Final = "urn:ietf:rfc:3986"
 
 AIAST: Final = {

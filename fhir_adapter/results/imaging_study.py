@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from fhir_adapter.results.common import DICOM_UID, URI, about, derived_id, when
+from fhir_adapter.results.common import URI, about, derived_id, when
 from fhir_adapter.results.context import ResultContext, SeriesSummary, StudySummary
 from fhir_adapter.store.document import Json
+from fhir_adapter.store.patients import DICOM_UID
 from inference.contract import Outcome
 
 _MODALITY: Final = "http://dicom.nema.org/resources/ontology/DCM"

@@ -13,6 +13,9 @@ from kernel.tables import resource_heads, resource_index, resource_versions
 Token: TypeAlias = tuple[str, str]
 """System and value of an identifier."""
 
+DICOM_UID: Final = "urn:dicom:uid"
+"""Identifier system of UIDs; such an identifier names a study, also where it stands at the Patient of that study."""
+
 _HEADS: Final = resource_heads.c
 _MOST: Final = 100
 """Patients that are looked at; more share no identifier that names a person."""
@@ -39,8 +42,12 @@ class Holder:
 
 
 def current_identifiers(identifiers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the identifiers with system and value that are not out of use."""
-    return [it for it in identifiers if "system" in it and "value" in it and it.get("use") != "old"]
+    """Return the identifiers with system and value that are not out of use and name a person, not a study."""
+    return [
+        it
+        for it in identifiers
+        if it.get("system", DICOM_UID) != DICOM_UID and "value" in it and it.get("use") != "old"
+    ]
 
 
 def tokens_of(patient: Mapping[str, Any]) -> tuple[Token, ...]:

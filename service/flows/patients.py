@@ -116,7 +116,7 @@ def _subject(identity: PatientIdentity, study: Study) -> Subject:
         reference=identity.reference,
         birth_date=birth_date_of(study.PatientBirthDate),
         sex=sex_of(study.PatientSex),
-        identifier=identity.identifier,
+        identifier=identity.identifier if study.PatientID else None,
         demographics=f"{identity.reference}/_history/1",  # the version that its creation makes
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from dicom_node.synthesise import ChestXRay
 from fhir_adapter.results import identified
 from kernel.errors import Problem
 from service.settings import HostPort
@@ -61,6 +62,20 @@ def test_nothing_is_sent_and_a_person_sees_why(hospital: Hospital, ehr: Scripted
         1,
         1,
     )
+
+
+def test_a_study_without_a_patient_number_is_reported_beside_its_images_and_nowhere_under_its_own_uid(
+    open_hospital: Callable[..., Hospital], ehr: ScriptedEhr, engine: ScriptedEngine
+) -> None:
+    hospital = open_hospital(ehr_url=ehr.url, interface_engine=HostPort(host="127.0.0.1", port=engine.port))
+    hospital.dicom(ChestXRay(PatientID="", rows=64, columns=64))
+    hospital.rest()
+    assert len(hospital.results()) == 1
+    assert "SR" in {hospital.pacs.dataset(uid).Modality for uid in hospital.pacs.arrivals}
+    assert (ehr.requests, engine.arrived) == ([], [])
+    parked = hospital.parked()
+    assert len(parked) == 2
+    assert all("the patient has no identifier" in reason for reason in parked)
 
 
 def test_a_replay_sends_it_under_the_identifier_that_the_patient_has_by_then(
