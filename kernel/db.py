@@ -150,6 +150,10 @@ class Database:
         with connection:
             yield connection
 
+    def others_wait(self) -> bool:
+        """Return whether requests wait for the writer, asked inside one; on PostgreSQL none ever does."""
+        return self.is_sqlite and not self._queue.empty()
+
     def close(self) -> None:
         """Finish the requests that wait and disconnect."""
         if self._closed:

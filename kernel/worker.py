@@ -169,7 +169,10 @@ class Worker:
 
     def _work(self, background: bool) -> None:  # noqa: FBT001 - the only argument of a thread's function
         def claim_next(tx: Transaction) -> Job | None:
-            return None if self._stopping.is_set() else self._jobs.claim(tx, self.name, background=background)
+            # With requests waiting, a backlog of jobs would take every turn of the writer from the listeners.
+            if self._stopping.is_set() or self._database.others_wait():
+                return None
+            return self._jobs.claim(tx, self.name, background=background)
 
         job: Job | None = None
         while job is not None or not self._stopping.is_set():

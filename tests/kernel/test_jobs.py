@@ -340,8 +340,9 @@ def test_a_commit_wakes_one_thread_and_the_others_look_for_nothing(
     assert looked == [False, False]  # once when woken, and once in the transaction that finished the job
 
 
-def test_the_transaction_that_finishes_a_job_claims_the_next(
-    database: Database, jobs: Jobs, clock, ids, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("others_wait", "expected"), [(False, 8), (True, 12)])
+def test_the_transaction_that_finishes_a_job_claims_the_next_unless_others_wait_for_the_writer(
+    database: Database, jobs: Jobs, worker_for, monkeypatch: pytest.MonkeyPatch, others_wait: bool, expected: int
 ) -> None:
     for number in range(5):
         database.write(lambda tx, n=number: jobs.enqueue(tx, "step", {"n": n}, lock="one"))
@@ -356,15 +357,16 @@ def test_the_transaction_that_finishes_a_job_claims_the_next(
 
         return commit
 
-    worker = Worker(database, jobs, {"step": step}, clock, ids, threads=1)
+    worker = worker_for(step=step)
     writes: list[object] = []
     write = database.write
     monkeypatch.setattr(database, "write", lambda work: (writes.append(work), write(work))[1])
+    monkeypatch.setattr(database, "others_wait", lambda: others_wait)
     worker.start()
     assert all_done.wait(10)
     worker.stop()
     assert done == [0, 1, 2, 3, 4]
-    assert len(writes) == 8  # register, claim the first, finish five, unregister
+    assert len(writes) == expected  # register, claim the first or each, finish five, unregister
 
 
 def test_a_next_job_is_not_claimed_by_a_commit_that_fails(database: Database, jobs: Jobs, clock, ids) -> None:
