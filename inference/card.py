@@ -103,8 +103,10 @@ def render_card(manifest: Manifest, sections: Mapping[str, str], *, limits: Sequ
 
 def _scope(manifest: Manifest) -> list[str]:
     scope = []
-    if manifest.limits.min_age_years is not None:
-        scope.append(f"Declines patients under {manifest.limits.min_age_years} years, and those of unknown age.")
+    low, high = manifest.limits.min_age_years, manifest.limits.max_age_years
+    ages = [f"{word} {age} years" for word, age in (("under", low), ("over", high)) if age is not None]
+    if ages:
+        scope.append(f"Declines patients {' or '.join(ages)}, and those of unknown age.")
     if manifest.limits.spread_hours is not None:
         scope.append(f"Declines values that were measured more than {manifest.limits.spread_hours} hours apart.")
     if manifest.limits.max_without_value is not None:
@@ -113,4 +115,6 @@ def _scope(manifest: Manifest) -> list[str]:
         rules = [part.selection for part in manifest.input.parts or (manifest.input,)]
         words = [word for rule in rules for word in (*sorted(rule.modalities), *rule.body_parts, *rule.views)]
         scope.append(f"Declines images other than: {', '.join(words)}.")
+        if any(rule.body_part_required for rule in rules):
+            scope.append("Declines images of which nothing in the header says that they show the body part.")
     return scope

@@ -1,6 +1,7 @@
 """The demonstration network: its measured performance, its limits and its shapes."""
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from inference.measure import auroc, bootstrap, brier, calibration_error, youden
 from inference.models.cxr_pneumonia import train
 from inference.models.cxr_pneumonia.model import SIDE, prepare
 from inference.runners.base import Declined
-from inference.testing import radiograph
+from inference.testing import ADULT, CHILD, NOW, radiograph
 
 SEED = 2026
 
@@ -97,6 +98,11 @@ def test_the_output_is_a_finding_present_now(network: AnyRunner) -> None:
     [
         ({"modality": "CT"}, "the model reads modality CR or DX only"),
         ({"body_part": "HAND"}, "the model reads body part CHEST only"),
+        ({"body_part": ""}, "nothing says that the image shows body part CHEST"),
+        ({"subject": ADULT}, "the model is not for patients over 5 years"),
+        ({"subject": replace(CHILD, birth_date=date(2020, 1, 15))}, "the model is not for patients over 5 years"),
+        ({"subject": replace(CHILD, birth_date=date(2025, 1, 16))}, "the model is not for patients under 1 year"),
+        ({"subject": replace(CHILD, birth_date=None)}, "date of birth is not known"),
         ({"view": "LL"}, "the model reads view PA or AP only"),
         (
             {"pixels": np.full((64, 64), 0.5, dtype=np.float32)},
@@ -114,8 +120,15 @@ def test_inputs_outside_the_models_limits_are_declined(
     assert declined.value.reason.startswith(reason)
 
 
-def test_an_image_that_does_not_state_its_view_or_body_part_is_read(network: AnyRunner) -> None:
-    assert infer(network, radiograph(view="", body_part="")).outputs
+def test_an_image_that_does_not_state_its_view_is_read(network: AnyRunner) -> None:
+    assert infer(network, radiograph(view="")).outputs
+
+
+def test_the_age_is_that_of_the_day_the_image_was_taken(network: AnyRunner) -> None:
+    grown = replace(CHILD, birth_date=date(2019, 6, 1))
+    assert infer(network, radiograph(subject=grown, acquired_at=NOW.replace(year=2024))).outputs
+    with pytest.raises(Declined, match="over 5 years"):
+        infer(network, radiograph(subject=grown))
 
 
 def test_the_card_says_what_it_is(network: AnyRunner) -> None:
