@@ -25,6 +25,9 @@ from kernel.log import configure_logging
 
 SENDERS: Final[Mapping[Interface, int]] = {Interface.HL7: 2, Interface.FHIR: 2, Interface.DICOM: 2}
 
+IMAGING_MODEL: Final = "cxr-pneumonia"
+"""Comes as shadow, because it is a demonstration; its results are delivered only when it is active."""
+
 KILLED_AT_FIRST_START: Final = 2
 """Number of first kills, during the creation of the database and the keys."""
 KILLED_EARLY: Final = 0.2
@@ -94,6 +97,9 @@ def run(plan: Plan, folder: Path, progress: Callable[[str], None] = lambda _line
             for number in range(1, plan.kills + 1):
                 how = 0.0 if number <= KILLED_AT_FIRST_START else chance.random()
                 starts += _run_and_kill(server, chance, how, plan.longest_uptime_s)
+                if number == min(KILLED_AT_FIRST_START, plan.kills):
+                    server.command("models", "activate", IMAGING_MODEL)
+                server.start()
                 if number % 10 == 0:
                     progress(f"{number} kills, {sum(ledger.counts().values())} acknowledged")
                 if number % RESTS_EVERY == 0:
@@ -128,7 +134,7 @@ def _senders(server: ServerProcess, ledger: Ledger, hospital: Hospital, seed: in
 
 
 def _run_and_kill(server: ServerProcess, chance: random.Random, how: float, longest_s: float) -> list[float]:
-    """Let the server run for some time, kill it and start it again; return its start time if it became ready."""
+    """Let the server run for some time and kill it; return its start time if it became ready."""
     if how < KILLED_EARLY:
         time.sleep(chance.uniform(0.0, 3.0))
         took = []
@@ -136,7 +142,6 @@ def _run_and_kill(server: ServerProcess, chance: random.Random, how: float, long
         took = [server.wait_ready()]
         time.sleep(chance.uniform(0.0, _AFTER_READY_S if how < KILLED_EARLY + KILLED_WHEN_READY else longest_s))
     server.kill()
-    server.start()
     return took
 
 

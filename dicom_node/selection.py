@@ -1,10 +1,11 @@
 """Selects the image or series of a study for a model: the manifest's rules, applied to the study's description."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
+from dicom_node.header_words import FRONTAL, is_lateral, other_part
 from dicom_node.study import Instance, Series, Study
 from inference.manifest import InputSpec, Selection
 
@@ -80,9 +81,14 @@ def select_image(study: Study, rules: Selection) -> SelectedImage | NothingFits:
     if not images:
         return NothingFits(reason="the study holds no instance with pixels")
     views = (*rules.views, "") if rules.views else ()
-    fitting = [pair for pair in images if not views or pair[1].ViewPosition in views]
-    if not fitting:
+    stated = [pair for pair in images if not views or pair[1].ViewPosition in views]
+    if not stated:
         return NothingFits(reason=f"the study holds no image with view {' or '.join(rules.views)}")
+    only_frontal = bool(rules.views) and FRONTAL.issuperset(rules.views)
+    fitting = [pair for pair in stated if not (only_frontal and is_lateral(pair[1]))]
+    if not fitting:
+        views_wanted = " or ".join(rules.views)
+        return NothingFits(reason=f"the study holds no image with view {views_wanted}: the header says lateral")
 
     def preference(pair: tuple[Series, Instance]) -> tuple[bool, int, int, str]:
         parent, image = pair
@@ -105,7 +111,7 @@ def select_volume(study: Study, rules: Selection) -> SelectedVolume | NothingFit
     rules
         What the manifest declares.
     """
-    series = _fitting(study, rules)
+    series = _fitting(study, rules, whole=True)
     if isinstance(series, NothingFits):
         return series
     if rules.slice_thickness_mm is not None:
@@ -131,23 +137,41 @@ SELECTORS: Final[Mapping[str, Callable[[Study, Selection], Selected]]] = Mapping
 """Kind of an input -> its selector."""
 
 
-def _fitting(study: Study, rules: Selection) -> Sequence[Series] | NothingFits:
-    """Return the series that fit the rules on modality, body part and description."""
+def _fitting(study: Study, rules: Selection, *, whole: bool = False) -> Sequence[Series] | NothingFits:
+    """Return what fits the rules on modality, class, body part and description: of each series all, or its part."""
     present = study.set_aside().series
     if not present and study.series:
         return NothingFits(reason=left_out(study))
     series = [one for one in present if one.Modality in rules.modalities]
     if not series:
         return NothingFits(reason=f"the study holds no image of modality {' or '.join(rules.modalities)}")
-    if rules.body_parts:
-        series = [one for one in series if not one.BodyPartExamined or one.BodyPartExamined in rules.body_parts]
+    if rules.sop_classes:
+        series = _with(series, lambda image: image.SOPClassUID in rules.sop_classes, whole=whole)
     if not series:
-        return NothingFits(reason=f"no image of the study shows body part {' or '.join(rules.body_parts)}")
+        return NothingFits(reason="the study holds no image of a storage class that the model reads")
+    if rules.body_parts:
+        refused = [reason for one in series for image in one.instances if (reason := _other_part(image, rules))]
+        series = _with(series, lambda image: not _other_part(image, rules), whole=whole)
+        if not series:
+            wanted = " or ".join(rules.body_parts)
+            return NothingFits(reason=f"no image of the study shows body part {wanted}: {refused[0]}")
     if rules.series_description is not None:
         series = [one for one in series if rules.series_description.search(one.SeriesDescription)]
     if not series:
         return NothingFits(reason="no series of the study has the description that the model needs")
     return series
+
+
+def _with(series: Sequence[Series], fits: Callable[[Instance], bool], *, whole: bool) -> list[Series]:
+    """Return the series with those of their instances that fit; of a whole series, either all fit or none."""
+    kept = [replace(one, instances=tuple(filter(fits, one.instances))) for one in series]
+    return [
+        after for before, after in zip(series, kept, strict=True) if after.instances and (not whole or after == before)
+    ]
+
+
+def _other_part(image: Instance, rules: Selection) -> str:
+    return other_part(image, rules.body_parts, required=rules.body_part_required)
 
 
 def _thickness(one: Instance) -> float:

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias, cast
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from sqlalchemy import Connection, func, select, update
 
 from dicom_node.character_sets import plain
@@ -132,6 +133,16 @@ class Instance:
     ImageOrientationPatient: tuple[float, ...] | None = None
     #: False for one whose header breaks off or breaks its rules; no model is given it.
     readable: bool = True
+    #: Upper case; empty when not stated.
+    BodyPartExamined: str = ""
+    #: Directions of rows and of columns, such as ``("L", "F")``.
+    PatientOrientation: tuple[str, ...] = ()
+    #: (CodingSchemeDesignator, CodeValue, CodeMeaning) of each item of AnatomicRegionSequence.
+    AnatomicRegion: tuple[tuple[str, str, str], ...] = ()
+    #: CodeMeaning of each item of ViewCodeSequence.
+    view_names: tuple[str, ...] = ()
+    #: (what it is called, text) of each description, that nearest to the image first.
+    descriptions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +289,40 @@ def _instance(address: str, dataset: Dataset) -> Instance:
         PixelSpacing=cast("tuple[float, float] | None", _numbers(dataset, "PixelSpacing", 2)),
         ImagePositionPatient=cast("tuple[float, float, float] | None", _numbers(dataset, "ImagePositionPatient", 3)),
         ImageOrientationPatient=_numbers(dataset, "ImageOrientationPatient", 6),
+        BodyPartExamined=_text(dataset, "BodyPartExamined").upper(),
+        PatientOrientation=_texts(dataset, "PatientOrientation"),
+        AnatomicRegion=_codes(dataset, "AnatomicRegionSequence"),
+        view_names=tuple(meaning for _, _, meaning in _codes(dataset, "ViewCodeSequence")),
+        descriptions=tuple((name, _text(dataset, keyword)) for keyword, name in _DESCRIPTIONS.items()),
     )
+
+
+_DESCRIPTIONS: Final = {
+    "AcquisitionDeviceProcessingDescription": "processing description",
+    "SeriesDescription": "series description",
+    "ProtocolName": "protocol name",
+    "PerformedProcedureStepDescription": "procedure step description",
+    "RequestedProcedureDescription": "requested procedure",
+    "StudyDescription": "study description",
+}
+"""Keyword -> what a reason calls it, the nearest to the image first."""
+
+
+def _codes(dataset: Dataset, keyword: str) -> tuple[tuple[str, str, str], ...]:
+    """Return the codes of a sequence, none when it is no sequence."""
+    items = dataset.get(keyword)
+    named = ("CodingSchemeDesignator", "CodeValue", "CodeMeaning")
+    return tuple(
+        (_text(item, named[0]), _text(item, named[1]), _text(item, named[2]))
+        for item in (items if isinstance(items, Sequence) else ())
+    )
+
+
+def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Return the values of an attribute, none when it is empty."""
+    value = dataset.get(keyword)
+    values = value if isinstance(value, MultiValue) else (value,)
+    return tuple(str(one).strip().upper() for one in values if one)
 
 
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:

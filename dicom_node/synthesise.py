@@ -6,7 +6,6 @@ from io import BytesIO
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
@@ -14,6 +13,8 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
 )
+
+from inference.synthetic_chest import draw_chest
 
 CHARACTER_SET: Final = "ISO_IR 192"
 
@@ -25,7 +26,7 @@ class ChestXRay:
     PatientID: str = "DEMO-0001"
     IssuerOfPatientID: str = "AUSCULTA-DEMO"
     PatientName: str = "Demo^Patient"
-    PatientBirthDate: str = "19600229"
+    PatientBirthDate: str = "20220228"
     PatientSex: str = "F"
     AccessionNumber: str = "A-0001"
     StudyDate: str = "20260115"
@@ -54,7 +55,10 @@ def chest_x_ray(request: ChestXRay) -> bytes:
     request
         Attributes and image content.
     """
-    stored = np.round(_anatomy(request) * (2**request.bits - 1))
+    stored = np.round(
+        draw_chest(request.rows, request.columns, seed=request.seed, consolidation=request.consolidation)
+        * (2**request.bits - 1)
+    )
     if request.photometric == "MONOCHROME1":
         stored = 2**request.bits - 1 - stored
     dataset = _describe(request)
@@ -111,33 +115,3 @@ def _describe(request: ChestXRay) -> Dataset:
         dataset.PresentationIntentType = "FOR PRESENTATION"
         dataset.ImageLaterality = "U"
     return dataset
-
-
-def _anatomy(request: ChestXRay) -> NDArray[np.float64]:
-    """Draw the chest: (rows, columns) in [0, 1], bright = dense."""
-    random = np.random.default_rng(request.seed)
-    down = np.linspace(0.0, 1.0, request.rows)[:, None]
-    across = np.linspace(-1.0, 1.0, request.columns)[None, :]
-    sway = random.normal(0.0, 0.02, 6)
-    body = _ellipse(down, across, (0.62 + sway[0], 0.0), (0.75, 0.98))
-    density = 0.08 + 0.55 * body
-    for side in (-1.0, 1.0):
-        lung = _ellipse(down, across, (0.47 + sway[1], side * (0.42 + sway[2])), (0.36, 0.28))
-        density -= 0.38 * lung
-    ribs = 0.5 + 0.5 * np.cos(2 * np.pi * (down * 11 + 1.6 * across**2 + sway[3]))
-    density += 0.06 * ribs**4 * body
-    density += 0.22 * np.exp(-((across / 0.09) ** 2)) * body
-    density += 0.24 * _ellipse(down, across, (0.62, 0.14 + sway[4]), (0.17, 0.25))
-    density += 0.22 * _ellipse(down, across, (1.0, 0.0), (0.24 + sway[5] / 2, 1.1))
-    if request.consolidation:
-        density += 0.30 * _ellipse(down, across, (0.63, -0.45), (0.13, 0.19))
-    density += random.normal(0.0, 0.012, density.shape)
-    return np.clip(density, 0.0, 1.0)
-
-
-def _ellipse(
-    down: NDArray[np.float64], across: NDArray[np.float64], centre: tuple[float, float], radii: tuple[float, float]
-) -> NDArray[np.float64]:
-    """Return a soft-edged ellipse: 1 inside, 0 outside."""
-    distance = np.hypot((down - centre[0]) / radii[0], (across - centre[1]) / radii[1])
-    return np.asarray(1.0 / (1.0 + np.exp(np.clip((distance - 1.0) * 18.0, -50, 50))))

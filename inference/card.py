@@ -5,9 +5,24 @@ The headings follow Mitchell et al. 2019, *Model Cards for Model Reporting*.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from inference.manifest import Manifest
-from inference.measure import Estimate
+from inference.measure import Estimate, ReliabilityBin
+
+INTERVALS: Final = (
+    "Intervals are 95 % intervals over images: Wilson intervals of sensitivity and specificity, else percentile "
+    "bootstrap intervals."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclinedShare:
+    """How many images of a kind the check of likeness declines."""
+
+    what: str
+    declined: int
+    of: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +41,20 @@ class BinaryEvaluation:
     baseline: str
     baseline_auroc: Estimate
     difference: Estimate
-    #: Chosen on the validation part.
+    #: Chosen on a part of its own.
     threshold: float
     sensitivity: Estimate
     specificity: Estimate
-    #: Fitted on the validation part.
-    temperature: float
     brier: Estimate
     calibration_error: Estimate
+    reliability: tuple[ReliabilityBin, ...]
+    #: How calibration and threshold were chosen.
+    calibration: str
+    #: Of the images measured on, and of images that the model must decline.
+    right_declined: DeclinedShare
+    declined: tuple[DeclinedShare, ...]
+    #: What the data cannot tell, one sentence or more each.
+    unknown: tuple[str, ...]
 
 
 def evaluation_sections(found: BinaryEvaluation) -> Mapping[str, str]:
@@ -53,17 +74,39 @@ def evaluation_sections(found: BinaryEvaluation) -> Mapping[str, str]:
         "Split": found.split,
         "Results": "\n".join(
             [
-                f"On {found.cases} held-out images, {found.positives} of them positive.",
-                "Intervals are 95 % percentile bootstrap intervals over images.",
+                f"On {found.cases} images that took part in nothing, {found.positives} of them positive.",
+                INTERVALS,
                 "",
                 "| measure | value | interval |",
                 "|---|---|---|",
                 *table,
             ]
         ),
-        "Calibration": f"Temperature scaling on the validation part, temperature {found.temperature:.3f}; "
-        "the threshold has the greatest sensitivity + specificity there.",
+        "Calibration": _calibration(found),
+        "Images that it declines": _declined(found),
+        "What it cannot know": "\n".join(f"- {one}" for one in found.unknown),
     }
+
+
+def _calibration(found: BinaryEvaluation) -> str:
+    rows = [
+        f"| {one.low:.1f} to {one.high:.1f} | {one.cases} | {one.predicted:.3f} | {one.observed:.3f} |"
+        for one in found.reliability
+    ]
+    header = ["| probability | images | mean probability | share positive |", "|---|---|---|---|"]
+    return "\n".join([found.calibration, "", *header, *rows])
+
+
+def _declined(found: BinaryEvaluation) -> str:
+    rows = [
+        f"| {one.what} | {one.declined} | {one.of} | {one.declined / one.of:.1%} |"
+        for one in (found.right_declined, *found.declined)
+    ]
+    words = (
+        "An image is declined when it is unlike the training images: by the network's features, or by the picture "
+        "itself. The bounds were chosen on right images only, on a part of their own."
+    )
+    return "\n".join([words, "", "| images | declined | of | share |", "|---|---|---|---|", *rows])
 
 
 def render_card(manifest: Manifest, sections: Mapping[str, str], *, limits: Sequence[str] = ()) -> str:
@@ -103,8 +146,10 @@ def render_card(manifest: Manifest, sections: Mapping[str, str], *, limits: Sequ
 
 def _scope(manifest: Manifest) -> list[str]:
     scope = []
-    if manifest.limits.min_age_years is not None:
-        scope.append(f"Declines patients under {manifest.limits.min_age_years} years, and those of unknown age.")
+    low, high = manifest.limits.min_age_years, manifest.limits.max_age_years
+    ages = [f"{word} {age} years" for word, age in (("under", low), ("over", high)) if age is not None]
+    if ages:
+        scope.append(f"Declines patients {' or '.join(ages)}, and those of unknown age.")
     if manifest.limits.spread_hours is not None:
         scope.append(f"Declines values that were measured more than {manifest.limits.spread_hours} hours apart.")
     if manifest.limits.max_without_value is not None:
@@ -113,4 +158,6 @@ def _scope(manifest: Manifest) -> list[str]:
         rules = [part.selection for part in manifest.input.parts or (manifest.input,)]
         words = [word for rule in rules for word in (*sorted(rule.modalities), *rule.body_parts, *rule.views)]
         scope.append(f"Declines images other than: {', '.join(words)}.")
+        if any(rule.body_part_required for rule in rules):
+            scope.append("Declines images of which nothing in the header says that they show the body part.")
     return scope

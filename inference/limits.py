@@ -1,6 +1,7 @@
 """Checks the limits of the manifest before the model runs; outside of them the model declines."""
 
 from collections.abc import Mapping
+from datetime import date
 from types import MappingProxyType
 from typing import Final
 
@@ -43,15 +44,30 @@ def check_limits(manifest: Manifest, model_input: ModelInput) -> None:
 
 
 def _check_age(limits: Limits, model_input: ModelInput) -> None:
-    if limits.min_age_years is None:
+    """Decline a patient who is too young, too old, or of unknown age; an image counts by the day it was taken."""
+    low, high = limits.min_age_years, limits.max_age_years
+    if low is None and high is None:
         return
+    too_young = f"the model is not for patients under {_years(low)}" if low is not None else ""
+    too_old = f"the model is not for patients over {_years(high)}" if high is not None else ""
     if model_input.subject.birth_date is None:
-        raise Declined(
-            f"date of birth is not known and the model is not for patients under {limits.min_age_years} years",
-            missing=("date of birth",),
-        )
-    if age_in_years(model_input.subject.birth_date, model_input.at.date()) < limits.min_age_years:
-        raise Declined(f"the model is not for patients under {limits.min_age_years} years", out_of_scope=True)
+        reason = f"date of birth is not known and {too_young or too_old}"
+        raise Declined(reason, missing=("date of birth",))
+    age = age_in_years(model_input.subject.birth_date, _day_of(model_input))
+    if low is not None and age < low:
+        raise Declined(too_young, out_of_scope=True)
+    if high is not None and age > high:
+        raise Declined(too_old, out_of_scope=True)
+
+
+def _years(number: int) -> str:
+    return f"{number} year" if number == 1 else f"{number} years"
+
+
+def _day_of(model_input: ModelInput) -> date:
+    if isinstance(model_input, ImageInput | VolumeInput) and model_input.acquired_at is not None:
+        return model_input.acquired_at.date()
+    return model_input.at.date()
 
 
 def _check_input(spec: InputSpec, model_input: ModelInput) -> None:
@@ -82,6 +98,8 @@ def _check_scope(selection: Selection, model_input: ImageInput | VolumeInput) ->
         raise Declined(f"the model reads modality {modalities} only", out_of_scope=True)
     if model_input.body_part and selection.body_parts and model_input.body_part.upper() not in selection.body_parts:
         raise Declined(f"the model reads body part {_either(selection.body_parts)} only", out_of_scope=True)
+    if not model_input.body_part and selection.body_part_required:
+        raise Declined(f"nothing says that the image shows body part {_either(selection.body_parts)}")
     view = model_input.view.upper() if isinstance(model_input, ImageInput) else ""
     if view and selection.views and view not in selection.views:
         raise Declined(f"the model reads view {_either(selection.views)} only", out_of_scope=True)

@@ -96,31 +96,76 @@ def calibration_error(labels: Labels, probabilities: Values, *, bins: int = 10) 
     bins
         Number of bins of equal width that divide [0, 1].
     """
-    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    error = 0.0
-    for number in range(bins):
-        inside = place == number
-        if inside.any():
-            error += inside.mean() * abs(float(probabilities[inside].mean()) - float(labels[inside].mean()))
-    return float(error)
+    found = reliability(labels, probabilities, bins=bins)
+    return float(sum(one.cases * abs(one.predicted - one.observed) for one in found) / labels.size)
 
 
-def youden_threshold(labels: Labels, probabilities: Values) -> float:
-    """Threshold with the greatest sensitivity + specificity - 1 (Youden 1950), midway to the next value below.
+@dataclass(frozen=True, kw_only=True)
+class ReliabilityBin:
+    """Cases whose probability lies in one interval."""
+
+    low: float
+    high: float
+    cases: int
+    #: Mean probability, and share of the cases that are positive.
+    predicted: float
+    observed: float
+
+
+def reliability(labels: Labels, probabilities: Values, *, bins: int = 10) -> tuple[ReliabilityBin, ...]:
+    """Return predicted and observed frequency by bins of equal width; empty bins are left out.
 
     Parameters
     ----------
     labels
-        (n,) true where the finding is present; both classes must occur.
+        (n,) true where the finding is present.
     probabilities
         (n,) predicted probability of the finding, in [0, 1].
+    bins
+        Number of bins that divide [0, 1].
     """
-    levels = np.unique(probabilities)
-    calls = (probabilities >= level for level in levels)
-    gains = [sensitivity(labels, called) + specificity(labels, called) for called in calls]
-    best = int(np.argmax(gains))
-    below = levels[best - 1] if best else 0.0
-    return float((levels[best] + below) / 2)
+    place = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    return tuple(
+        ReliabilityBin(
+            low=number / bins,
+            high=(number + 1) / bins,
+            cases=int((place == number).sum()),
+            predicted=float(probabilities[place == number].mean()),
+            observed=float(labels[place == number].mean()),
+        )
+        for number in range(bins)
+        if (place == number).any()
+    )
+
+
+def threshold_for_sensitivity(labels: Labels, probabilities: Values, *, at_least: float) -> float:
+    """Return the greatest threshold at which a share of the positives is called positive.
+
+    Parameters
+    ----------
+    labels
+        (n,) true where the finding is present; at least one must be.
+    probabilities
+        (n,) predicted probability of the finding, in [0, 1].
+    at_least
+        The least sensitivity, in (0, 1].
+    """
+    positive = np.sort(probabilities[labels])[::-1]
+    return float(positive[int(np.ceil(at_least * positive.size)) - 1])
+
+
+def proportion(called: Labels) -> Estimate:
+    """Measure a share with its 95 % interval (Wilson 1927), which has a width even where all cases agree.
+
+    Parameters
+    ----------
+    called
+        (n,) of the cases that count, true where the share counts them.
+    """
+    count, share, z = called.size, float(called.mean()), 1.959964
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * float(np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)))
+    return Estimate(value=share, low=max(0.0, middle - half), high=min(1.0, middle + half))
 
 
 def bootstrap(

@@ -24,10 +24,13 @@ from inference.manifest import Manifest, parse_manifest
 from inference.models import MODELS
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.log import get_logger
 from kernel.tables import model_stops, models
 
 Status: TypeAlias = Literal["shadow", "active", "retired"]
 Origin: TypeAlias = Literal["bundled", "folder"]
+
+_log = get_logger(__name__)
 
 ALL: Final = "all"
 """Scope of a stop of all models."""
@@ -128,8 +131,9 @@ def register(
 
 
 def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: datetime) -> None:
-    """Register a model that came with the software, as active; a newer build of the same version updates its row.
+    """Register a model that came with the software; a newer build of the same version updates its row.
 
+    It becomes active. A demonstration becomes shadow, and an earlier version of it that no person changed is retired.
     What a person decided about the row (its status, a stop) stays.
 
     Parameters
@@ -144,7 +148,11 @@ def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: dateti
     manifest = model.manifest
     registered = get(tx.connection, manifest.name, manifest.version)
     if registered is None:
-        register(tx, model, "active", by=by, at=at, origin="bundled")
+        register(tx, model, "shadow" if manifest.demonstration else "active", by=by, at=at, origin="bundled")
+        for row in everything(tx.connection) if manifest.demonstration else ():
+            if (row.name, row.status, row.changed_by) == (manifest.name, "active", by):
+                set_status(tx, row.name, row.version, "retired", by=by, at=at)
+                _log.warning("demonstration_retired", model=row.name, version=row.version)
     elif (registered.digest, registered.folder, registered.origin) != (model.digest, model.path, "bundled"):
         change = _one(manifest.name, manifest.version).values(
             digest=model.digest,

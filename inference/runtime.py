@@ -297,6 +297,8 @@ def _decode(served: _Served, model_input: ModelInput, deadline: float) -> Decode
 def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -> Answer:
     try:
         answer = served.threads.run(lambda: served.runner.encode(decoded.item, raw), deadline)
+    except Declined:
+        raise
     except Overdue:
         raise _Failed(_LATE) from None
     except Exception as failure:

@@ -34,9 +34,11 @@ from inference.folder import ModelFolder
 from inference.manifest import Band, OutputSpec, parse_manifest
 from inference.outputs import make_output
 from inference.runners.base import Answer, Declined, Decoded, Runner
+from inference.synthetic_chest import draw_chest
 
 NOW: Final = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 ADULT: Final = Subject(reference="Patient/adult", birth_date=date(1960, 5, 1), sex="female", identifier=None)
+CHILD: Final = Subject(reference="Patient/child", birth_date=date(2022, 5, 1), sex="female", identifier=None)
 
 Measured = tuple[str, str | None]
 """(value, unit); an answer has no unit."""
@@ -107,7 +109,7 @@ def vitals(*more: Fact, subject: Subject = ADULT, **changes: Measured | None) ->
 
 
 def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInput:
-    """Make an image of a chest: two dark lungs on a bright body.
+    """Make an image of a child's chest: dark lungs, bright spine, heart and upper abdomen.
 
     Parameters
     ----------
@@ -116,11 +118,9 @@ def radiograph(rows: int = 120, columns: int = 100, **changes: Any) -> ImageInpu
     **changes
         Other values of the fields of :class:`~inference.contract.ImageInput`.
     """
-    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
-    lungs = np.exp(-((((np.abs(x) - 0.45) / 0.28) ** 2 + (y / 0.6) ** 2) ** 2))
     fields: dict[str, Any] = {
-        "subject": ADULT,
-        "pixels": (0.75 * (1 - 0.75 * lungs)).astype(np.float32),
+        "subject": CHILD,
+        "pixels": draw_chest(rows, columns, seed=1).astype(np.float32),
         "modality": "DX",
         "body_part": "CHEST",
         "view": "PA",

@@ -1,5 +1,6 @@
 """``model.yaml`` read and checked."""
 
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -26,12 +27,14 @@ from kernel.errors import Category, Problem
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
 
+_DICOM: Final = frozenset({"modalities", "sop_classes", "body_parts", "body_part_required", "series_description"})
+
 _RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "facts": frozenset(),
         "series": frozenset({"hours", "step_hours"}),
-        "image": frozenset({"modalities", "body_parts", "views", "series_description", "min_side", "min_contrast"}),
-        "volume": frozenset({"modalities", "body_parts", "series_description", "slice_thickness_mm", "min_slices"}),
+        "image": _DICOM | {"views", "min_side", "min_contrast"},
+        "volume": _DICOM | {"slice_thickness_mm", "min_slices"},
         "text": frozenset({"document_types"}),
         "study": frozenset(),
     }
@@ -161,7 +164,9 @@ def _selection(table: YamlMapping, rules: frozenset[str]) -> Selection:
 
     return Selection(
         modalities=_some(table, "modalities") if has("modalities") else (),
+        sop_classes=table.texts("sop_classes") if has("sop_classes") else (),
         body_parts=table.texts("body_parts") if has("body_parts") else (),
+        body_part_required=table.take("body_part_required", bool) if has("body_part_required") else False,
         views=table.texts("views") if has("views") else (),
         series_description=_pattern(table, "series_description") if has("series_description") else None,
         slice_thickness_mm=_range(table, "slice_thickness_mm") if has("slice_thickness_mm") else None,
@@ -199,10 +204,13 @@ def _positive(table: YamlMapping, key: str) -> Decimal:
 def _limits(table: YamlMapping) -> Limits:
     limits = Limits(
         min_age_years=table.take("min_age_years", int) if table.has("min_age_years") else None,
+        max_age_years=table.take("max_age_years", int) if table.has("max_age_years") else None,
         spread_hours=_positive(table, "spread_hours") if table.has("spread_hours") else None,
         max_without_value=table.take("max_without_value", int) if table.has("max_without_value") else None,
     )
     table.done()
+    if (limits.min_age_years or 0) > (limits.max_age_years if limits.max_age_years is not None else math.inf):
+        raise Problem(Category.INCORRECT, f"{table.place}.max_age_years must not be below min_age_years")
     if limits.max_without_value is not None and limits.max_without_value < 0:
         raise Problem(Category.INCORRECT, f"{table.place}.max_without_value must not be below 0")
     return limits

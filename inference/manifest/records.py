@@ -33,12 +33,16 @@ class Trigger:
 class Selection:
     """Rules that choose the data of one input; an empty rule accepts everything.
 
-    The order of modalities and views is the order of preference. An image that states no body part or no view is
-    accepted, after those that state one.
+    The order of modalities and views is the order of preference. An image that states no view is accepted, after
+    those that state one; one that states no body part is accepted unless the body part is required.
     """
 
     modalities: tuple[str, ...] = ()
+    #: UIDs of the storage classes (SOP classes) of the images.
+    sop_classes: tuple[str, ...] = ()
     body_parts: tuple[str, ...] = ()
+    #: Whether an image of which nothing says that it shows one of ``body_parts`` is declined.
+    body_part_required: bool = False
     views: tuple[str, ...] = ()
     #: Must be found in SeriesDescription, upper or lower case.
     series_description: re.Pattern[str] | None = None
@@ -79,6 +83,8 @@ class Limits:
 
     #: Completed years of age; a patient whose age is unknown is declined too.
     min_age_years: int | None
+    #: The same, upwards: 5 includes children until the day before they become 6.
+    max_age_years: int | None = None
     #: Hours between the oldest and the newest value that are used together; ``None`` is without limit.
     spread_hours: Decimal | None = None
     #: Features that may have no usable value; ``None``: half of those whose policy lets them do without.

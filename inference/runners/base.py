@@ -4,7 +4,7 @@
 - ``decode``: input -> item, or :class:`Declined`; on the caller's thread
 - ``batch``: items of one shape -> what the model takes
 - ``predict``: batch -> one raw result an item; on the device's thread
-- ``encode``: item and raw result -> outputs; on the caller's thread
+- ``encode``: item and raw result -> outputs, or :class:`Declined`; on the caller's thread
 """
 
 from abc import ABC, abstractmethod
@@ -111,7 +111,7 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
 
     @abstractmethod
     def encode(self, item: Item, raw: Raw) -> Answer:
-        """Express a raw result in the manifest's codes.
+        """Express a raw result in the manifest's codes; raises :class:`Declined`.
 
         Parameters
         ----------

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
+from inference import likeness
 from inference.contract import Artefact, ImageInput, InputUsed, ModelInput, Pixels
 from inference.explain import enlarge, grad_cam
 from inference.folder import WEIGHTS
 from inference.outputs import make_output
-from inference.runners.base import Answer, Decoded, Runner
+from inference.runners.base import Answer, Declined, Decoded, Runner
 from kernel.errors import Category, Problem
 
 
@@ -38,6 +39,8 @@ class ImageEvidence:
     probability: float
     #: (h, w) of the network's last map, in [0, 1].
     evidence: Pixels
+    #: How unlike the training images the image is; above 1 it is declined.
+    unlikeness: float
 
 
 class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
@@ -62,6 +65,8 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
         self._network = self.model.code.network()
         self._network.load_state_dict(load(self.model.files.get(WEIGHTS, b"")), strict=True)
         self._network.eval().requires_grad_(requires_grad=False).to(self._device)
+        summary = self.model.files.get(likeness.FILE)
+        self._likeness = likeness.read_likeness(summary) if summary is not None else None
         self._prepare, self._crop = self.model.code.prepare, self.model.code.crop
 
     def decode(self, given: ModelInput) -> Decoded[PreparedImage]:
@@ -97,10 +102,18 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
         with torch.no_grad():
             probabilities = torch.sigmoid(logits).double().cpu().tolist()
             maps = grad_cam(evidence, gradients).float().cpu().numpy()
+            unlike = self._unlikeness(batch, evidence)
         return [
-            ImageEvidence(probability=probability, evidence=evidence)
-            for probability, evidence in zip(probabilities, maps, strict=True)
+            ImageEvidence(probability=probability, evidence=evidence, unlikeness=unlikeness)
+            for probability, evidence, unlikeness in zip(probabilities, maps, unlike, strict=True)
         ]
+
+    def _unlikeness(self, batch: Tensor, evidence: Tensor) -> Sequence[float]:
+        if self._likeness is None:
+            return [0.0] * len(batch)
+        images, features = (one.double().cpu().numpy() for one in (batch.flatten(1), evidence.mean(dim=(2, 3))))
+        found: list[float] = self._likeness.unlikeness(images, features).tolist()
+        return found
 
     def encode(self, item: PreparedImage, raw: ImageEvidence) -> Answer:
         """Express the result in the manifest's codes, and lay the evidence over the image.
@@ -113,7 +126,14 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
             The prepared image, whose ``size`` the heat map gets.
         raw
             The network's probability and (h, w) map for it.
+
+        Raises
+        ------
+        Declined
+            When the image is unlike those that the network was made from.
         """
+        if not raw.unlikeness <= 1:  # also when it is not a number
+            raise Declined(likeness.REASON)
         (spec,) = self.model.manifest.outputs
         heat_map = np.zeros(item.size, dtype=np.float32)
         seen = heat_map[self._crop(*item.size)]

@@ -10,11 +10,12 @@ import httpx
 
 from dicom_node.scu import Peer, send
 from fhir_adapter.hl7v2.client import MllpClient
+from inference import registry
 from kernel.errors import Category, Problem
 from service.api import http_application
 from service.application import Application, build
 from service.demo.stand_ins import StandIns
-from service.demo.story import IDENTIFIER_SYSTEM, Interface, Step
+from service.demo.story import IDENTIFIER_SYSTEM, IMAGING_MODEL, Interface, Step
 from service.listeners.http import HttpListener, listening_socket
 from service.listeners.intake import IntakeListeners
 from service.settings import DicomPeer, HostPort, Settings, load
@@ -93,6 +94,7 @@ def server(settings: Settings) -> Iterator[Server]:
         stack.callback(bound.close)
         application = build(replace(settings, http_port=bound.getsockname()[1]))
         stack.callback(application.close)
+        _turn_on_imaging(application)
         application.start()
         listeners = IntakeListeners(application)
         listeners.open()
@@ -103,6 +105,17 @@ def server(settings: Settings) -> Iterator[Server]:
         running = Server(application, listeners, http.url)
         stack.callback(running.close)
         yield running
+
+
+def _turn_on_imaging(application: Application) -> None:
+    """Activate the imaging model, which comes as shadow because it is a demonstration."""
+    now = application.clock.now()
+    with application.database.read() as connection:
+        row = registry.get(connection, IMAGING_MODEL)
+    assert row is not None
+    application.database.write(
+        lambda tx: registry.set_status(tx, row.name, row.version, "active", by="demonstration", at=now)
+    )
 
 
 def settings_for(folder: Path, receivers: StandIns) -> Settings:

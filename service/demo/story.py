@@ -1,13 +1,13 @@
 """The scenario of the demonstration, as plain data: what is sent, by which interface, and the expected results.
 
-Two patients. One is admitted, worsens over some hours and gets a chest radiograph; their ward uses HL7 v2 and DICOM.
-The other is measured on a ward that uses FHIR, and the first set of measurements is not complete. Both are invented
-persons, and all data are synthetic.
+Three patients. One is admitted and worsens over some hours; the ward uses HL7 v2. A child of three gets a chest
+radiograph over DICOM. The third is measured on a ward that uses FHIR, and the first set of measurements is not
+complete. All are invented persons, and all data are synthetic.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -29,8 +29,19 @@ MARA: Final = SyntheticPatient(
 TOMAS: Final = SyntheticPatient(
     mrn="100871", authority=AUTHORITY, family="Weller", given="Tomas", birth_date=date(1948, 11, 2), sex="M"
 )
-PATIENTS: Final = (MARA, TOMAS)
+IDA: Final = SyntheticPatient(
+    mrn="100512",
+    authority=AUTHORITY,
+    family="Calder",
+    given="Ida",
+    birth_date=date(datetime.now(UTC).year - 3, 1, 1),
+    sex="F",
+)
+"""Three years old in any year: the imaging model reads images of children of one to five."""
+PATIENTS: Final = (MARA, TOMAS, IDA)
 """The patients that the hospital's EHR holds before the scenario starts."""
+
+IMAGING_MODEL: Final = "cxr-pneumonia"
 
 _GENDERS: Final = {"F": "female", "M": "male"}
 
@@ -108,7 +119,7 @@ def story(now: datetime) -> tuple[Step, ...]:
 
 
 def _on_the_ward(now: datetime) -> Iterator[Step]:
-    """Mara is admitted, and her vital signs get worse."""
+    """Mara is admitted, and her vital signs get worse; meanwhile Ida gets a radiograph."""
 
     def ago(hours: float) -> datetime:
         return now - timedelta(hours=hours)
@@ -174,20 +185,20 @@ def _radiographs(at: datetime) -> Step:
     return Step(
         interface=Interface.DICOM,
         title="chest X-ray, frontal and lateral",
-        patient=MARA,
+        patient=IDA,
         content=(chest_x_ray(frontal), chest_x_ray(lateral)),
         identifier=uid_of(frontal),
-        expected=Expected(model="cxr-pneumonia", text="Pneumonia: ", documents=_FINDING),
+        expected=Expected(model=IMAGING_MODEL, text="Pneumonia: ", documents=_FINDING),
     )
 
 
 def _view(at: datetime, view: str, number: int) -> ChestXRay:
     return ChestXRay(
-        PatientID=MARA.mrn,
+        PatientID=IDA.mrn,
         IssuerOfPatientID=AUTHORITY,
-        PatientName=f"{MARA.family}^{MARA.given}",
-        PatientBirthDate=f"{MARA.birth_date:%Y%m%d}",
-        PatientSex=MARA.sex,
+        PatientName=f"{IDA.family}^{IDA.given}",
+        PatientBirthDate=f"{IDA.birth_date:%Y%m%d}",
+        PatientSex=IDA.sex,
         AccessionNumber="XR-2041",
         StudyDate=f"{at:%Y%m%d}",
         StudyTime=f"{at:%H%M%S}",

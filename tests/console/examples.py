@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.synthesise import ChestXRay, chest_x_ray
 from fhir_adapter.rest.interactions import Call
+from inference import registry
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
 from kernel.tables import audit_log, outbox, results
@@ -119,7 +120,10 @@ def status_of_delivery(application: Application, name: str) -> str:
 
 
 def new_application(folder: Path, clock: FakeClock, **settings: Any) -> Application:
-    return build(load({}, data_dir=folder, **settings), clock=clock, ids=SequenceIds())
+    application = build(load({}, data_dir=folder, **settings), clock=clock, ids=SequenceIds())
+    at, version = clock.now(), "1.1.0"  # of the demonstration, which comes as shadow
+    application.database.write(lambda tx: registry.set_status(tx, "cxr-pneumonia", version, "active", by="test", at=at))
+    return application
 
 
 def shut(application: Application) -> None:

@@ -253,7 +253,7 @@ class TestModels:
         assert re.search(r"Digest [0-9a-f]{64}", page)
 
     def test_shows_a_card_as_readable_text(self, browser: Browser) -> None:
-        page = browser.get("/console/models/cxr-pneumonia/1.0.0").text
+        page = browser.get("/console/models/cxr-pneumonia/1.1.0").text
         assert "<strong>A DEMONSTRATION MODEL, NOT FOR CLINICAL USE.</strong>" in page
         assert "<td>Area under the ROC curve</td>" in page
 

@@ -58,12 +58,38 @@ def test_a_study_without_a_frontal_radiograph_is_declined_with_the_reason(
     assert reason in selected.reason
 
 
-@pytest.mark.parametrize(("body_part", "is_chosen"), [("CHEST", True), ("", True), ("KNEE", False)])
-def test_the_body_part_decides(body_part: str, is_chosen: bool) -> None:
+def with_image(**changes: Any) -> Study:
     (series,) = study({}).series
-    moved = Series(**{**vars(series), "BodyPartExamined": body_part})
-    selected = select_image(Study(**{**vars(study({})), "series": (moved,)}))
+    (image,) = series.instances
+    return replace(study({}), series=(replace(series, instances=(replace(image, **changes),)),))
+
+
+@pytest.mark.parametrize(
+    ("body_part", "descriptions", "is_chosen"),
+    [
+        ("CHEST", (), True),
+        ("CHEST", (("series description", "Knee"),), False),
+        ("", (), False),
+        ("", (("study description", "Thorax"),), True),
+        ("KNEE", (("series description", "Chest"),), False),
+    ],
+)
+def test_the_body_part_decides_and_no_description_outweighs_it(
+    body_part: str, descriptions: tuple[tuple[str, str], ...], is_chosen: bool
+) -> None:
+    selected = select_image(with_image(BodyPartExamined=body_part, descriptions=descriptions))
     assert isinstance(selected, SelectedImage) is is_chosen
+
+
+def test_a_model_that_does_not_require_a_body_part_reads_an_image_that_states_none() -> None:
+    lenient = replace(CHEST, selection=replace(CHEST.selection, body_part_required=False))
+    assert isinstance(select_input(with_image(BodyPartExamined="", descriptions=()), lenient), SelectedImage)
+
+
+def test_a_model_that_reads_laterals_is_given_them() -> None:
+    lateral = replace(CHEST, selection=replace(CHEST.selection, views=("LL", "PA")))
+    turned = with_image(ViewPosition="", PatientOrientation=("A", "F"))
+    assert isinstance(select_input(turned, lateral), SelectedImage)
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
@@ -105,6 +131,14 @@ def of_volumes(*series: Series, **rules: Any) -> Selected:
 
 def test_the_volume_with_most_slices_is_taken() -> None:
     assert of_volumes(stack("1", 3, 1.0), stack("2", 5, 1.0)) == SelectedVolume(series=stack("2", 5, 1.0))
+
+
+def test_a_volume_of_which_one_slice_shows_another_part_is_not_read_in_part() -> None:
+    mixed = stack("1", 5, 1.0)
+    knee = replace(mixed.instances[2], BodyPartExamined="KNEE")
+    mixed = replace(mixed, instances=(*mixed.instances[:2], knee, *mixed.instances[3:]))
+    rules: dict[str, Any] = {"body_parts": ("CHEST",)}
+    assert of_volumes(mixed, stack("2", 3, 1.0), **rules) == SelectedVolume(series=stack("2", 3, 1.0))
 
 
 def test_slice_thickness_and_description_decide() -> None:

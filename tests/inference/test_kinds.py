@@ -43,7 +43,7 @@ TEXT = TextInput(
     authored_at=NOW,
     at=NOW,
 )
-STUDY = StudyInput(subject=ADULT, parts={"film": radiograph(), "note": TEXT}, at=NOW)
+STUDY = StudyInput(subject=ADULT, parts={"film": radiograph(subject=ADULT), "note": TEXT}, at=NOW)
 
 FILM = {"name": "film", "kind": "image", "modalities": ["DX"]}
 NOTE = {"name": "note", "kind": "text"}

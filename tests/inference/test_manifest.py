@@ -51,6 +51,7 @@ def test_a_manifest_of_the_first_format_keeps_its_image_rules() -> None:
     [
         {"name": "trend", "kind": "series", "hours": 24, "step_hours": 1},
         IMAGE | {"views": ["PA"], "series_description": "chest"},
+        IMAGE | {"sop_classes": ["1.2.840.10008.5.1.4.1.1.1"], "body_parts": ["CHEST"], "body_part_required": True},
         {"name": "ct", "kind": "volume", "modalities": ["CT"], "slice_thickness_mm": [0.5, 2.5], "min_slices": 20},
         {"name": "note", "kind": "text", "document_types": ["18842-5"]},
         {"name": "all", "kind": "study", "parts": [IMAGE, {"name": "facts", "kind": "facts"}]},
@@ -83,6 +84,10 @@ def test_every_kind_of_trigger_can_be_declared(trigger: dict[str, Any]) -> None:
         ({"inputs": [IMAGE | {"min_slices": 3}]}, "model.yaml.inputs[0].min_slices is not known"),
         ({"inputs": [IMAGE | {"series_description": "("}]}, "model.yaml.inputs[0].series_description is no regular"),
         ({"inputs": [{"name": "s", "kind": "study", "parts": []}]}, "model.yaml.inputs[0].parts must have"),
+        (
+            {"limits": {"min_age_years": 6, "max_age_years": 5}},
+            "model.yaml.limits.max_age_years must not be below min_age_years",
+        ),
         ({"trigger": {"kind": "schedule"}}, "model.yaml.trigger must have cadence_hours or events"),
         ({"trigger": {"kind": "schedule", "events": ["birth"]}}, "model.yaml.trigger.events must be of"),
         ({"outputs": [OUTPUT | {"kind": "class-set"}]}, "model.yaml.outputs[0].bands must name at least two classes"),

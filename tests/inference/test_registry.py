@@ -207,6 +207,28 @@ class TestRows:
         row = self.row(database)
         assert (row.digest, row.status, row.stop_reason) == ("f" * 64, "active", "under review")
 
+    def bundle(self, database: Database, clock: FakeClock, version: str, *, demonstration: bool) -> None:
+        folder = toy_folder(version=version, demonstration=demonstration)
+        database.write(lambda tx: registry.register_bundled(tx, folder, by="software", at=clock.now()))
+
+    def test_a_bundled_model_starts_active_and_a_demonstration_as_shadow(
+        self, database: Database, clock: FakeClock
+    ) -> None:
+        self.bundle(database, clock, "1.0.0", demonstration=False)
+        assert self.row(database, version="1.0.0").status == "active"
+        self.bundle(database, clock, "1.1.0", demonstration=True)
+        assert self.row(database, version="1.1.0").status == "shadow"
+
+    @pytest.mark.parametrize(("who", "status"), [("software", "retired"), ("ada", "active")])
+    def test_a_new_demonstration_retires_the_one_that_no_person_activated(
+        self, database: Database, clock: FakeClock, who: str, status: str
+    ) -> None:
+        self.bundle(database, clock, "1.0.0", demonstration=True)
+        database.write(lambda tx: registry.set_status(tx, "toy", "1.0.0", "active", by=who, at=clock.now()))
+        self.bundle(database, clock, "1.1.0", demonstration=True)
+        assert self.row(database, version="1.0.0").status == status
+        assert self.row(database, version="1.1.0").status == "shadow"
+
     def test_one_model_or_all_can_be_stopped_and_resumed(self, database: Database, clock: FakeClock) -> None:
         for name in ("one", "two"):
             folder = toy_folder(name)
@@ -230,7 +252,7 @@ class TestRows:
 
 def with_digest(digest: str) -> ModelFolder:
 
-    return replace(toy_folder(), digest=digest)
+    return replace(toy_folder(demonstration=False), digest=digest)
 
 
 def change_case(folder: Path, **changes: object) -> None:

@@ -202,12 +202,18 @@ def test_pending_deliveries_are_sent_and_parked_ones_wait(
 
     with application.database.read() as connection:
         states = {row.id: row.status for row in connection.execute(select(outbox.c.id, outbox.c.status))}
-        stopped = connection.execute(select(models.c.name).where(models.c.stopped)).scalars().all()
+        stopped = connection.execute(
+            select(models.c.name, models.c.version, models.c.status).where(models.c.stopped).order_by(models.c.version)
+        ).all()
         (job,) = application.jobs.listing(connection, "parked")
     assert {states[delivery.id] for delivery in pending} == {"delivered"}
     assert {states[delivery.id] for delivery in parked} == {"parked"}
     assert (job.step, job.payload["version"]) == ("assess", "0.9.0")
-    assert stopped == ["cxr-pneumonia"]
+    # the stop holds for the new version too, which comes as shadow; what a person has stopped is not retired
+    assert [tuple(row) for row in stopped] == [
+        ("cxr-pneumonia", "1.0.0", "active"),
+        ("cxr-pneumonia", "1.1.0", "shadow"),
+    ]
     # the two that were pending, and the message that was accepted but not yet converted
     assert len(ehr.received("RiskAssessment")) == 3
     # that message, and the study with the late instance, whose model is stopped

@@ -51,6 +51,7 @@ def open_hospital(tmp_path: Path) -> Iterator[Callable[..., Hospital]]:
             application=application, listeners=listeners, web=web, ehr=ehr, engine=engine, pacs=pacs, clock=clock
         )
         opened.append(hospital)
+        hospital.set_model("cxr-pneumonia", "active")  # it comes as shadow
         return hospital
 
     yield open_one

@@ -96,8 +96,8 @@ def test_a_score_is_shown_with_what_inputs_and_the_ids_of_its_deliveries(
 
 
 def test_the_radiograph_is_shown_with_its_reading_and_the_ids_of_its_deliveries(rows: dict[int, str]) -> None:
-    assert rows[5].startswith("DICOM chest X-ray, frontal and lateral Mara Ashdown, 100234 2.25.")
-    assert re.search(r"\| cxr-pneumonia 1\.0\.0 Pneumonia: [\d.]+ % \((positive|negative)\)", rows[5])
+    assert rows[5].startswith("DICOM chest X-ray, frontal and lateral Ida Calder, 100512 2.25.")
+    assert re.search(r"\| cxr-pneumonia 1\.1\.0 Pneumonia: [\d.]+ % \((positive|negative)\)", rows[5])
     assert re.search(
         r"\| EHR +Observation/[\w-]{36} EHR +DiagnosticReport/[\w-]{36} engine ORU\^R01 [0-9a-f]{20}"
         r" PACS +SR 2\.25\.\d+ PACS +OT 2\.25\.\d+",

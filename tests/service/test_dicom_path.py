@@ -137,7 +137,7 @@ def test_a_patient_without_an_admission_is_created_from_the_dicom_header(hospita
     (row,) = hospital.results()
     patient = hospital.get(row.subject)
     assert patient["identifier"] == [{"system": AUTHORITY, "value": "4711"}]
-    assert patient["birthDate"] == "1960-02-29"
+    assert patient["birthDate"] == "2022-02-28"
 
 
 def test_a_study_and_a_message_of_one_person_have_one_patient(hospital: Hospital) -> None:

@@ -36,7 +36,8 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> ImageInp
         subject=request.subject,
         pixels=pixels,
         modality=description.modality,
-        body_part=description.body_part,
+        # The selection has checked what the header says, BodyPartExamined included.
+        body_part=description.body_part or next(iter(spec.selection.body_parts), ""),
         view=description.view,
         sources=files.sources_of([selected.instance]),
         acquired_at=description.acquired_at,

@@ -34,7 +34,8 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> VolumeIn
     return VolumeInput(
         subject=request.subject,
         modality=selected.series.Modality,
-        body_part=selected.series.BodyPartExamined,
+        # The selection has checked what the header says, BodyPartExamined included.
+        body_part=selected.series.BodyPartExamined or next(iter(spec.selection.body_parts), ""),
         sources=files.sources_of(selected.series.instances),
         at=request.at,
         **vars(volume),
