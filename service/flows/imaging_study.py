@@ -25,6 +25,7 @@ from privacy import balp
 from privacy.principal import SERVER
 from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
+from service.flows.identity_doubt import doubt_of_study
 from service.flows.imaging_context import imaging_context
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined
@@ -154,13 +155,16 @@ class ImagingStudyFlow:
             get_logger(__name__).info("patient_not_production", model=name)
             return lambda _tx: None
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
-        given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
+        doubt = doubt_of_study(self._core, files, patient.subject.reference)
+        given = read_input(self._core, request) if doubt is None or doubt.given is None else doubt.given
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
         imaging = imaging_context(files, model.manifest.input, given)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
 
         def commit(tx: Transaction) -> None:
+            if doubt is not None:
+                self._core.holds.still_is(tx, doubt.held, doubt.contradiction)
             self._patients.create_if_missing(tx, patient, SERVER)
             publish(tx)
 
@@ -202,8 +206,3 @@ class ImagingStudyFlow:
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
         self._core.jobs.enqueue(tx, READ, payload, **lane_of(model.row, key))
-
-
-def _in_doubt(files: StudyFiles) -> NoInput:
-    """Refuse to score a study whose instances contradict each other on the patient."""
-    return NoInput(reason="patient identity in doubt: the study names more than one patient", sources=files.sources)
