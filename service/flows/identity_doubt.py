@@ -173,8 +173,8 @@ def hold_message(
         return
     core.inbox.mark(tx, message, "held")
     _log.warning("hl7_patient_identity_in_doubt", message=message, reasons=list(found.reasons))
-    for model in _concerned(core, tx.connection, found.patient, changes):
-        enqueue.state_doubt(tx, core.jobs, model, found.patient, held.id)
+    for model, run in _concerned(core, tx.connection, found.patient, changes):
+        enqueue.state_doubt(tx, core.jobs, model, run, held.id)
 
 
 def ask_those_who_doubted(core: CoreServices, tx: Transaction, patient: str) -> None:
@@ -197,15 +197,16 @@ def ask_those_who_doubted(core: CoreServices, tx: Transaction, patient: str) -> 
 
 def _concerned(
     core: CoreServices, connection: Connection, patient: str, changes: Iterable[Change]
-) -> Sequence[ModelRow]:
-    """Return the models that the changes would have run."""
+) -> Sequence[tuple[ModelRow, Run]]:
+    """Return the models that the changes would have run, and on what."""
     models = [one for one in Catalogue().serving(connection) if one.manifest.trigger.kind != "study"]
     answered = core.results.models_of(connection, patient)
-    found: dict[tuple[str, str], ModelRow] = {}
+    found: dict[tuple[str, str, str | None], tuple[ModelRow, Run]] = {}
     for change in changes:
         for model in models:
-            rule = TRIGGERS[model.manifest.trigger.kind]
-            decisions = rule.decide(model.manifest.trigger, change) if change.type in rule.types else ()
-            if any(not (isinstance(it, Run) and it.again) or model.row.name in answered for it in decisions):
-                found[model.row.name, model.row.version] = model.row
+            row, rule = model.row, TRIGGERS[model.manifest.trigger.kind]
+            for decision in rule.decide(model.manifest.trigger, change) if change.type in rule.types else ():
+                run = decision if isinstance(decision, Run) else Run(patient=patient)
+                if not run.again or row.name in answered:
+                    found[row.name, row.version, run.document] = row, run
     return tuple(found.values())

@@ -123,10 +123,13 @@ def _read_again(context: OperationContext, tx: Transaction, held: IdentityHold) 
 
 
 def _score_again(context: OperationContext, tx: Transaction, held: IdentityHold) -> None:
-    """Have the models whose newest statement is the doubt say again what they say without the held messages."""
+    """Have the models whose newest statement is the doubt say again what they say without the held messages.
+
+    About a document that was held there is nothing else to say.
+    """
     for model in Catalogue().serving(tx.connection):
         newest = context.results.newest(tx.connection, limit=1, model=model.row.name, subject=held.patient)
-        if any(held.source in result.inputs for result in newest):
+        if any(held.source in result.inputs and result.document is None for result in newest):
             enqueue.assess(tx, context.jobs, model.row, Run(patient=held.patient))
 
 
