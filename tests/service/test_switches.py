@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_one_broken_model_does_not_stop_the_results_of_others(with_a_model_folde
     from .test_dicom_path import CHEST
 
     hospital = with_a_model_folder(shutil.rmtree)
-    hospital.dicom(CHEST)
+    hospital.dicom(replace(CHEST, PatientName="Invented^Person", PatientBirthDate="19500101"))
     hospital.hl7(hospital.vitals())
     hospital.rest()
     assert {(row.model, row.kind) for row in hospital.results()} == {
