@@ -21,6 +21,7 @@ from kernel.tables import held_messages, identity_holds
 
 Kind: TypeAlias = Literal["message", "study"]
 State: TypeAlias = Literal["open", "accepted", "rejected"]
+Decision: TypeAlias = Literal["accepted", "rejected"]
 Reason: TypeAlias = Literal["name", "birth-date", "sex", "several-patients"]
 
 REASONS: Final[Mapping[str, str]] = {
@@ -33,6 +34,12 @@ REASONS: Final[Mapping[str, str]] = {
 
 IN_DOUBT: Final = "patient identity in doubt"
 """Why a model gives no answer about a patient; what follows says more."""
+
+DECIDES: Final[Mapping[Decision, frozenset[State]]] = {
+    "accepted": frozenset({"open", "rejected"}),  # a rejection would silence a sender for ever
+    "rejected": frozenset({"open"}),
+}
+"""Decision -> the states in which it may be taken."""
 
 _MOST: Final = 200
 _H: Final = identity_holds.c
@@ -181,8 +188,8 @@ class IdentityHolds:
             raise Problem(Category.NOT_FOUND, "nothing of this id is held")
         return _hold(row)
 
-    def listing(self, connection: Connection, state: str | None = "open") -> list[IdentityHold]:
-        """Return the newest holds, newest first.
+    def listing(self, connection: Connection, state: State | None = "open") -> list[IdentityHold]:
+        """Return the newest holds, newest first; those that are open have a count of their own (:meth:`open_count`).
 
         Parameters
         ----------
@@ -225,8 +232,8 @@ class IdentityHolds:
         sealed = connection.execute(select(_H.stated).where(_H.id == identifier)).scalar_one()
         return tuple(_person(one) for one in json.loads(self._cipher.open(sealed, identifier.encode())))
 
-    def decide(self, tx: Transaction, identifier: str, decision: State, by: str) -> IdentityHold:
-        """Record a decision and return the hold as it was before; its messages are released.
+    def decide(self, tx: Transaction, identifier: str, decision: Decision, by: str) -> IdentityHold:
+        """Record a decision and return the hold as it was before; what is rejected may be accepted later.
 
         Parameters
         ----------
@@ -247,7 +254,7 @@ class IdentityHolds:
         held = self.one(tx.connection, identifier)
         tx.lock(f"identity:{held.subject}:{held.patient}")
         held = self.one(tx.connection, identifier)
-        if held.state != "open":
+        if held.state not in DECIDES[decision]:
             raise Problem(Category.CONFLICT, f"it was decided already: {held.state}")
         self._change(tx, identifier, decision, by)
         return held

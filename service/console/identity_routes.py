@@ -6,6 +6,7 @@ from fastapi.responses import Response
 from service.console.pages import Pages, back_to
 from service.console.request import Asker, Form
 from service.console.services import ConsoleServices
+from service.identity_holds import DECIDES
 from service.operations import identity as operations
 
 
@@ -26,12 +27,14 @@ def add_identity(router: APIRouter, services: ConsoleServices, pages: Pages) -> 
     @router.get("/identity")
     def identity(request: Request) -> Response:
         with services.data.database.read() as connection:
-            found = holds.listing(connection, None)
-        return pages.render(request, "identity.html", holds=found)
+            waiting, total = holds.listing(connection, "open"), holds.open_count(connection)
+            decided = [one for state in DECIDES for one in holds.listing(connection, state)]
+        return pages.render(request, "identity.html", waiting=waiting, total=total, decided=decided)
 
     @router.get("/identity/{hold}")
     def identity_hold(request: Request, hold: str, asker: Asker) -> Response:
-        return pages.render(request, "identity_hold.html", page=operations.open_hold(context, asker, hold))
+        opened = operations.open_hold(context, asker, hold)
+        return pages.render(request, "identity_hold.html", page=opened, decides=DECIDES)
 
     @router.post("/identity/{hold}/accept")
     def accept_identity(request: Request, hold: str, asker: Asker, given: Form) -> Response:

@@ -108,12 +108,13 @@ def doubt_of_study(core: CoreServices, files: StudyFiles, patient: str) -> Study
         stored = newest_version(connection, core.store, "Patient", patient.removeprefix("Patient/"))
         known = Person() if stored is None else person_of(orjson.loads(stored.content))
         reasons = _reasons(study, stated, known)
-        if not reasons:
-            return None
         found = Contradiction(
             kind="study", subject=study.StudyInstanceUID, patient=patient, reasons=reasons, stated=stated
         )
         held = core.holds.find(connection, found)
+    is_rejected = held is not None and held.state == "rejected"  # which stands, whatever the chart says by now
+    if not reasons and not is_rejected:
+        return None
     if held is None:
         _log.warning("study_patient_identity_in_doubt", reasons=list(reasons))
     return StudyDoubt(contradiction=found, held=held, given=_given(files, held))

@@ -12,7 +12,7 @@ from pydicom import dcmread
 from dicom_node.scu import send as c_store
 from dicom_node.synthesise import ChestXRay, chest_x_ray
 from fhir_adapter.hl7v2.synthesise import adt_a08
-from service.identity_holds import IdentityHold
+from service.identity_holds import IdentityHold, State
 
 from .hospital import ADULT, Hospital
 from .test_commands import Command, ausculta  # noqa: F401 - a fixture
@@ -43,7 +43,7 @@ def patient(hospital: Hospital) -> dict[str, Any]:
     return found
 
 
-def holds(hospital: Hospital, state: str | None = "open") -> list[IdentityHold]:
+def holds(hospital: Hospital, state: State | None = "open") -> list[IdentityHold]:
     with hospital.application.database.read() as connection:
         return hospital.application.holds.listing(connection, state)
 
@@ -213,6 +213,34 @@ def test_a_rejected_study_says_so_and_stays_without_a_score(hospital: Hospital) 
     assert "a person has decided" in outcomes(hospital)[-1]
 
 
+def test_a_rejected_study_stays_so_when_the_chart_changes(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.dicom(KARLS_IMAGE)
+    hospital.rest()
+    decide(hospital, "reject")
+    hospital.clock.advance(60)
+    send(hospital, adt_a08(KARL, "A-1", hospital.clock.now()))
+    decide(hospital, "accept")
+    assert patient(hospital)["name"][0]["family"] == "Novak"
+    assert "a person has decided" in outcomes(hospital)[-1]
+
+
+def test_a_wrong_rejection_is_mended_by_accepting_what_was_rejected(admitted: Hospital) -> None:
+    send(admitted, admitted.vitals(KARL))
+    (hold,) = holds(admitted)
+    decide(admitted, "reject")
+    send(admitted, admitted.vitals(KARL, pulse="60"))
+    page = httpx.get(f"{admitted.web.url}/console/identity/{hold.id}").text
+    assert ("Accept as" in page, "Reject:" in page) == (True, False)
+    url = f"{admitted.web.url}/console/identity/{hold.id}/accept"
+    answer = httpx.post(url, data={"reason": "it was hers"}, headers={"Origin": admitted.web.url})
+    assert answer.status_code == 303
+    admitted.work()
+    assert inbox_states(admitted)[-2:] == ["done", "done"]
+    assert outcomes(admitted)[-1] == "prediction"
+    assert patient(admitted)["name"][0]["family"] == "Novak"
+
+
 def test_two_patients_in_one_study_are_held(hospital: Hospital) -> None:
     hospital.admit()
     c_store([chest_x_ray(IMAGE), of_patient(replace(IMAGE, instance=2), "9999", "Novak^Karl")], hospital.peer)
@@ -293,8 +321,10 @@ def test_the_command_lists_shows_and_decides(
     assert ausculta("identity", "reject", hold.id, "--reason", "wrong wristband").returncode == 0
     admitted.work()
     assert inbox_states(admitted)[-1] == "rejected"
-    again = ausculta("identity", "accept", hold.id, "--reason", "once more")
+    again = ausculta("identity", "reject", hold.id, "--reason", "once more")
     assert (again.returncode, "decided already" in again.stderr) == (2, True)
+    assert ausculta("identity", "accept", hold.id, "--reason", "it was hers").returncode == 0
+    assert inbox_states(admitted)[-1] == "received"  # and its conversion waits
 
 
 def test_a_decision_needs_a_reason_and_is_taken_once(admitted: Hospital) -> None:
