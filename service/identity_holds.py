@@ -259,28 +259,6 @@ class IdentityHolds:
         self._change(tx, identifier, decision, by)
         return held
 
-    def still_is(self, tx: Transaction, held: IdentityHold | None, found: Contradiction) -> IdentityHold:
-        """Hold a contradiction, when what was read of its hold is still so.
-
-        Parameters
-        ----------
-        tx
-            The transaction that acts on what was read.
-        held
-            What :meth:`find` returned.
-        found
-            The contradiction.
-
-        Raises
-        ------
-        Problem
-            ``busy`` when a person has decided meanwhile.
-        """
-        now = self.hold(tx, found)
-        if now.state != ("open" if held is None else held.state):
-            raise Problem(Category.BUSY, "a person has decided about the patient identity meanwhile")
-        return now
-
     def _same(self, found: Contradiction) -> tuple[Any, ...]:
         about = _H.kind == found.kind, _H.subject == found.subject, _H.patient == found.patient
         return (*about, _H.fingerprint == self._fingerprint(found))

@@ -90,13 +90,15 @@ def doubt_of_message(core: CoreServices, hold: str) -> MessageDoubt | None:
     return MessageDoubt(held=held) if held.state == "open" else None
 
 
-def doubt_of_study(core: CoreServices, files: StudyFiles, patient: str) -> StudyDoubt | None:
+def doubt_of_study(core: CoreServices, connection: Connection, files: StudyFiles, patient: str) -> StudyDoubt | None:
     """Return why nobody can say whose study it is; None when there is no doubt.
 
     Parameters
     ----------
     core
         What every flow uses.
+    connection
+        Where to read.
     files
         The study.
     patient
@@ -104,20 +106,44 @@ def doubt_of_study(core: CoreServices, files: StudyFiles, patient: str) -> Study
     """
     study = files.study
     stated = tuple(_person(*one) for one in study.people)
-    with core.database.read() as connection:
-        stored = newest_version(connection, core.store, "Patient", patient.removeprefix("Patient/"))
-        known = Person() if stored is None else person_of(orjson.loads(stored.content))
-        reasons = _reasons(study, stated, known)
-        found = Contradiction(
-            kind="study", subject=study.StudyInstanceUID, patient=patient, reasons=reasons, stated=stated
-        )
-        held = core.holds.find(connection, found)
+    stored = newest_version(connection, core.store, "Patient", patient.removeprefix("Patient/"))
+    known = Person() if stored is None else person_of(orjson.loads(stored.content))
+    reasons = _reasons(study, stated, known)
+    found = Contradiction(kind="study", subject=study.StudyInstanceUID, patient=patient, reasons=reasons, stated=stated)
+    held = core.holds.find(connection, found)
     is_rejected = held is not None and held.state == "rejected"  # which stands, whatever the chart says by now
     if not reasons and not is_rejected:
         return None
-    if held is None:
-        _log.warning("study_patient_identity_in_doubt", reasons=list(reasons))
     return StudyDoubt(contradiction=found, held=held, given=_given(files, held))
+
+
+def hold_study(core: CoreServices, tx: Transaction, files: StudyFiles, patient: str, doubt: StudyDoubt | None) -> None:
+    """Hold a study whose patient is in doubt, when what was read about that is still so.
+
+    Parameters
+    ----------
+    core
+        What every flow uses.
+    tx
+        The transaction of the study's results.
+    files
+        The study.
+    patient
+        Reference of the Patient whom its header names.
+    doubt
+        What :func:`doubt_of_study` returned.
+
+    Raises
+    ------
+    Problem
+        ``busy`` when the Patient was changed, or a person has decided, meanwhile.
+    """
+    tx.lock(patient)
+    if doubt_of_study(core, tx.connection, files, patient) != doubt:
+        raise Problem(Category.BUSY, "the patient of the study was changed by somebody else meanwhile")
+    if doubt is not None and doubt.held is None:
+        core.holds.hold(tx, doubt.contradiction)
+        _log.warning("study_patient_identity_in_doubt", reasons=list(doubt.contradiction.reasons))
 
 
 def _given(files: StudyFiles, held: IdentityHold | None) -> NoInput | None:

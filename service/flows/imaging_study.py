@@ -25,7 +25,7 @@ from privacy import balp
 from privacy.principal import SERVER
 from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
-from service.flows.identity_doubt import doubt_of_study
+from service.flows.identity_doubt import doubt_of_study, hold_study
 from service.flows.imaging_context import imaging_context
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined
@@ -155,7 +155,9 @@ class ImagingStudyFlow:
             get_logger(__name__).info("patient_not_production", model=name)
             return lambda _tx: None
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
-        doubt = doubt_of_study(self._core, files, patient.subject.reference)
+        reference = patient.subject.reference
+        with self._core.database.read() as connection:
+            doubt = doubt_of_study(self._core, connection, files, reference)
         given = read_input(self._core, request) if doubt is None or doubt.given is None else doubt.given
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
         imaging = imaging_context(files, model.manifest.input, given)
@@ -163,9 +165,8 @@ class ImagingStudyFlow:
         publish = self._publisher.publish(model_result)
 
         def commit(tx: Transaction) -> None:
-            if doubt is not None:
-                self._core.holds.still_is(tx, doubt.held, doubt.contradiction)
             self._patients.create_if_missing(tx, patient, SERVER)
+            hold_study(self._core, tx, files, reference, doubt)
             publish(tx)
 
         return commit

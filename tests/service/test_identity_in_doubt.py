@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from dicom_node.scu import send as c_store
 from dicom_node.synthesise import ChestXRay, chest_x_ray
-from fhir_adapter.hl7v2.synthesise import adt_a08
+from fhir_adapter.hl7v2.synthesise import adt_a01, adt_a08
 from service.identity_holds import IdentityHold, State
 
 from .hospital import ADULT, Hospital
@@ -188,6 +188,28 @@ def test_a_header_that_contradicts_the_chart_is_not_scored(hospital: Hospital) -
     assert "Novak" not in delivered
     (hold,) = holds(hospital)
     assert (hold.kind, hold.reasons) == ("study", ("name", "birth-date", "sex"))
+
+
+def test_a_patient_who_is_admitted_while_the_model_runs_is_compared_too(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = hospital.application.runtime
+    predict = runtime.predict
+
+    def admit_meanwhile(*given: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        answer = predict(*given, **more)
+        assert hospital.hl7(adt_a01(ADULT, "A-1", hospital.clock.now())) == "AA"
+        hospital.work()
+        return answer
+
+    monkeypatch.setattr(runtime, "predict", admit_meanwhile)
+    hospital.dicom(KARLS_IMAGE)
+    hospital.rest()
+    hospital.clock.advance(60)
+    hospital.work()
+    (outcome,) = outcomes(hospital)
+    assert outcome.startswith(IN_DOUBT)
 
 
 def test_a_study_is_read_once_a_person_accepts_it(hospital: Hospital) -> None:
