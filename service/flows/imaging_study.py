@@ -158,9 +158,10 @@ class ImagingStudyFlow:
         reference = patient.subject.reference
         with self._core.database.read() as connection:
             doubt = doubt_of_study(self._core, connection, files, reference)
-        given = read_input(self._core, request) if doubt is None or doubt.given is None else doubt.given
+        refused = None if doubt is None else doubt.given
+        given = refused or read_input(self._core, request)
         outcome = declined(request, given) if isinstance(given, NoInput) else self._models.infer(model, given)
-        imaging = imaging_context(files, model.manifest.input, given)
+        imaging = imaging_context(files, model.manifest.input, given, in_doubt=refused is not None)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
 

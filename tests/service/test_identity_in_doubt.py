@@ -247,7 +247,7 @@ def test_a_rejected_study_stays_so_when_the_chart_changes(hospital: Hospital) ->
     assert "a person has decided" in outcomes(hospital)[-1]
 
 
-def test_a_wrong_rejection_is_mended_by_accepting_what_was_rejected(admitted: Hospital) -> None:
+def test_what_was_rejected_by_mistake_can_be_accepted(admitted: Hospital) -> None:
     send(admitted, admitted.vitals(KARL))
     (hold,) = holds(admitted)
     decide(admitted, "reject")
@@ -263,13 +263,20 @@ def test_a_wrong_rejection_is_mended_by_accepting_what_was_rejected(admitted: Ho
     assert patient(admitted)["name"][0]["family"] == "Novak"
 
 
-def test_two_patients_in_one_study_are_held(hospital: Hospital) -> None:
+@pytest.mark.parametrize("views", [("PA", "LL"), ("LL", "PA")], ids=["the patient's", "the other person's"])
+def test_two_patients_in_one_study_are_held_and_the_reason_names_one_of_them(
+    hospital: Hospital, views: tuple[str, str]
+) -> None:
+    """The first instance by SOPInstanceUID decides about whom the result is; the model would read the frontal one."""
     hospital.admit()
-    c_store([chest_x_ray(IMAGE), of_patient(replace(IMAGE, instance=2), "9999", "Novak^Karl")], hospital.peer)
+    other = of_patient(replace(IMAGE, instance=2, view=views[1]), "9999", "Novak^Karl")
+    c_store([chest_x_ray(replace(IMAGE, view=views[0])), other], hospital.peer)
     hospital.rest()
     assert "more than one patient" in outcomes(hospital)[-1]
     (hold,) = holds(hospital)
     assert "several-patients" in hold.reasons
+    (subject,) = hospital.get(hospital.results()[-1].subject)["identifier"]
+    assert {str(hospital.pacs.dataset(uid).PatientID) for uid in hospital.pacs.arrivals} == {subject["value"]}
 
 
 def test_two_names_under_one_number_in_one_study_are_held(hospital: Hospital) -> None:
