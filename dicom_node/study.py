@@ -180,6 +180,8 @@ class Study:
     PlacerOrderNumberImagingServiceRequest: str = ""
     FillerOrderNumberImagingServiceRequest: str = ""
     AdmissionID: str = ""
+    #: PatientName, PatientBirthDate and PatientSex of its instances, each once.
+    people: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def names_several_patients(self) -> bool:
@@ -233,14 +235,20 @@ def describe(files: Iterable[tuple[str, bytes]]) -> Study:
         **read[0][0],
         series=tuple(_series(by_series[uid]) for uid in sorted(by_series)),
         patients=tuple(sorted({(study["PatientID"], study["IssuerOfPatientID"]) for study, _, _ in read})),
+        people=tuple(sorted({_person(study) for study, _, _ in read})),
     )
 
 
 _Header: TypeAlias = tuple[dict[str, str], dict[str, str], Instance]
 """Attributes of the study and of the series, and the instance."""
 
-_STUDY: Final = tuple(field.name for field in fields(Study) if field.name not in {"series", "patients"})
+_STUDY: Final = tuple(field.name for field in fields(Study) if field.name not in {"series", "patients", "people"})
+
 _SERIES: Final = tuple(field.name for field in fields(Series) if field.name != "instances")
+
+
+def _person(study: dict[str, str]) -> tuple[str, str, str]:
+    return study["PatientName"], study["PatientBirthDate"], study["PatientSex"]
 
 
 def _header(address: str, content: bytes) -> _Header:

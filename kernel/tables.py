@@ -91,7 +91,7 @@ inbox = Table(
         Text,
         nullable=False,
         server_default="received",
-        comment="received | done | older | ambiguous | not-production | parked",
+        comment="received | done | older | ambiguous | not-production | held | rejected | parked",
     ),
     UniqueConstraint("source", "key", "digest"),
 )
@@ -394,6 +394,34 @@ studies = Table(
     Column("last_received_at", Instant, nullable=False),
     Column("completed_at", Instant),
 )
+
+identity_holds = Table(
+    "identity_holds",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False, comment="message | study"),
+    Column("subject", Text, nullable=False, comment="source of the messages, or StudyInstanceUID"),
+    Column("patient", Text, nullable=False, comment="reference of the Patient whom the identifier names"),
+    Column("reasons", Text, nullable=False, comment="JSON list of codes; no PHI"),
+    Column("fingerprint", Text, nullable=False, comment="keyed digest of what is stated of the person"),
+    Column("stated", LargeBinary, nullable=False, comment="JSON, sealed: PHI"),
+    Column("state", Text, nullable=False, comment="open | accepted | rejected"),
+    Column("created_at", Instant, nullable=False),
+    Column("changed_at", Instant, nullable=False),
+    Column("decided_by", Text),
+    UniqueConstraint("kind", "subject", "patient", "fingerprint"),
+)
+Index("identity_holds_state", identity_holds.c.state, identity_holds.c.seq)
+
+held_messages = Table(
+    "held_messages",
+    metadata,
+    Column("message", Text, primary_key=True, comment="id of the row of the inbox"),
+    Column("hold", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False, comment="order of arrival within the hold"),
+)
+Index("held_messages_hold", held_messages.c.hold, held_messages.c.seq)
 
 associations = Table(
     "associations",

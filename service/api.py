@@ -58,6 +58,7 @@ def console_services(application: Application) -> ConsoleServices:
         jobs=application.jobs,
         outbox=application.outbox,
         results=application.results,
+        holds=application.holds,
         store=application.store,
         catalogue=application.catalogue,
         destinations=tuple(application.destinations),
@@ -78,6 +79,7 @@ def health_services(application: Application) -> HealthServices:
         database=application.database,
         jobs=application.jobs,
         results=application.results,
+        holds=application.holds,
         heartbeat=application.worker.heartbeat,
     )
 

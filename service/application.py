@@ -55,6 +55,7 @@ from service.flows.imaging_study import ImagingStudyFlow
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 from service.flows.result_context import ServerContext
+from service.identity_holds import IdentityHolds
 from service.operations import OperationContext
 from service.registration import register_models
 from service.results import Results
@@ -228,6 +229,8 @@ def operation_context(core: CoreServices, model_files: ModelFiles, authorizer: A
         outbox=core.outbox,
         model_files=model_files,
         authorizer=authorizer,
+        inbox=core.inbox,
+        holds=core.holds,
     )
 
 
@@ -275,6 +278,7 @@ def build_core_services(
         writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
         results=results,
         zone=settings.time_zone or UTC,
+        holds=IdentityHolds(clock, ids, cipher),
         clock_tolerance=timedelta(seconds=settings.clock_tolerance_s),
         identifier_order=identifier_conventions(settings).order(),
     )

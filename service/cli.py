@@ -23,6 +23,7 @@ from service.commands.command_context import (
 from service.commands.deliveries import app as deliveries
 from service.commands.ehr import app as ehr
 from service.commands.federated import app as federated
+from service.commands.identity import app as identity
 from service.commands.jobs import app as jobs
 from service.commands.models import app as models
 from service.commands.results import app as results
@@ -38,6 +39,7 @@ app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
 app.add_typer(results, name="results")
 app.add_typer(deliveries, name="deliveries")
+app.add_typer(identity, name="identity")
 app.add_typer(audit, name="audit")
 app.add_typer(send, name="send")
 app.add_typer(ehr, name="ehr")

@@ -17,6 +17,7 @@ from kernel.inbox import Inbox
 from kernel.jobs import Jobs
 from kernel.outbox import Outbox
 from privacy.audit import AuditLog
+from service.identity_holds import IdentityHolds
 from service.results import Results
 
 
@@ -37,6 +38,7 @@ class CoreServices:
     results: Results
     zone: tzinfo
     """Time zone of the site: of DICOM times that state no offset."""
+    holds: IdentityHolds
     clock_tolerance: timedelta
     """How far a sender's time may lie in the future and still count as now."""
     identifier_order: Order

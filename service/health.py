@@ -19,6 +19,7 @@ from kernel.errors import Problem
 from kernel.jobs import Jobs
 from kernel.tables import audit_head, inbox
 from kernel.tables import jobs as jobs_table
+from service.identity_holds import IdentityHolds
 from service.results import Results
 from service.triggers.enqueue import ASK_LATER
 
@@ -26,6 +27,8 @@ MESSAGE_STATES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "older": "in which something was older than what was stored",
         "ambiguous": "of which the identifier was that of several Patients",
+        "held": "that contradict what is known of their patient and wait for a person",
+        "rejected": "of which a person decided that they are not of their patient",
         "not-production": "for training or debugging, which were stored apart",
     }
 )
@@ -44,6 +47,7 @@ class HealthServices:
     database: Database
     jobs: Jobs
     results: Results
+    holds: IdentityHolds
     heartbeat: Callable[[], object]
     """Saves the worker's heartbeat, or raises a Problem."""
 
@@ -76,10 +80,11 @@ def health_router(services: HealthServices) -> APIRouter:
             found = backlog.backlogs(connection, services.clock.now())
             models = {row.name: "stopped" if row.stopped else row.status for row in registry.serving(connection)}
             future = _values_in_the_future(connection)
-        warns = waiting.get("parked") or future or any(one.needs_attention for one in found)
+            in_doubt = services.holds.open_count(connection)
+        warns = waiting.get("parked") or future or in_doubt or any(one.needs_attention for one in found)
         deliveries = {one.destination: _state(one, services.clock.now()) for one in found}
         state = {"status": "warn" if warns else "pass", "jobs": waiting, "deliveries": deliveries, "models": models}
-        return state | {"values_in_the_future": future}
+        return state | {"values_in_the_future": future, "identity_in_doubt": in_doubt}
 
     @router.get("/metrics")
     def metrics() -> Response:
@@ -142,6 +147,7 @@ def _lines(services: HealthServices) -> Iterable[str]:
             counted[model, kind] += count
         states = {str(state): int(count) for state, count in connection.execute(_MESSAGES)}
         future = _values_in_the_future(connection)
+        in_doubt = services.holds.open_count(connection)
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
     yield "# TYPE ausculta_jobs gauge"
@@ -150,6 +156,9 @@ def _lines(services: HealthServices) -> Iterable[str]:
     yield "# HELP ausculta_values_in_the_future Models that wait for a value whose time lies in the future."
     yield "# TYPE ausculta_values_in_the_future gauge"
     yield f"ausculta_values_in_the_future {future}"
+    yield "# HELP ausculta_identity_in_doubt Contradictions about a patient's identity that wait for a person."
+    yield "# TYPE ausculta_identity_in_doubt gauge"
+    yield f"ausculta_identity_in_doubt {in_doubt}"
     yield "# HELP ausculta_deliveries Deliveries by destination and status."
     yield "# TYPE ausculta_deliveries gauge"
     for one in found:

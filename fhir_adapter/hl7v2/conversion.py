@@ -9,6 +9,7 @@ from fhir_adapter.hl7v2.datatypes import dtm
 from fhir_adapter.hl7v2.message import Message, Segment
 from fhir_adapter.hl7v2.order import ResourceEvent
 from fhir_adapter.patient_identity import PatientIdentities, Pseudonyms
+from fhir_adapter.same_person import Attribute, Person
 from fhir_adapter.store.patients import Holder, Token
 
 Resource: TypeAlias = dict[str, Any]
@@ -70,6 +71,10 @@ class Conversion:
     events: tuple[ResourceEvent, ...] = ()
     #: What a person has to look at, in words.
     doubts: tuple[str, ...] = ()
+    #: What the message states of the patient.
+    stated: Person = field(default_factory=Person)
+    #: What of it contradicts the stored Patient (:mod:`fhir_adapter.same_person`).
+    contradicts: tuple[Attribute, ...] = ()
 
     @property
     def bundle(self) -> Resource:
@@ -94,6 +99,10 @@ class ConversionState:
     notes: list[str] = field(default_factory=list)
     #: What a person has to look at, in words.
     doubts: list[str] = field(default_factory=list)
+    #: What the message states of the patient.
+    stated: list[Person] = field(default_factory=list)
+    #: What of it contradicts the stored Patient.
+    contradicts: list[Attribute] = field(default_factory=list)
     #: Id of a resource to the OBR that it was made from.
     orders: dict[str, Segment] = field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from inference.model_files import MODEL_FILES, ModelFiles
 from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
+from kernel.inbox import Inbox
 from kernel.jobs import Jobs
 from kernel.log import configure_logging
 from kernel.outbox import Outbox
@@ -22,6 +23,7 @@ from privacy.audit import AuditLog
 from privacy.authorize import Authorizer, Interaction, LoopbackAuthorizer, Request
 from privacy.keys import KeyRing
 from privacy.principal import Principal
+from service.identity_holds import IdentityHolds
 from service.operations import OperationContext
 from service.settings import Settings, load
 
@@ -110,6 +112,8 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
                 outbox=outbox,
                 model_files=ModelFiles(settings.data_dir / MODEL_FILES),
                 authorizer=authorizer,
+                inbox=Inbox(clock, ids, cipher),
+                holds=IdentityHolds(clock, ids, cipher),
             ),
         )
     finally:

@@ -6,9 +6,9 @@ and where it cannot be written the page is not shown. The lists name patients by
 
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from inference.artefacts import decode
@@ -17,8 +17,10 @@ from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 from service.console import queries
-from service.console.guard import form, guarded, principal
+from service.console.guard import guarded
+from service.console.identity_routes import add_identity
 from service.console.pages import Pages, back_to, picture
+from service.console.request import Asker, Form
 from service.console.result_page import result_page
 from service.console.services import ConsoleData, ConsoleServices
 from service.flows.pictures import mask_png
@@ -27,9 +29,6 @@ from service.operations import deliveries as delivery_operations
 from service.operations import jobs as job_operations
 from service.operations import models as model_operations
 from service.operations import results as result_operations
-
-Asker: TypeAlias = Annotated[Principal, Depends(principal)]
-Form: TypeAlias = Annotated[Mapping[str, str], Depends(form)]
 
 
 def console_router(services: ConsoleServices) -> APIRouter:
@@ -47,6 +46,7 @@ def console_router(services: ConsoleServices) -> APIRouter:
     _add_results(router, services, pages)
     _add_operations(router, services.operations)
     _add_deliveries(router, services.operations, pages)
+    add_identity(router, services, pages)
 
     @router.get("/style.css")
     def style() -> Response:

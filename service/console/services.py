@@ -11,6 +11,7 @@ from kernel.clock import Clock
 from kernel.db import Database
 from kernel.jobs import Jobs
 from kernel.outbox import Outbox
+from service.identity_holds import IdentityHolds
 from service.operations import OperationContext
 from service.results import Results
 
@@ -24,6 +25,7 @@ class ConsoleData:
     jobs: Jobs
     outbox: Outbox
     results: Results
+    holds: IdentityHolds
     store: Store
     catalogue: Catalogue
     #: Names of the configured destinations.

@@ -15,6 +15,7 @@ from kernel.log import get_logger
 from kernel.worker import Commit
 from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
+from service.flows.identity_doubt import MessageDoubt, doubt_of_message
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, declined
 from service.flows.owed import PUBLISH_FAILURE, failed
@@ -67,15 +68,17 @@ class AssessFlow:
         if not subject.production:
             _log.info("patient_not_production", model=name)
             return lambda _tx: None
-        document = job.payload.get("document")
+        document, doubt = job.payload.get("document"), self._doubt(job)
         request = InputRequest(model=model, subject=subject, at=self._core.clock.now(), document=document)
-        given, outcome = self._answer(job, request)
+        given, outcome = self._answer(job, request, doubt)
         again = job.payload.get("again")
         replaced = () if again is None else (str(again),)
         model_result = ModelResult(
             outcome=outcome, manifest=model.manifest, document=request.document, supersedes=replaced
         )
         publish = self._publisher.publish(model_result)
+        if doubt is not None:
+            return doubt.unless_decided(self._core, publish)
         due = given.next_usable if isinstance(given, NoInput | FactsInput | SeriesInput | StudyInput) else None
         if due is None:
             return publish
@@ -87,15 +90,22 @@ class AssessFlow:
 
         return commit
 
-    def _answer(self, job: Job, request: InputRequest) -> tuple[ModelInput | NoInput, Outcome]:
+    def _answer(
+        self, job: Job, request: InputRequest, doubt: MessageDoubt | None
+    ) -> tuple[ModelInput | NoInput, Outcome]:
         """Return what the model is given, and what it says or why it says nothing."""
         if job.step == PUBLISH_FAILURE:
             # A run that fails again must be a statement of its own: nothing that it would have read is known.
             return NoInput(reason=""), failed(request, job, (f"urn:uuid:{job.id}",))
-        given = read_input(self._core, request)
+        given = read_input(self._core, request) if doubt is None else doubt.given
         if isinstance(given, NoInput):
             return given, declined(request, given)
         return given, self._models.infer(request.model, given)
+
+    def _doubt(self, job: Job) -> MessageDoubt | None:
+        """Return the doubt that the job states, unless a person has decided about it."""
+        hold = job.payload.get("doubt")
+        return None if hold is None else doubt_of_message(self._core, str(hold))
 
     def ask(self, job: Job) -> Commit:
         """Return the commit that asks the model now, if it is still registered to run."""

@@ -8,7 +8,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from fhir_adapter.hl7v2.ack import acknowledge
-from fhir_adapter.hl7v2.conversion import Context
+from fhir_adapter.hl7v2.conversion import Context, Conversion
 from fhir_adapter.hl7v2.events import read_events, write_events
 from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
@@ -26,7 +26,10 @@ from privacy import balp
 from privacy.principal import Principal
 from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices
+from service.flows.identity_doubt import ask_those_who_doubted, hold_message
 from service.flows.read_set import ReadSet
+from service.identity_holds import Contradiction
+from service.triggers.contract import Change
 
 CONVERT: Final = "convert"
 """The job step that turns a kept message into resources."""
@@ -35,6 +38,11 @@ _NOT_PRODUCTION: Final = "not-production"
 """State of a message that was kept and nothing else."""
 
 _log = get_logger(__name__)
+
+
+def source_of(header: Header) -> str:
+    """Return how the inbox names the sender of a message."""
+    return f"hl7v2:{header.sender}"
 
 
 class Hl7MessageFlow:
@@ -84,7 +92,7 @@ class Hl7MessageFlow:
             converted, ``unavailable`` when it cannot be saved; the MLLP server answers AR or AE.
         """
         check(Message.parse(raw))
-        source = f"hl7v2:{header.sender}"
+        source = source_of(header)
         reply = acknowledge(raw, "AA", control_id=self._core.ids.new(), at=self._core.clock.now())
         message = InboundMessage(source=source, key=header.control_id, raw=raw, reply=reply)
 
@@ -113,6 +121,9 @@ class Hl7MessageFlow:
         conversion = convert(message, self._context(read_set))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
+        accepted = "accepted" in job.payload
+        if conversion.contradicts and not accepted:
+            return self._held(identifier, header, conversion, read_set)
         if conversion.doubts:
             _log.warning("hl7_patient_ambiguous", message=identifier, detail="; ".join(conversion.doubts))
         with self._core.database.read() as connection:
@@ -134,6 +145,38 @@ class Hl7MessageFlow:
             write_events(tx, found.events)
             state = "ambiguous" if conversion.doubts else "older" if found.older else "done"
             self._core.inbox.mark(tx, identifier, state)
+            if accepted:
+                ask_those_who_doubted(self._core, tx, f"Patient/{conversion.patient}")
+
+        return commit
+
+    def _held(self, identifier: str, header: Header, conversion: Conversion, read_set: ReadSet) -> Commit:
+        """Return the commit that stores nothing of a message and has a person decide whose it is."""
+        patient, now = f"Patient/{conversion.patient}", self._core.clock.now()
+        found = Contradiction(
+            kind="message",
+            subject=source_of(header),
+            patient=patient,
+            reasons=conversion.contradicts,
+            stated=(conversion.stated,),
+        )
+        kept = {"Patient", "Encounter"}  # an Observation is new to the models, whatever is stored of it
+        changes = [
+            Change(
+                type=it["resourceType"],
+                id=it["id"],
+                version=1,
+                patient=patient,
+                before=read_set.current(it["resourceType"], it["id"]) if it["resourceType"] in kept else None,
+                after=it,
+                at=now,
+            )
+            for it in conversion.resources
+        ]
+
+        def commit(tx: Transaction) -> None:
+            read_set.still_holds(tx)
+            hold_message(self._core, tx, found, identifier, changes)
 
         return commit
 

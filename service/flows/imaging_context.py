@@ -10,7 +10,9 @@ from service.destinations.contract import ImagingContext
 from service.flows.inputs.contract import NoInput, StudyFiles
 
 
-def imaging_context(files: StudyFiles, spec: InputSpec, given: ModelInput | NoInput) -> ImagingContext:
+def imaging_context(
+    files: StudyFiles, spec: InputSpec, given: ModelInput | NoInput, *, in_doubt: bool = False
+) -> ImagingContext:
     """Describe what a result refers to.
 
     Parameters
@@ -21,8 +23,10 @@ def imaging_context(files: StudyFiles, spec: InputSpec, given: ModelInput | NoIn
         The input that the manifest declares.
     given
         What the model was given of it.
+    in_doubt
+        Whether its instances may be of several patients: the result then refers to the one that names its patient.
     """
-    chosen = representative(files.study, spec)
+    chosen = _first(files.study) if in_doubt else representative(files.study, spec)
     return ImagingContext(study=files.study, source=files.open_instance(chosen), chosen=chosen, image=_image_of(given))
 
 
@@ -46,6 +50,11 @@ def representative(study: Study, spec: InputSpec) -> str:
             return _middle_slice(one.series).SOPInstanceUID
     readable = study.set_aside()
     return (readable.series or study.series)[0].instances[0].SOPInstanceUID
+
+
+def _first(study: Study) -> str:
+    """Return the instance from which the patient of the study was read (:func:`dicom_node.study.describe`)."""
+    return min(instance.SOPInstanceUID for series in study.series for instance in series.instances)
 
 
 def _middle_slice(series: Series) -> Instance:

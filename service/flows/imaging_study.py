@@ -29,6 +29,7 @@ from privacy import balp
 from privacy.principal import SERVER
 from service.core import CoreServices, Models
 from service.destinations.contract import ModelResult
+from service.flows.identity_doubt import doubt_of_study, hold_study
 from service.flows.imaging_context import imaging_context
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest, NoInput, StudyFiles, declined, source_of
@@ -180,29 +181,36 @@ class ImagingStudyFlow:
             get_logger(__name__).info("patient_not_production", model=name)
             return lambda _tx: None
         request = InputRequest(model=model, subject=patient.subject, at=self._core.clock.now(), files=files)
-        given, outcome = self._answer(job, request, files)
+        reference = patient.subject.reference
+        with self._core.database.read() as connection:
+            doubt = doubt_of_study(self._core, connection, files, reference)
+        refused = None if doubt is None else doubt.given
+        given, outcome = self._answer(job, request, files, refused)
         outcome = with_set_aside(outcome, files.study)
         if (
             isinstance(outcome, NotAvailable)
             and "again" not in job.payload
             and self._is_said(outcome, StudyInstanceUID)
         ):
-            return lambda _tx: None
-        imaging = imaging_context(files, model.manifest.input, given)
+            return lambda tx: hold_study(self._core, tx, files, reference, doubt)
+        imaging = imaging_context(files, model.manifest.input, given, in_doubt=refused is not None)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
 
         def commit(tx: Transaction) -> None:
             self._patients.create_if_missing(tx, patient, SERVER)
+            hold_study(self._core, tx, files, reference, doubt)
             publish(tx)
 
         return commit
 
-    def _answer(self, job: Job, request: InputRequest, files: StudyFiles) -> tuple[ModelInput | NoInput, Outcome]:
+    def _answer(
+        self, job: Job, request: InputRequest, files: StudyFiles, refused: NoInput | None
+    ) -> tuple[ModelInput | NoInput, Outcome]:
         """Return what the model is given, and what it says or why it says nothing."""
         if job.step == PUBLISH_FAILURE:
             return NoInput(reason="", sources=files.sources), failed(request, job, files.sources)
-        given = _in_doubt(files) if files.study.names_several_patients else read_input(self._core, request)
+        given = refused or read_input(self._core, request)
         if isinstance(given, NoInput):
             return given, declined(request, given)
         return given, self._models.infer(request.model, given)
@@ -262,8 +270,3 @@ class ImagingStudyFlow:
         }
         key = f"{READ}:{model.row.name}:{model.row.version}:{StudyInstanceUID}"
         self._core.jobs.enqueue(tx, READ, payload, **lane_of(model.row, key))
-
-
-def _in_doubt(files: StudyFiles) -> NoInput:
-    """Refuse to score a study whose instances contradict each other on the patient."""
-    return NoInput(reason="patient identity in doubt: the study names more than one patient", sources=files.sources)

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from inference.model_files import ModelFiles
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
+from kernel.inbox import Inbox
 from kernel.jobs import Jobs
 from kernel.outbox import Outbox
 from privacy import balp
 from privacy.audit import AuditLog
 from privacy.authorize import Authorizer, Interaction, Request
 from privacy.principal import Principal
+from service.identity_holds import IdentityHolds
 from service.results import Results
 
 
@@ -25,6 +27,8 @@ class OperationContext:
     outbox: Outbox
     model_files: ModelFiles
     authorizer: Authorizer
+    inbox: Inbox
+    holds: IdentityHolds
     results: Results = field(default_factory=Results)
 
     def authorize(self, principal: Principal, operation: str, target_id: str = "") -> None:

@@ -53,6 +53,30 @@ def assess(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run) -> None:
     jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
 
 
+def state_doubt(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, hold: str) -> None:
+    """Enqueue one run that states that the patient's identity is in doubt, in the order of the model's other runs.
+
+    Parameters
+    ----------
+    tx
+        The transaction that holds what is in doubt.
+    jobs
+        Where it is enqueued.
+    model
+        The version that states it.
+    run
+        What it would have run on.
+    hold
+        Id of the hold.
+    """
+    payload = {"model": model.name, "version": model.version, "patient": run.patient}
+    if run.document is not None:
+        payload["document"] = run.document
+    lane = lane_of(model, ":".join((ASSESS, *payload.values())))
+    lane["queueing_lock"] += f":{hold}"
+    jobs.enqueue(tx, ASSESS, payload | {"doubt": hold}, **lane)
+
+
 def read_again(tx: Transaction, jobs: Jobs, model: ModelRow, StudyInstanceUID: str) -> None:
     """Enqueue one run of a model version on a study that it has read before.
 

@@ -23,7 +23,7 @@ from .test_fhir_path import put_patient
 
 PULSE_CODES = {"kind": "codes", "codes": ["8867-4"]}
 BY_DOCUMENT = {"kind": "document", "document_types": ["18842-5"]}
-CHEST = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", rows=256, columns=256)
+CHEST = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", PatientBirthDate="19500101", rows=256, columns=256)
 
 
 @pytest.fixture

@@ -17,7 +17,14 @@ from .test_order import inbox_states
 CITY = "https://city.example/mrn"
 HOSPITAL_SYSTEM = "https://hospital.example/mrn"
 TYPES = "http://terminology.hl7.org/CodeSystem/v2-0203"
-IMAGE = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", rows=256, columns=256)
+IMAGE = ChestXRay(
+    PatientID="4711",
+    IssuerOfPatientID="HOSPITAL",
+    PatientName="Invented^Person",
+    PatientBirthDate="19500101",
+    rows=256,
+    columns=256,
+)
 
 
 @pytest.fixture

@@ -277,23 +277,27 @@ def test_every_page_and_every_form_is_decided(tmp_path: Path) -> None:
         "/results/none",
         "/results/none/image.png",
         "/deliveries/none",
+        "/identity",
+        "/identity/none",
     )
     try:
         with LoopbackServer(http_application(application)) as server:
             for path in pages:
                 httpx.get(f"{server.url}/console{path}")
         names = ("overview", "queue", "models", "model", "audit", "result", "image", "delivery")
-        assert recording.requests == [*(("view", name) for name in names), ("operate", "delivery-open")]
+        opened = ("view", "identity"), ("view", "identity_hold"), ("operate", "identity-open")
+        assert recording.requests == [*(("view", name) for name in names), ("operate", "delivery-open"), *opened]
         recording.requests.clear()
         names = (
             *("jobs/j/replay", "models/stop", "models/m/stop", "models/m/resume", "models/resume"),
             *("deliveries/replay", "deliveries/d/replay", "deliveries/d/park", "deliveries/d/dismiss"),
-            "results/r/ask-again",
+            *("results/r/ask-again", "identity/h/accept", "identity/h/reject"),
         )
         for path in names:
             post(application, path, reason="drill")
         operated = ("job-replay", "model-stop", "model-stop", "model-resume", "model-resume")
         operated += ("delivery-replay", "delivery-replay", "delivery-park", "delivery-dismiss", "result-ask-again")
+        operated += ("identity-accept", "identity-reject")
         assert recording.requests == [("operate", name) for name in operated]
     finally:
         application.close()

@@ -89,6 +89,8 @@ def convert(message: Message, context: Context) -> Conversion:
         patient=resources[0]["id"],
         events=tuple(event(state, resource) for resource in resources),
         doubts=tuple(state.doubts),
+        stated=state.stated[0],
+        contradicts=tuple(state.contradicts),
     )
 
 

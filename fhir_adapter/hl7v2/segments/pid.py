@@ -9,6 +9,7 @@ from fhir_adapter.hl7v2.merge import merge_resource
 from fhir_adapter.hl7v2.message import Element, Message, Segment
 from fhir_adapter.hl7v2.tables import GENDER, TERMINOLOGY
 from fhir_adapter.patient_identity import SHARED
+from fhir_adapter.same_person import doubts, person_of
 from kernel.errors import Category, Problem
 
 _HANDLED: Final = frozenset({0, 1, 2, 3, 4, 5, 7, 8, 9, 11, 13, 14, 15, 16, 24, 25, 29, 30, 40})
@@ -34,10 +35,13 @@ def patient(state: ConversionState) -> Resource:
     _person(state, pid, resource)
     _circumstances(pid, resource)
     state.rest(pid, _HANDLED)
+    current = state.context.current("Patient", resource_id)
+    state.stated.append(person_of(resource))
+    if current is not None:
+        found = doubts(person_of(resource), person_of(current), source_of_patients=state.authoritative)
+        state.contradicts.extend(found)
     deleted = [member for number, member in _MEMBERS.items() if pid.is_null(number)]
-    return merge_resource(
-        state.context.current("Patient", resource_id), resource, authoritative=state.authoritative, deleted=deleted
-    )
+    return merge_resource(current, resource, authoritative=state.authoritative, deleted=deleted)
 
 
 def _resource_id(state: ConversionState, identifiers: list[Resource]) -> str:
