@@ -286,7 +286,8 @@ def statement_id(outcome: Outcome) -> str:
 
     Retries, replays and duplicate deliveries of the same inputs get the same name. The subject takes part
     because declining without any input would otherwise be the same statement for every patient; birth date and sex take
-    part by the version of the record since which they stand.
+    part by the version of the record since which they stand. Of two refusals on the same inputs each reason is another
+    statement.
 
     Parameters
     ----------
@@ -298,7 +299,7 @@ def statement_id(outcome: Outcome) -> str:
     str
         SHA-256, 64 hexadecimal digits.
     """
-    kind = outcome.kind if isinstance(outcome, NotAvailable) else "prediction"
+    kind = f"{outcome.kind}: {outcome.reason}" if isinstance(outcome, NotAvailable) else "prediction"
     model, subject = outcome.model, outcome.subject
     about = [subject.reference, subject.demographics or ""]
     return _hash([model.name, model.version, model.digest, *about, kind, *sorted(outcome.input_versions)])

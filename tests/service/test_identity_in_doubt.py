@@ -213,7 +213,7 @@ def test_a_patient_who_is_admitted_while_the_model_runs_is_compared_too(
 
 
 def test_a_study_is_read_once_a_person_accepts_it(hospital: Hospital) -> None:
-    hospital.admit()
+    hospital.admit(replace(ADULT, birth_date=date(2022, 2, 28)))  # the age that the model is for
     hospital.dicom(KARLS_IMAGE)
     hospital.rest()
     decide(hospital, "accept")

@@ -275,13 +275,14 @@ def test_a_corrected_birth_date_or_sex_gives_a_new_result_and_a_new_address_none
 
 
 def test_a_corrected_birth_date_gives_a_new_result_about_a_study(hospital: Hospital) -> None:
-    hospital.admit()
+    child = replace(ADULT, birth_date=date(2022, 2, 28))
+    hospital.admit(child)
     hospital.dicom(ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", rows=256, columns=256))
     hospital.rest()
-    hospital.hl7(adt_a08(replace(ADULT, family="Married"), "U1", hospital.clock.now()))
+    hospital.hl7(adt_a08(replace(child, family="Married"), "U1", hospital.clock.now()))
     hospital.work()
     (first,) = hospital.results()
-    hospital.hl7(adt_a08(replace(ADULT, birth_date=date(1951, 1, 1)), "U2", hospital.clock.now()))
+    hospital.hl7(adt_a08(replace(child, birth_date=date(2022, 3, 28)), "U2", hospital.clock.now()))
     hospital.work()
     before, after = hospital.results()
     assert (before.id, before.superseded_by, after.study) == (first.id, after.id, first.study)

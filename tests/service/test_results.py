@@ -71,10 +71,10 @@ def test_a_changed_patient_does_not_change_the_identity_of_a_result(hospital: Ho
 
 
 def test_a_late_instance_supersedes_the_earlier_result(hospital: Hospital) -> None:
-    hospital.dicom(CHEST)
+    hospital.dicom(replace(CHEST, view="AP", instance=2))
     hospital.rest()
     earlier = newest(hospital)
-    hospital.dicom(replace(CHEST, instance=CHEST.instance + 1))
+    hospital.dicom(CHEST)  # PA, which the model prefers
     hospital.rest()
     later = newest(hospital)
     with hospital.application.database.read() as connection:
@@ -121,14 +121,14 @@ def test_the_migration_takes_the_reason_from_the_summary_of_a_refusal() -> None:
 
 def test_a_shadow_result_supersedes_nothing_that_was_delivered(hospital: Hospital) -> None:
     """The model goes to shadow between two instances of a study: what the clinician has is still the newest."""
-    hospital.dicom(CHEST)
+    hospital.dicom(replace(CHEST, view="AP", instance=2))
     hospital.rest()
     delivered = newest(hospital)
     at = hospital.clock.now()
     hospital.application.database.write(
         lambda tx: registry.set_status(tx, delivered.model, delivered.version, "shadow", by="test", at=at)
     )
-    hospital.dicom(replace(CHEST, instance=CHEST.instance + 1))
+    hospital.dicom(CHEST)  # PA, which the model prefers
     hospital.rest()
     with hospital.application.database.read() as connection:
         stored = hospital.application.results.newest(connection, limit=9, study=delivered.study)
