@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Final
 
+from kernel.clock import YEARS
+
 _SEX: Final[Mapping[str, str]] = {"M": "male", "F": "female", "O": "other"}
 """PatientSex to the codes of FHIR's administrative-gender."""
 
@@ -16,9 +18,10 @@ def sex_of(PatientSex: str) -> str | None:
 def birth_date_of(PatientBirthDate: str) -> date | None:
     """Return the day of a DA value; None when it cannot be read."""
     try:
-        return datetime.strptime(PatientBirthDate, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
+        day = datetime.strptime(PatientBirthDate, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
     except ValueError:
         return None
+    return day if day.year in YEARS else None
 
 
 def name_of(PatientName: str) -> tuple[str, tuple[str, ...]]:

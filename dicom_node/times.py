@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Final
 
+from kernel.clock import YEARS
+
 _FARTHEST: Final = timedelta(hours=14)
 """The largest offset that the standard allows."""
 
@@ -44,11 +46,13 @@ def started(StudyDate: str, StudyTime: str, TimezoneOffsetFromUTC: str, *, zone:
     Returns
     -------
     datetime or None
-        Aware; None when the date or the time cannot be read.
+        Aware; None when the date or the time cannot be read, or in no year that anything of a patient can be dated in.
     """
     try:
         day = datetime.strptime(StudyDate, "%Y%m%d")  # noqa: DTZ007 - the zone is added below
         clock = datetime.strptime(StudyTime.partition(".")[0].ljust(6, "0"), "%H%M%S")  # noqa: DTZ007 - as above
     except ValueError:
+        return None
+    if day.year not in YEARS:
         return None
     return datetime.combine(day.date(), clock.time(), tzinfo=zone_of(TimezoneOffsetFromUTC) or zone)

@@ -14,6 +14,7 @@ from dicom_node.encoding import open_file
 from dicom_node.pixels import Picture, picture, rescaled
 from dicom_node.study import Instance, Series
 from dicom_node.times import zone_of
+from kernel.clock import YEARS
 from kernel.errors import Category, Problem
 
 Vector3: TypeAlias = tuple[float, float, float]
@@ -180,7 +181,7 @@ def _acquired_at(dataset: Dataset, zone: tzinfo) -> datetime | None:
     for kind in ("Acquisition", "Content", "Series", "Study"):
         try:
             day, time = DA(dataset.get(f"{kind}Date")), TM(dataset.get(f"{kind}Time"))
-            if day is None or time is None:
+            if day is None or time is None or day.year not in YEARS:
                 continue
             return datetime.combine(
                 day, time, tzinfo=zone_of(str(dataset.get("TimezoneOffsetFromUTC") or "")) or zone

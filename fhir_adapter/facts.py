@@ -37,6 +37,7 @@ from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point, span
 from fhir_adapter.store.versions import CURRENT, StoredVersion
 from inference.contract import Fact, Subject, Unusable
+from kernel.clock import YEARS
 from kernel.errors import Category, Problem
 from kernel.tables import resource_heads, resource_index
 
@@ -349,8 +350,11 @@ def _concept(concept: Json) -> Iterator[tuple[str, str | None, None]]:
 
 
 def _day(text: str | None) -> date | None:
-    """Read a full date; a year or a month is no birthday that an age could be counted from."""
-    return date.fromisoformat(text) if text is not None and len(text) == 10 else None
+    """Read a full date; a year, a month or what a program writes for no date is no birthday to count an age from."""
+    if text is None or len(text) != 10:
+        return None
+    day = date.fromisoformat(text)
+    return day if day.year in YEARS else None
 
 
 def _identifier(patient: Json, order: Order) -> tuple[str, str] | None:

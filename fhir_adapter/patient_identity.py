@@ -169,6 +169,11 @@ class PatientIdentities:
         common = [holder for holder in holders if all(holder in found for found in named)] if named else []
         if named and not common:
             raise Problem(Category.CONFLICT, "the identifiers name different Patients; nothing of it was stored")
+        if len(common) > 1 and not self._names_one(identifiers):
+            raise Problem(
+                Category.CONFLICT,
+                "several Patients share the only identifier, of no ranked type; nothing was stored",
+            )
         derived = [holder for holder in holders if holder.id == identity.resource_id]
         chosen = next(iter(common or derived), None)
         if chosen is None:
@@ -180,6 +185,10 @@ class PatientIdentities:
                 "the Patient whom an identifier names has another number of the same authority; nothing was stored",
             )
         return replace(identity, resource_id=chosen.id, shared=len(common) > 1)
+
+    def _names_one(self, identifiers: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether one of the identifiers is of a ranked type or of no type, and so names one person."""
+        return any(_place(it, self._order) <= len(self._order) for it in current_identifiers(identifiers))
 
     def of_study(self, StudyInstanceUID: str) -> PatientIdentity:
         """Return the identity of the patient of a study whose header has no number: one of its own for each study.

@@ -4,7 +4,10 @@ import os
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+YEARS: Final = range(1800, 2200)
+"""Years in which something of a patient can be dated; 0001 and 9999 are what programs write for no date."""
 
 
 class Clock(Protocol):

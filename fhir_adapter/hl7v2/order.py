@@ -36,6 +36,7 @@ _RANKS: Final[Mapping[str, int]] = MappingProxyType(
 )
 """FHIR status of an Observation or a DiagnosticReport -> its place in the life of a result."""
 _BEFORE_FINAL: Final = frozenset({"registered", "preliminary", "partial"})
+_CORRECTED: Final = frozenset({"amended", "corrected", "appended", "entered-in-error"})
 _WIDEST_OFFSET: Final = timedelta(hours=14)
 
 
@@ -138,6 +139,8 @@ def is_older(new: ResourceEvent, stored: ResourceEvent | None) -> bool:
         return changed < 0
     if new.changed and stored.changed and rank != stored_rank:
         return rank < stored_rank
+    if stored.status in _CORRECTED and rank <= _FINAL:  # the original once more, as an engine resends it
+        return True
     sent = compare(new.sent, stored.sent)
     return sent < 0 if sent else rank < stored_rank
 

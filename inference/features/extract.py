@@ -3,8 +3,8 @@
 A fact counts when it was both true and available at the instant of the prediction: ``effective`` and ``issued`` are not
 after it, by more than the declared tolerance of clocks. A value that cannot be used (in the future, without a time or a
 status, a bound such as ``<85``, unknown unit or answer, outside the plausible range) is treated as missing with its own
-reason; an older value never steps in for a newer one that cannot be used. Where the time of such a value is not to be
-believed, it was measured before it was stored: a value that is measured after that is newer.
+reason; an older value never steps in for a newer one that cannot be used. Nothing was measured after it was stored: a
+value with a later time stands at the moment of its storing, and one that is measured after that is newer.
 """
 
 from collections import defaultdict
@@ -27,7 +27,7 @@ class Placed:
     """A fact, and when it counts as measured."""
 
     fact: Fact
-    #: Its ``effective``; when the server stored it at the latest, where that lies in the future.
+    #: Its ``effective``, when the server stored it at the latest.
     instant: datetime
     #: Whether its times lie in the future.
     future: bool
@@ -125,7 +125,7 @@ def index_facts(given: FactsInput) -> Index:
     index: defaultdict[tuple[str, str], list[Placed]] = defaultdict(list)
     for fact in given.facts:
         future = fact.usable_from > given.latest
-        instant = min(fact.effective, fact.known or given.at, given.at) if future else fact.effective
+        instant = min(fact.effective, fact.known or given.at, given.at)  # nothing was measured after it was stored
         index[fact.system, fact.code].append(Placed(fact=fact, instant=instant, future=future))
     for series in index.values():
         series.sort(key=attrgetter("instant", "fact.issued", "fact.arrived", "fact.source"))

@@ -1,7 +1,8 @@
 """Units that features may be measured in, and how each becomes the feature's own.
 
 Of the units of vital signs an explicit table holds what senders write, in UCUM (case sensitive form) and in the few
-spellings that can mean nothing else for that feature. Every other unit is read as UCUM, by its ratio
+spellings that can mean nothing else for that feature; a rate of breaths per hour is a slip. Every other unit is read as
+UCUM, by its ratio
 (:mod:`inference.features.ucum`), and between mass, amount and equivalents by the feature's analyte. What has no such
 conversion is refused, never guessed.
 """
@@ -110,7 +111,7 @@ def convert(value: Decimal, unit: str | None, canonical: str, analyte: str | Non
 @lru_cache(maxsize=4096)
 def _conversion(unit: str | None, canonical: str, analyte: str | None) -> Conversion | None:
     listed = CONVERSIONS.get(canonical, {}).get(unit)
-    if listed is not None or unit is None:
+    if listed is not None or unit is None or canonical in CONVERSIONS:
         return listed
     factor = _factor(_spelled(unit), canonical, analyte)
     return None if factor is None else Conversion(multiply=factor)

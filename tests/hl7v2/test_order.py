@@ -64,7 +64,7 @@ def event(status: str, sent: str = "", changed: str = "", observed: str = "") ->
     [
         # the time of the event decides
         (event("corrected", LATER), event("final", EARLIER), True),
-        (event("corrected", EARLIER), event("final", LATER), False),
+        (event("corrected", EARLIER), event("final", LATER), True),  # only a correction changes a corrected result
         (event("final", EARLIER), event("corrected", LATER), False),
         (event("final", LATER), event("final", EARLIER), True),
         (event("entered-in-error", LATER), event("final", EARLIER), True),

@@ -151,6 +151,16 @@ def test_a_number_that_a_family_may_share_joins_nobody(hospital: Hospital) -> No
     assert len(hospital.all("Patient")) == 2
 
 
+def test_a_message_that_has_only_the_number_of_a_family_is_given_to_nobody(hospital: Hospital) -> None:
+    vitals(hospital, "1^^^CITY^MR~INS^^^PAYER^HC")
+    vitals(hospital, "2^^^CITY^MR~INS^^^PAYER^HC")
+    before = len(hospital.all("Observation?_count=200"))
+    vitals(hospital, "INS^^^PAYER^HC")
+    assert len(hospital.all("Observation?_count=200")) == before
+    (reason,) = [reason for reason in hospital.parked() if "share the only identifier" in reason]
+    assert "of no ranked type" in reason
+
+
 # What contradicts itself
 
 

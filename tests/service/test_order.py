@@ -133,6 +133,24 @@ def test_an_original_is_overtaken_too_when_the_sender_s_clock_is_a_little_ahead(
     assert score(hospital) == "0 (low)"
 
 
+@pytest.mark.parametrize("status", ["C", "D"])
+def test_an_original_that_is_sent_again_with_a_new_time_of_sending_changes_nothing(
+    hospital: Hospital, status: str
+) -> None:
+    """Without OBR-22: engines resend with a new MSH-7."""
+    hospital.admit()
+    start, at = hospital.clock.now(), hospital.clock.now() - minutes(1)
+    hospital.hl7(order(hospital, "140", "F", sent=start, measured=at))
+    hospital.clock.advance(60)
+    hospital.hl7(order(hospital, "80", status, sent=hospital.clock.now(), measured=at))
+    hospital.work()
+    before = said(hospital)
+    hospital.clock.advance(60)
+    hospital.hl7(order(hospital, "140", "F", sent=hospital.clock.now(), measured=at))
+    hospital.work()
+    assert said(hospital) == before
+
+
 def test_a_withdrawal_takes_the_value_away_and_the_late_original_does_not_bring_it_back(hospital: Hospital) -> None:
     hospital.admit()
     start, at = hospital.clock.now(), hospital.clock.now() - minutes(1)

@@ -232,3 +232,33 @@ def scripted_ehr() -> Iterator[ScriptedEhr]:
     server = ScriptedEhr()
     yield server
     server.close()
+
+
+def test_a_value_of_a_clock_that_is_ahead_gives_way_to_one_that_is_measured_after_it(scored: Hospital) -> None:
+    """All within the tolerance of clocks: the later measurement counts, whatever the first one's stamp."""
+    scored.hl7(pulse(scored, "70", ahead=timedelta(seconds=100)))
+    scored.work()
+    assert newest(scored).endswith("total score: 16 (high)")
+    scored.clock.advance(10)
+    scored.hl7(pulse(scored, "131"))
+    scored.work()
+    assert newest(scored).endswith("total score: 19 (high)")
+    scored.clock.advance(200)
+    scored.hl7(pulse(scored, "132"))
+    scored.work()
+    assert newest(scored).endswith("total score: 19 (high)")
+
+
+def test_a_value_of_the_future_does_not_return_when_its_time_comes_and_a_newer_one_was_measured(
+    scored: Hospital,
+) -> None:
+    scored.hl7(pulse(scored, "70", ahead=timedelta(minutes=10)))
+    scored.work()
+    scored.clock.advance(30)
+    scored.hl7(pulse(scored, "100"))
+    scored.work()
+    assert newest(scored).endswith("total score: 17 (high)")
+    for _ in range(12):
+        scored.clock.advance(60)
+        scored.work()
+    assert newest(scored).endswith("total score: 17 (high)")

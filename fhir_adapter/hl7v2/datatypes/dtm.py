@@ -9,6 +9,8 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from types import MappingProxyType
 from typing import Final
 
+from kernel.clock import YEARS
+
 _MOMENT: Final = re.compile(
     r"(?P<year>\d{4})(?:(?P<month>\d\d)(?:(?P<day>\d\d)"
     r"(?:(?P<hour>\d\d)(?P<minute>\d\d)?(?:(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?)?)?)?(?P<offset>[+-]\d{4})?"
@@ -42,7 +44,7 @@ def date_time(text: str, zone: tzinfo | None) -> str | None:
     Returns
     -------
     str or None
-        None when the text is not a valid date or time.
+        None when the text is not a valid date or time, or no year that anything of a patient can be dated in.
     """
     found = _MOMENT.fullmatch(text.strip())
     if not found:
@@ -58,6 +60,8 @@ def date_time(text: str, zone: tzinfo | None) -> str | None:
             int(part["second"] or 0),
         )
     except ValueError:
+        return None
+    if moment.year not in YEARS:
         return None
     day = "-".join(filter(None, (part["year"], part["month"], part["day"])))
     if not part["hour"]:

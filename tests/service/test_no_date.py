@@ -1,0 +1,66 @@
+"""Year 1 and year 9999: what programs write where there is no date silences nothing and is no age."""
+
+from dataclasses import replace
+from datetime import date
+from io import BytesIO
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+
+from dicom_node.scu import send as c_store
+from dicom_node.synthesise import ChestXRay, chest_x_ray
+
+from .hospital import ADULT, Hospital
+from .test_order import order, score
+
+CHEST = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", rows=256, columns=256)
+NO_DATES: list[dict[str, Any]] = [
+    {"StudyDate": "00010101", "StudyTime": "000000", "TimezoneOffsetFromUTC": "+1400"},
+    {"StudyDate": "99991231", "StudyTime": "235959", "TimezoneOffsetFromUTC": "-1200"},
+    {"StudyDate": "00010101", "StudyTime": ""},
+    {
+        keyword: value
+        for what in ("Series", "Acquisition", "Content")
+        for keyword, value in ((f"{what}Date", "00010101"), (f"{what}Time", "000000"))
+    }
+    | {"TimezoneOffsetFromUTC": "+1400"},
+]
+
+
+@pytest.mark.parametrize("attributes", NO_DATES)
+def test_a_study_without_a_real_date_has_its_result_everywhere(hospital: Hospital, attributes: dict[str, Any]) -> None:
+    dataset = dcmread(BytesIO(chest_x_ray(CHEST)))
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    c_store([stream.getvalue()], hospital.peer)
+    hospital.rest()
+    assert hospital.parked() == []
+    assert [row.kind for row in hospital.results()] == ["prediction"]
+    assert len(hospital.pacs.arrivals) == 2
+    assert len(hospital.engine.received()) == 1
+
+
+@pytest.mark.parametrize("changed", ["99991231235959+0000", "99991231235959-0500", "00010101000000+1400"])
+def test_vital_signs_whose_status_has_no_real_date_are_scored(hospital: Hospital, changed: str) -> None:
+    hospital.admit()
+    message = order(hospital, "80", "F", sent=hospital.clock.now(), changed=hospital.clock.now())
+    lines = message.decode().split("\r")
+    fields = next(line for line in lines if line.startswith("OBR")).split("|")
+    fields[22] = changed
+    text = "\r".join("|".join(fields) if line.startswith("OBR") else line for line in lines)
+    assert hospital.hl7(text.encode()) == "AA"
+    hospital.work()
+    assert hospital.parked() == []
+    assert score(hospital) == "0 (low)"
+
+
+@pytest.mark.parametrize("born", [date(1, 1, 1), date(9999, 12, 31)])
+def test_a_birth_date_that_is_none_gives_no_age(hospital: Hospital, born: date) -> None:
+    person = replace(ADULT, birth_date=born)
+    hospital.admit(person)
+    hospital.hl7(hospital.vitals(person))
+    hospital.work()
+    assert "date of birth is not known" in hospital.results()[-1].summary
