@@ -1,11 +1,13 @@
 """The structured log: constant event names and identifiers that are not PHI.
 
 A log line is an event name from the source code and a few key-value pairs. To keep PHI out, only short scalars are
-written, and an exception is written as its type, a :class:`~kernel.errors.Problem` as its category, never as its text.
+written, and an exception is written as its type and the line of code that raised it, a
+:class:`~kernel.errors.Problem` as its category, never as its text.
 """
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 import structlog
@@ -23,12 +25,21 @@ def _only_scalars(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
         if isinstance(value, Problem):
             scalars[key] = f"problem:{value.category}"
         elif isinstance(value, BaseException):
-            scalars[key] = type(value).__name__
+            scalars[key] = f"{type(value).__name__}{_place_of(value)}"
         elif value is None or isinstance(value, bool | int | float):
             scalars[key] = value
         else:
             scalars[key] = str(value)[:LONGEST_VALUE]
     return scalars
+
+
+def _place_of(failure: BaseException) -> str:
+    """Return the file and line of the code that raised it, such as `` at dicom_node/volume.py:185``."""
+    place, trace = "", failure.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        place, trace = f" at {file.parent.name}/{file.name}:{trace.tb_lineno}", trace.tb_next
+    return place
 
 
 def configure_logging(*, level: str = "INFO", json: bool = True, stream: TextIO | None = None) -> None:

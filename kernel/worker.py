@@ -136,7 +136,7 @@ class Worker:
 
             return self._database.write(finish)
         except BaseException as raised:  # noqa: BLE001 - whatever a step raises becomes the job's visible problem
-            self._fail(job, as_problem(raised))
+            self._fail(job, raised)
             return None
 
     def _step(self, job: Job) -> Step:
@@ -145,8 +145,9 @@ class Worker:
         except KeyError:
             raise Problem(Category.UNSUPPORTED, f"there is no step {job.step}") from None
 
-    def _fail(self, job: Job, problem: Problem) -> None:
-        _log.warning("job_failed", **job.log_context(), category=str(problem.category))
+    def _fail(self, job: Job, raised: BaseException) -> None:
+        problem = as_problem(raised)
+        _log.warning("job_failed", **job.log_context(), category=str(problem.category), failure=raised)
 
         def note(tx: Transaction) -> None:
             if self._jobs.fail(tx, job, problem) and self._on_parked is not None:

@@ -7,6 +7,7 @@ fail      job that was parked -> publish => the reason in the place of the resul
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -18,6 +19,7 @@ from dicom_node.encoding import read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.results import MADE_CLASSES, made_of
 from dicom_node.study import StudyState, describe, open_revision, study_state
+from fhir_adapter.facts import subject as subject_of
 from inference.catalogue import DeclaredModel
 from inference.contract import ModelInput, NotAvailable, Outcome
 from kernel.db import Transaction
@@ -47,6 +49,9 @@ READ: Final = enqueue.READ
 
 STALE_S: Final = 180.0
 """An association that brought nothing for so many seconds counts as ended; the listener itself ends it well before."""
+
+_FORMER: Final = 20
+"""Newest results about a study among which those of a former patient are looked for."""
 
 
 class ImagingStudyFlow:
@@ -196,13 +201,35 @@ class ImagingStudyFlow:
         imaging = imaging_context(files, model.manifest.input, given, in_doubt=refused is not None)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
+        withdrawals = self._withdrawals(request, StudyInstanceUID)
 
         def commit(tx: Transaction) -> None:
             self._patients.create_if_missing(tx, patient, SERVER)
             hold_study(self._core, tx, files, reference, doubt)
             publish(tx)
+            for withdraw in withdrawals:
+                withdraw(tx)
 
         return commit
+
+    def _withdrawals(self, request: InputRequest, StudyInstanceUID: str) -> list[Commit]:
+        """Return what tells the destinations of a former patient of the study that it is no longer theirs."""
+        name, files = request.model.row.name, request.files
+        assert files is not None
+        with self._core.database.read() as connection:
+            about_study = self._core.results.newest(connection, limit=_FORMER, model=name, study=StudyInstanceUID)
+            former = {one.subject for one in about_study if one.kind == "prediction" and one.state in LIVE}
+            subjects = [
+                subject_of(connection, self._core.store, subject, self._core.identifier_order)
+                for subject in sorted(former - {request.subject.reference})
+            ]
+        moved = NoInput(reason="the study is of another patient", sources=files.sources)
+        return [
+            self._publisher.publish(
+                ModelResult(outcome=declined(replace(request, subject=subject), moved), manifest=request.model.manifest)
+            )
+            for subject in subjects
+        ]
 
     def _answer(
         self, job: Job, request: InputRequest, files: StudyFiles, refused: NoInput | None

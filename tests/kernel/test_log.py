@@ -22,3 +22,14 @@ def test_exceptions_and_long_values_leave_no_text_behind() -> None:
     assert line["problem"] == "problem:incorrect"
     assert len(line["text"]) == 200
     assert "Doe" not in stream.getvalue()
+
+
+def test_an_exception_is_written_with_the_line_that_raised_it() -> None:
+    stream = io.StringIO()
+    configure_logging(stream=stream)
+    try:
+        int("Doe^John")
+    except ValueError as failure:
+        get_logger("test").error("broken", failure=failure)
+    line = json.loads(stream.getvalue())
+    assert line["failure"].startswith("ValueError at kernel/test_log.py:")

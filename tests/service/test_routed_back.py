@@ -91,9 +91,9 @@ def test_a_reconciled_instance_counts_and_the_earlier_one_is_kept(hospital: Hosp
     hospital.rest()
     c_store([changed(CHEST, PatientID="9999", PatientName="Right^Person")], hospital.peer)
     hospital.rest()
-    first, second = hospital.results()
+    first, second, withdrawal = hospital.results()
     assert (first.state, second.state) == ("superseded", "preliminary")
-    assert first.subject != second.subject
+    assert first.subject == withdrawal.subject != second.subject
     reported = {one["subject"]["reference"] for one in hospital.ehr.received("DiagnosticReport")}
     assert reported == {"Patient/ehr-4711", "Patient/ehr-9999"}
     with hospital.application.database.read() as connection:
@@ -119,3 +119,22 @@ def test_another_picture_under_the_same_uid_is_a_conflict(hospital: Hospital) ->
     same = dcmread(BytesIO(chest_x_ray(CHEST)))
     receipt = c_store([changed(CHEST, PixelData=other.PixelData, PatientID=same.PatientID)], hospital.peer)
     assert list(receipt.statuses.values()) == [0x0111]
+
+
+def test_a_study_that_is_given_to_another_patient_takes_the_result_back_from_the_first(hospital: Hospital) -> None:
+    hospital.dicom(CHEST)
+    hospital.rest()
+    c_store([changed(CHEST, PatientID="4712")], hospital.peer)
+    hospital.rest()
+    newest: dict[str, str] = {}
+    for message in hospital.engine.received():
+        patient, result = message.first("PID"), message.first("OBX")
+        assert patient is not None
+        assert result is not None
+        newest[patient.get(3, component=1)] = result.get(11)
+    assert newest == {"4711": "X", "4712": "P"}
+    assert [row.reason for row in hospital.results() if row.reason] == ["the study is of another patient"]
+    before = deliveries(hospital)
+    c_store([changed(LATERAL, PatientID="4712")], hospital.peer)
+    hospital.rest()
+    assert deliveries(hospital) == before
