@@ -141,6 +141,7 @@ class Inbox:
             The row's id, from :meth:`add`.
         state
             ``done``; ``older``: something in it was older than what is stored, and was not; ``ambiguous``: stored, but
-            several Patients have its identifier; ``not-production``: only kept; ``parked``.
+            several Patients have its identifier; ``unmatched``: stored, but what it corrects or deletes was not there;
+            ``not-production``: only kept; ``parked``.
         """
         tx.execute(update(inbox).where(inbox.c.id == identifier), {"state": state})

@@ -91,7 +91,7 @@ inbox = Table(
         Text,
         nullable=False,
         server_default="received",
-        comment="received | done | older | ambiguous | not-production | parked",
+        comment="received | done | older | ambiguous | unmatched | not-production | parked",
     ),
     UniqueConstraint("source", "key", "digest"),
 )

@@ -26,6 +26,7 @@ MESSAGE_STATES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "older": "in which something was older than what was stored",
         "ambiguous": "of which the identifier was that of several Patients",
+        "unmatched": "that correct or delete an Observation that was not stored",
         "not-production": "for training or debugging, which were stored apart",
     }
 )

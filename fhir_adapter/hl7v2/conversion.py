@@ -70,6 +70,8 @@ class Conversion:
     events: tuple[ResourceEvent, ...] = ()
     #: What a person has to look at, in words.
     doubts: tuple[str, ...] = ()
+    #: How many corrections and deletions met nothing that is stored.
+    unmatched: int = 0
 
     @property
     def bundle(self) -> Resource:
@@ -94,6 +96,8 @@ class ConversionState:
     notes: list[str] = field(default_factory=list)
     #: What a person has to look at, in words.
     doubts: list[str] = field(default_factory=list)
+    #: Ids of corrected and deleted Observations of which nothing was stored.
+    unmatched: list[str] = field(default_factory=list)
     #: Id of a resource to the OBR that it was made from.
     orders: dict[str, Segment] = field(default_factory=dict)
 

@@ -89,6 +89,7 @@ def convert(message: Message, context: Context) -> Conversion:
         patient=resources[0]["id"],
         events=tuple(event(state, resource) for resource in resources),
         doubts=tuple(state.doubts),
+        unmatched=len(state.unmatched),
     )
 
 
