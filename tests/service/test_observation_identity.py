@@ -1,4 +1,4 @@
-"""A deletion or a correction finds the Observation that it means, however OBX-14 is written, or a person is told."""
+"""A deletion or a correction finds the Observation that it means, however OBX-14 is written, or a person sees it."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone

@@ -6,9 +6,10 @@ whose time is stated with another precision, or was corrected, means the stored 
 where only one comes into question.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from fhir_adapter.hl7v2.conversion import ConversionState
@@ -63,11 +64,25 @@ class StoredOrder:
     obr: Segment | None
     report: Stored | None
 
-    @property
+    @cached_property
     def results(self) -> tuple[str, ...]:
         """Ids of the stored Observations that its report refers to."""
         references = (str(it.get("reference", "")) for it in (self.report or {}).get("result", ()))
         return tuple(it.removeprefix("Observation/") for it in references if it.startswith("Observation/"))
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(self.results)
+
+    @cached_property
+    def _by_code(self) -> Mapping[tuple[str, str], Sequence[Stored]]:
+        """The stored Observations, by each of their codes."""
+        found: dict[tuple[str, str], list[Stored]] = {}
+        for name in self.results:
+            stored = self.state.context.current("Observation", name)
+            for code in sorted(_codes((stored or {}).get("code", {}))):
+                found.setdefault(code, []).append(stored or {})
+        return found
 
     def references(self, found: Sequence[Stored], report: Stored) -> list[dict[str, str]]:
         """Return the results of the report: those that are stored and those of the message, but no deleted one.
@@ -102,14 +117,16 @@ class StoredOrder:
     def identities(self, segments: Sequence[Segment]) -> list[Identity]:
         """Return the Observation of each OBX of the order; one that should be stored and is not counts as unmatched."""
         ids = [self._own(segment) for segment in segments]
+        taken = set(ids)
         found: list[Identity] = []
         for segment, own in zip(segments, ids, strict=True):
             identity = Identity(id=own, time={})
             if status_code(segment) in _CHANGES and not self._is_stored(own):
-                meant = self._meant(segment, frozenset(ids) | {it.id for it in found})
+                meant = self._meant(segment, taken)
                 if meant is None and status_code(segment) in _NEEDS_STORED:
                     self.state.unmatched.append(own)
                 identity = meant or identity
+            taken.add(identity.id)
             found.append(identity)
         return found
 
@@ -124,20 +141,16 @@ class StoredOrder:
     def _is_stored(self, resource_id: str) -> bool:
         if self.report is None:
             return False
-        return resource_id in self.results or self.state.context.current("Observation", resource_id) is not None
+        return resource_id in self._ids or self.state.context.current("Observation", resource_id) is not None
 
     def _time(self, segment: Segment) -> str:
         return segment.get(14) or (self.obr.get(7) if self.obr else "")
 
-    def _meant(self, segment: Segment, taken: frozenset[str]) -> Identity | None:
+    def _meant(self, segment: Segment, taken: Set[str]) -> Identity | None:
         """Return the only stored Observation that a change may mean."""
         codes = _codes(cwe.concept(segment.field(3)))
-        stored = [(it, self.state.context.current("Observation", it)) for it in self.results if it not in taken]
-        same = [
-            found
-            for name, found in stored
-            if found is not None and codes & _codes(found.get("code", {})) and self._has_sub_id(segment, name, found)
-        ]
+        stored = {it["id"]: it for code in sorted(codes) for it in self._by_code.get(code, ()) if it["id"] not in taken}
+        same = [found for name, found in stored.items() if self._has_sub_id(segment, name, found)]
         placed = dtm.placed(self._time(segment), self.state.zone)
         near, is_coarser = _near(placed, same)
         chosen = near or (same if len(self.results) < MOST_KEPT else ())
