@@ -141,7 +141,8 @@ class Inbox:
             The row's id, from :meth:`add`.
         state
             ``done``; ``older``: something in it was older than what is stored, and was not; ``ambiguous``: stored, but
-            several Patients have its identifier; ``not-production``: only kept; ``held``: it contradicts what is known
-            of its patient, and a person decides; ``rejected``: a person decided that it is another's; ``parked``.
+            several Patients have its identifier; ``unmatched``: stored, but what it corrects or deletes was not there;
+            ``not-production``: only kept; ``held``: it contradicts what is known of its patient, and a person decides;
+            ``rejected``: a person decided that it is another's; ``parked``.
         """
         tx.execute(update(inbox).where(inbox.c.id == identifier), {"state": state})

@@ -91,7 +91,7 @@ inbox = Table(
         Text,
         nullable=False,
         server_default="received",
-        comment="received | done | older | ambiguous | not-production | held | rejected | parked",
+        comment="received | done | older | ambiguous | unmatched | not-production | held | rejected | parked",
     ),
     UniqueConstraint("source", "key", "digest"),
 )

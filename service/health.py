@@ -29,6 +29,7 @@ MESSAGE_STATES: Final[Mapping[str, str]] = MappingProxyType(
         "ambiguous": "of which the identifier was that of several Patients",
         "held": "that contradict what is known of their patient and wait for a person",
         "rejected": "of which a person decided that they are not of their patient",
+        "unmatched": "that correct or delete an Observation that was not stored",
         "not-production": "for training or debugging, which were stored apart",
     }
 )

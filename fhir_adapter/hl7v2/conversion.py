@@ -75,6 +75,8 @@ class Conversion:
     stated: Person = field(default_factory=Person)
     #: What of it contradicts the stored Patient (:mod:`fhir_adapter.same_person`).
     contradicts: tuple[Attribute, ...] = ()
+    #: How many corrections and deletions met nothing that is stored.
+    unmatched: int = 0
 
     @property
     def bundle(self) -> Resource:
@@ -103,6 +105,8 @@ class ConversionState:
     stated: list[Person] = field(default_factory=list)
     #: What of it contradicts the stored Patient.
     contradicts: list[Attribute] = field(default_factory=list)
+    #: Ids of corrected and deleted Observations of which nothing was stored.
+    unmatched: list[str] = field(default_factory=list)
     #: Id of a resource to the OBR that it was made from.
     orders: dict[str, Segment] = field(default_factory=dict)
 

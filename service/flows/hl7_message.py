@@ -14,7 +14,7 @@ from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import check, convert
-from fhir_adapter.hl7v2.order import in_order
+from fhir_adapter.hl7v2.order import InOrder, in_order
 from fhir_adapter.patient_identity import PatientIdentities
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -126,6 +126,8 @@ class Hl7MessageFlow:
             return self._held(identifier, header, conversion, read_set)
         if conversion.doubts:
             _log.warning("hl7_patient_ambiguous", message=identifier, detail="; ".join(conversion.doubts))
+        if conversion.unmatched:
+            _log.warning("hl7_change_of_nothing_stored", message=identifier, observations=conversion.unmatched)
         with self._core.database.read() as connection:
             stored = read_events(connection, conversion.events)
         found = in_order(conversion.resources, conversion.events, stored, read_set.current)
@@ -143,8 +145,7 @@ class Hl7MessageFlow:
             if found.resources:
                 self._core.writer.apply(tx, prepared, principal)
             write_events(tx, found.events)
-            state = "ambiguous" if conversion.doubts else "older" if found.older else "done"
-            self._core.inbox.mark(tx, identifier, state)
+            self._core.inbox.mark(tx, identifier, _outcome(conversion, found))
             if accepted:
                 ask_those_who_doubted(self._core, tx, f"Patient/{conversion.patient}")
 
@@ -195,3 +196,12 @@ class Hl7MessageFlow:
         entity = f"urn:uuid:{identifier}" if identifier else None
         what = f"HL7 v2 {header.event}"
         return balp.received(principal, entity=entity, patient=None, at=self._core.clock.now(), what=what)
+
+
+def _outcome(conversion: Conversion, found: InOrder) -> str:
+    """Return the state of a converted message: of several that hold, the one that a person needs most."""
+    if conversion.doubts:
+        return "ambiguous"
+    if conversion.unmatched:
+        return "unmatched"
+    return "older" if found.older else "done"

@@ -11,9 +11,10 @@ from fhir.resources.R4B.bundle import Bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fhir_adapter.hl7v2.conversion import Context, Conversion
+from fhir_adapter.hl7v2.conversion import Context, Conversion, read
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import MESSAGES, convert
+from fhir_adapter.hl7v2.messages.observations import Observations
 from fhir_adapter.hl7v2.wire import dumps
 from fhir_adapter.store.document import parse
 from fhir_adapter.store.validate import Validator
@@ -149,6 +150,22 @@ def test_a_stored_value_that_is_repeated_makes_no_new_version(context: Context) 
     store = Store(context)
     first = store.take(fixture("adt_a01"))
     assert dumps(store.take(fixture("adt_a01")).bundle) == dumps(first.bundle)
+
+
+def test_an_observation_that_was_stored_under_its_time_as_written_keeps_its_id(context: Context) -> None:
+    """Earlier releases made the id from the text of OBX-14, here without an offset."""
+    store = Store(context)
+    first = store.take(fixture("oru_r01_vitals"))
+    (report,) = store.of("DiagnosticReport")
+    state = read(Message.parse(fixture("oru_r01_vitals")), context)
+    observations = Observations(state, {"id": first.patient}, None)
+    obr, obx = (next(state.message.all(name)) for name in ("OBR", "OBX"))
+    written = (obx.raw(3), obx.raw(4), obx.get(14))
+    former = observations.first_id("Observation", obr.raw(3), obr.get(1), *written)
+    newest = report["result"][0]["reference"].removeprefix("Observation/")
+    assert former != newest
+    store.resources["Observation", former] = store.resources.pop(("Observation", newest)) | {"id": former}
+    assert by_type(store.take(fixture("oru_r01_vitals")), "Observation")[0]["id"] == former
 
 
 def test_a_correction_updates_the_observation_that_it_corrects(context: Context) -> None:

@@ -91,6 +91,7 @@ def convert(message: Message, context: Context) -> Conversion:
         doubts=tuple(state.doubts),
         stated=state.stated[0],
         contradicts=tuple(state.contradicts),
+        unmatched=len(state.unmatched),
     )
 
 

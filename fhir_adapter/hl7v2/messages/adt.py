@@ -7,6 +7,7 @@ some senders include, such as height and weight.
 from typing import Final
 
 from fhir_adapter.hl7v2.conversion import ConversionState, Resource
+from fhir_adapter.hl7v2.messages.identity import StoredOrder
 from fhir_adapter.hl7v2.messages.observations import Observations, comment
 from fhir_adapter.hl7v2.segments import pid, pv1
 
@@ -27,10 +28,12 @@ def resources(state: ConversionState) -> list[Resource]:
     # An update repeats the observations of the admission, so the encounter identifies them rather than the message.
     order = (encounter["id"],) if encounter else (state.message.header.get(10),)
     found = [patient, *([encounter] if encounter else [])]
+    stored = StoredOrder(state=state, observations=observations, name=order, obr=None, report={})
+    identities = iter(stored.identities(tuple(state.message.all("OBX"))))
     last: Resource | None = None
     for segment in state.message.segments:
         if segment.name == "OBX":
-            last = observations.add(segment, order)
+            last = observations.add(segment, next(identities).id)
             found.append(last)
         elif segment.name == "NTE" and last:
             if note := comment(segment):

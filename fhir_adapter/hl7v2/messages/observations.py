@@ -29,6 +29,7 @@ class Observations:
             self._links["encounter"] = {"reference": f"Encounter/{encounter['id']}"}
         self._count = 0
         self._keys: Counter[str] = Counter()
+        self._written: Counter[str] = Counter()
 
     def resource_id(self, resource_type: str, *parts: str) -> str:
         """Return the id of a resource from the values by which the sender identifies it.
@@ -43,29 +44,72 @@ class Observations:
         *parts
             The sender's values, such as the order number and the code.
         """
-        key = _APART.join((resource_type, self._patient, *parts))
-        self._keys[key] += 1
-        value = f"{key}{_APART}{self._keys[key]}"
+        return self._counted(self._keys, resource_type, parts)
+
+    def written_id(self, resource_type: str, *parts: str) -> str:
+        """Return the id from the values as they are written, counted apart from :meth:`resource_id`.
+
+        Parameters
+        ----------
+        resource_type
+            FHIR resource type.
+        *parts
+            The sender's values.
+        """
+        return self._counted(self._written, resource_type, parts)
+
+    def first_id(self, resource_type: str, *parts: str) -> str:
+        """Return the id of the first resource that has these values, without counting it.
+
+        Parameters
+        ----------
+        resource_type
+            FHIR resource type.
+        *parts
+            The sender's values.
+        """
+        return self._id(resource_type, self._key(resource_type, parts), 1)
+
+    def next_id(self, resource_type: str, *parts: str) -> str:
+        """Return what :meth:`resource_id` would return, without counting it.
+
+        Parameters
+        ----------
+        resource_type
+            FHIR resource type.
+        *parts
+            The sender's values.
+        """
+        key = self._key(resource_type, parts)
+        return self._id(resource_type, key, self._keys[key] + 1)
+
+    def _counted(self, counter: Counter[str], resource_type: str, parts: tuple[str, ...]) -> str:
+        key = self._key(resource_type, parts)
+        counter[key] += 1
+        return self._id(resource_type, key, counter[key])
+
+    def _key(self, resource_type: str, parts: tuple[str, ...]) -> str:
+        return _APART.join((resource_type, self._patient, *parts))
+
+    def _id(self, resource_type: str, key: str, number: int) -> str:
         system = f"urn:ausculta:sender:{self._state.sender}"
-        return self._state.context.pseudonyms.resource_id(resource_type, system, value)
+        return self._state.context.pseudonyms.resource_id(resource_type, system, f"{key}{_APART}{number}")
 
     def linked(self, resource: Resource) -> Resource:
         """Return a resource with its patient and encounter."""
         return resource | self._links
 
-    def add(self, segment: Segment, order: tuple[str, ...]) -> Resource:
+    def add(self, segment: Segment, resource_id: str) -> Resource:
         """Return the Observation of an OBX.
 
         Parameters
         ----------
         segment
             The OBX.
-        order
-            The values that identify its order: the filler's number, or else the message, and OBR-1.
+        resource_id
+            Its id.
         """
         self._count += 1
-        named = (segment.raw(3), segment.raw(4), segment.get(14))
-        resource_id = self.resource_id("Observation", *order, *named)
         return self.linked(obx.observation(self._state, segment, resource_id, self._count))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.message import Segment
+from fhir_adapter.hl7v2.messages.identity import StoredOrder
 from fhir_adapter.hl7v2.messages.observations import Observations, comment
 from fhir_adapter.hl7v2.segments import obr, pid, pv1
 from kernel.errors import Category, Problem
@@ -75,34 +76,59 @@ def _orders(state: ConversionState) -> list[_Order]:
 
 def _resources(state: ConversionState, observations: Observations, order: _Order) -> list[Resource]:
     """Return the DiagnosticReport of an order and its Observations."""
-    named = _name(state, order)
+    stored = _stored(state, observations, order)
+    identities = stored.identities([segment for segment, _ in order.results])
     found: list[Resource] = []
-    for segment, notes in order.results:
-        observation = observations.add(segment, named)
+    for (segment, notes), identity in zip(order.results, identities, strict=True):
+        observation = observations.add(segment, identity.id) | dict(identity.time)
         if texts := [note for nte in notes if (note := comment(nte))]:
             observation["note"] = texts
         found.append(observation)
     if order.obr is None:
         state.note("OBX: observations without OBR belong to no report")
         return found
-    report = obr.report(state, order.obr, order.orc, observations.resource_id("DiagnosticReport", *named))
+    report = obr.report(state, order.obr, order.orc, observations.resource_id("DiagnosticReport", *stored.name))
     for observation in found:
         _inherit(observation, report)
         state.orders[observation["id"]] = order.obr
     state.orders[report["id"]] = order.obr
     linked = observations.linked(report)
-    if found:
-        linked["result"] = [{"reference": f"Observation/{observation['id']}"} for observation in found]
+    if references := stored.references(found, report):
+        linked["result"] = references
+    if report["status"] == "cancelled" and not found:
+        found = stored.cancelled()
+        state.orders.update({observation["id"]: order.obr for observation in found})
     return [linked, *found]
 
 
-def _name(state: ConversionState, order: _Order) -> tuple[str, ...]:
-    """Return the values that identify the order: the filler's number, else MSH-10, and OBR-1 and OBR-7."""
-    for segment in (order.obr, order.orc):
-        if segment and (filler := segment.raw(3)):
-            return filler, order.obr.get(1) if order.obr else ""
+def _stored(state: ConversionState, observations: Observations, order: _Order) -> StoredOrder:
+    """Return the order by the first of its names under which a report is stored, else by the first."""
+    names = _names(state, order)
+    if order.obr is None:
+        return StoredOrder(state=state, observations=observations, name=names[0], obr=None, report={})
+    name, report = names[0], None
+    for candidate in names:
+        resource_id = observations.next_id("DiagnosticReport", *candidate)
+        if (report := state.context.current("DiagnosticReport", resource_id)) is not None:
+            name = candidate
+            break
+    return StoredOrder(state=state, observations=observations, name=name, obr=order.obr, report=report)
+
+
+def _names(state: ConversionState, order: _Order) -> list[tuple[str, ...]]:
+    """Return the values that identify the order: the filler's number, the placer's, else MSH-10; OBR-1 and OBR-7."""
+    position = order.obr.get(1) if order.obr else ""
+    names: list[tuple[str, ...]] = []
+    if filler := _number(order, 3):
+        names.append((filler, position))
+    if placer := _number(order, 2):
+        names.append(("placer", placer, position))
     control_id = state.message.header.get(10)
-    return (control_id, order.obr.get(1), order.obr.get(7)) if order.obr else (control_id,)
+    return names or [(control_id, position, order.obr.get(7)) if order.obr else (control_id,)]
+
+
+def _number(order: _Order, number: int) -> str:
+    return next((found for segment in (order.obr, order.orc) if segment and (found := segment.raw(number))), "")
 
 
 def _inherit(observation: dict[str, Any], report: Resource) -> None:

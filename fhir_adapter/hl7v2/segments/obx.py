@@ -49,13 +49,13 @@ def observation(state: ConversionState, obx: Segment, resource_id: str, ordinal:
 
 
 def _status(state: ConversionState, obx: Segment, where: str) -> str:
-    code = _status_code(obx)
+    code = status_code(obx)
     if code not in OBSERVATION_STATUS:
         state.note(f"{where}-11: no result status of table 0085; kept as unknown")
     return OBSERVATION_STATUS.get(code, "unknown")
 
 
-def _status_code(obx: Segment) -> str:
+def status_code(obx: Segment) -> str:
     """Return OBX-11 in upper case: the codes of table 0085 are upper case, and no two differ in case only."""
     return obx.get(11).strip().upper()
 
@@ -66,17 +66,18 @@ def _unnamed(state: ConversionState, where: str) -> Resource:
 
 
 def _value(state: ConversionState, obx: Segment, where: str, resource: Resource) -> Resource:
-    values = obx_value.values(state, obx, where)
+    # "Not asked": nothing was observed, so whatever OBX-5 has is no value (table 0085).
+    values = [] if status_code(obx) == "N" else obx_value.values(state, obx, where)
     if len(values) == 1:
         return values[0]
     if values:
         return {"component": [{"code": resource["code"]} | value for value in values]}
-    if _status_code(obx) == "U":
+    if status_code(obx) == "U":
         # "Status change to final without retransmitting results": the value is the one that is stored.
         stored = state.context.current("Observation", resource["id"]) or {}
         if kept := {key: content for key, content in stored.items() if key.startswith(("value", "component"))}:
             return kept
-    reason = "not-asked" if _status_code(obx) == "N" else "unsupported" if obx.raw(5) else "unknown"
+    reason = "not-asked" if status_code(obx) == "N" else "unsupported" if obx.raw(5) else "unknown"
     return {"dataAbsentReason": {"coding": [{"system": f"{TERMINOLOGY}data-absent-reason", "code": reason}]}}
 
 

@@ -9,7 +9,7 @@ revision: Final = "0011"
 down_revision: Final = "0010"
 
 COMMENTS: Final = (
-    ("inbox", "state", "received | done | older | ambiguous | not-production | held | rejected | parked"),
+    ("inbox", "state", "received | done | older | ambiguous | unmatched | not-production | held | rejected | parked"),
 )
 """Table, column, its comment."""
 

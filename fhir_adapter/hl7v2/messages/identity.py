@@ -1,0 +1,233 @@
+"""Which stored Observation an OBX of an order means.
+
+The sender identifies an Observation by its order, OBX-3, OBX-4 and the instant of OBX-14 (default: OBR-7). What is
+stored under OBX-14 as it was written, by an earlier release, is found first. A change (table 0085: A, B, C, D, U, W, X)
+whose time is stated with another precision, or was corrected, means the stored Observation of the same order and code,
+where only one comes into question.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+from fhir_adapter.hl7v2.conversion import ConversionState
+from fhir_adapter.hl7v2.datatypes import cwe, dtm
+from fhir_adapter.hl7v2.message import Segment
+from fhir_adapter.hl7v2.messages.observations import Observations
+from fhir_adapter.hl7v2.segments.obx import status_code
+
+_CHANGES: Final = frozenset("ABCDUWX")
+"""OBX-11 that says something about a result that was sent before."""
+_NEEDS_STORED: Final = frozenset("CDW")
+"""OBX-11 that has no sense without a result that was sent before."""
+_CHANGED: Final = frozenset({"amended", "corrected", "cancelled", "entered-in-error"})
+_BEFORE_FINAL: Final = frozenset({"registered", "preliminary", "unknown"})
+MOST_KEPT: Final = 100
+"""Results of earlier times that the report of an order keeps. One with as many may lack some, so "the only one" is not
+known."""
+
+Stored: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The Observation of an OBX."""
+
+    id: str
+    #: Its time where the message states the same one with less precision, else nothing.
+    time: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredOrder:
+    """An order of a message, and what is stored of it.
+
+    Parameters
+    ----------
+    state
+        The state of the conversion.
+    observations
+        Makes the ids.
+    name
+        The values that identify the order.
+    obr
+        Its OBR.
+    report
+        Its DiagnosticReport as it is stored; None when it is not, empty where an order has none.
+    """
+
+    state: ConversionState
+    observations: Observations
+    name: tuple[str, ...]
+    obr: Segment | None
+    report: Stored | None
+
+    @cached_property
+    def results(self) -> tuple[str, ...]:
+        """Ids of the stored Observations that its report refers to."""
+        references = (str(it.get("reference", "")) for it in (self.report or {}).get("result", ()))
+        return tuple(it.removeprefix("Observation/") for it in references if it.startswith("Observation/"))
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(self.results)
+
+    @cached_property
+    def _by_code(self) -> Mapping[tuple[str, str], Sequence[Stored]]:
+        """The stored Observations, by each of their codes."""
+        found: dict[tuple[str, str], list[Stored]] = {}
+        for name in self.results:
+            stored = self.state.context.current("Observation", name)
+            for code in sorted(_codes((stored or {}).get("code", {}))):
+                found.setdefault(code, []).append(stored or {})
+        return found
+
+    def references(self, found: Sequence[Stored], report: Stored) -> list[dict[str, str]]:
+        """Return the results of the report: those that are stored and those of the message, but no deleted one.
+
+        Parameters
+        ----------
+        found
+            The Observations of the message.
+        report
+            The report that the message states.
+        """
+        deleted = {it["id"] for it in found if it["status"] == "entered-in-error"}
+        kept = self.results
+        if (
+            found
+            and _time_of(report) != _time_of(self.report or {})
+            and not any(it["status"] in _CHANGED for it in found)
+        ):
+            kept = kept[-MOST_KEPT:]
+        ids = dict.fromkeys((*kept, *(it["id"] for it in found)))
+        return [{"reference": f"Observation/{it}"} for it in ids if it not in deleted]
+
+    def cancelled(self) -> list[dict[str, Any]]:
+        """Return the stored Observations that are not final, as cancelled ones."""
+        stored = [self.state.context.current("Observation", it) for it in self.results]
+        return [
+            {key: value for key, value in found.items() if key != "meta"} | {"status": "cancelled"}
+            for found in stored
+            if found is not None and found["status"] in _BEFORE_FINAL
+        ]
+
+    def identities(self, segments: Sequence[Segment]) -> list[Identity]:
+        """Return the Observation of each OBX of the order; one that should be stored and is not counts as unmatched."""
+        ids = [self._own(segment) for segment in segments]
+        taken = set(ids)
+        found: list[Identity] = []
+        for segment, own in zip(segments, ids, strict=True):
+            identity = Identity(id=own, time={})
+            if status_code(segment) in _CHANGES and not self._is_stored(own):
+                meant = self._meant(segment, taken)
+                if meant is None and status_code(segment) in _NEEDS_STORED:
+                    self.state.unmatched.append(own)
+                identity = meant or identity
+            taken.add(identity.id)
+            found.append(identity)
+        return found
+
+    def _own(self, segment: Segment) -> str:
+        """Return the id by the instant, or by the text of OBX-14 where that is stored."""
+        key = (*self.name, segment.raw(3), segment.raw(4))
+        text = self._time(segment)
+        own = self.observations.resource_id("Observation", *key, instant(text, self.state))
+        written = self.observations.written_id("Observation", *key, segment.get(14))
+        return written if written != own and self._is_stored(written) else own
+
+    def _is_stored(self, resource_id: str) -> bool:
+        if self.report is None:
+            return False
+        return resource_id in self._ids or self.state.context.current("Observation", resource_id) is not None
+
+    def _time(self, segment: Segment) -> str:
+        return segment.get(14) or (self.obr.get(7) if self.obr else "")
+
+    def _meant(self, segment: Segment, taken: Set[str]) -> Identity | None:
+        """Return the only stored Observation that a change may mean."""
+        codes = _codes(cwe.concept(segment.field(3)))
+        stored = {it["id"]: it for code in sorted(codes) for it in self._by_code.get(code, ()) if it["id"] not in taken}
+        same = [found for name, found in stored.items() if self._has_sub_id(segment, name, found)]
+        placed = dtm.placed(self._time(segment), self.state.zone)
+        near, is_coarser = _near(placed, same)
+        chosen = near or (same if len(self.results) < MOST_KEPT else ())
+        if len(chosen) != 1:
+            return None
+        (found,) = chosen
+        kept = {key: found[key] for key in ("effectiveDateTime",) if near and is_coarser and key in found}
+        return Identity(id=found["id"], time=kept)
+
+    def _has_sub_id(self, segment: Segment, name: str, found: Stored) -> bool:
+        """Return whether a stored Observation has OBX-4: its id was made from it, whatever form its time had."""
+        if not segment.raw(4):
+            return True
+        moment = _moment(found)
+        texts = {""}
+        if moment is not None:
+            for at in (moment.astimezone(UTC), moment, moment.astimezone(self.state.zone or UTC)):
+                for form in ("%Y%m%d%H%M%S", "%Y%m%d%H%M"):
+                    texts |= {at.strftime(form), at.strftime(f"{form}%z")}
+            texts.add(instant(moment.strftime("%Y%m%d%H%M%S.%f%z"), self.state))
+        key = (*self.name, segment.raw(3), segment.raw(4))
+        return name in {self.observations.first_id("Observation", *key, text) for text in texts}
+
+
+def instant(text: str, state: ConversionState) -> str:
+    """Return a DTM in UTC, so that one instant has one text; as it is written where that is no instant.
+
+    Parameters
+    ----------
+    text
+        The DTM as the sender wrote it.
+    state
+        The state of the conversion, which has the zone of times without an offset.
+    """
+    placed = dtm.placed(text, state.zone)
+    if not placed:
+        return text
+    start, end = dtm.interval(placed)
+    width = (end - start).total_seconds()
+    if start.tzinfo is None or width > 60:
+        return text
+    at = start.astimezone(UTC)
+    if width == 60:
+        return at.strftime("%Y%m%d%H%M%z")
+    fraction = f"{at.microsecond:06d}".rstrip("0")
+    return at.strftime("%Y%m%d%H%M%S") + (f".{fraction}" if fraction else "") + at.strftime("%z")
+
+
+def _time_of(report: Stored) -> Any:
+    return report.get("effectiveDateTime") or report.get("effectivePeriod")
+
+
+def _codes(concept: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(it.get("system", ""), it.get("code", "")) for it in concept.get("coding", ())}
+
+
+def _moment(found: Stored) -> datetime | None:
+    text = found.get("effectiveDateTime") or found.get("effectivePeriod", {}).get("start", "")
+    return datetime.fromisoformat(text) if "T" in text else None
+
+
+def _near(placed: str, stored: Sequence[Stored]) -> tuple[list[Stored], bool]:
+    """Return the stored Observations of a time, and whether that time is less precise than theirs.
+
+    FHIR writes a time to the minute with zero seconds. So one that has zero seconds, and is the only one of its minute,
+    is also meant by a time to the second.
+    """
+    if not placed:
+        return [], False
+    start, end = dtm.interval(placed)
+    if start.tzinfo is None:
+        return [], False
+    timed = [(moment, found) for found in stored if (moment := _moment(found)) is not None]
+    if within := [found for moment, found in timed if moment == start or start <= moment < end]:
+        return within, (end - start).total_seconds() > 1
+    minute = start.replace(second=0, microsecond=0)
+    of_minute = [(moment, found) for moment, found in timed if moment.replace(second=0, microsecond=0) == minute]
+    if len(of_minute) == 1 and of_minute[0][0] == minute:
+        return [of_minute[0][1]], False
+    return [], False
