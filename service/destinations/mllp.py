@@ -9,7 +9,7 @@ from fhir_adapter.hl7v2.outgoing import oru_r01
 from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, FiledUnder, Number, OruResult, Recipient
 from fhir_adapter.hl7v2.tables import ENCOUNTER_CLASS
 from fhir_adapter.hl7v2.writer import segment
-from fhir_adapter.results import NO_IDENTIFIER
+from fhir_adapter.results import NO_IDENTIFIER, expected_of
 from inference.contract import Subject
 from kernel.errors import Category, Problem
 from service.destinations.contract import Destination, Filing, Identifier, ModelResult, Rendered, SiteContext
@@ -116,6 +116,7 @@ class MllpDestination(Destination):
             sender=self._settings.sender,
             receiver=self._settings.receiver,
             filed_under=self._filed_under(model_result),
+            expected=expected_of(model_result.manifest),
         )
         return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 

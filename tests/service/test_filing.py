@@ -26,6 +26,12 @@ def segment(message: Message, name: str) -> Segment:
     return found
 
 
+def pulse(hospital: Hospital, status: str, placer: str = "P100^CPOE", filler: str = "F200^MONITORS") -> bytes:
+    """Write a message of the same order with the pulse alone and its status, OBX-11."""
+    alone = hospital.vitals(**(dict.fromkeys(ILL, "") | {"pulse": "131"}))
+    return ordered(alone.replace(b"|||||F|||", f"|||||{status}|||".encode()), placer, filler)
+
+
 def scored(hospital: Hospital) -> Message:
     hospital.admit()
     assert hospital.hl7(ordered(hospital.vitals(), "P100^CPOE", "F200^MONITORS")) == "AA"
@@ -91,6 +97,17 @@ def test_a_refusal_is_filed_as_a_result_would_be(hospital: Hospital) -> None:
     assert segment(message, "OBX").get(11) == "X"
     assert segment(message, "PV1").get(19) == "V4711"
     assert segment(message, "OBR").get(2) == "P100"
+
+
+def test_a_refusal_stands_where_the_score_stood(hospital: Hospital) -> None:
+    score = segment(scored(hospital), "OBX")
+    assert hospital.hl7(pulse(hospital, "D")) == "AA"
+    hospital.work()
+    message = hospital.engine.received()[-1]
+    (refusal,) = message.all("OBX")
+    assert (score.get(11), refusal.get(11), refusal.raw(5)) == ("P", "X", "")
+    assert (refusal.raw(3), refusal.raw(4)) == (score.raw(3), score.raw(4))
+    assert segment(message, "NTE").field(3).text.startswith("AI result not available: missing ")
 
 
 def test_an_imaging_result_names_the_accession_and_the_study(hospital: Hospital) -> None:

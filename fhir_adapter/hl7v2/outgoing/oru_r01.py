@@ -2,7 +2,8 @@
 
 Each OBX has one value. An output is one OBX or, by its kind, several with sub-ids (OBX-4 ``1``, ``1.1``, ``1.2``). The
 result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its first note states it. A result
-that is not available is an OBX with status ``X``, because no message at all could be read as a normal result.
+that is not available is an OBX with status ``X`` for each output, with the OBX-3 and OBX-4 that the output would have
+had: a receiver that files by them does not keep an earlier score as the newest.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Final
 
 from fhir_adapter.hl7v2 import writer
 from fhir_adapter.hl7v2.outgoing.values import LOCAL, ObxValue, values_of
+from fhir_adapter.results.context import ExpectedOutput
 from inference.bands import codes_of
 from inference.contract import DEMONSTRATION, NotAvailable, Outcome, Output, Prediction, opened, result_id
 from inference.wording import refusal
@@ -93,6 +95,8 @@ class OruResult:
     receiver: Endpoint
     #: Visit, order and study.
     filed_under: FiledUnder = FiledUnder()
+    #: What the model was asked for, in the order of its manifest.
+    expected: tuple[ExpectedOutput, ...] = ()
     #: MSH-11, table 0103.
     processing_id: str = "P"
 
@@ -119,8 +123,9 @@ def build(result: OruResult) -> bytes:
             body += _output_segments(result, outcome, output, values, first=first, sub_id=str(ordinal))
             first += len(values)
     else:
-        body += _not_available_segment(result, outcome)
-        first += 1
+        refused = _not_available(result, outcome)
+        body += [segment for output in refused for segment in output]
+        first += len(refused)
     if filed.StudyInstanceUID:
         body.append(_study(result, first))
     return writer.message(_msh(result), body)
@@ -217,7 +222,7 @@ def _obx(result: OruResult, output: Output, value: ObxValue, *, number: int, sub
     fields: dict[int, writer.Field] = {
         1: str(number),
         2: value.type,
-        3: value.identifier or (output.code, output.display, _CODING.get(output.system, LOCAL)),
+        3: value.identifier or _coded(output),
         4: sub_id,
         5: value.content,
         6: value.unit,
@@ -230,18 +235,29 @@ def _obx(result: OruResult, output: Output, value: ObxValue, *, number: int, sub
     return writer.segment("OBX", fields)
 
 
-def _not_available_segment(result: OruResult, outcome: NotAvailable) -> list[str]:
+def _coded(output: Output | ExpectedOutput) -> writer.Field:
+    return (output.code, output.display, _CODING.get(output.system, LOCAL))
+
+
+def _not_available(result: OruResult, outcome: NotAvailable) -> list[list[str]]:
+    """Return the segments of each expected output; those of the model itself where no output is declared."""
+    codes = [_coded(output) for output in result.expected] or [(outcome.model.name, outcome.model.title, LOCAL)]
+    notes = _notes(refusal(outcome.reason), _model(outcome))
+    return [[_refused(result, code, number), *notes] for number, code in enumerate(codes, start=1)]
+
+
+def _refused(result: OruResult, code: writer.Field, number: int) -> str:
     fields: dict[int, writer.Field] = {
-        1: "1",
+        1: str(number),
         2: "ST",
-        3: (outcome.model.name, outcome.model.title, LOCAL),
-        4: "1",
+        3: code,
+        4: str(number),
         11: "X",
         14: _observed(result),
-        18: _equipment(outcome),
-        19: writer.stamp(outcome.at),
+        18: _equipment(result.outcome),
+        19: writer.stamp(result.outcome.at),
     }
-    return [writer.segment("OBX", fields), *_notes(refusal(outcome.reason), _model(outcome))]
+    return writer.segment("OBX", fields)
 
 
 def _study(result: OruResult, number: int) -> str:
