@@ -9,6 +9,7 @@ import orjson
 from sqlalchemy import Connection
 
 from dicom_node.times import started
+from fhir_adapter.patient_identity import type_of
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import parse
 from fhir_adapter.store.store import Store
@@ -191,7 +192,7 @@ def _is_sendable(identifier: _Json) -> bool:
 
 
 def _identifier(identifier: _Json) -> Identifier:
-    return Identifier(value=identifier["value"], system=identifier.get("system", ""))
+    return Identifier(value=identifier["value"], system=identifier.get("system", ""), type=type_of(identifier))
 
 
 def _number(text: str) -> Identifier | None:

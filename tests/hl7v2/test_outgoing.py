@@ -9,6 +9,7 @@ import pytest
 from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import convert
+from fhir_adapter.hl7v2.outgoing.authority import Authority
 from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, FiledUnder, OruResult, Recipient, build
 from fhir_adapter.hl7v2.synthesise import LabResult, SyntheticPatient, adt_a03, adt_a04, adt_a08, oru_labs, oru_vitals
 from fhir_adapter.results import ExpectedOutput
@@ -53,11 +54,12 @@ ABSENT = NotAvailable(
     input_versions=(),
     at=AT,
 )
+GENERAL = Authority(namespace="GENERAL")
 RESULT = OruResult(
     outcome=PREDICTION,
     idempotency_key="k" * 64,
     at=AT,
-    patient=Recipient(identifier="4711", authority="GENERAL", family="Müller & Söhne", given=("Änne",), sex="F"),
+    patient=Recipient(identifier="4711", authority=GENERAL, family="Müller & Söhne", given=("Änne",), sex="F"),
     sender=Endpoint(application="AUSCULTA", facility="GENERAL"),
     receiver=Endpoint(application="ENGINE", facility="GENERAL"),
 )
@@ -87,7 +89,7 @@ def test_the_patient_is_named_by_the_hospitals_own_identifier() -> None:
 
 
 def test_names_are_left_out_where_they_are_not_given() -> None:
-    bare = replace(RESULT, patient=Recipient(identifier="4711", authority="GENERAL"))
+    bare = replace(RESULT, patient=Recipient(identifier="4711", authority=GENERAL))
     assert str(read(bare).segment("PID")) == "PID|1||4711^^^GENERAL^MR"
 
 

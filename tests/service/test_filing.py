@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+import httpx
+import pytest
+
 from dicom_node.synthesise import ChestXRay, study_uid
 from fhir_adapter.hl7v2.message import Message, Segment
 from fhir_adapter.hl7v2.testing import StandInEngine
 
 from .hospital import ADULT, AUTHORITY, ILL, Hospital
+from .test_fhir_path import post
+from .test_fhir_path import vitals as fhir_vitals
 
 PV1 = b"PV1|1|I|WARD4^12^B^GENERAL||||||||||||||||V4711^^^HOSPITAL^VN\r"
 
@@ -97,6 +102,57 @@ def test_a_refusal_is_filed_as_a_result_would_be(hospital: Hospital) -> None:
     assert segment(message, "OBX").get(11) == "X"
     assert segment(message, "PV1").get(19) == "V4711"
     assert segment(message, "OBR").get(2) == "P100"
+
+
+@pytest.mark.parametrize(
+    ("received", "sent"),
+    [
+        ("M1^^^HOSPITAL^MR", "M1^^^HOSPITAL^MR"),
+        ("M2^^^CITY^PI", "M2^^^CITY&https://city.example/mrn&URI^PI"),
+        ("M3^^^&1.2.3&ISO^MR", "M3^^^&1.2.3&ISO^MR"),
+        ("M4^^^EAST&1.2.4&ISO^MR", "M4^^^EAST&1.2.4&ISO^MR"),
+        ("M5^^^&1.2.5&ISO^MR", "M5^^^WEST&1.2.5&ISO^MR"),
+        ("M6^^^&A5B1F9D2-0000-4000-8000-000000000001&UUID^PT", "M6^^^&a5b1f9d2-0000-4000-8000-000000000001&UUID^PT"),
+        ("M7^^^THE CLINIC", "M7^^^THE CLINIC^MR"),
+    ],
+)
+def test_the_number_of_the_patient_goes_out_as_it_came_in(
+    open_hospital: Callable[..., Hospital], received: str, sent: str
+) -> None:
+    systems = {
+        "CITY": "https://city.example/mrn",
+        "EAST": "urn:oid:1.2.4",
+        "WEST": "https://west.example/mrn",
+        "1.2.5": "https://west.example/mrn",
+    }
+    hospital = open_hospital(identifier_systems=systems, ehr_url=None)
+    hospital.hl7(hospital.vitals().replace(b"|4711^^^HOSPITAL^MR|", f"|{received}|".encode()))
+    hospital.work()
+    (message,) = hospital.engine.received()
+    assert segment(message, "PID").raw(3) == sent
+
+
+def test_the_number_that_a_fhir_client_gave_goes_out_with_its_uri_and_its_type(hospital: Hospital) -> None:
+    kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "PI"}]}
+    number = {"system": "https://other.example/id", "value": "77", "type": kind}
+    patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01", "identifier": [number]}
+    assert httpx.put(f"{hospital.url}/Patient/p1", json=patient).status_code == 201
+    for resource in fhir_vitals(hospital):
+        post(hospital, resource)
+    hospital.work()
+    message = hospital.engine.received()[-1]
+    assert segment(message, "PID").raw(3) == "77^^^&https://other.example/id&URI^PI"
+
+
+def test_the_numbers_of_the_visit_and_of_the_order_go_out_as_they_came_in(hospital: Hospital) -> None:
+    hospital.admit()
+    raw = ordered(hospital.vitals(), "P100^CPOE^1.2.7^ISO", "F200^MONITORS")
+    hospital.hl7(raw.replace(b"|V4711^^^HOSPITAL^VN", b"|V4711^^^&1.2.8&ISO^VN"))
+    hospital.work()
+    (message,) = hospital.engine.received()
+    assert segment(message, "PV1").raw(19) == "V4711^^^&1.2.8&ISO^VN"
+    assert segment(message, "ORC").raw(2) == segment(message, "OBR").raw(2) == "P100^^1.2.7^ISO"
+    assert segment(message, "OBR").raw(29) == "P100&&1.2.7&ISO^F200&MONITORS"
 
 
 def test_a_refusal_stands_where_the_score_stood(hospital: Hospital) -> None:

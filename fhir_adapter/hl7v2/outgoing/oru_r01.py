@@ -12,6 +12,7 @@ from datetime import date, datetime
 from typing import Final
 
 from fhir_adapter.hl7v2 import writer
+from fhir_adapter.hl7v2.outgoing.authority import Authority
 from fhir_adapter.hl7v2.outgoing.values import LOCAL, ObxValue, values_of
 from fhir_adapter.results.context import ExpectedOutput
 from inference.bands import codes_of
@@ -36,8 +37,10 @@ class Recipient:
 
     #: PID-3.1.
     identifier: str
-    #: PID-3.4.1, the assigning authority's namespace.
-    authority: str
+    #: PID-3.4.
+    authority: Authority
+    #: PID-3.5, table 0203.
+    type: str = "MR"
     #: PID-5.1 and PID-5.2; sent only where given.
     family: str = ""
     given: tuple[str, ...] = ()
@@ -49,10 +52,12 @@ class Recipient:
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number of an order or a visit, and the namespace of whoever assigned it."""
+    """A number of an order or a visit, and whoever assigned it."""
 
     value: str
-    namespace: str = ""
+    authority: Authority
+    #: Table 0203; empty where it is not stated.
+    type: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +153,7 @@ def _msh(result: OruResult) -> dict[int, writer.Field]:
 def _pid(patient: Recipient) -> str:
     fields: dict[int, writer.Field] = {
         1: "1",
-        3: (patient.identifier, "", "", patient.authority, "MR"),
+        3: cx(patient.identifier, patient.authority, patient.type),
         5: (patient.family, patient.given[0] if patient.given else "", " ".join(patient.given[1:])),
         7: writer.stamp(patient.birth_date) if patient.birth_date else "",
         8: patient.sex,
@@ -166,7 +171,7 @@ def _pv1(filed: FiledUnder) -> list[str]:
         1: "1",
         2: filed.patient_class or "U",
         3: ("", "", "", "", "", "", "", "", filed.location),
-        19: ("" if number is None else (number.value, "", "", number.namespace, "VN")),
+        19: ("" if number is None else cx(number.value, number.authority, number.type or "VN")),
     }
     return [writer.segment("PV1", fields)]
 
@@ -175,8 +180,24 @@ def _orc(result: OruResult) -> str:
     return writer.segment("ORC", {1: "RE", 2: _number(result.filed_under.placer), 3: _filler(result)})
 
 
+def cx(number: str, authority: Authority, kind: str) -> writer.Field:
+    """Return a number as CX (section 2A.3.14).
+
+    Parameters
+    ----------
+    number
+        CX.1.
+    authority
+        CX.4.
+    kind
+        CX.5.
+    """
+    return (number, "", "", authority.parts, kind)
+
+
 def _number(number: Number | None) -> tuple[str, ...]:
-    return ("",) if number is None else (number.value, number.namespace)
+    """Return a number as EI (section 2A.3.28)."""
+    return ("",) if number is None else (number.value, *number.authority.parts)
 
 
 def _filler(result: OruResult) -> writer.Field:
