@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fhir_adapter.hl7v2.conversion import Context, Conversion
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import MESSAGES, convert
+from fhir_adapter.hl7v2.messages.oru_r01 import MOST_RESULTS
 from fhir_adapter.hl7v2.wire import dumps
 from fhir_adapter.store.document import parse
 from fhir_adapter.store.validate import Validator
@@ -276,3 +277,22 @@ def test_a_damaged_message_is_valid_r4_or_refused(
         assert problem.category in (Category.INCORRECT, Category.UNSUPPORTED)  # noqa: PT017 - either outcome is right
         return
     VALIDATOR.check(parse(dumps(bundle)))
+
+
+def test_a_report_keeps_the_results_of_earlier_messages_up_to_a_limit(context: Context) -> None:
+    store = Store(context)
+    for number in range(MOST_RESULTS + 5):
+        obx = f"OBX|1|NM|8867-4^^LN||{number}|/min|||||F|||202601150{number // 60}{number % 60:02}00+0000"
+        store.take(
+            "\r".join(
+                [
+                    f"MSH|^~\\&|WARDSYS|GENERAL|A|G|20260115120000+0000||ORU^R01|S{number}|P|2.5.1",
+                    "PID|1||4711^^^GENERAL^MR",
+                    "OBR|1||MONITOR^WARDSYS|VITALS^^L",
+                    obx,
+                ]
+            ).encode()
+        )
+    (report,) = store.of("DiagnosticReport")
+    newest = [f"Observation/{one['id']}" for one in store.of("Observation")][-MOST_RESULTS:]
+    assert [one["reference"] for one in report["result"]] == newest

@@ -80,6 +80,30 @@ def test_values_of_several_orders_belong_to_none_of_them(hospital: Hospital) -> 
     assert segment(message, "PV1").get(19) == "V4711"
 
 
+def test_a_value_that_is_taken_back_leaves_the_others_in_their_order(hospital: Hospital) -> None:
+    scored(hospital)
+    for status, said in (("C", "P"), ("D", "X")):
+        assert hospital.hl7(pulse(hospital, status)) == "AA"
+        hospital.work()
+        message = hospital.engine.received()[-1]
+        orc, obr = segment(message, "ORC"), segment(message, "OBR")
+        assert segment(message, "OBX").get(11) == said
+        assert (orc.raw(2), obr.raw(2), obr.raw(29)) == ("P100^CPOE", "P100^CPOE", "P100&CPOE^F200&MONITORS")
+    (report,) = hospital.all("DiagnosticReport")
+    assert len(report["result"]) == len(hospital.all("Observation?status=final,entered-in-error"))
+
+
+def test_the_order_of_a_value_that_was_taken_back_does_not_count(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(ordered(hospital.vitals(pulse=""), "P1^CPOE", "F1^MONITORS"))
+    for status in "FD":
+        hospital.hl7(pulse(hospital, status, "P2^CPOE", "F2^MONITORS"))
+    hospital.work()
+    message = hospital.engine.received()[-1]
+    assert segment(message, "OBX").get(11) == "X"
+    assert segment(message, "ORC").raw(2) == "P1^CPOE"
+
+
 def test_the_time_is_that_of_the_observation_and_not_of_the_computing(hospital: Hospital) -> None:
     hospital.admit()
     message = hospital.vitals()

@@ -16,6 +16,10 @@ from fhir_adapter.hl7v2.messages.observations import Observations, comment
 from fhir_adapter.hl7v2.segments import obr, pid, pv1
 from kernel.errors import Category, Problem
 
+MOST_RESULTS: Final = 100
+"""Results up to which a report keeps those of earlier messages, the newest: some senders never change the number of an
+order."""
+
 _MAPPED: Final = frozenset({"MSH", "PID", "PV1", "ORC"})
 
 
@@ -91,9 +95,20 @@ def _resources(state: ConversionState, observations: Observations, order: _Order
         state.orders[observation["id"]] = order.obr
     state.orders[report["id"]] = order.obr
     linked = observations.linked(report)
-    if found:
-        linked["result"] = [{"reference": f"Observation/{observation['id']}"} for observation in found]
+    if references := _results(state, report["id"], found):
+        linked["result"] = [{"reference": reference} for reference in references]
     return [linked, *found]
+
+
+def _results(state: ConversionState, report: str, found: list[Resource]) -> list[str]:
+    """Return the results of an order: those of its stored report, then the new ones.
+
+    A correction does not repeat the values that it leaves as they are.
+    """
+    new = [f"Observation/{observation['id']}" for observation in found]
+    current = state.context.current("DiagnosticReport", report) or {}
+    stored = [one["reference"] for one in current.get("result", ()) if one["reference"] not in new]
+    return [*stored[max(0, len(stored) + len(new) - MOST_RESULTS) :], *new]
 
 
 def _name(state: ConversionState, order: _Order) -> tuple[str, ...]:
