@@ -50,11 +50,20 @@ class Visit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filing:
-    """What a receiver needs to file a result."""
+class PersonName:
+    """The name of a patient; the family name is the whole name where only that is known."""
 
     family: str = ""
     given: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+    suffix: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filing:
+    """What a receiver needs to file a result."""
+
+    name: PersonName = PersonName()
     encounter: str | None = None
     """Reference of the Encounter."""
     visit: Visit | None = None
@@ -63,7 +72,7 @@ class Filing:
     filler: Identifier | None = None
     """Number of that order as its filler counts."""
     observed: datetime | None = None
-    """When the newest of what the result rests on was true; aware."""
+    """When the newest of what the result rests on was true, never after the computing; aware."""
 
 
 @dataclass(frozen=True, kw_only=True)

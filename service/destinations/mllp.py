@@ -158,8 +158,10 @@ class MllpDestination(Destination):
             identifier=value,
             authority=self._authority(system),
             type=subject.identifier_type or _MEDICAL_RECORD,
-            family=filing.family,
-            given=filing.given,
+            family=filing.name.family,
+            given=filing.name.given,
+            prefix=filing.name.prefix,
+            suffix=filing.name.suffix,
             birth_date=subject.birth_date,
             sex=_SEXES.get(subject.sex or "", ""),
         )

@@ -16,7 +16,7 @@ from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
 from inference.contract import Outcome
 from kernel.errors import Category, Problem
-from service.destinations.contract import Filing, Identifier, ModelResult, Visit
+from service.destinations.contract import Filing, Identifier, ModelResult, PersonName, Visit
 
 MOST_READ: Final = 24
 """Inputs that are read for their visit and their order, the newest first."""
@@ -49,7 +49,6 @@ def filing_of(connection: Connection, store: Store, model_result: ModelResult) -
     inputs = [found for source in _sources(outcome) if (found := _read(connection, store, source))]
     inputs.sort(key=_newest_first)
     patient = _read(connection, store, outcome.subject.reference) or {}
-    family, given = _name(patient)
     reference = next((named for one in inputs if (named := _encounter(one))), None)
     placer, filler = _order(connection, store, inputs)
     observed = _observed(outcome, inputs)
@@ -59,13 +58,12 @@ def filing_of(connection: Connection, store: Store, model_result: ModelResult) -
         placer = placer or _number(study.PlacerOrderNumberImagingServiceRequest)
         filler = filler or _number(study.FillerOrderNumberImagingServiceRequest)
     return Filing(
-        family=family,
-        given=given,
+        name=_name(patient),
         encounter=reference,
         visit=_visit(_read(connection, store, reference)) if reference else _admission(model_result),
         placer=placer,
         filler=filler,
-        observed=observed,
+        observed=None if observed is None else min(observed, outcome.at),
     )
 
 
@@ -115,11 +113,21 @@ def _observed(outcome: Outcome, inputs: Sequence[_Json]) -> datetime | None:
     return max(used, default=None) or max(available, default=None)
 
 
-def _name(patient: _Json) -> tuple[str, tuple[str, ...]]:
-    """Return family and given names: the official name, else the first that is not an old one."""
+def _name(patient: _Json) -> PersonName:
+    """Return the official name, else the first that is not an old one."""
     names = [one for one in patient.get("name", ()) if one.get("use") != "old" and "end" not in one.get("period", {})]
     name: _Json = min(names, key=lambda one: one.get("use") != "official", default={})
-    return name.get("family", "")[:_LONGEST], tuple(part[:_LONGEST] for part in name.get("given", ()) if part)
+    family, given = name.get("family", ""), _parts(name, "given")
+    return PersonName(
+        family=(family if family or given else name.get("text", ""))[:_LONGEST],
+        given=given,
+        prefix=_parts(name, "prefix"),
+        suffix=_parts(name, "suffix"),
+    )
+
+
+def _parts(name: _Json, key: str) -> tuple[str, ...]:
+    return tuple(part[:_LONGEST] for part in name.get(key, ()) if part)
 
 
 def _encounter(resource: _Json) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -118,6 +119,32 @@ def test_the_time_is_that_of_the_observation_and_not_of_the_computing(hospital: 
     assert obr.get(22) == obx.get(19) == computed.strftime("%Y%m%d%H%M%S+0000")
 
 
+@pytest.mark.parametrize("changes", [{}, {"consciousness": ""}], ids=["a score", "a refusal"])
+def test_no_time_lies_after_the_computing_when_the_senders_clock_is_ahead(
+    hospital: Hospital, changes: dict[str, str]
+) -> None:
+    hospital.admit()
+    hospital.clock.advance(160)
+    message = hospital.vitals(**changes)
+    hospital.clock.advance(-160)
+    assert hospital.hl7(message) == "AA"
+    hospital.work()
+    (sent,) = hospital.engine.received()
+    computed = hospital.clock.now().strftime("%Y%m%d%H%M%S+0000")
+    obr, obx = segment(sent, "OBR"), segment(sent, "OBX")
+    assert obx.get(11) == ("X" if changes else "P")
+    assert [obr.get(7), obr.get(22), obx.get(14), obx.get(19)] == [computed] * 4
+
+
+def test_a_study_whose_clock_is_ahead_is_not_later_than_the_computing(hospital: Hospital) -> None:
+    image = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", StudyTime="235900", rows=64, columns=64)
+    hospital.dicom(image)
+    hospital.rest()
+    (message,) = hospital.engine.received()
+    obr = segment(message, "OBR")
+    assert obr.get(7) == obr.get(22) == segment(message, "OBX").get(14)
+
+
 def test_a_refusal_is_filed_as_a_result_would_be(hospital: Hospital) -> None:
     hospital.admit()
     hospital.hl7(ordered(hospital.vitals(consciousness=""), "P100^CPOE", "F200^MONITORS"))
@@ -154,6 +181,26 @@ def test_the_number_of_the_patient_goes_out_as_it_came_in(
     hospital.work()
     (message,) = hospital.engine.received()
     assert segment(message, "PID").raw(3) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ({"text": "Dr. Nur Text"}, "Dr. Nur Text"),
+        ({"text": "Ann B Lee", "family": "Lee", "given": ["Ann", "B"]}, "Lee^Ann^B"),
+        ({"family": "Lee", "prefix": ["Prof.", "Dr."], "suffix": ["Jr.", "MD"]}, "Lee^^^Jr. MD^Prof. Dr."),
+        ({"given": ["Ann"], "text": "Ann"}, "^Ann"),
+    ],
+    ids=["text alone", "text beside parts", "prefix and suffix", "given name alone"],
+)
+def test_the_name_goes_out_with_all_that_is_known_of_it(hospital: Hospital, name: dict[str, Any], sent: str) -> None:
+    identifier = [{"system": AUTHORITY, "value": "77"}]
+    patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01", "identifier": identifier}
+    assert httpx.put(f"{hospital.url}/Patient/p1", json=patient | {"name": [name]}).status_code == 201
+    for resource in fhir_vitals(hospital):
+        post(hospital, resource)
+    hospital.work()
+    assert segment(hospital.engine.received()[-1], "PID").raw(5) == sent
 
 
 def test_the_number_that_a_fhir_client_gave_goes_out_with_its_uri_and_its_type(hospital: Hospital) -> None:

@@ -41,9 +41,14 @@ class Recipient:
     authority: Authority
     #: PID-3.5, table 0203.
     type: str = "MR"
-    #: PID-5.1 and PID-5.2; sent only where given.
+    #: PID-5.1; like the other parts of the name, sent only where given.
     family: str = ""
+    #: PID-5.2, and PID-5.3 for all but the first.
     given: tuple[str, ...] = ()
+    #: PID-5.5.
+    prefix: tuple[str, ...] = ()
+    #: PID-5.4.
+    suffix: tuple[str, ...] = ()
     #: PID-7.
     birth_date: date | None = None
     #: PID-8, table 0001.
@@ -151,16 +156,16 @@ def _msh(result: OruResult) -> dict[int, writer.Field]:
 
 
 def _pid(patient: Recipient) -> str:
+    first, *others = patient.given or ("",)
+    name = (patient.family, first, " ".join(others), " ".join(patient.suffix), " ".join(patient.prefix))
     fields: dict[int, writer.Field] = {
         1: "1",
         3: cx(patient.identifier, patient.authority, patient.type),
-        5: (patient.family, patient.given[0] if patient.given else "", " ".join(patient.given[1:])),
+        5: name if any(name) else "",
         7: writer.stamp(patient.birth_date) if patient.birth_date else "",
         8: patient.sex,
     }
-    return writer.segment(
-        "PID", {number: content for number, content in fields.items() if content not in ("", ("", "", ""))}
-    )
+    return writer.segment("PID", {number: content for number, content in fields.items() if content})
 
 
 def _pv1(filed: FiledUnder) -> list[str]:
