@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
 import orjson
@@ -30,7 +30,7 @@ _PLACER, _FILLER = "PLAC", "FILL"
 _Json = Mapping[str, Any]
 
 
-def filing_of(connection: Connection, store: Store, model_result: ModelResult) -> Filing:
+def filing_of(connection: Connection, store: Store, model_result: ModelResult, zone: tzinfo) -> Filing:
     """Return where a result is to be filed.
 
     The visit is that of the newest input that names one. An order counts only when all inputs that name one name the
@@ -44,6 +44,8 @@ def filing_of(connection: Connection, store: Store, model_result: ModelResult) -
         Where the patient and the inputs are.
     model_result
         The result.
+    zone
+        Time zone of a study that states no offset.
     """
     outcome, imaging = model_result.outcome, model_result.imaging
     inputs = [found for source in _sources(outcome) if (found := _read(connection, store, source))]
@@ -54,7 +56,8 @@ def filing_of(connection: Connection, store: Store, model_result: ModelResult) -
     observed = _observed(outcome, inputs)
     if imaging is not None:
         study = imaging.study
-        observed = started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC) or observed
+        began = started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC, zone=zone)
+        observed = began or observed
         placer = placer or _number(study.PlacerOrderNumberImagingServiceRequest)
         filler = filler or _number(study.FillerOrderNumberImagingServiceRequest)
     return Filing(

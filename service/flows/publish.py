@@ -63,7 +63,7 @@ class Publisher:
         model_result = with_sources(model_result, self._core.blobs)
         with self._core.database.read() as connection:
             place = self._place(connection, model_result)
-            filing = filing_of(connection, self._core.store, model_result)
+            filing = filing_of(connection, self._core.store, model_result, self._context.zone)
         outcome = replace(model_result.outcome, follows=place.follows)
         model_result = replace(model_result, outcome=outcome, filing=filing)
         result = result_id(outcome)
