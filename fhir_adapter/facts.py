@@ -27,7 +27,7 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, func, or_, select, type_coerce
 
-from fhir_adapter.patient_identity import DEFAULT_ORDER, Order, best_identifier
+from fhir_adapter.patient_identity import DEFAULT_ORDER, Order, best_identifier, type_of
 from fhir_adapter.production import is_production
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.document import Json, exact_values
@@ -260,11 +260,13 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
         if problem.category is not Category.NOT_FOUND:
             raise
         stored, patient, version = None, {}, None
+    best = best_identifier(patient.get("identifier", ()), order)
     return Subject(
         reference=reference,
         birth_date=_day(patient.get("birthDate")),
         sex=patient.get("gender"),
-        identifier=_identifier(patient, order),
+        identifier=None if best is None else (best["system"], best["value"]),
+        identifier_type="" if best is None else type_of(best),
         version=version,
         production=is_production(patient),
         demographics=None if stored is None else _demographics(connection, store, stored),
@@ -355,8 +357,3 @@ def _day(text: str | None) -> date | None:
         return None
     day = date.fromisoformat(text)
     return day if day.year in YEARS else None
-
-
-def _identifier(patient: Json, order: Order) -> tuple[str, str] | None:
-    best = best_identifier(patient.get("identifier", ()), order)
-    return None if best is None else (best["system"], best["value"])

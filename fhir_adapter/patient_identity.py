@@ -11,11 +11,15 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias
 
 from fhir_adapter.hl7v2.datatypes import hd
+from fhir_adapter.hl7v2.tables import TERMINOLOGY
 from fhir_adapter.store.patients import DICOM_UID, Holder, Token, current_identifiers
 from kernel.errors import Category, Problem
 
 DEFAULT_RANK: Final = ("MR", "PI", "PT", "PN", "NI")
 """Types of identifiers (table 0203) that name one person, the one that is trusted most first."""
+
+IDENTIFIER_TYPES: Final = f"{TERMINOLOGY}v2-0203"
+"""System of the types of identifiers."""
 
 SHARED: Final = "several Patients have the identifier; the one that was stored first is taken"
 """:attr:`PatientIdentity.shared` in words."""
@@ -219,6 +223,12 @@ def best_identifier(identifiers: Sequence[Mapping[str, Any]], order: Order = DEF
         The first of the best; None when none counts.
     """
     return min(current_identifiers(identifiers), key=lambda it: _place(it, order), default=None)
+
+
+def type_of(identifier: Mapping[str, Any]) -> str:
+    """Return the type of an identifier, a code of table 0203; empty when it states none."""
+    codings = identifier.get("type", {}).get("coding", ())
+    return next((one["code"] for one in codings if one.get("system") == IDENTIFIER_TYPES and one.get("code")), "")
 
 
 def _place(identifier: Mapping[str, Any], order: Order) -> int:

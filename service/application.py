@@ -5,7 +5,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from importlib.metadata import version
@@ -296,11 +296,18 @@ def build_destinations(settings: Settings) -> Mapping[str, Destination]:
         public_url=fhir_url(settings),
         ae_title=settings.dicom_ae_title,
         zone=settings.time_zone or UTC,
-        authorities={system: namespace for namespace, system in settings.identifier_systems.items()},
+        authorities=_authorities(settings.identifier_systems),
     )
     configured = (*_shortcuts(settings), *read_destinations(settings.destination))
     check_names(configured)
     return MappingProxyType({one.name: build_destination(one, site) for one in configured})
+
+
+def _authorities(systems: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+    names: dict[str, list[str]] = {}
+    for name, system in systems.items():
+        names.setdefault(system, []).append(name)
+    return names
 
 
 def _shortcuts(settings: Settings) -> Iterator[ConfiguredDestination]:

@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from fhir_adapter.facts import subject as subject_of
+from inference.contract import Subject
 from kernel import backlog, destination_states
 from kernel.backlog import QueuedDelivery
 from kernel.db import Transaction
@@ -93,7 +94,7 @@ class DeliveryFlow:
             payload = self._payload(delivery)
             if payload is None:
                 return
-            payload = destination.completed(payload, lambda: self._identifier(delivery))
+            payload = destination.completed(payload, lambda: self._subject(delivery))
             receipt = destination.send(payload, delivery.idempotency_key)
         except Exception as raised:  # noqa: BLE001 - whatever a peer or its library does is this delivery's visible problem
             self._failed(delivery, as_problem(raised))
@@ -125,12 +126,12 @@ class DeliveryFlow:
         _log.info("delivery_superseded", destination=delivery.destination, result=delivery.subject)
         return None
 
-    def _identifier(self, delivery: QueuedDelivery) -> tuple[str, str] | None:
-        """Return the identifier that the delivery's patient has now."""
+    def _subject(self, delivery: QueuedDelivery) -> Subject | None:
+        """Return the delivery's patient as stored now."""
         if delivery.patient is None:
             return None
         with self._core.database.read() as connection:
-            return subject_of(connection, self._core.store, delivery.patient, self._core.identifier_order).identifier
+            return subject_of(connection, self._core.store, delivery.patient, self._core.identifier_order)
 
     def _failed(self, delivery: QueuedDelivery, problem: Problem) -> None:
         outbox, now = self._core.outbox, self._core.clock.now()

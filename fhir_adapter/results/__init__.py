@@ -26,6 +26,7 @@ from fhir_adapter.results.context import (
     ResultContext,
     SeriesSummary,
     StudySummary,
+    expected_of,
 )
 from fhir_adapter.store.document import Json
 from inference.contract import Outcome
@@ -38,6 +39,7 @@ __all__ = [
     "ResultContext",
     "SeriesSummary",
     "StudySummary",
+    "expected_of",
     "for_ehr",
     "identified",
     "resources_for",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from inference.manifest import Manifest
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedOutput:
@@ -67,3 +69,11 @@ class ResultContext:
     expected: tuple[ExpectedOutput, ...] = ()
     #: Ids of earlier results that this one replaces: the same model's, on an earlier revision of the study.
     supersedes: tuple[str, ...] = ()
+
+
+def expected_of(manifest: Manifest) -> tuple[ExpectedOutput, ...]:
+    """Return what a model was asked for, so that its silence is filed where its answer would have been."""
+    return tuple(
+        ExpectedOutput(system=output.system, code=output.code, display=output.display, future=output.future)
+        for output in manifest.outputs
+    )

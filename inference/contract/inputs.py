@@ -40,6 +40,8 @@ class Subject:
     sex: str | None
     #: Business identifier, (system, value).
     identifier: tuple[str, str] | None
+    #: Its type, a code of HL7 table 0203; empty when not stated.
+    identifier_type: str = field(default="", compare=False)
     #: Versioned reference of the record that this was read from; no part of any result's identity.
     version: str | None = field(default=None, compare=False)
     #: Versioned reference of the record since which birth date and sex stand; part of every result's identity.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from dicom_node.study import Study
-from inference.contract import ImageInput, Outcome
+from inference.contract import ImageInput, Outcome, Subject
 from inference.manifest import Manifest
 from kernel.errors import Category, Problem, as_problem
 from service.destinations.leave_out import EVERYTHING_LEAVES, LeaveOut
@@ -34,6 +34,8 @@ class Identifier:
 
     value: str
     system: str = ""
+    type: str = ""
+    """Code of table 0203; empty when not stated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,20 @@ class Visit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filing:
-    """What a receiver needs to file a result."""
+class PersonName:
+    """The name of a patient; the family name is the whole name where only that is known."""
 
     family: str = ""
     given: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+    suffix: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filing:
+    """What a receiver needs to file a result."""
+
+    name: PersonName = PersonName()
     encounter: str | None = None
     """Reference of the Encounter."""
     visit: Visit | None = None
@@ -61,7 +72,7 @@ class Filing:
     filler: Identifier | None = None
     """Number of that order as its filler counts."""
     observed: datetime | None = None
-    """When the newest of what the result rests on was true; aware."""
+    """When the newest of what the result rests on was true, never after the computing; aware."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +123,8 @@ class SiteContext:
     """Our FHIR base URL, under which a destination finds the inputs of a result."""
     ae_title: str
     """Our application entity title."""
-    authorities: Mapping[str, str]
-    """Identifier system -> namespace of its assigning authority."""
+    authorities: Mapping[str, Sequence[str]]
+    """Identifier system -> namespaces and universal ids of its assigning authority."""
     zone: tzinfo = UTC
     """Time zone of the site: of DICOM times that state no offset."""
 
@@ -144,15 +155,15 @@ class Destination(ABC):
             The FHIR resources that this server stores for it.
         """
 
-    def completed(self, payload: bytes, identifier: Callable[[], tuple[str, str] | None]) -> bytes:  # noqa: ARG002 - for those that need it
+    def completed(self, payload: bytes, subject: Callable[[], Subject | None]) -> bytes:  # noqa: ARG002 - for those that need it
         """Return the payload to send: with the patient's identifier, if there was none when it was rendered.
 
         Parameters
         ----------
         payload
             A payload that :meth:`render` returned.
-        identifier
-            Returns system and value of the patient's identifier now; None when there is none.
+        subject
+            Returns the patient as stored now; None when it is not known whom the payload is about.
 
         Raises
         ------

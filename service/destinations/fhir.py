@@ -9,6 +9,7 @@ import httpx
 from fhir_adapter.ehr.upstream import Upstream
 from fhir_adapter.results import for_ehr, identified
 from fhir_adapter.store.document import encode
+from inference.contract import Subject
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
 from service.destinations.table import DestinationTable
 
@@ -70,8 +71,13 @@ class FhirDestination(Destination):
         bundle = for_ehr(resources, model_result.outcome.subject, self._public_url)
         return [Rendered(idempotency_key=f"{result}:fhir", payload=encode(bundle))]
 
-    def completed(self, payload: bytes, identifier: Callable[[], tuple[str, str] | None]) -> bytes:
+    def completed(self, payload: bytes, subject: Callable[[], Subject | None]) -> bytes:
         """Name the patient; parameters as for :meth:`service.destinations.contract.Destination.completed`."""
+
+        def identifier() -> tuple[str, str] | None:
+            patient = subject()
+            return None if patient is None else patient.identifier
+
         return identified(payload, identifier)
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - conditional creates carry it

@@ -6,10 +6,11 @@ from typing import Any, Final
 
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.hl7v2.outgoing import oru_r01
+from fhir_adapter.hl7v2.outgoing.authority import Authority, authority_of
 from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, FiledUnder, Number, OruResult, Recipient
 from fhir_adapter.hl7v2.tables import ENCOUNTER_CLASS
 from fhir_adapter.hl7v2.writer import segment
-from fhir_adapter.results import NO_IDENTIFIER
+from fhir_adapter.results import NO_IDENTIFIER, expected_of
 from inference.contract import Subject
 from kernel.errors import Category, Problem
 from service.destinations.contract import Destination, Filing, Identifier, ModelResult, Rendered, SiteContext
@@ -30,7 +31,8 @@ _CLASSES: Final = {code: v2 for v2, (code, _) in ENCOUNTER_CLASS.items()} | {
 }
 """v3-ActCode to HL7 table 0004; a code of that table itself is kept."""
 
-_AUTHORITY: Final = "urn:ausculta:authority:"
+_MEDICAL_RECORD: Final = "MR"
+"""Type of a patient's number that states none (table 0203)."""
 _UNIDENTIFIED: Final = b"\rPID|1||^^^^MR"
 """The beginning of the PID of a patient who has no identifier."""
 
@@ -72,7 +74,7 @@ def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestinat
     settings
         Its checked settings.
     site
-        Gives the namespace of each assigning authority.
+        Gives the names of each assigning authority.
     """
     client = MllpClient(settings.host, settings.port)
     return MllpDestination(name, client, settings, authorities=site.authorities)
@@ -90,11 +92,11 @@ class MllpDestination(Destination):
     settings
         Where it is, and what MSH says of sender and receiver.
     authorities
-        Identifier system to the namespace of its assigning authority; a system made by this server contains it.
+        Identifier system to the namespaces and universal ids that the settings give for its assigning authority.
     """
 
     def __init__(
-        self, name: str, client: MllpClient, settings: MllpSettings, *, authorities: Mapping[str, str]
+        self, name: str, client: MllpClient, settings: MllpSettings, *, authorities: Mapping[str, Sequence[str]]
     ) -> None:
         self.name = name
         self.address = f"{settings.host}:{settings.port}"
@@ -116,10 +118,11 @@ class MllpDestination(Destination):
             sender=self._settings.sender,
             receiver=self._settings.receiver,
             filed_under=self._filed_under(model_result),
+            expected=expected_of(model_result.manifest),
         )
         return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 
-    def completed(self, payload: bytes, identifier: Callable[[], tuple[str, str] | None]) -> bytes:
+    def completed(self, payload: bytes, subject: Callable[[], Subject | None]) -> bytes:
         """Fill in PID-3; parameters as for :meth:`service.destinations.contract.Destination.completed`.
 
         Raises
@@ -129,10 +132,12 @@ class MllpDestination(Destination):
         """
         if _UNIDENTIFIED not in payload:
             return payload
-        found = identifier()
-        if found is None:
+        patient = subject()
+        if patient is None or patient.identifier is None:
             raise Problem(Category.INCORRECT, NO_IDENTIFIER)
-        pid = segment("PID", {1: "1", 3: (found[1], "", "", self._namespace(found[0]), "MR")})
+        system, value = patient.identifier
+        number = oru_r01.cx(value, self._authority(system), patient.identifier_type or _MEDICAL_RECORD)
+        pid = segment("PID", {1: "1", 3: number})
         return payload.replace(_UNIDENTIFIED, f"\r{pid}".encode(), 1)
 
     def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - MSH-10 carries it
@@ -151,9 +156,12 @@ class MllpDestination(Destination):
         system, value = subject.identifier or ("", "")
         return Recipient(
             identifier=value,
-            authority=self._namespace(system),
-            family=filing.family,
-            given=filing.given,
+            authority=self._authority(system),
+            type=subject.identifier_type or _MEDICAL_RECORD,
+            family=filing.name.family,
+            given=filing.name.given,
+            prefix=filing.name.prefix,
+            suffix=filing.name.suffix,
             birth_date=subject.birth_date,
             sex=_SEXES.get(subject.sex or "", ""),
         )
@@ -175,7 +183,7 @@ class MllpDestination(Destination):
     def _number(self, identifier: Identifier | None) -> Number | None:
         if identifier is None:
             return None
-        return Number(value=identifier.value, namespace=self._namespace(identifier.system))
+        return Number(value=identifier.value, authority=self._authority(identifier.system), type=identifier.type)
 
-    def _namespace(self, system: str) -> str:
-        return self._authorities.get(system) or system.removeprefix(_AUTHORITY)
+    def _authority(self, system: str) -> Authority:
+        return authority_of(system, self._authorities.get(system, ()))

@@ -9,14 +9,16 @@ import orjson
 from sqlalchemy import Connection
 
 from dicom_node.demographics import name_of
+from dicom_node.study import Study
 from dicom_node.times import started
+from fhir_adapter.patient_identity import type_of
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import parse
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
 from inference.contract import Outcome
 from kernel.errors import Category, Problem
-from service.destinations.contract import Filing, Identifier, ModelResult, Visit
+from service.destinations.contract import Filing, Identifier, ModelResult, PersonName, Visit
 
 MOST_READ: Final = 24
 """Inputs that are read for their visit and their order, the newest first."""
@@ -51,25 +53,22 @@ def filing_of(connection: Connection, store: Store, model_result: ModelResult, z
     inputs = [found for source in _sources(outcome) if (found := _read(connection, store, source))]
     inputs.sort(key=_newest_first)
     patient = _read(connection, store, outcome.subject.reference) or {}
-    family, given = _name(patient)
     reference = next((named for one in inputs if (named := _encounter(one))), None)
     placer, filler = _order(connection, store, inputs)
     observed = _observed(outcome, inputs)
     if imaging is not None:
         study = imaging.study
         observed = started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC, zone=zone) or observed
-        if not patient:  # the commit of this result creates the Patient, from the same header
-            family, given = name_of(study.PatientName)
         placer = placer or _number(study.PlacerOrderNumberImagingServiceRequest)
         filler = filler or _number(study.FillerOrderNumberImagingServiceRequest)
     return Filing(
-        family=family,
-        given=given,
+        # The commit of the result creates a Patient who is not stored yet, from the header of the same study.
+        name=_name(patient) if patient or imaging is None else _announced(imaging.study),
         encounter=reference,
         visit=_visit(_read(connection, store, reference)) if reference else _admission(model_result),
         placer=placer,
         filler=filler,
-        observed=observed,
+        observed=None if observed is None else min(observed, outcome.at),
     )
 
 
@@ -119,11 +118,26 @@ def _observed(outcome: Outcome, inputs: Sequence[_Json]) -> datetime | None:
     return max(used, default=None) or max(available, default=None)
 
 
-def _name(patient: _Json) -> tuple[str, tuple[str, ...]]:
-    """Return family and given names: the official name, else the first that is not an old one."""
+def _name(patient: _Json) -> PersonName:
+    """Return the official name, else the first that is not an old one."""
     names = [one for one in patient.get("name", ()) if one.get("use") != "old" and "end" not in one.get("period", {})]
     name: _Json = min(names, key=lambda one: one.get("use") != "official", default={})
-    return name.get("family", "")[:_LONGEST], tuple(part[:_LONGEST] for part in name.get("given", ()) if part)
+    family, given = name.get("family", ""), _parts(name, "given")
+    return PersonName(
+        family=(family if family or given else name.get("text", ""))[:_LONGEST],
+        given=given,
+        prefix=_parts(name, "prefix"),
+        suffix=_parts(name, "suffix"),
+    )
+
+
+def _announced(study: Study) -> PersonName:
+    family, given = name_of(study.PatientName)
+    return PersonName(family=family[:_LONGEST], given=tuple(part[:_LONGEST] for part in given))
+
+
+def _parts(name: _Json, key: str) -> tuple[str, ...]:
+    return tuple(part[:_LONGEST] for part in name.get(key, ()) if part)
 
 
 def _encounter(resource: _Json) -> str | None:
@@ -196,7 +210,7 @@ def _is_sendable(identifier: _Json) -> bool:
 
 
 def _identifier(identifier: _Json) -> Identifier:
-    return Identifier(value=identifier["value"], system=identifier.get("system", ""))
+    return Identifier(value=identifier["value"], system=identifier.get("system", ""), type=type_of(identifier))
 
 
 def _number(text: str) -> Identifier | None:

@@ -8,8 +8,7 @@ from datetime import UTC, tzinfo
 
 from dicom_node.study import Study
 from dicom_node.times import started
-from fhir_adapter.results import ExpectedOutput, InstanceSummary, ResultContext, SeriesSummary, StudySummary
-from inference.manifest import Manifest
+from fhir_adapter.results import InstanceSummary, ResultContext, SeriesSummary, StudySummary, expected_of
 from kernel.clock import Clock
 from service.destinations.contract import ModelResult
 
@@ -36,14 +35,6 @@ class ServerContext:
             expected=expected_of(model_result.manifest),
             supersedes=model_result.supersedes,
         )
-
-
-def expected_of(manifest: Manifest) -> tuple[ExpectedOutput, ...]:
-    """Return what a model was asked for, so that its silence is filed where its answer would have been."""
-    return tuple(
-        ExpectedOutput(system=output.system, code=output.code, display=output.display, future=output.future)
-        for output in manifest.outputs
-    )
 
 
 def study_summary(study: Study, zone: tzinfo) -> StudySummary:

@@ -9,8 +9,10 @@ import pytest
 from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import convert
-from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, OruResult, Recipient, build
+from fhir_adapter.hl7v2.outgoing.authority import Authority
+from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, FiledUnder, OruResult, Recipient, build
 from fhir_adapter.hl7v2.synthesise import LabResult, SyntheticPatient, adt_a03, adt_a04, adt_a08, oru_labs, oru_vitals
+from fhir_adapter.results import ExpectedOutput
 from inference.contract import ModelIdentity, NotAvailable, Output, Prediction, Subject, result_id
 
 AT = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
@@ -52,11 +54,12 @@ ABSENT = NotAvailable(
     input_versions=(),
     at=AT,
 )
+GENERAL = Authority(namespace="GENERAL")
 RESULT = OruResult(
     outcome=PREDICTION,
     idempotency_key="k" * 64,
     at=AT,
-    patient=Recipient(identifier="4711", authority="GENERAL", family="Müller & Söhne", given=("Änne",), sex="F"),
+    patient=Recipient(identifier="4711", authority=GENERAL, family="Müller & Söhne", given=("Änne",), sex="F"),
     sender=Endpoint(application="AUSCULTA", facility="GENERAL"),
     receiver=Endpoint(application="ENGINE", facility="GENERAL"),
 )
@@ -86,7 +89,7 @@ def test_the_patient_is_named_by_the_hospitals_own_identifier() -> None:
 
 
 def test_names_are_left_out_where_they_are_not_given() -> None:
-    bare = replace(RESULT, patient=Recipient(identifier="4711", authority="GENERAL"))
+    bare = replace(RESULT, patient=Recipient(identifier="4711", authority=GENERAL))
     assert str(read(bare).segment("PID")) == "PID|1||4711^^^GENERAL^MR"
 
 
@@ -126,6 +129,21 @@ def test_a_result_that_is_not_available_is_said_with_its_reason() -> None:
     obx = message.segment("OBX")
     assert (str(obx[5]), str(obx[11]), str(message.segment("OBR")[25])) == ("", "X", "X")
     assert str(message.segment("NTE")[3]) == "AI result not available: missing oxygen saturation, consciousness"
+
+
+def test_a_result_that_is_not_available_is_said_in_the_place_of_each_output() -> None:
+    expected = tuple(
+        ExpectedOutput(system=one.system, code=one.code, display=one.display, future=one.future)
+        for one in (SCORE, FINDING)
+    )
+    given = read(RESULT).segments("OBX")
+    absent = read(replace(RESULT, outcome=ABSENT, expected=expected, filed_under=FiledUnder(StudyInstanceUID="1.2.3")))
+    *refused, study = absent.segments("OBX")
+    assert [(str(one[3]), str(one[4])) for one in refused] == [(str(one[3]), str(one[4])) for one in given]
+    assert [(str(one[1]), str(one[5]), str(one[11])) for one in refused] == [("1", "", "X"), ("2", "", "X")]
+    assert (str(study[1]), str(study[5])) == ("3", "1.2.3")
+    reason = "AI result not available: missing oxygen saturation, consciousness"
+    assert [str(note[3]) for note in absent.segments("NTE")] == [reason, "Model: NEWS2 (news2 1.0.0)."] * 2
 
 
 def test_the_same_result_gives_the_same_bytes() -> None:

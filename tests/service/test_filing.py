@@ -2,12 +2,18 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
 
 from dicom_node.synthesise import ChestXRay, study_uid
 from fhir_adapter.hl7v2.message import Message, Segment
 from fhir_adapter.hl7v2.testing import StandInEngine
 
 from .hospital import ADULT, AUTHORITY, ILL, Hospital
+from .test_fhir_path import post
+from .test_fhir_path import vitals as fhir_vitals
 
 PV1 = b"PV1|1|I|WARD4^12^B^GENERAL||||||||||||||||V4711^^^HOSPITAL^VN\r"
 
@@ -24,6 +30,12 @@ def segment(message: Message, name: str) -> Segment:
     found = message.first(name)
     assert found is not None, f"{name} is missing"
     return found
+
+
+def pulse(hospital: Hospital, status: str, placer: str = "P100^CPOE", filler: str = "F200^MONITORS") -> bytes:
+    """Write a message of the same order with the pulse alone and its status, OBX-11."""
+    alone = hospital.vitals(**(dict.fromkeys(ILL, "") | {"pulse": "131"}))
+    return ordered(alone.replace(b"|||||F|||", f"|||||{status}|||".encode()), placer, filler)
 
 
 def scored(hospital: Hospital) -> Message:
@@ -69,6 +81,30 @@ def test_values_of_several_orders_belong_to_none_of_them(hospital: Hospital) -> 
     assert segment(message, "PV1").get(19) == "V4711"
 
 
+def test_a_value_that_is_taken_back_leaves_the_others_in_their_order(hospital: Hospital) -> None:
+    scored(hospital)
+    for status, said in (("C", "P"), ("D", "X")):
+        assert hospital.hl7(pulse(hospital, status)) == "AA"
+        hospital.work()
+        message = hospital.engine.received()[-1]
+        orc, obr = segment(message, "ORC"), segment(message, "OBR")
+        assert segment(message, "OBX").get(11) == said
+        assert (orc.raw(2), obr.raw(2), obr.raw(29)) == ("P100^CPOE", "P100^CPOE", "P100&CPOE^F200&MONITORS")
+    (report,) = hospital.all("DiagnosticReport")
+    assert len(report["result"]) == len(hospital.all("Observation?status=final,entered-in-error"))
+
+
+def test_the_order_of_a_value_that_was_taken_back_does_not_count(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(ordered(hospital.vitals(pulse=""), "P1^CPOE", "F1^MONITORS"))
+    for status in "FD":
+        hospital.hl7(pulse(hospital, status, "P2^CPOE", "F2^MONITORS"))
+    hospital.work()
+    message = hospital.engine.received()[-1]
+    assert segment(message, "OBX").get(11) == "X"
+    assert segment(message, "ORC").raw(2) == "P1^CPOE"
+
+
 def test_the_time_is_that_of_the_observation_and_not_of_the_computing(hospital: Hospital) -> None:
     hospital.admit()
     message = hospital.vitals()
@@ -83,6 +119,32 @@ def test_the_time_is_that_of_the_observation_and_not_of_the_computing(hospital: 
     assert obr.get(22) == obx.get(19) == computed.strftime("%Y%m%d%H%M%S+0000")
 
 
+@pytest.mark.parametrize("changes", [{}, {"consciousness": ""}], ids=["a score", "a refusal"])
+def test_no_time_lies_after_the_computing_when_the_senders_clock_is_ahead(
+    hospital: Hospital, changes: dict[str, str]
+) -> None:
+    hospital.admit()
+    hospital.clock.advance(160)
+    message = hospital.vitals(**changes)
+    hospital.clock.advance(-160)
+    assert hospital.hl7(message) == "AA"
+    hospital.work()
+    (sent,) = hospital.engine.received()
+    computed = hospital.clock.now().strftime("%Y%m%d%H%M%S+0000")
+    obr, obx = segment(sent, "OBR"), segment(sent, "OBX")
+    assert obx.get(11) == ("X" if changes else "P")
+    assert [obr.get(7), obr.get(22), obx.get(14), obx.get(19)] == [computed] * 4
+
+
+def test_a_study_whose_clock_is_ahead_is_not_later_than_the_computing(hospital: Hospital) -> None:
+    image = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", StudyTime="235900", rows=64, columns=64)
+    hospital.dicom(image)
+    hospital.rest()
+    (message,) = hospital.engine.received()
+    obr = segment(message, "OBR")
+    assert obr.get(7) == obr.get(22) == segment(message, "OBX").get(14)
+
+
 def test_a_refusal_is_filed_as_a_result_would_be(hospital: Hospital) -> None:
     hospital.admit()
     hospital.hl7(ordered(hospital.vitals(consciousness=""), "P100^CPOE", "F200^MONITORS"))
@@ -91,6 +153,88 @@ def test_a_refusal_is_filed_as_a_result_would_be(hospital: Hospital) -> None:
     assert segment(message, "OBX").get(11) == "X"
     assert segment(message, "PV1").get(19) == "V4711"
     assert segment(message, "OBR").get(2) == "P100"
+
+
+@pytest.mark.parametrize(
+    ("received", "sent"),
+    [
+        ("M1^^^HOSPITAL^MR", "M1^^^HOSPITAL^MR"),
+        ("M2^^^CITY^PI", "M2^^^CITY&https://city.example/mrn&URI^PI"),
+        ("M3^^^&1.2.3&ISO^MR", "M3^^^&1.2.3&ISO^MR"),
+        ("M4^^^EAST&1.2.4&ISO^MR", "M4^^^EAST&1.2.4&ISO^MR"),
+        ("M5^^^&1.2.5&ISO^MR", "M5^^^WEST&1.2.5&ISO^MR"),
+        ("M6^^^&A5B1F9D2-0000-4000-8000-000000000001&UUID^PT", "M6^^^&a5b1f9d2-0000-4000-8000-000000000001&UUID^PT"),
+        ("M7^^^THE CLINIC", "M7^^^THE CLINIC^MR"),
+    ],
+)
+def test_the_number_of_the_patient_goes_out_as_it_came_in(
+    open_hospital: Callable[..., Hospital], received: str, sent: str
+) -> None:
+    systems = {
+        "CITY": "https://city.example/mrn",
+        "EAST": "urn:oid:1.2.4",
+        "WEST": "https://west.example/mrn",
+        "1.2.5": "https://west.example/mrn",
+    }
+    hospital = open_hospital(identifier_systems=systems, ehr_url=None)
+    hospital.hl7(hospital.vitals().replace(b"|4711^^^HOSPITAL^MR|", f"|{received}|".encode()))
+    hospital.work()
+    (message,) = hospital.engine.received()
+    assert segment(message, "PID").raw(3) == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ({"text": "Dr. Nur Text"}, "Dr. Nur Text"),
+        ({"text": "Ann B Lee", "family": "Lee", "given": ["Ann", "B"]}, "Lee^Ann^B"),
+        ({"family": "Lee", "prefix": ["Prof.", "Dr."], "suffix": ["Jr.", "MD"]}, "Lee^^^Jr. MD^Prof. Dr."),
+        ({"given": ["Ann"], "text": "Ann"}, "^Ann"),
+    ],
+    ids=["text alone", "text beside parts", "prefix and suffix", "given name alone"],
+)
+def test_the_name_goes_out_with_all_that_is_known_of_it(hospital: Hospital, name: dict[str, Any], sent: str) -> None:
+    identifier = [{"system": AUTHORITY, "value": "77"}]
+    patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01", "identifier": identifier}
+    assert httpx.put(f"{hospital.url}/Patient/p1", json=patient | {"name": [name]}).status_code == 201
+    for resource in fhir_vitals(hospital):
+        post(hospital, resource)
+    hospital.work()
+    assert segment(hospital.engine.received()[-1], "PID").raw(5) == sent
+
+
+def test_the_number_that_a_fhir_client_gave_goes_out_with_its_uri_and_its_type(hospital: Hospital) -> None:
+    kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": "PI"}]}
+    number = {"system": "https://other.example/id", "value": "77", "type": kind}
+    patient = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01", "identifier": [number]}
+    assert httpx.put(f"{hospital.url}/Patient/p1", json=patient).status_code == 201
+    for resource in fhir_vitals(hospital):
+        post(hospital, resource)
+    hospital.work()
+    message = hospital.engine.received()[-1]
+    assert segment(message, "PID").raw(3) == "77^^^&https://other.example/id&URI^PI"
+
+
+def test_the_numbers_of_the_visit_and_of_the_order_go_out_as_they_came_in(hospital: Hospital) -> None:
+    hospital.admit()
+    raw = ordered(hospital.vitals(), "P100^CPOE^1.2.7^ISO", "F200^MONITORS")
+    hospital.hl7(raw.replace(b"|V4711^^^HOSPITAL^VN", b"|V4711^^^&1.2.8&ISO^VN"))
+    hospital.work()
+    (message,) = hospital.engine.received()
+    assert segment(message, "PV1").raw(19) == "V4711^^^&1.2.8&ISO^VN"
+    assert segment(message, "ORC").raw(2) == segment(message, "OBR").raw(2) == "P100^^1.2.7^ISO"
+    assert segment(message, "OBR").raw(29) == "P100&&1.2.7&ISO^F200&MONITORS"
+
+
+def test_a_refusal_stands_where_the_score_stood(hospital: Hospital) -> None:
+    score = segment(scored(hospital), "OBX")
+    assert hospital.hl7(pulse(hospital, "D")) == "AA"
+    hospital.work()
+    message = hospital.engine.received()[-1]
+    (refusal,) = message.all("OBX")
+    assert (score.get(11), refusal.get(11), refusal.raw(5)) == ("P", "X", "")
+    assert (refusal.raw(3), refusal.raw(4)) == (score.raw(3), score.raw(4))
+    assert segment(message, "NTE").field(3).text.startswith("AI result not available: missing ")
 
 
 def test_an_imaging_result_names_the_accession_and_the_study(hospital: Hospital) -> None:

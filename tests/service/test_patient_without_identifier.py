@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from dicom_node.synthesise import ChestXRay
+from fhir_adapter.patient_identity import IDENTIFIER_TYPES
 from fhir_adapter.results import identified
 from kernel.errors import Problem
 from service.settings import HostPort
@@ -78,11 +79,15 @@ def test_a_study_without_a_patient_number_is_reported_beside_its_images_and_nowh
     assert all("the patient has no identifier" in reason for reason in parked)
 
 
+@pytest.mark.parametrize(("kind", "sent_kind"), [("PI", "PI"), (None, "MR")])
 def test_a_replay_sends_it_under_the_identifier_that_the_patient_has_by_then(
-    hospital: Hospital, ehr: ScriptedEhr, engine: ScriptedEngine
+    hospital: Hospital, ehr: ScriptedEhr, engine: ScriptedEngine, kind: str | None, sent_kind: str
 ) -> None:
     score(hospital)
-    put(hospital, NOBODY | {"identifier": [{"system": "urn:ausculta:authority:CITY", "value": "A|7"}]})
+    number: dict[str, object] = {"system": "urn:ausculta:authority:CITY", "value": "A|7"}
+    if kind:
+        number["type"] = {"coding": [{"system": IDENTIFIER_TYPES, "code": kind}]}
+    put(hospital, NOBODY | {"identifier": [number]})
     hospital.work()
     for destination in ("ehr", "engine"):
         form = {"destination": destination}
@@ -94,7 +99,7 @@ def test_a_replay_sends_it_under_the_identifier_that_the_patient_has_by_then(
     assert '"reference":"Patient?identifier=urn:ausculta:authority:CITY|A%5C%7C7"' in sent
     assert "Patient/p1" not in sent
     (message,) = engine.accepted
-    assert b"\rPID|1||A\\F\\7^^^CITY^MR|" in message
+    assert f"\rPID|1||A\\F\\7^^^CITY^{sent_kind}|".encode() in message
 
 
 def test_what_an_earlier_release_rendered_under_our_own_id_is_not_sent_either() -> None:

@@ -30,16 +30,16 @@ def image(offset: str | None, **attributes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("offset", "started", "stated"),
+    ("offset", "started", "stated", "filed"),
     [
-        (None, "2026-01-15T10:45:00.000Z", "+0100"),
-        ("+0000", "2026-01-15T11:45:00.000Z", "+0000"),
-        ("-0500", "2026-01-15T16:45:00.000Z", "-0500"),
-        ("+01:00", "2026-01-15T10:45:00.000Z", "+0100"),
+        (None, "2026-01-15T10:45:00.000Z", "+0100", "20260115114500+0100"),
+        ("+0000", "2026-01-15T11:45:00.000Z", "+0000", "20260115114500+0000"),
+        ("-0500", "2026-01-15T16:45:00.000Z", "-0500", "20260115120030+0000"),
+        ("+01:00", "2026-01-15T10:45:00.000Z", "+0100", "20260115114500+0100"),
     ],
 )
 def test_the_offset_of_a_study_holds_else_the_sites(
-    open_hospital: Callable[..., Hospital], offset: str | None, started: str, stated: str
+    open_hospital: Callable[..., Hospital], offset: str | None, started: str, stated: str, filed: str
 ) -> None:
     hospital = open_hospital(time_zone=ZoneInfo("Europe/Berlin"))
     identifier = [{"system": AUTHORITY, "value": "4711"}]
@@ -48,6 +48,8 @@ def test_the_offset_of_a_study_holds_else_the_sites(
     hospital.rest()
     (study,) = hospital.ehr.received("ImagingStudy")
     assert study["started"] == started
+    (message,) = hospital.engine.received()
+    assert message.first("OBR").get(7) == filed
     at = hospital.results()[0].computed_at
     for uid in hospital.pacs.arrivals:
         made = hospital.pacs.dataset(uid)

@@ -2,7 +2,8 @@
 
 Each OBX has one value. An output is one OBX or, by its kind, several with sub-ids (OBX-4 ``1``, ``1.1``, ``1.2``). The
 result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its first note states it. A result
-that is not available is an OBX with status ``X``, because no message at all could be read as a normal result.
+that is not available is an OBX with status ``X`` for each output, with the OBX-3 and OBX-4 that the output would have
+had: a receiver that files by them does not keep an earlier score as the newest.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from datetime import date, datetime
 from typing import Final
 
 from fhir_adapter.hl7v2 import writer
+from fhir_adapter.hl7v2.outgoing.authority import Authority
 from fhir_adapter.hl7v2.outgoing.values import LOCAL, ObxValue, values_of
+from fhir_adapter.results.context import ExpectedOutput
 from inference.bands import codes_of
 from inference.contract import DEMONSTRATION, NotAvailable, Outcome, Output, Prediction, opened, result_id
 from inference.wording import refusal
@@ -34,11 +37,18 @@ class Recipient:
 
     #: PID-3.1.
     identifier: str
-    #: PID-3.4.1, the assigning authority's namespace.
-    authority: str
-    #: PID-5.1 and PID-5.2; sent only where given.
+    #: PID-3.4.
+    authority: Authority
+    #: PID-3.5, table 0203.
+    type: str = "MR"
+    #: PID-5.1; like the other parts of the name, sent only where given.
     family: str = ""
+    #: PID-5.2, and PID-5.3 for all but the first.
     given: tuple[str, ...] = ()
+    #: PID-5.5.
+    prefix: tuple[str, ...] = ()
+    #: PID-5.4.
+    suffix: tuple[str, ...] = ()
     #: PID-7.
     birth_date: date | None = None
     #: PID-8, table 0001.
@@ -47,10 +57,12 @@ class Recipient:
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number of an order or a visit, and the namespace of whoever assigned it."""
+    """A number of an order or a visit, and whoever assigned it."""
 
     value: str
-    namespace: str = ""
+    authority: Authority
+    #: Table 0203; empty where it is not stated.
+    type: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +105,8 @@ class OruResult:
     receiver: Endpoint
     #: Visit, order and study.
     filed_under: FiledUnder = FiledUnder()
+    #: What the model was asked for, in the order of its manifest.
+    expected: tuple[ExpectedOutput, ...] = ()
     #: MSH-11, table 0103.
     processing_id: str = "P"
 
@@ -119,8 +133,9 @@ def build(result: OruResult) -> bytes:
             body += _output_segments(result, outcome, output, values, first=first, sub_id=str(ordinal))
             first += len(values)
     else:
-        body += _not_available_segment(result, outcome)
-        first += 1
+        refused = _not_available(result, outcome)
+        body += [segment for output in refused for segment in output]
+        first += len(refused)
     if filed.StudyInstanceUID:
         body.append(_study(result, first))
     return writer.message(_msh(result), body)
@@ -141,16 +156,16 @@ def _msh(result: OruResult) -> dict[int, writer.Field]:
 
 
 def _pid(patient: Recipient) -> str:
+    first, *others = patient.given or ("",)
+    name = (patient.family, first, " ".join(others), " ".join(patient.suffix), " ".join(patient.prefix))
     fields: dict[int, writer.Field] = {
         1: "1",
-        3: (patient.identifier, "", "", patient.authority, "MR"),
-        5: (patient.family, patient.given[0] if patient.given else "", " ".join(patient.given[1:])),
+        3: cx(patient.identifier, patient.authority, patient.type),
+        5: name if any(name) else "",
         7: writer.stamp(patient.birth_date) if patient.birth_date else "",
         8: patient.sex,
     }
-    return writer.segment(
-        "PID", {number: content for number, content in fields.items() if content not in ("", ("", "", ""))}
-    )
+    return writer.segment("PID", {number: content for number, content in fields.items() if content})
 
 
 def _pv1(filed: FiledUnder) -> list[str]:
@@ -161,7 +176,7 @@ def _pv1(filed: FiledUnder) -> list[str]:
         1: "1",
         2: filed.patient_class or "U",
         3: ("", "", "", "", "", "", "", "", filed.location),
-        19: ("" if number is None else (number.value, "", "", number.namespace, "VN")),
+        19: ("" if number is None else cx(number.value, number.authority, number.type or "VN")),
     }
     return [writer.segment("PV1", fields)]
 
@@ -170,8 +185,24 @@ def _orc(result: OruResult) -> str:
     return writer.segment("ORC", {1: "RE", 2: _number(result.filed_under.placer), 3: _filler(result)})
 
 
+def cx(number: str, authority: Authority, kind: str) -> writer.Field:
+    """Return a number as CX (section 2A.3.14).
+
+    Parameters
+    ----------
+    number
+        CX.1.
+    authority
+        CX.4.
+    kind
+        CX.5.
+    """
+    return (number, "", "", authority.parts, kind)
+
+
 def _number(number: Number | None) -> tuple[str, ...]:
-    return ("",) if number is None else (number.value, number.namespace)
+    """Return a number as EI (section 2A.3.28)."""
+    return ("",) if number is None else (number.value, *number.authority.parts)
 
 
 def _filler(result: OruResult) -> writer.Field:
@@ -217,7 +248,7 @@ def _obx(result: OruResult, output: Output, value: ObxValue, *, number: int, sub
     fields: dict[int, writer.Field] = {
         1: str(number),
         2: value.type,
-        3: value.identifier or (output.code, output.display, _CODING.get(output.system, LOCAL)),
+        3: value.identifier or _coded(output),
         4: sub_id,
         5: value.content,
         6: value.unit,
@@ -230,18 +261,29 @@ def _obx(result: OruResult, output: Output, value: ObxValue, *, number: int, sub
     return writer.segment("OBX", fields)
 
 
-def _not_available_segment(result: OruResult, outcome: NotAvailable) -> list[str]:
+def _coded(output: Output | ExpectedOutput) -> writer.Field:
+    return (output.code, output.display, _CODING.get(output.system, LOCAL))
+
+
+def _not_available(result: OruResult, outcome: NotAvailable) -> list[list[str]]:
+    """Return the segments of each expected output; those of the model itself where no output is declared."""
+    codes = [_coded(output) for output in result.expected] or [(outcome.model.name, outcome.model.title, LOCAL)]
+    notes = _notes(refusal(outcome.reason), _model(outcome))
+    return [[_refused(result, code, number), *notes] for number, code in enumerate(codes, start=1)]
+
+
+def _refused(result: OruResult, code: writer.Field, number: int) -> str:
     fields: dict[int, writer.Field] = {
-        1: "1",
+        1: str(number),
         2: "ST",
-        3: (outcome.model.name, outcome.model.title, LOCAL),
-        4: "1",
+        3: code,
+        4: str(number),
         11: "X",
         14: _observed(result),
-        18: _equipment(outcome),
-        19: writer.stamp(outcome.at),
+        18: _equipment(result.outcome),
+        19: writer.stamp(result.outcome.at),
     }
-    return [writer.segment("OBX", fields), *_notes(refusal(outcome.reason), _model(outcome))]
+    return writer.segment("OBX", fields)
 
 
 def _study(result: OruResult, number: int) -> str:
