@@ -91,7 +91,7 @@ def test_a_value_that_is_taken_back_leaves_the_others_in_their_order(hospital: H
         assert segment(message, "OBX").get(11) == said
         assert (orc.raw(2), obr.raw(2), obr.raw(29)) == ("P100^CPOE", "P100^CPOE", "P100&CPOE^F200&MONITORS")
     (report,) = hospital.all("DiagnosticReport")
-    assert len(report["result"]) == len(hospital.all("Observation?status=final,entered-in-error"))
+    assert len(report["result"]) == len(hospital.all("Observation?status=final,corrected"))
 
 
 def test_the_order_of_a_value_that_was_taken_back_does_not_count(hospital: Hospital) -> None:

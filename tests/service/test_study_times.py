@@ -69,11 +69,11 @@ def test_the_engine_is_given_the_same_time_and_the_name_of_a_patient_whom_the_im
     open_hospital: Callable[..., Hospital],
 ) -> None:
     hospital = open_hospital(time_zone=ZoneInfo("Europe/Berlin"))
-    c_store([image(None, StudyDate="20260701", StudyTime="083000", PatientName="Invented^Child")], hospital.peer)
+    c_store([image(None, StudyDate="20260115", StudyTime="083000", PatientName="Invented^Child")], hospital.peer)
     hospital.rest()
     (message,) = hospital.engine.received()
     order, patient = message.first("OBR"), message.first("PID")
     assert order is not None
     assert patient is not None
-    assert order.get(7) == "20260701083000+0200"
+    assert order.get(7) == "20260115083000+0100"
     assert patient.get(5).startswith("Invented^Child") or patient.get(5, component=1) == "Invented"
