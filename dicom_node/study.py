@@ -15,6 +15,7 @@ from typing import Final, TypeAlias, cast
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.uid import UID
 from sqlalchemy import Connection, func, select, update
 
 from dicom_node.character_sets import plain
@@ -254,10 +255,21 @@ def _person(study: dict[str, str]) -> tuple[str, str, str]:
 def _header(address: str, content: bytes) -> _Header:
     try:
         dataset = open_file(content, stop_before_pixels=True)
-        return _described(dataset, _instance(address, dataset), _text)
+        instance = replace(_instance(address, dataset), readable=not _lacks_pixels(dataset, len(content)))
+        return _described(dataset, instance, _text)
     except Exception:  # noqa: BLE001 - the library raises whatever a malformed value meets
         head = open_head(content)
         return _described(head, _unreadable(address, head), _text_if_readable)
+
+
+def _lacks_pixels(dataset: Dataset, size: int) -> bool:
+    """Return whether a file without compression is smaller than the pixels that its header states (PS3.5 8.1.1)."""
+    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", "")))
+    if not syntax.is_transfer_syntax or syntax.is_compressed:  # a deflated dataset counts as compressed
+        return False
+    samples, bits = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("BitsAllocated") or 0)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    return int(dataset.get("Rows") or 0) * int(dataset.get("Columns") or 0) * samples * frames * bits > size * 8
 
 
 def _described(dataset: Dataset, instance: Instance, text: Callable[[Dataset, str], str]) -> _Header:

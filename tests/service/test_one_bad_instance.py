@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
+from pydicom import dcmread
 
 from dicom_node.results import RESULTS
 from dicom_node.scu import send as c_store
@@ -54,7 +56,16 @@ def unknown_vr(request: ChestXRay) -> bytes:
     return chest_x_ray(request).replace(b"\x18\x00\x01\x51CS", b"\x18\x00\x01\x51ZZ")
 
 
-BROKEN = [nested, one_byte, decimal_rows, unknown_vr]
+def cut_off(request: ChestXRay) -> bytes:
+    """Return an image of which 200 bytes of pixels are left, as an interrupted copy leaves it."""
+    dataset = dcmread(BytesIO(chest_x_ray(request)))
+    dataset.PixelData = dataset.PixelData[:200]
+    stream = BytesIO()
+    dataset.save_as(stream)
+    return stream.getvalue()
+
+
+BROKEN = [cut_off, nested, one_byte, decimal_rows, unknown_vr]
 
 
 @pytest.fixture(autouse=True)
