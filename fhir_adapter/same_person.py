@@ -53,7 +53,7 @@ class Match(Enum):
 def person_of(patient: Mapping[str, Any]) -> Person:
     """Return what a FHIR Patient states of the person."""
     names = (
-        PersonName(family=name.get("family", ""), given=tuple(name.get("given", ())))
+        PersonName(family=name.get("family", ""), given=tuple(part for part in name.get("given", ()) if part))
         for name in patient.get("name", ())
         if name.get("use") not in _NO_NAME_USES
     )
