@@ -1,6 +1,7 @@
 """Where a result is to be filed: what the stored inputs say of the visit, the order and the time that it concerns."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Any, Final
@@ -13,7 +14,7 @@ from dicom_node.study import Study
 from dicom_node.times import started
 from fhir_adapter.patient_identity import type_of
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import parse
+from fhir_adapter.store.search.query import LARGEST_COUNT, parse
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
 from inference.contract import Outcome
@@ -168,15 +169,17 @@ def _admission(model_result: ModelResult) -> Visit | None:
 def _order(
     connection: Connection, store: Store, inputs: Sequence[_Json]
 ) -> tuple[Identifier | None, Identifier | None]:
-    orders = {order for one in inputs for order in _orders_of(connection, store, one)}
+    reports = _reports(connection, inputs)
+    orders = {order for one in inputs for order in _orders_of(connection, store, one, reports)}
     return next(iter(orders)) if len(orders) == 1 else (None, None)
 
 
 def _orders_of(
-    connection: Connection, store: Store, resource: _Json
+    connection: Connection, store: Store, resource: _Json, reports: Mapping[str, Sequence[_Json]]
 ) -> Iterator[tuple[Identifier | None, Identifier | None]]:
-    """Yield the order numbers of an input: of its ServiceRequests, else of its report, else its own."""
-    for holder in (_requests(connection, store, resource), _reports(connection, resource), [resource]):
+    """Yield the order numbers of an input: of its ServiceRequests, else of its reports, else its own."""
+    own = reports.get(f"{resource['resourceType']}/{resource['id']}", ())
+    for holder in (_requests(connection, store, resource), own, [resource]):
         found = {numbers for one in holder if (numbers := _numbers(one)) != (None, None)}
         if found:
             yield from found
@@ -190,10 +193,17 @@ def _requests(connection: Connection, store: Store, resource: _Json) -> Iterator
             yield found
 
 
-def _reports(connection: Connection, resource: _Json) -> Iterator[_Json]:
-    if resource["resourceType"] == "Observation":
-        for version in find(connection, parse("DiagnosticReport", f"result=Observation/{resource['id']}")).found:
-            yield orjson.loads(version.content)
+def _reports(connection: Connection, inputs: Sequence[_Json]) -> Mapping[str, Sequence[_Json]]:
+    """Return the reports that name each Observation, by its reference; one search for all of them."""
+    named = [f"Observation/{one['id']}" for one in inputs if one["resourceType"] == "Observation"]
+    found: defaultdict[str, list[_Json]] = defaultdict(list)
+    if named:
+        query = parse("DiagnosticReport", f"result={','.join(named)}&_count={LARGEST_COUNT}")
+        for version in find(connection, query).found:
+            report = orjson.loads(version.content)
+            for result in report.get("result", ()):
+                found[result.get("reference", "")].append(report)
+    return found
 
 
 def _numbers(resource: _Json) -> tuple[Identifier | None, Identifier | None]:
