@@ -111,7 +111,7 @@ class Interactions:
             ``forbidden``.
         """
         try:
-            self._authorizer.require(principal, request)
+            self.decide(principal, request)
         except Problem as problem:
             self.record_refusal(principal, request, problem)
             raise

@@ -201,7 +201,9 @@ class ImagingStudyFlow:
         imaging = imaging_context(files, model.manifest.input, given, in_doubt=refused is not None)
         model_result = ModelResult(outcome=outcome, manifest=model.manifest, imaging=imaging, supersedes=earlier)
         publish = self._publisher.publish(model_result)
-        withdrawals = self._withdrawals(request, StudyInstanceUID)
+        withdrawals = self._withdrawals(
+            request, StudyInstanceUID, "the study is of another patient" if refused is None else refused.reason
+        )
 
         def commit(tx: Transaction) -> None:
             self._patients.create_if_missing(tx, patient, SERVER)
@@ -212,7 +214,7 @@ class ImagingStudyFlow:
 
         return commit
 
-    def _withdrawals(self, request: InputRequest, StudyInstanceUID: str) -> list[Commit]:
+    def _withdrawals(self, request: InputRequest, StudyInstanceUID: str, reason: str) -> list[Commit]:
         """Return what tells the destinations of a former patient of the study that it is no longer theirs."""
         name, files = request.model.row.name, request.files
         assert files is not None
@@ -223,7 +225,7 @@ class ImagingStudyFlow:
                 subject_of(connection, self._core.store, subject, self._core.identifier_order)
                 for subject in sorted(former - {request.subject.reference})
             ]
-        moved = NoInput(reason="the study is of another patient", sources=files.sources)
+        moved = NoInput(reason=reason, sources=files.sources)
         return [
             self._publisher.publish(
                 ModelResult(outcome=declined(replace(request, subject=subject), moved), manifest=request.model.manifest)

@@ -46,11 +46,8 @@ def assess(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run) -> None:
     run
         What it runs on.
     """
-    payload = {"model": model.name, "version": model.version, "patient": run.patient}
-    if run.document is not None:
-        payload["document"] = run.document
-    key = ":".join((ASSESS, *payload.values()))
-    jobs.enqueue(tx, ASSESS, payload, **lane_of(model, key))
+    payload = _payload(model, run)
+    jobs.enqueue(tx, ASSESS, payload, **lane_of(model, ":".join((ASSESS, *payload.values()))))
 
 
 def state_doubt(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, hold: str) -> None:
@@ -69,12 +66,15 @@ def state_doubt(tx: Transaction, jobs: Jobs, model: ModelRow, run: Run, hold: st
     hold
         Id of the hold.
     """
-    payload = {"model": model.name, "version": model.version, "patient": run.patient}
-    if run.document is not None:
-        payload["document"] = run.document
+    payload = _payload(model, run)
     lane = lane_of(model, ":".join((ASSESS, *payload.values())))
     lane["queueing_lock"] += f":{hold}"
     jobs.enqueue(tx, ASSESS, payload | {"doubt": hold}, **lane)
+
+
+def _payload(model: ModelRow, run: Run) -> dict[str, str]:
+    payload = {"model": model.name, "version": model.version, "patient": run.patient}
+    return payload if run.document is None else payload | {"document": run.document}
 
 
 def read_again(tx: Transaction, jobs: Jobs, model: ModelRow, StudyInstanceUID: str) -> None:

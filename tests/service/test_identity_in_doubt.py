@@ -381,3 +381,18 @@ def test_what_was_stated_is_sealed_in_the_database(admitted: Hospital) -> None:
     send(admitted, admitted.vitals(KARL))
     folder = admitted.application.settings.data_dir
     assert all(b"Novak" not in file.read_bytes() for file in folder.glob("*.db*"))
+
+
+@pytest.mark.parametrize("instance", [0, 2], ids=["named first", "named last"])
+def test_a_film_of_another_patient_in_a_scored_study_takes_the_score_back_and_says_why(
+    hospital: Hospital, instance: int
+) -> None:
+    hospital.dicom(replace(IMAGE, PatientBirthDate="20220228"))
+    hospital.rest()
+    assert outcomes(hospital) == ["prediction"]
+    film = replace(IMAGE, PatientBirthDate="20220228", instance=instance, view="AP")
+    other = of_patient(film, "9999", "Novak^Karl")
+    c_store([other], hospital.peer)
+    hospital.rest()
+    newest = {row.subject: row.reason or row.kind for row in hospital.results()}
+    assert all(IN_DOUBT in said for said in newest.values()), newest
