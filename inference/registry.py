@@ -25,6 +25,7 @@ from inference.models import MODELS
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
+from kernel.statements import Statement
 from kernel.tables import model_stops, models
 
 Status: TypeAlias = Literal["shadow", "active", "retired"]
@@ -174,14 +175,16 @@ def everything(conn: Connection) -> Sequence[ModelRow]:
     return [_row(row) for row in found]
 
 
-_STATE = select(models.c.name, models.c.version, models.c.digest, models.c.status).order_by(
-    models.c.name, models.c.added_at, models.c.version
+_STATE = Statement(
+    select(models.c.name, models.c.version, models.c.digest, models.c.status).order_by(
+        models.c.name, models.c.added_at, models.c.version
+    )
 )
 
 
 def state(conn: Connection) -> object:
     """Return a value that changes whenever the answer of :func:`serving` changes; cheaper than reading the rows."""
-    return conn.execute(_STATE).all()
+    return _STATE.run(conn).all()
 
 
 def active(conn: Connection) -> Sequence[ModelRow]:

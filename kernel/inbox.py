@@ -13,6 +13,7 @@ from kernel.blobs import Cipher
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.statements import Statement
 from kernel.tables import inbox
 
 
@@ -28,12 +29,16 @@ class InboundMessage:
     reply: bytes
 
 
-_FIND: Final = select(inbox.c.id, inbox.c.reply).where(
-    inbox.c.source == bindparam("wanted_source"),
-    inbox.c.key == bindparam("wanted_key"),
-    inbox.c.digest == bindparam("wanted_digest"),
+_FIND: Final = Statement(
+    select(inbox.c.id, inbox.c.reply).where(
+        inbox.c.source == bindparam("wanted_source"),
+        inbox.c.key == bindparam("wanted_key"),
+        inbox.c.digest == bindparam("wanted_digest"),
+    )
 )
-_INSERT: Final = insert(inbox)
+_INSERT: Final = Statement(insert(inbox))
+_RAW: Final = Statement(select(inbox.c.raw).where(inbox.c.id == bindparam("wanted")))
+_MARK: Final = Statement(update(inbox).where(inbox.c.id == bindparam("wanted")))
 
 
 class Inbox:
@@ -70,7 +75,7 @@ class Inbox:
         digest
             What :meth:`digest` returned for the raw message.
         """
-        row = connection.execute(_FIND, {"wanted_source": source, "wanted_key": key, "wanted_digest": digest}).first()
+        row = _FIND.run(connection, {"wanted_source": source, "wanted_key": key, "wanted_digest": digest}).first()
         return None if row is None else self._cipher.open(row.reply, row.id.encode())
 
     def add(self, tx: Transaction, message: InboundMessage) -> tuple[str, bytes]:
@@ -125,7 +130,7 @@ class Inbox:
         Problem
             ``not-found`` when no message has this identifier.
         """
-        sealed = connection.execute(select(inbox.c.raw).where(inbox.c.id == identifier)).scalar()
+        sealed = _RAW.run(connection, {"wanted": identifier}).scalar()
         if sealed is None:
             raise Problem(Category.NOT_FOUND, "there is no such message in the inbox")
         return self._cipher.open(sealed, identifier.encode())
@@ -145,4 +150,4 @@ class Inbox:
             ``not-production``: only kept; ``held``: it contradicts what is known of its patient, and a person decides;
             ``rejected``: a person decided that it is another's; ``parked``.
         """
-        tx.execute(update(inbox).where(inbox.c.id == identifier), {"state": state})
+        tx.execute(_MARK, {"wanted": identifier, "state": state})

@@ -21,6 +21,7 @@ from kernel.blobs import Cipher
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import JOB_DECISION, Category, Decision, Problem
+from kernel.statements import Statement
 from kernel.tables import Instant, jobs
 
 WhenWaiting: TypeAlias = Literal["keep", "move", "earlier"]
@@ -88,17 +89,21 @@ def _from_row(row: Row[Any]) -> Job:
     )
 
 
-_INSERT: Final = insert(jobs)
-_WAITING_WITH: Final = select(jobs.c.seq, jobs.c.scheduled_at).where(
-    jobs.c.queueing_lock == bindparam("with_lock"), jobs.c.status == "waiting"
+_INSERT: Final = Statement(insert(jobs))
+_WAITING_WITH: Final = Statement(
+    select(jobs.c.seq, jobs.c.scheduled_at).where(
+        jobs.c.queueing_lock == bindparam("with_lock"), jobs.c.status == "waiting"
+    )
 )
-_FINISH: Final = delete(jobs).where(
-    jobs.c.seq == bindparam("this"),
-    jobs.c.status == "running",
-    jobs.c.worker == bindparam("of"),
-    jobs.c.attempts == bindparam("attempt"),
+_FINISH: Final = Statement(
+    delete(jobs).where(
+        jobs.c.seq == bindparam("this"),
+        jobs.c.status == "running",
+        jobs.c.worker == bindparam("of"),
+        jobs.c.attempts == bindparam("attempt"),
+    )
 )
-_RESCHEDULE: Final = update(jobs).where(jobs.c.seq == bindparam("which"))
+_RESCHEDULE: Final = Statement(update(jobs).where(jobs.c.seq == bindparam("which")))
 
 _CLAIM: Final = """
 UPDATE jobs SET status = 'running', worker = :worker, attempts = attempts + 1, changed_at = :now
@@ -128,17 +133,19 @@ _LOCK_IS_FREE: Final = """(due.lock IS NULL OR NOT EXISTS (
     AND (other.status = 'running' OR (other.status = 'waiting' AND other.seq < due.seq))))"""
 
 
-def _claim_statements(*, skip_locked: str) -> Mapping[bool, Any]:
+def _claim_statements(*, skip_locked: str) -> Mapping[bool, Statement]:
     return {
-        background: text(_CLAIM.format(skip_locked=skip_locked, lane=lane, lock_is_free=_LOCK_IS_FREE))
-        .bindparams(bindparam("now", type_=Instant))
-        .columns(*jobs.c)
+        background: Statement(
+            text(_CLAIM.format(skip_locked=skip_locked, lane=lane, lock_is_free=_LOCK_IS_FREE))
+            .bindparams(bindparam("now", type_=Instant))
+            .columns(*jobs.c)
+        )
         for background, lane in _LANES.items()
     }
 
 
 _NEXT: Final = {
-    background: text(_NEXT_DUE.format(lane=lane, lock_is_free=_LOCK_IS_FREE)).columns(jobs.c.scheduled_at)
+    background: Statement(text(_NEXT_DUE.format(lane=lane, lock_is_free=_LOCK_IS_FREE)).columns(jobs.c.scheduled_at))
     for background, lane in _LANES.items()
 }
 _CLAIM_SQLITE: Final = _claim_statements(skip_locked="")
@@ -372,7 +379,7 @@ class Jobs:
         background
             Among those with the lock ``BACKGROUND``, instead of the others.
         """
-        found: datetime | None = connection.execute(_NEXT[background]).scalar()
+        found: datetime | None = _NEXT[background].run(connection).scalar()
         return found
 
     def listing(self, connection: Connection, status: str | None = None, limit: int = 200) -> list[Job]:

@@ -26,6 +26,7 @@ from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import Problem
 from kernel.jobs import Jobs
+from kernel.statements import Statement
 from kernel.tables import outbox
 
 STEP: Final = "deliver"
@@ -56,7 +57,7 @@ _NO_PAUSE: Final = timedelta()
 _WITH_KEY: Final = select(outbox.c.id).where(
     outbox.c.destination == bindparam("for_destination"), outbox.c.idempotency_key == bindparam("key")
 )
-_INSERT: Final = insert(outbox)
+_INSERT: Final = Statement(insert(outbox))
 
 
 class Outbox:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.statements import Statement
 from kernel.tables import audit_checkpoints, audit_head, audit_log
 from privacy import merkle
 from privacy.keys import KeyRing
@@ -33,14 +34,12 @@ ORIGIN: Final = "ausculta/audit/1"
 _HASH: Final = 32
 _ROW: Final = 1
 
-_READ_HEAD: Final = select(audit_head.c.size, audit_head.c.peaks, audit_head.c.seal).where(audit_head.c.id == _ROW)
-_FIRST_HEAD: Final = insert(audit_head)
-_NEXT_HEAD: Final = (
-    update(audit_head)
-    .where(audit_head.c.id == _ROW)
-    .values(size=bindparam("size"), peaks=bindparam("peaks"), seal=bindparam("seal"))
+_READ_HEAD: Final = Statement(
+    select(audit_head.c.size, audit_head.c.peaks, audit_head.c.seal).where(audit_head.c.id == _ROW)
 )
-_ADD: Final = insert(audit_log)
+_FIRST_HEAD: Final = Statement(insert(audit_head))
+_NEXT_HEAD: Final = Statement(update(audit_head).where(audit_head.c.id == _ROW))
+_ADD: Final = Statement(insert(audit_log))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,36 +144,28 @@ class AuditLog:
         return written
 
     def record_all(self, tx: Transaction, events: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Write several events with one update of the head; otherwise as :meth:`record`."""
-        if not events:
-            return []
+        """Write several events; otherwise as :meth:`record`.
+
+        They are appended to the log at the commit, with those of the transactions that commit together: the head is
+        read, sealed and written once for all of them, and other processes wait for it for the shortest time.
+        """
+        recorded = self._clock.now()
+        rows = [_row(self._ids.new(), event, recorded) for event in events]
+        if rows:
+            tx.before_commit(self._append, rows)
+        return [row["id"] for row in rows]
+
+    def _append(self, tx: Transaction, rows: Sequence[dict[str, Any]]) -> None:
         tx.lock("audit")
         head = read_head(tx.connection, self._seal_key)
         size, peaks = head.size, head.peaks
-        recorded = self._clock.now()
-        rows = []
-        for event in events:
-            name = self._ids.new()
-            content = orjson.dumps({"resourceType": "AuditEvent", "id": name, **event})
-            leaf = merkle.leaf_hash(content)
-            patient, entity = concerned(event)
-            rows.append(
-                {
-                    "seq": size,
-                    "id": name,
-                    "recorded": recorded,
-                    "leaf": leaf,
-                    "event": content,
-                    "action": event["action"],
-                    "patient": patient,
-                    "entity": entity,
-                }
-            )
-            peaks = merkle.append(size, peaks, leaf)
+        placed = []
+        for row in rows:
+            placed.append({"seq": size, **row})
+            peaks = merkle.append(size, peaks, row["leaf"])
             size += 1
-        tx.execute(_ADD, rows if len(rows) > 1 else rows[0])
+        tx.execute(_ADD, placed if len(placed) > 1 else placed[0])
         self._write_head(tx, LogHead(size=size, peaks=peaks), first=head.size == 0)
-        return [row["id"] for row in rows]
 
     def checkpoint(self, tx: Transaction) -> Checkpoint | None:
         """Sign the current head.
@@ -206,6 +197,21 @@ class AuditLog:
             tx.execute(_NEXT_HEAD, row)
 
 
+def _row(name: str, event: Mapping[str, Any], recorded: datetime) -> dict[str, Any]:
+    """Return the row of an event, all but its place in the log."""
+    content = orjson.dumps({"resourceType": "AuditEvent", "id": name, **event})
+    patient, entity = concerned(event)
+    return {
+        "id": name,
+        "recorded": recorded,
+        "leaf": merkle.leaf_hash(content),
+        "event": content,
+        "action": event["action"],
+        "patient": patient,
+        "entity": entity,
+    }
+
+
 def read_head(connection: Connection, seal_key: bytes) -> LogHead:
     """Read the head and check its keyed digest.
 
@@ -221,7 +227,7 @@ def read_head(connection: Connection, seal_key: bytes) -> LogHead:
     Problem
         ``fault`` when the head was altered.
     """
-    row = connection.execute(_READ_HEAD).first()
+    row = _READ_HEAD.run(connection).first()
     if row is None:
         return EMPTY
     size, joined, seal = row

@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, bindparam, select
+from sqlalchemy import Connection, and_, bindparam, select
 
 from fhir_adapter.store.problems import Gone
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
 from kernel.errors import Category, Problem
+from kernel.statements import Statement
 from kernel.tables import resource_heads, resource_versions
 
 _HEADS: Final = resource_heads.c
 _VERSIONS: Final = resource_versions.c
 
 _THIS: Final = and_(_VERSIONS.type == bindparam("of_type"), _VERSIONS.id == bindparam("of_id"))
-_READ: Final = CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
-_VREAD: Final = select(resource_versions).where(_THIS, _VERSIONS.version == bindparam("of_version"))
-_HISTORY: Final = (
+_READ: Final = Statement(CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id")))
+_VREAD: Final = Statement(select(resource_versions).where(_THIS, _VERSIONS.version == bindparam("of_version")))
+_HISTORY: Final = Statement(
     select(resource_versions)
     .where(_THIS, _VERSIONS.version < bindparam("before"))
     .order_by(_VERSIONS.version.desc())
@@ -69,7 +70,7 @@ class Store:
             When this version is the deletion.
         """
         which = {"of_type": kind, "of_id": resource_id, "of_version": version}
-        row = connection.execute(_VREAD, which).one_or_none()
+        row = _VREAD.run(connection, which).first()
         if row is None:
             raise Problem(Category.NOT_FOUND, "there is no such version")
         return _present(row)
@@ -102,16 +103,16 @@ class Store:
             ``not-found`` when the resource was never stored.
         """
         which = {"of_type": kind, "of_id": resource_id, "before": before or 2**31 - 1, "count": count}
-        found = connection.execute(_HISTORY, which).all()
+        found = _HISTORY.run(connection, which).all()
         if not found and before is None:
             raise Problem(Category.NOT_FOUND, "there is no such resource")
         return [stored(row) for row in found]
 
-    def _head(self, connection: Connection, kind: str, resource_id: str) -> Row[Any] | None:
-        return connection.execute(_READ, {"of_type": kind, "of_id": resource_id}).one_or_none()
+    def _head(self, connection: Connection, kind: str, resource_id: str) -> Any:
+        return _READ.run(connection, {"of_type": kind, "of_id": resource_id}).first()
 
 
-def _present(row: Row[Any]) -> StoredVersion:
+def _present(row: Any) -> StoredVersion:
     found = stored(row)
     if found.deleted:
         raise Gone

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Row, and_, select
+from sqlalchemy import and_, select
 
 from fhir_adapter.store.search.index import patient_of
 from kernel.tables import resource_heads, resource_versions
@@ -51,7 +51,7 @@ class StoredVersion:
         return f'W/"{self.version}"'
 
 
-def stored(row: Row[Any]) -> StoredVersion:
+def stored(row: Any) -> StoredVersion:
     """Return the record of a row of ``resource_versions``."""
     content = row.content
     return StoredVersion(

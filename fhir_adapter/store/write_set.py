@@ -7,7 +7,7 @@ table writes the new rows. :meth:`WriteSet.flush` writes what was collected in m
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, delete, insert, update
+from sqlalchemy import and_, bindparam, delete, insert, update
 
 from fhir_adapter.store.document import Document, Json, same_content, stamp
 from fhir_adapter.store.problems import PreconditionFailed
@@ -16,20 +16,28 @@ from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
 from kernel.clock import Clock
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.statements import Statement
 from kernel.tables import resource_heads, resource_index, resource_versions
 
 _HEADS: Final = resource_heads.c
 _INDEX: Final = resource_index.c
 
-_HEAD_OF_ONE: Final = CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+_THIS_HEAD: Final = and_(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+_THIS_INDEX: Final = and_(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
+
+_HEAD_OF_ONE: Final = Statement(CURRENT.where(_THIS_HEAD))
 _HEADS_OF_MANY: Final = CURRENT.where(
     _HEADS.type == bindparam("of_type"), _HEADS.id.in_(bindparam("of_ids", expanding=True))
 )
-_ADD_VERSIONS: Final = insert(resource_versions)
-_ADD_HEADS: Final = insert(resource_heads)
-_MOVE_HEADS: Final = update(resource_heads).where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
-_ADD_INDEX: Final = insert(resource_index)
-_DROP_INDEX: Final = delete(resource_index).where(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
+_ADD_VERSIONS: Final = Statement(insert(resource_versions))
+_ADD_HEADS: Final = Statement(insert(resource_heads))
+_MOVE_HEADS: Final = Statement(
+    update(resource_heads).where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+)
+_ADD_INDEX: Final = Statement(insert(resource_index))
+_DROP_INDEX: Final = Statement(
+    delete(resource_index).where(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
+)
 
 _AT_A_TIME: Final = 500
 """Largest number of ids in one query."""
@@ -190,11 +198,11 @@ class WriteSet:
         self._moved_heads.append(which | state)
         self._dropped.append(which)
 
-    def _read(self, keys: Sequence[Key]) -> Mapping[Key, Row[Any]]:
+    def _read(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
         by_type: dict[str, list[str]] = {}
         for kind, resource_id in keys:
             by_type.setdefault(kind, []).append(resource_id)
-        heads: dict[Key, Row[Any]] = {}
+        heads: dict[Key, Any] = {}
         for kind, ids in by_type.items():
             if len(ids) == 1:
                 read = self._tx.execute(_HEAD_OF_ONE, {"of_type": kind, "of_id": ids[0]}).all()
@@ -220,6 +228,6 @@ def _version_row(new_version: StoredVersion, method: str) -> Json:
     }
 
 
-def _check_match(head: Row[Any] | None, if_match: int | None) -> None:
+def _check_match(head: Any | None, if_match: int | None) -> None:
     if if_match is not None and (head is None or head.version != if_match):
         raise PreconditionFailed("If-Match does not name the current version")

@@ -1,0 +1,228 @@
+"""The writer thread of a process: requests that wait at the same time share one transaction and one fsync."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from kernel.errors import Category, Problem
+from kernel.log import get_logger
+from kernel.signals import Signals
+from kernel.transaction import AtCommit, Transaction
+
+LARGEST_GROUP: Final = 256
+"""The largest number of requests that share one commit."""
+
+LONGEST_LOCK_MS: Final = 100
+"""How long a group of several requests waits for a lock of another process (PostgreSQL)."""
+
+_CANNOT_SAVE: Final = "this server cannot save at present; send it again later"
+_RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
+"""PostgreSQL's serialization_failure, deadlock_detected and lock_not_available: the requests may be run again."""
+_TRIES: Final = 5
+
+_log = get_logger(__name__)
+
+Outcome: TypeAlias = "Future[Any] | asyncio.Future[Any]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """A unit of work that waits for its commit."""
+
+    work: Callable[[Transaction], Any]
+    #: Of a thread that waits, or of the event loop that awaits it.
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ended:
+    """A request whose work is done."""
+
+    request: Request
+    result: Any = None
+    raised: BaseException | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """What the requests of one commit did."""
+
+    ended: list[_Ended] = field(default_factory=list)
+    channels: set[str] = field(default_factory=set)
+    at_commit: dict[AtCommit, list[Any]] = field(default_factory=dict)
+
+
+class GroupWriter:
+    """The one thread of a process that writes.
+
+    Parameters
+    ----------
+    engine
+        Gives connections on which this class begins and ends the transactions itself.
+    signals
+        Sent after each commit.
+    """
+
+    def __init__(self, engine: Engine, signals: Signals) -> None:
+        self._engine = engine
+        self._signals = signals
+        self._is_postgresql = engine.dialect.name == "postgresql"
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
+        self._thread.start()
+
+    def add(self, request: Request) -> None:
+        """Have a request done; its outcome is set after the commit."""
+        self._queue.put(request)
+
+    def has_waiting(self) -> bool:
+        """Return whether requests wait for the next commit."""
+        return not self._queue.empty()
+
+    def close(self) -> None:
+        """Finish the requests that wait, and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _write_forever(self) -> None:
+        stopping = False
+        while not stopping:
+            waiting: list[Request] = []
+            request = self._queue.get()
+            while request is not None:
+                waiting.append(request)
+                if len(waiting) >= LARGEST_GROUP:
+                    break
+                try:
+                    request = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            stopping = request is None
+            if waiting:
+                self._commit_group(waiting)
+
+    def _commit_group(self, requests: Sequence[Request]) -> None:
+        try:
+            group = self._run(requests)
+        except BaseException as failure:  # noqa: BLE001 - the writer thread must complete every request
+            if len(requests) > 1 and _is_retryable(failure):
+                for request in requests:
+                    self._commit_group([request])
+                return
+            _log.error("group_commit_failed", requests=len(requests), failure=failure)
+            refusal = failure if isinstance(failure, Problem) else _cannot_save(failure)
+            _complete([_Ended(request=request, raised=refusal) for request in requests])
+            with suppress(Exception):
+                self._engine.dispose()  # after a failed fsync the connection must not be used again
+            return
+        self._signals.send(group.channels)
+        _complete(group.ended)
+
+    def _run(self, requests: Sequence[Request]) -> _Group:
+        """Run the requests in one transaction and commit it; a single one is tried again when another process wins."""
+        for tries_left in reversed(range(_TRIES if self._is_postgresql and len(requests) == 1 else 1)):
+            try:
+                with self._engine.connect() as connection:
+                    return _run_group(connection, requests, is_postgresql=self._is_postgresql)
+            except OperationalError as failure:
+                if not tries_left or not _is_retryable(failure):
+                    raise
+        raise AssertionError
+
+
+def _run_group(connection: Connection, requests: Sequence[Request], *, is_postgresql: bool) -> _Group:
+    """Run each request in a savepoint and commit them all; raises when the whole group failed."""
+    group = _Group()
+    connection.exec_driver_sql("BEGIN" if is_postgresql else "BEGIN IMMEDIATE")
+    try:
+        if is_postgresql and len(requests) > 1:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LONGEST_LOCK_MS}")
+        for request in requests:
+            group.ended.append(_run_one(connection, request, group))
+        if group.at_commit:
+            last = Transaction(connection=connection)
+            for work, items in group.at_commit.items():
+                work(last, items)
+        if is_postgresql:
+            for channel in sorted(group.channels):
+                connection.execute(_NOTIFY, {"channel": channel})
+        connection.exec_driver_sql("COMMIT")
+    except BaseException:
+        if _in_transaction(connection):
+            connection.exec_driver_sql("ROLLBACK")
+        raise
+    return group
+
+
+def _run_one(connection: Connection, request: Request, group: _Group) -> _Ended:
+    transaction = Transaction(connection=connection)
+    connection.exec_driver_sql("SAVEPOINT request")
+    try:
+        result = request.work(transaction)
+    except BaseException as raised:
+        # SQLite rolls the whole transaction back when the disk is full or fails; PostgreSQL has another try.
+        if not _in_transaction(connection) or _is_retryable(raised):
+            raise
+        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT request")
+        ended = _Ended(request=request, raised=_cannot_save(raised) if isinstance(raised, OperationalError) else raised)
+    else:
+        group.channels.update(transaction.channels)
+        for work, items in transaction.at_commit.items():
+            group.at_commit.setdefault(work, []).extend(items)
+        ended = _Ended(request=request, result=result)
+    connection.exec_driver_sql("RELEASE SAVEPOINT request")
+    return ended
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Ask the driver whether a transaction is open: SQLAlchemy does not know of ours."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.name == "sqlite":
+        return bool(driver.in_transaction)
+    return not driver.closed and driver.info.transaction_status != 0
+
+
+def _complete(ended: Iterable[_Ended]) -> None:
+    """Set the outcomes: those of threads here, those of an event loop with one wake-up of the loop."""
+    awaited: dict[asyncio.AbstractEventLoop, list[_Ended]] = {}
+    for one in ended:
+        outcome = one.request.outcome
+        if isinstance(outcome, asyncio.Future):
+            awaited.setdefault(outcome.get_loop(), []).append(one)
+        else:
+            _set(outcome, one)
+    for loop, ones in awaited.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody awaits them
+            loop.call_soon_threadsafe(_set_all, ones)
+
+
+def _set_all(ended: Sequence[_Ended]) -> None:
+    for one in ended:
+        if not one.request.outcome.done():  # the awaiting task may have been cancelled
+            _set(one.request.outcome, one)
+
+
+def _set(outcome: Outcome, ended: _Ended) -> None:
+    if ended.raised is None:
+        outcome.set_result(ended.result)
+    else:
+        outcome.set_exception(ended.raised)
+
+
+def _cannot_save(failure: BaseException) -> Problem:
+    return Problem(Category.UNAVAILABLE, _CANNOT_SAVE, diagnostics=str(failure))
+
+
+def _is_retryable(failure: BaseException) -> bool:
+    return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) in _RETRYABLE
+
+
+_NOTIFY: Final = text("SELECT pg_notify('ausculta', :channel)")

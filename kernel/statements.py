@@ -1,0 +1,187 @@
+"""Statements that are compiled once for each database and run by the driver's own cursor.
+
+SQLAlchemy's execution of a Core statement costs more than SQLite's execution of it. A statement that runs with each
+request is therefore a :class:`Statement`: SQLAlchemy still writes its SQL, for both databases, but only once. What
+comes back is a list of named tuples, with the values that SQLAlchemy would return.
+"""
+
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from sqlalchemy import BindParameter, Connection, Dialect, Executable
+from sqlalchemy.exc import DBAPIError
+
+Values: TypeAlias = Mapping[str, Any]
+Parameters: TypeAlias = Values | Sequence[Values] | None
+
+
+class Rows:
+    """What a statement returned, all of it.
+
+    Parameters
+    ----------
+    found
+        Named tuples, one for each row; empty for a statement that returns none.
+    rowcount
+        How many rows were changed, as the driver counts them.
+    """
+
+    __slots__ = ("_found", "rowcount")
+
+    def __init__(self, found: list[Any], rowcount: int) -> None:
+        self._found = found
+        self.rowcount = rowcount
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the rows."""
+        return iter(self._found)
+
+    def all(self) -> list[Any]:
+        """Return the rows."""
+        return self._found
+
+    def first(self) -> Any:
+        """Return the first row, None when there is none."""
+        return self._found[0] if self._found else None
+
+    def scalar(self) -> Any:
+        """Return the first column of the first row, None when there is no row."""
+        return self._found[0][0] if self._found else None
+
+
+class Statement:
+    """A Core statement that is compiled once for each database.
+
+    Parameters
+    ----------
+    core
+        The statement. An ``insert`` or ``update`` without ``values`` takes its columns from the parameters, and each
+        set of columns is compiled once. Parameters that expand to lists are not supported.
+    """
+
+    __slots__ = ("_compiled", "core")
+
+    def __init__(self, core: Executable) -> None:
+        self.core = core
+        self._compiled: dict[tuple[str, tuple[str, ...]], _Compiled] = {}
+
+    def run(self, connection: Connection, parameters: Parameters = None) -> Rows:
+        """Run the statement.
+
+        Parameters
+        ----------
+        connection
+            A connection; within a transaction, the transaction's.
+        parameters
+            Values of the bind parameters; a sequence runs the statement once for each, and they have the same names.
+
+        Raises
+        ------
+        sqlalchemy.exc.DBAPIError
+            As SQLAlchemy raises it; the text of the statement is kept, the parameters are not.
+        """
+        many = parameters if isinstance(parameters, Sequence) else None
+        one: Values = parameters if isinstance(parameters, Mapping) else {}
+        names = tuple(one if many is None else many[0])
+        dialect = connection.dialect
+        compiled = self._compiled.get((dialect.name, names))
+        if compiled is None:
+            compiled = self._compiled[dialect.name, names] = _compile(self.core, names, dialect)
+        driver: Any = connection.connection.dbapi_connection
+        try:
+            if many is None:
+                cursor = driver.execute(compiled.sql, compiled.bind(one))
+            else:
+                cursor = driver.cursor()
+                cursor.executemany(compiled.sql, [compiled.bind(values) for values in many])
+            found = cursor.fetchall() if compiled.row is not None and many is None else []
+        except Exception as failure:
+            raise _as_sqlalchemy_raises(failure, compiled.sql, dialect) from failure
+        return Rows([compiled.row(row) for row in found] if compiled.row is not None else found, cursor.rowcount)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Compiled:
+    sql: str
+    #: Parameters by name -> what the driver takes.
+    bind: Callable[[Values], Any]
+    #: What the driver returns -> a named tuple; None for a statement that returns no rows.
+    row: Callable[[Sequence[Any]], Any] | None
+
+
+def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compiled:
+    compiled: Any = core.compile(dialect=dialect, column_keys=list(names) or None)  # type: ignore[attr-defined]
+    converters: dict[str, Callable[[Any], Any]] = {}
+    named: Mapping[BindParameter[Any], str] = compiled.bind_names
+    for bind, name in named.items():
+        if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None:
+            converters[name] = convert
+    constants = {name: value for name, value in compiled.params.items() if name not in names}
+    if compiled.positional:
+        bind_all = _in_order(compiled.positiontup, converters, constants)
+    else:
+        bind_all = _by_name(tuple(named.values()), converters, constants)
+    return _Compiled(sql=str(compiled), bind=bind_all, row=_row(core, dialect))
+
+
+def _in_order(
+    order: Sequence[str], converters: Mapping[str, Callable[[Any], Any]], constants: Values
+) -> Callable[[Values], Any]:
+    """Return the function that puts the values in the order of the question marks."""
+    if not constants and not converters:
+        if len(order) > 1:
+            return itemgetter(*order)
+        return lambda values: tuple(values[name] for name in order)
+    slots = [(name, converters.get(name)) for name in order]
+
+    def bind(values: Values) -> tuple[Any, ...]:
+        given = {**constants, **values} if constants else values
+        return tuple([given[name] if convert is None else convert(given[name]) for name, convert in slots])
+
+    return bind
+
+
+def _by_name(
+    order: Sequence[str], converters: Mapping[str, Callable[[Any], Any]], constants: Values
+) -> Callable[[Values], Any]:
+    slots = [(name, converters.get(name)) for name in order]
+
+    def bind(values: Values) -> dict[str, Any]:
+        given = {**constants, **values} if constants else values
+        return {name: given[name] if convert is None else convert(given[name]) for name, convert in slots}
+
+    return bind
+
+
+def _row(core: Any, dialect: Dialect) -> Callable[[Sequence[Any]], Any] | None:
+    """Return the function that makes a named tuple of a driver's row."""
+    returned = getattr(core, "exported_columns", None)
+    if not returned:
+        return None
+    names: list[str] = list(returned.keys())
+    make: Callable[[Sequence[Any]], Any] = getattr(namedtuple("Row", names, rename=True), "_make")  # noqa: B009 - mypy
+    converters = [
+        (place, convert)
+        for place, column in enumerate(returned)
+        if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
+    ]
+    if not converters:
+        return make
+
+    def row(values: Sequence[Any]) -> Any:
+        converted = list(values)
+        for place, convert in converters:
+            converted[place] = convert(converted[place])
+        return make(converted)
+
+    return row
+
+
+def _as_sqlalchemy_raises(failure: Exception, sql: str, dialect: Dialect) -> BaseException:
+    errors: Any = dialect.loaded_dbapi.Error
+    if not isinstance(failure, errors):
+        return failure
+    return DBAPIError.instance(sql, None, failure, errors, hide_parameters=True, dialect=dialect)  # type: ignore[no-any-return]

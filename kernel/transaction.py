@@ -1,0 +1,83 @@
+"""One unit of work in the database: its statements, and what happens at its commit."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, overload
+
+from sqlalchemy import Connection, CursorResult, Executable, text
+
+from kernel.statements import Parameters, Rows, Statement
+
+AtCommit: TypeAlias = Callable[["Transaction", Sequence[Any]], None]
+"""Is called once before a commit, with the items of all transactions that commit together, in their order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transaction:
+    """The interface of a unit of work: statements, signals that are sent after the commit, work before it."""
+
+    connection: Connection
+    channels: set[str] = field(default_factory=set)
+    at_commit: dict[AtCommit, list[Any]] = field(default_factory=dict)
+
+    @overload
+    def execute(self, statement: Statement, parameters: Parameters = None) -> Rows: ...
+
+    @overload
+    def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> CursorResult[Any]: ...
+
+    def execute(self, statement: Statement | Executable, parameters: Parameters = None) -> Rows | CursorResult[Any]:
+        """Run one statement inside the transaction.
+
+        Parameters
+        ----------
+        statement
+            A statement, compiled already or of SQLAlchemy Core.
+        parameters
+            Values of its bind parameters; a sequence of mappings runs the statement once for each (``executemany``).
+        """
+        if isinstance(statement, Statement):
+            return statement.run(self.connection, parameters)
+        return self.connection.execute(statement, parameters)
+
+    def wake(self, channel: str) -> None:
+        """Wake the threads that wait for ``channel``, once the transaction is durable."""
+        self.channels.add(channel)
+
+    def before_commit(self, work: AtCommit, items: Sequence[Any]) -> None:
+        """Have ``work`` done once before the commit, for all transactions that commit together.
+
+        Parameters
+        ----------
+        work
+            The same function for all of them. When it raises, none of them is committed.
+        items
+            What this transaction adds; nothing of it is left when the transaction is undone.
+        """
+        self.at_commit.setdefault(work, []).extend(items)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what the block did, and nothing else of this transaction, when it raises."""
+        before = {work: len(items) for work, items in self.at_commit.items()}
+        self.connection.exec_driver_sql("SAVEPOINT inner_savepoint")
+        try:
+            yield
+        except BaseException:
+            self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT inner_savepoint")
+            for work, items in self.at_commit.items():
+                del items[before.get(work, 0) :]
+            raise
+        finally:
+            self.connection.exec_driver_sql("RELEASE SAVEPOINT inner_savepoint")
+
+    def lock(self, name: str) -> None:
+        """Lock ``name`` against other transactions until this one ends; SQLite has one writer and needs no lock."""
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(_LOCK, {"name": name})
+
+
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
