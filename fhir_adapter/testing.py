@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fhir_adapter.rest.http import HttpSettings, fhir_router
+from fhir_adapter.rest.http import HttpSettings, fhir_route
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import find
@@ -100,7 +100,7 @@ class StandInEhr:
         self._writer = StoreWriter(Validator(), audit, (), clock, ids)
         interactions = Interactions(self._database, Store(), self._writer, audit, LoopbackAuthorizer(), clock)
         app = FastAPI(openapi_url=None)
-        app.include_router(fhir_router(interactions, ids, HttpSettings(version="stand-in")))
+        app.router.routes.append(fhir_route(interactions, ids, HttpSettings(version="stand-in")))
         self.requests = 0
         self._counting = threading.Lock()
         self._server = LoopbackServer(self._counted(app))

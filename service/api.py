@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
-from fhir_adapter.rest.http import HttpSettings, fhir_router
+from fhir_adapter.rest.http import HttpSettings, fhir_route
 from service.application import Application, build, fhir_url
 from service.console import ConsoleData, ConsoleServices, console_router
 from service.health import HealthServices, health_router
@@ -39,7 +39,7 @@ def http_application(application: Application) -> FastAPI:
         return OPEN_CLIENT
 
     fhir = HttpSettings(version=version("ausculta"), public_base=fhir_url(settings), identify=identify)
-    app.include_router(fhir_router(application.interactions, application.ids, fhir))
+    app.router.routes.append(fhir_route(application.interactions, application.ids, fhir))
     app.include_router(health_router(health_services(application)))
     app.include_router(console_router(console_services(application)))
 

@@ -1,7 +1,8 @@
 """The FHIR API over HTTP (FHIR R4, http.html): one endpoint that reads a complete request and always answers it.
 
-The endpoint is asynchronous because clients are slow; the interactions are synchronous and run in a thread. Every error
-is answered with an OperationOutcome, and every answer has the request's ``X-Request-Id``.
+Clients are slow, so requests are read on the event loop. A small request is also carried out there and awaits its
+commit without a thread; a large one, a Bundle or a search goes to a thread, so that nobody else waits for it. Every
+error is answered with an OperationOutcome, and every answer has the request's ``X-Request-Id``.
 """
 
 import asyncio
@@ -11,14 +12,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
-from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
 
 from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.headers import answers_json, check_content_type, http_date, same_etag
-from fhir_adapter.rest.interactions import Call, Interactions, Reply
+from fhir_adapter.rest.interactions import Call, Interactions, Refused, Reply
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
 from kernel.clock import Ids
@@ -51,10 +53,10 @@ class HttpSettings:
     identify: Callable[[Request], str] | None = None
 
 
-def fhir_router(
+def fhir_route(
     interactions: Interactions, ids: Ids, settings: HttpSettings | None = None, *, prefix: str = "/fhir"
-) -> APIRouter:
-    """Build the router of one FHIR API; include it without a prefix, which its paths contain.
+) -> BaseRoute:
+    """Build the route of one FHIR API: all paths below ``prefix``, in one step.
 
     Parameters
     ----------
@@ -67,12 +69,30 @@ def fhir_router(
     prefix
         Path of the API, without a final slash.
     """
-    endpoint = _Endpoint(interactions, ids, settings or HttpSettings())
-    router = APIRouter()
-    methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]
-    for path in (prefix, f"{prefix}/{{path:path}}"):
-        router.add_route(path, endpoint.answer, methods=methods, include_in_schema=False)
-    return router
+    return _FhirRoute(_Endpoint(interactions, ids, settings or HttpSettings()), prefix)
+
+
+class _FhirRoute(BaseRoute):
+    """Every method and path below a prefix; the table of interactions does the rest."""
+
+    def __init__(self, endpoint: "_Endpoint", prefix: str) -> None:
+        self._endpoint = endpoint
+        self._prefix = prefix
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Take every HTTP request whose path is the prefix or below it."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        below = path.removeprefix(self._prefix)
+        if below == path or (below and not below.startswith("/")):
+            return Match.NONE, {}
+        return Match.FULL, {"path_params": {"path": below[1:]}}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        response = await self._endpoint.answer(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 class _Endpoint:
@@ -86,13 +106,22 @@ class _Endpoint:
         offered = request.headers.get("x-request-id", "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else self._ids.new()
         try:
-            response = await self._answer(request, request_id)
+            response = await self._answer_or_refuse(request, request_id)
         except ClientDisconnect:
             response = Response(status_code=400)  # the client has disconnected
         except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
             response = _failure(as_problem(failure), request_id)
         response.headers["X-Request-Id"] = request_id
         return response
+
+    async def _answer_or_refuse(self, request: Request, request_id: str) -> Response:
+        """Answer a request; a refusal is recorded in the audit log first, and the connection ends with it."""
+        try:
+            return await self._answer(request, request_id)
+        except Refused as refused:
+            await self._interactions.record_async(refused.event)
+            headers = _CLOSE if request.method in {"POST", "PUT"} else {}
+            raise HttpProblem(status_of(refused), refused.category, refused.detail, headers=headers) from refused
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         answers_json(request.headers.get("accept", ""), request.query_params.get("_format", ""))
@@ -102,16 +131,13 @@ class _Endpoint:
         if segments == ("metadata",):
             if method != "GET":
                 raise _not_allowed({"GET"})
-            await run_in_threadpool(
-                self._interactions.require,
-                self._principal(request, request_id),
-                Authorization(interaction=Interaction.CAPABILITIES),
-            )
+            principal = self._principal(request, request_id)
+            self._interactions.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
             capability = statement(self._interactions.types, base=base, version=self._settings.version)
             return Response(orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
         principal = self._principal(request, request_id)
-        call = Call(principal=principal, base=base, permitted=await self._permitted(principal, route, parts))
+        call = Call(principal=principal, base=base, permitted=self._permitted(principal, route, parts))
         body = await self._body(request, route)
         interaction = InteractionRequest(
             call=call,
@@ -120,22 +146,31 @@ class _Endpoint:
             headers=request.headers,
             body=body,
         )
-        reply = await run_in_threadpool(route.carry_out, self._interactions, interaction)
-        return _response(reply, interaction.headers)
+        if self._is_small(route, body):
+            step = route.carry_out(self._interactions, interaction)
+        else:
+            step = await run_in_threadpool(self._carried_out, route, interaction)
+        return _response(await self._interactions.complete_async(step), interaction.headers)
 
-    async def _permitted(self, principal: Principal, route: Route, parts: Mapping[str, str]) -> Authorization | None:
-        """Return what the principal is permitted before the body is read; the answer of a refusal ends the connection.
+    def _is_small(self, route: Route, body: bytes) -> bool:
+        limit = route.on_loop_up_to
+        if limit is None or len(body) > limit:
+            return False
+        return route.reads_body or self._interactions.reads_at_once
 
-        A client that was refused need not send the body, and then it is not known where its next request begins.
+    def _carried_out(self, route: Route, interaction: InteractionRequest) -> Reply:
+        return self._interactions.complete(route.carry_out(self._interactions, interaction))
+
+    def _permitted(self, principal: Principal, route: Route, parts: Mapping[str, str]) -> Authorization | None:
+        """Return what the principal is permitted before the body is read.
+
+        The answer of a refusal ends the connection: a client that was refused need not send the body, and then it is
+        not known where its next request begins.
         """
         if route.before_body is None:
             return None
         request = route.before_body(parts)
-        try:
-            self._interactions.decide(principal, request)
-        except Problem as problem:
-            await run_in_threadpool(self._interactions.record_refusal, principal, request, problem)
-            raise HttpProblem(status_of(problem), problem.category, problem.detail, headers=_CLOSE) from problem
+        self._interactions.require(principal, request)
         return request
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:

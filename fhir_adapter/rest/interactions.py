@@ -1,11 +1,13 @@
 """The interactions of the FHIR R4 REST API (http.html) as plain functions; HTTP itself is in ``http``.
 
-Each one authorizes, parses, prepares, writes (or reads) and replies. Only :meth:`Interactions.require` authorizes.
-Changes go through :class:`~fhir_adapter.store.write.StoreWriter`; an interaction that only reads records
-its audit event, durably, before the answer is given.
+Each one authorizes, parses and prepares (or reads), and returns a :class:`Pending`: what is to be committed, and the
+reply that is given after the commit. So none of them waits for the database's writer: the endpoint awaits it on its
+event loop, and :meth:`Interactions.complete` waits in a thread. Only :meth:`Interactions.require` authorizes. Changes
+go through :class:`~fhir_adapter.store.write.StoreWriter`; an interaction that only reads commits its audit event
+before the answer is given.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -25,7 +27,7 @@ from fhir_adapter.store.search.query import Query, parse
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.write import AuditSink, StoreWriter, Written
 from kernel.clock import Clock
-from kernel.db import Database
+from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem, as_problem
 from privacy import balp
 from privacy.authorize import Authorizer, Interaction, Request
@@ -57,6 +59,34 @@ class Reply:
     etag: str | None = None
     last_modified: datetime | None = None
     location: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A reply that must wait for a commit."""
+
+    work: Callable[[Transaction], Any]
+    #: Makes the reply of what ``work`` returned, or another commit that it must wait for.
+    then: Callable[[Any], "Step"]
+
+
+Step: TypeAlias = Reply | Pending
+
+
+class Refused(Problem):
+    """A request that is not permitted; whoever catches it records ``event`` before the answer is given.
+
+    Parameters
+    ----------
+    problem
+        Why it is not permitted.
+    event
+        The audit event of the refusal.
+    """
+
+    def __init__(self, problem: Problem, event: Event) -> None:
+        super().__init__(problem.category, problem.detail, diagnostics=problem.diagnostics)
+        self.event = event
 
 
 class Interactions:
@@ -96,7 +126,7 @@ class Interactions:
         self.types = writer.types
 
     def require(self, principal: Principal, request: Request) -> None:
-        """Return when the request is permitted; a refusal is recorded in the audit log first.
+        """Return when the request is permitted; never waits.
 
         Parameters
         ----------
@@ -107,51 +137,52 @@ class Interactions:
 
         Raises
         ------
-        Problem
-            ``forbidden``.
+        Refused
+            With the event that must be recorded.
         """
         try:
-            self.decide(principal, request)
+            self._authorizer.require(principal, request)
         except Problem as problem:
-            self.record_refusal(principal, request, problem)
-            raise
+            raise Refused(problem, balp.refused(principal, request, problem, at=self._clock.now())) from problem
 
-    def decide(self, principal: Principal, request: Request) -> None:
-        """Return when the request is permitted; never waits, and leaves the record of a refusal to the caller.
-
-        Parameters
-        ----------
-        principal
-            Who makes the request.
-        request
-            The requested interaction.
-
-        Raises
-        ------
-        Problem
-            ``forbidden``.
-        """
-        self._authorizer.require(principal, request)
-
-    def record_refusal(self, principal: Principal, request: Request, problem: Problem) -> None:
-        """Record a refused request in the audit log.
+    def complete(self, step: Step) -> Reply:
+        """Commit what an interaction returned and return its reply; for threads.
 
         Parameters
         ----------
-        principal
-            Who made the request.
-        request
-            The refused interaction.
-        problem
-            Why it was refused.
+        step
+            What one of the interactions returned.
         """
-        self._record([balp.refused(principal, request, problem, at=self._clock.now())])
+        while isinstance(step, Pending):
+            step = step.then(self._database.write(step.work))
+        return step
+
+    async def complete_async(self, step: Step) -> Reply:
+        """Do as :meth:`complete` does, awaited on an event loop.
+
+        Parameters
+        ----------
+        step
+            What one of the interactions returned.
+        """
+        while isinstance(step, Pending):
+            step = step.then(await self._database.write_async(step.work))
+        return step
+
+    async def record_async(self, event: Event) -> None:
+        """Record an event in the audit log, durably, awaited on an event loop."""
+        await self._database.write_async(lambda tx: self._audit.record_all(tx, [event]))
+
+    @property
+    def reads_at_once(self) -> bool:
+        """Whether a read of one resource takes no time that an event loop would notice: the database is a file."""
+        return self._database.is_sqlite
 
     def _require(self, call: Call, request: Request) -> None:
         if request != call.permitted:
             self.require(call.principal, request)
 
-    def create(self, call: Call, kind: str, body: bytes, *, if_none_exist: str | None = None) -> Reply:
+    def create(self, call: Call, kind: str, body: bytes, *, if_none_exist: str | None = None) -> Step:
         """Create a resource, unless the condition finds one (R4, http.html#create, #ccreate).
 
         Parameters
@@ -170,7 +201,7 @@ class Interactions:
         self._require_conditions(call, prepared)
         return self._write_one(call, prepared)
 
-    def update(self, call: Call, kind: str, resource_id: str, body: bytes, *, if_match: str | None = None) -> Reply:
+    def update(self, call: Call, kind: str, resource_id: str, body: bytes, *, if_match: str | None = None) -> Step:
         """Store a new version of a resource, or the first (R4, http.html#update).
 
         Parameters
@@ -187,7 +218,7 @@ class Interactions:
         self._require(call, of_instance(Interaction.UPDATE, kind, resource_id))
         return self._write_one(call, self._writer.prepare_update(kind, resource_id, body, if_match))
 
-    def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Reply:
+    def delete(self, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Step:
         """Delete a resource; its history stays (R4, http.html#delete).
 
         Parameters as for :meth:`update`.
@@ -195,7 +226,7 @@ class Interactions:
         self.require(call.principal, of_instance(Interaction.DELETE, kind, resource_id))
         return self._write_one(call, self._writer.prepare_delete(kind, resource_id, if_match))
 
-    def read(self, call: Call, kind: str, resource_id: str, version: int | None = None) -> Reply:
+    def read(self, call: Call, kind: str, resource_id: str, version: int | None = None) -> Step:
         """Return a resource as it is, or as it was in one version (R4, http.html#read, #vread).
 
         Parameters
@@ -211,10 +242,9 @@ class Interactions:
         self.require(call.principal, of_instance(interaction, kind, resource_id))
         with self._database.read() as connection:
             reply, events = self._read_version(connection, call, kind, resource_id, version)
-        self._record(events)
-        return reply
+        return self._recorded(events, reply)
 
-    def history(self, call: Call, kind: str, resource_id: str, query: str = "") -> Reply:
+    def history(self, call: Call, kind: str, resource_id: str, query: str = "") -> Step:
         """Return a resource's versions, newest first (R4, http.html#history).
 
         Parameters as for :meth:`read`; ``query`` is what follows the question mark: ``_count``, and ``_before`` in the
@@ -229,10 +259,11 @@ class Interactions:
         onward = f"{link}&_before={versions[-1].version}" if len(found) > count and versions else None
         patient = next((version.patient for version in found if version.patient), None)
         entity, at = f"{kind}/{resource_id}", self._clock.now()
-        self._record([balp.read(call.principal, entity=entity, patient=patient, at=at, interaction="history-instance")])
-        return Reply(status=200, body=bundles.history(versions, base=call.base, self_link=link, next_link=onward))
+        event = balp.read(call.principal, entity=entity, patient=patient, at=at, interaction="history-instance")
+        body = bundles.history(versions, base=call.base, self_link=link, next_link=onward)
+        return self._recorded([event], Reply(status=200, body=body))
 
-    def search(self, call: Call, kind: str, query: str) -> Reply:
+    def search(self, call: Call, kind: str, query: str) -> Step:
         """Return a page of the matches of a search (R4, http.html#search).
 
         Parameters as for :meth:`create`; ``query`` is what follows the question mark, or the form of a POST, or both.
@@ -241,10 +272,9 @@ class Interactions:
         self.require(call.principal, of_search(parsed))
         with self._database.read() as connection:
             reply, events = self._find(connection, call, parsed, f"{kind}?{query}")
-        self._record(events)
-        return reply
+        return self._recorded(events, reply)
 
-    def bundle(self, call: Call, body: bytes, *, with_content: bool = False) -> Reply:
+    def bundle(self, call: Call, body: bytes, *, with_content: bool = False) -> Step:
         """Carry out a transaction as a whole, or the entries of a batch one by one (R4, http.html#transaction).
 
         The GET entries of a transaction are read last (R4, http.html#trules), after its commit and not within it: they
@@ -263,29 +293,35 @@ class Interactions:
         self._require(call, Request(interaction=Interaction.BUNDLE))
         prepared = self._writer.prepare_bundle(body)
         if prepared.kind == "transaction":
-            entries = self._transaction(call, prepared, with_content=with_content)
-            return Reply(status=200, body=bundles.response("transaction-response", entries))
+            return self._transaction(call, prepared, with_content=with_content)
         entries = [self._batch_entry(call, entry, with_content=with_content) for entry in prepared.entries]
         return Reply(status=200, body=bundles.response("batch-response", entries))
 
-    def _write(self, call: Call, prepared: PreparedChanges) -> Sequence[Written]:
-        return self._database.write(lambda tx: self._writer.apply(tx, prepared, call.principal))
+    def _write(self, call: Call, prepared: PreparedChanges) -> Callable[[Transaction], Sequence[Written]]:
+        return lambda tx: self._writer.apply(tx, prepared, call.principal)
 
-    def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
-        return _reply(call, self._write(call, prepared)[0])
+    def _write_one(self, call: Call, prepared: PreparedChanges) -> Pending:
+        return Pending(work=self._write(call, prepared), then=lambda written: _reply(call, written[0]))
 
-    def _transaction(self, call: Call, prepared: PreparedBundle, *, with_content: bool) -> list[Json]:
+    def _transaction(self, call: Call, prepared: PreparedBundle, *, with_content: bool) -> Step:
         for entry in prepared.entries:
             self._require_entry(call, entry)
         self._require_conditions(call, prepared.changes)
-        written = iter(self._write(call, prepared.changes) if prepared.changes.operations else ())
-        lookups = iter(self._lookups(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
-        return [
-            next(lookups)
-            if isinstance(entry, Lookup)
-            else _changed(_reply(call, next(written)), with_content=with_content)
-            for entry in prepared.entries
-        ]
+
+        def answer(written: Sequence[Written]) -> Reply:
+            changed = iter(written)
+            lookups = iter(self._lookups(call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
+            entries = [
+                next(lookups)
+                if isinstance(entry, Lookup)
+                else _changed(_reply(call, next(changed)), with_content=with_content)
+                for entry in prepared.entries
+            ]
+            return Reply(status=200, body=bundles.response("transaction-response", entries))
+
+        if not prepared.changes.operations:
+            return answer(())
+        return Pending(work=self._write(call, prepared.changes), then=answer)
 
     def _batch_entry(self, call: Call, entry: Entry, *, with_content: bool) -> Json:
         if isinstance(entry, Problem):
@@ -296,8 +332,10 @@ class Interactions:
                 return self._lookups(call, [entry])[0]
             prepared = PreparedChanges(operations=(entry,))
             self._require_conditions(call, prepared)
-            return _changed(self._write_one(call, prepared), with_content=with_content)
+            return _changed(self.complete(self._write_one(call, prepared)), with_content=with_content)
         except Exception as failure:  # noqa: BLE001 - each entry of a batch is answered for itself
+            if isinstance(failure, Refused):
+                self._record([failure.event])
             return _refused(as_problem(failure))
 
     def _require_entry(self, call: Call, entry: Entry) -> None:
@@ -376,6 +414,10 @@ class Interactions:
         named: Sequence[str | None] = sorted(patient for patient in patients if patient) or [None]
         audit_events = [balp.queried(call.principal, query=raw, patient=patient, at=at) for patient in named]
         return Reply(status=200, body=bundles.searchset(matches, self_link=self_link, next_link=onward)), audit_events
+
+    def _recorded(self, events: Sequence[Event], reply: Reply) -> Pending:
+        """Return the reply of a disclosure, which waits for its audit events."""
+        return Pending(work=lambda tx: self._audit.record_all(tx, events), then=lambda _: reply)
 
     def _record(self, events: Sequence[Event]) -> None:
         self._database.write(lambda tx: self._audit.record_all(tx, events))

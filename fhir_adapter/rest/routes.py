@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from fhir_adapter.rest.access import of_instance
-from fhir_adapter.rest.interactions import Call, Interactions, Reply
+from fhir_adapter.rest.interactions import Call, Interactions, Step
 from kernel.errors import Category, Problem
 from privacy.authorize import Interaction, Request
 
@@ -37,10 +37,12 @@ class Route:
     path: tuple[str, ...]
     #: Whether the request has a FHIR body.
     reads_body: bool
-    carry_out: Callable[[Interactions, InteractionRequest], Reply]
+    carry_out: Callable[[Interactions, InteractionRequest], Step]
     #: Makes what is authorized before the body is read from the values of the placeholders; None where there is no
     #: body, or where the body is what says what is requested (a search by form).
     before_body: Callable[[Mapping[str, str]], Request] | None = None
+    #: The body up to which it is carried out on the event loop; a larger one, or any with None, goes to a thread.
+    on_loop_up_to: int | None = None
 
 
 def _creation(parts: Mapping[str, str]) -> Request:
@@ -55,43 +57,43 @@ def _any_bundle(_parts: Mapping[str, str]) -> Request:
     return Request(interaction=Interaction.BUNDLE)
 
 
-def _create(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _create(fhir: Interactions, request: InteractionRequest) -> Step:
     return fhir.create(
         request.call, request.parts["type"], request.body, if_none_exist=request.headers.get("if-none-exist")
     )
 
 
-def _update(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _update(fhir: Interactions, request: InteractionRequest) -> Step:
     kind, resource_id = request.parts["type"], request.parts["id"]
     return fhir.update(request.call, kind, resource_id, request.body, if_match=request.headers.get("if-match"))
 
 
-def _delete(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _delete(fhir: Interactions, request: InteractionRequest) -> Step:
     return fhir.delete(
         request.call, request.parts["type"], request.parts["id"], if_match=request.headers.get("if-match")
     )
 
 
-def _read(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _read(fhir: Interactions, request: InteractionRequest) -> Step:
     return fhir.read(request.call, request.parts["type"], request.parts["id"])
 
 
-def _vread(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _vread(fhir: Interactions, request: InteractionRequest) -> Step:
     version = request.parts["version"]
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise Problem(Category.NOT_FOUND, "there is no such version")
     return fhir.read(request.call, request.parts["type"], request.parts["id"], int(version))
 
 
-def _history(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _history(fhir: Interactions, request: InteractionRequest) -> Step:
     return fhir.history(request.call, request.parts["type"], request.parts["id"], request.query)
 
 
-def _search(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _search(fhir: Interactions, request: InteractionRequest) -> Step:
     return fhir.search(request.call, request.parts["type"], request.query)
 
 
-def _search_form(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _search_form(fhir: Interactions, request: InteractionRequest) -> Step:
     try:
         form = request.body.decode()
     except UnicodeDecodeError as failure:
@@ -100,10 +102,13 @@ def _search_form(fhir: Interactions, request: InteractionRequest) -> Reply:
     return fhir.search(request.call, request.parts["type"], both)
 
 
-def _bundle(fhir: Interactions, request: InteractionRequest) -> Reply:
+def _bundle(fhir: Interactions, request: InteractionRequest) -> Step:
     wants = "return=representation" in request.headers.get("prefer", "")
     return fhir.bundle(request.call, request.body, with_content=wants)
 
+
+_SMALL: Final = 64 * 1024
+"""A resource of this size is validated in a millisecond or two, bytes."""
 
 _TYPE: Final = ("{type}",)
 _INSTANCE: Final = ("{type}", "{id}")
@@ -117,11 +122,20 @@ ROUTES: Final = (
         path=_TYPE,
         reads_body=True,
         carry_out=_create,
+        on_loop_up_to=_SMALL,
         before_body=_creation,
     ),
-    Route(codes=("read",), level="type", method="GET", path=_INSTANCE, reads_body=False, carry_out=_read),
     Route(
-        codes=("vread",), level="type", method="GET", path=(*_HISTORY, "{version}"), reads_body=False, carry_out=_vread
+        codes=("read",), level="type", method="GET", path=_INSTANCE, reads_body=False, carry_out=_read, on_loop_up_to=0
+    ),
+    Route(
+        codes=("vread",),
+        level="type",
+        method="GET",
+        path=(*_HISTORY, "{version}"),
+        reads_body=False,
+        carry_out=_vread,
+        on_loop_up_to=0,
     ),
     Route(
         codes=("update",),
@@ -130,11 +144,34 @@ ROUTES: Final = (
         path=_INSTANCE,
         reads_body=True,
         carry_out=_update,
+        on_loop_up_to=_SMALL,
         before_body=_update_of,
     ),
-    Route(codes=("delete",), level="type", method="DELETE", path=_INSTANCE, reads_body=False, carry_out=_delete),
-    Route(codes=("history-instance",), level="type", method="GET", path=_HISTORY, reads_body=False, carry_out=_history),
-    Route(codes=("search-type",), level="type", method="GET", path=_TYPE, reads_body=False, carry_out=_search),
+    Route(
+        codes=("delete",),
+        level="type",
+        method="DELETE",
+        path=_INSTANCE,
+        reads_body=False,
+        carry_out=_delete,
+        on_loop_up_to=0,
+    ),
+    Route(
+        codes=("history-instance",),
+        level="type",
+        method="GET",
+        path=_HISTORY,
+        reads_body=False,
+        carry_out=_history,
+    ),
+    Route(
+        codes=("search-type",),
+        level="type",
+        method="GET",
+        path=_TYPE,
+        reads_body=False,
+        carry_out=_search,
+    ),
     Route(
         codes=("search-type",),
         level="type",

@@ -47,7 +47,8 @@ def patient(application: Application, name: str) -> str:
     number = {"system": "urn:ausculta:authority:EXAMPLE", "value": name}
     content = {"birthDate": "1950-03-01", "gender": "female", "identifier": [number]}
     resource = {"resourceType": "Patient", "id": name} | content
-    application.interactions.update(SEEDER, "Patient", name, json.dumps(resource).encode())
+    api = application.interactions
+    api.complete(api.update(SEEDER, "Patient", name, json.dumps(resource).encode()))
     return f"Patient/{name}"
 
 
@@ -57,7 +58,8 @@ def observe(application: Application, subject: str, code: str, display: str, val
       "subject": {"reference": "%s"}, "effectiveDateTime": "2026-01-15T12:40:00.0+01:00",
       "valueQuantity": {"value": %s, "unit": "%s", "system": "http://unitsofmeasure.org", "code": "%s"}}"""
     filled = body % (code, display, subject, value, unit, unit)
-    application.interactions.create(SEEDER, "Observation", filled.encode())
+    api = application.interactions
+    api.complete(api.create(SEEDER, "Observation", filled.encode()))
 
 
 def work(application: Application) -> None:

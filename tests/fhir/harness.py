@@ -11,7 +11,7 @@ import orjson
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
-from fhir_adapter.rest.http import HttpSettings, fhir_router
+from fhir_adapter.rest.http import HttpSettings, fhir_route
 from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
@@ -101,7 +101,7 @@ def running(folder: Path) -> Iterator[Server]:
     writer, authorizer = StoreWriter(Validator(), audit, (changed,), clock, ids), RecordingAuthorizer()
     interactions = Interactions(database, store, writer, audit, authorizer, clock)
     app = FastAPI(openapi_url=None)
-    app.include_router(fhir_router(interactions, ids, HttpSettings(version="1.2.3", body_seconds=0.5)))
+    app.router.routes.append(fhir_route(interactions, ids, HttpSettings(version="1.2.3", body_seconds=0.5)))
     with LoopbackServer(app) as loopback:
         url = f"{loopback.url}/fhir"
         headers = {"Content-Type": "application/fhir+json"}

@@ -129,7 +129,9 @@ def test_conditional_creates_at_once_make_one(interactions: Interactions, databa
     body = orjson.dumps(patient())
 
     def create(_: int) -> int:
-        return interactions.create(CALL, "Patient", body, if_none_exist="identifier=MRN-p1").status
+        return interactions.complete(
+            interactions.create(CALL, "Patient", body, if_none_exist="identifier=MRN-p1")
+        ).status
 
     with ThreadPoolExecutor(16) as pool:
         assert sorted(pool.map(create, range(16))) == [200] * 15 + [201]
@@ -138,7 +140,8 @@ def test_conditional_creates_at_once_make_one(interactions: Interactions, databa
 
 def test_concurrent_updates_are_all_stored(interactions: Interactions, database: Database, store: Store) -> None:
     def update(place: int) -> int:
-        return interactions.update(CALL, "Patient", "p1", orjson.dumps(patient(birthDate=f"19{place + 10}"))).status
+        body = orjson.dumps(patient(birthDate=f"19{place + 10}"))
+        return interactions.complete(interactions.update(CALL, "Patient", "p1", body)).status
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(update, range(16))) == [200] * 15 + [201]
