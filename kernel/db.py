@@ -7,6 +7,7 @@ PostgreSQL other processes write too: a group that waits long for a lock of thei
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -35,12 +36,13 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._closed = False
+        self._of_thread = threading.local()
         self.signals: Signals
         if self.is_sqlite:
             if self.url.database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
             self._engine = _sqlite_engine(url, query_only=False, pool_size=1)
-            self._readers = _sqlite_engine(url, query_only=True, pool_size=16)
+            self._readers = _sqlite_engine(url, query_only=True, pool_size=16, most=-1)
             self.signals = Signals()
         else:
             self._engine = create_engine(self.url, isolation_level="AUTOCOMMIT", pool_size=2, pool_pre_ping=True)
@@ -104,12 +106,22 @@ class Database:
         Problem
             ``unavailable`` when the database cannot be reached.
         """
+        if self.is_sqlite:
+            yield self._reader_of_thread()
+            return
         try:
             connection = self._readers.connect()
         except DBAPIError as failure:
             raise Problem(Category.UNAVAILABLE, "the database is away", diagnostics=str(failure)) from failure
         with connection:
             yield connection
+
+    def _reader_of_thread(self) -> Connection:
+        """Return the thread's own connection to the file; each of its statements sees the newest committed state."""
+        connection: Connection | None = getattr(self._of_thread, "reader", None)
+        if connection is None or connection.closed:
+            connection = self._of_thread.reader = self._readers.connect()
+        return connection
 
     def others_wait(self) -> bool:
         """Return whether requests wait for the writer, asked inside one."""
@@ -131,14 +143,14 @@ class Database:
         self._writer.add(request)
 
 
-def _sqlite_engine(url: str, *, query_only: bool, pool_size: int) -> Engine:
+def _sqlite_engine(url: str, *, query_only: bool, pool_size: int, most: int = 0) -> Engine:
     engine = create_engine(
         url,
         isolation_level="AUTOCOMMIT",  # this module issues BEGIN, SAVEPOINT and COMMIT itself
         poolclass=QueuePool,
         pool_size=pool_size,
-        max_overflow=0,
-        connect_args={"check_same_thread": False, "timeout": 30},
+        max_overflow=most,
+        connect_args={"check_same_thread": False, "timeout": 30, "cached_statements": 512},
     )
 
     def prepare(connection: Any, _record: Any) -> None:

@@ -132,7 +132,7 @@ class GroupWriter:
             try:
                 with self._engine.connect() as connection:
                     return _run_group(connection, requests, is_postgresql=self._is_postgresql)
-            except OperationalError as failure:
+            except Exception as failure:
                 if not tries_left or not _is_retryable(failure):
                     raise
         raise AssertionError
@@ -141,10 +141,11 @@ class GroupWriter:
 def _run_group(connection: Connection, requests: Sequence[Request], *, is_postgresql: bool) -> _Group:
     """Run each request in a savepoint and commit them all; raises when the whole group failed."""
     group = _Group()
-    connection.exec_driver_sql("BEGIN" if is_postgresql else "BEGIN IMMEDIATE")
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("BEGIN" if is_postgresql else "BEGIN IMMEDIATE")
     try:
         if is_postgresql and len(requests) > 1:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LONGEST_LOCK_MS}")
+            driver.execute(f"SET LOCAL lock_timeout = {LONGEST_LOCK_MS}")
         for request in requests:
             group.ended.append(_run_one(connection, request, group))
         if group.at_commit:
@@ -154,31 +155,32 @@ def _run_group(connection: Connection, requests: Sequence[Request], *, is_postgr
         if is_postgresql:
             for channel in sorted(group.channels):
                 connection.execute(_NOTIFY, {"channel": channel})
-        connection.exec_driver_sql("COMMIT")
+        driver.execute("COMMIT")
     except BaseException:
         if _in_transaction(connection):
-            connection.exec_driver_sql("ROLLBACK")
+            driver.execute("ROLLBACK")
         raise
     return group
 
 
 def _run_one(connection: Connection, request: Request, group: _Group) -> _Ended:
     transaction = Transaction(connection=connection)
-    connection.exec_driver_sql("SAVEPOINT request")
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("SAVEPOINT request")
     try:
         result = request.work(transaction)
     except BaseException as raised:
         # SQLite rolls the whole transaction back when the disk is full or fails; PostgreSQL has another try.
         if not _in_transaction(connection) or _is_retryable(raised):
             raise
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT request")
+        driver.execute("ROLLBACK TO SAVEPOINT request")
         ended = _Ended(request=request, raised=_cannot_save(raised) if isinstance(raised, OperationalError) else raised)
     else:
         group.channels.update(transaction.channels)
         for work, items in transaction.at_commit.items():
             group.at_commit.setdefault(work, []).extend(items)
         ended = _Ended(request=request, result=result)
-    connection.exec_driver_sql("RELEASE SAVEPOINT request")
+    driver.execute("RELEASE SAVEPOINT request")
     return ended
 
 
@@ -222,7 +224,8 @@ def _cannot_save(failure: BaseException) -> Problem:
 
 
 def _is_retryable(failure: BaseException) -> bool:
-    return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) in _RETRYABLE
+    of_driver = failure.orig if isinstance(failure, DBAPIError) else failure
+    return getattr(of_driver, "sqlstate", None) in _RETRYABLE
 
 
 _NOTIFY: Final = text("SELECT pg_notify('ausculta', :channel)")

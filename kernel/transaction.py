@@ -63,21 +63,22 @@ class Transaction:
     def savepoint(self) -> Iterator[None]:
         """Undo what the block did, and nothing else of this transaction, when it raises."""
         before = {work: len(items) for work, items in self.at_commit.items()}
-        self.connection.exec_driver_sql("SAVEPOINT inner_savepoint")
+        driver: Any = self.connection.connection.dbapi_connection
+        driver.execute("SAVEPOINT inner_savepoint")
         try:
             yield
         except BaseException:
-            self.connection.exec_driver_sql("ROLLBACK TO SAVEPOINT inner_savepoint")
+            driver.execute("ROLLBACK TO SAVEPOINT inner_savepoint")
             for work, items in self.at_commit.items():
                 del items[before.get(work, 0) :]
             raise
         finally:
-            self.connection.exec_driver_sql("RELEASE SAVEPOINT inner_savepoint")
+            driver.execute("RELEASE SAVEPOINT inner_savepoint")
 
     def lock(self, name: str) -> None:
         """Lock ``name`` against other transactions until this one ends; SQLite has one writer and needs no lock."""
         if self.connection.dialect.name == "postgresql":
-            self.connection.execute(_LOCK, {"name": name})
+            _LOCK.run(self.connection, {"name": name})
 
 
-_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_LOCK = Statement(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"))

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Final
 
 from fhir_adapter.rest.outcome import HttpProblem
@@ -62,7 +63,12 @@ def check_content_type(value: str, *, is_form: bool) -> None:
 
 def http_date(moment: datetime) -> str:
     """Write an instant as HTTP does (RFC 9110 section 5.6.7)."""
-    return format_datetime(moment.astimezone(UTC), usegmt=True)
+    return _date(int(moment.timestamp()))
+
+
+@lru_cache(maxsize=64)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC), usegmt=True)
 
 
 def same_etag(header: str, etag: str) -> bool:

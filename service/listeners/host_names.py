@@ -4,6 +4,7 @@ With DNS rebinding a foreign name resolves to a loopback address, so that a web 
 server that answers its own machine only. Such a request has the foreign name in its ``Host`` header and is refused.
 """
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
@@ -27,8 +28,13 @@ def check_host(request: Request, public_url: str) -> None:
     Problem
         ``forbidden`` for any other host.
     """
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
-    if host not in {"localhost", urlsplit(public_url).hostname or "localhost"} and not is_loopback(host):
+    if not _is_own(request.headers.get("host", ""), public_url):
         raise Problem(
             Category.FORBIDDEN, "this server does not answer under this name; the setting PUBLIC_URL gives it one"
         )
+
+
+@lru_cache(maxsize=64)
+def _is_own(header: str, public_url: str) -> bool:
+    host = urlsplit(f"//{header}").hostname or ""
+    return host in {"localhost", urlsplit(public_url).hostname or "localhost"} or is_loopback(host)
