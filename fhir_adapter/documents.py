@@ -22,13 +22,13 @@ from sqlalchemy import Connection, exists, func, or_, select
 from fhir_adapter.facts import is_code
 from fhir_adapter.production import is_production
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.search.find import filtered
-from fhir_adapter.store.search.index import local, seconds
+from fhir_adapter.store.search.find import of_head
+from fhir_adapter.store.search.index import key_of, local, number_of, seconds
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
 from fhir_adapter.store.versions import StoredVersion
 from kernel.errors import Category, Problem
-from kernel.tables import resource_heads, resource_index
+from kernel.tables import resource_dates, resource_heads, resource_index
 
 _HEADS: Final = resource_heads.c
 _AI_ASSERTED: Final = "AIAST"
@@ -198,16 +198,17 @@ def read_document(resource: Json, types: Collection[str], *, source: str) -> Doc
 
 def _dated(connection: Connection, kind: str, patient: str, types: Collection[str]) -> Sequence[tuple[float, str, str]]:
     """Return time (seconds since 1970), type and id of a patient's resources of a type."""
-    about, coded, dated = resource_index.alias(), resource_index.alias(), resource_index.alias()
+    about, coded, dated = resource_index.alias(), resource_index.alias(), resource_dates.alias()
     form = _FORMS[kind]
-    own = select(about.c.id).where(about.c.type == kind, about.c.param == "patient", about.c.value == patient)
-    stated = select(func.max(dated.c.low)).where(filtered(dated, kind, form.available)).scalar_subquery()
+    of_patient = about.c.param == number_of(kind, "patient"), about.c.value == key_of(patient)
+    own = select(about.c.key).where(*of_patient)
+    stated = select(func.max(dated.c.low)).where(of_head(dated, kind, form.available)).scalar_subquery()
     statement = select(_HEADS.id, _HEADS.last_updated, stated.label("low")).where(
-        _HEADS.type == kind, _HEADS.deleted.is_(False), _HEADS.id.in_(own)
+        _HEADS.type == kind, _HEADS.deleted.is_(False), _HEADS.key.in_(own)
     )
     if types:
         codes = or_(*(is_code(coded, text) for text in sorted(types)))
-        statement = statement.where(exists().where(filtered(coded, kind, form.type), codes))
+        statement = statement.where(exists().where(of_head(coded, kind, form.type), codes))
     rows = connection.execute(statement)
     return [(seconds(row.last_updated) if row.low is None else row.low, kind, row.id) for row in rows]
 

@@ -25,21 +25,21 @@ from math import inf
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import BigInteger, Connection, Row, Select, and_, bindparam, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, func, or_, select, type_coerce
 
 from fhir_adapter.patient_identity import DEFAULT_ORDER, Order, best_identifier, type_of
 from fhir_adapter.production import is_production
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.document import Json, exact_values
-from fhir_adapter.store.search.find import filtered
-from fhir_adapter.store.search.index import seconds
+from fhir_adapter.store.search.find import of_head
+from fhir_adapter.store.search.index import number_of, seconds
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point, span
 from fhir_adapter.store.versions import CURRENT, StoredVersion
 from inference.contract import Fact, Subject, Unusable
 from kernel.clock import YEARS
 from kernel.errors import Category, Problem
-from kernel.tables import resource_heads, resource_index
+from kernel.tables import resource_dates, resource_heads, resource_index, resource_versions
 
 STATED: Final = frozenset({"preliminary", "final", "amended", "corrected"})
 """Statuses in which an Observation states something (value set observation-status)."""
@@ -141,14 +141,14 @@ def patient_facts(
     if not codes:
         return ()
     question = {"patient": patient_reference, "since": seconds(since), "most": most}
-    places: dict[str, _Place] = {}
+    places: dict[int, _Place] = {}
     for row in connection.execute(_newest(frozenset(codes)), question):
-        known = places.get(row.id, _NOWHERE)
-        places[row.id] = _Place(moment=max(known.moment, row.moment), arrived=max(known.arrived, row.arrived))
-    found: list[tuple[_Place, Row[Any]]] = []
+        known = places.get(row.key, _NOWHERE)
+        places[row.key] = _Place(moment=max(known.moment, row.moment), arrived=max(known.arrived, row.arrived))
+    found: list[tuple[_Place, Any]] = []
     waiting = iter(places)
-    while ids := list(islice(waiting, _MOST_IDS)):
-        found += ((places[row.id], row) for row in connection.execute(_CONTENTS, {"ids": ids}))
+    while keys := list(islice(waiting, _MOST_IDS)):
+        found += ((places[row.key], row) for row in connection.execute(_CONTENTS, {"keys": keys}))
     facts: list[Fact] = []
     for place, row in sorted(found, key=lambda item: (-item[0].moment, item[1].id)):
         source = f"Observation/{row.id}/_history/{row.version}"
@@ -187,7 +187,7 @@ class _Place:
 
 _NOWHERE: Final = _Place(moment=-inf, arrived=0)
 _MOST_IDS: Final = 500
-_CONTENTS: Final = CURRENT.where(_HEADS.type == "Observation", _HEADS.id.in_(bindparam("ids", expanding=True)))
+_CONTENTS: Final = CURRENT.where(_HEADS.key.in_(bindparam("keys", expanding=True)))
 
 
 @lru_cache(maxsize=256)
@@ -195,7 +195,7 @@ def _newest(codes: frozenset[str]) -> Select[Any]:
     """Return the statement for what :func:`patient_facts` reads; building it takes longer than running it."""
     places = _places(codes)
     counts = or_(places.c.moment >= bindparam("since"), places.c.place == 1)
-    return select(places.c.id, places.c.moment, places.c.arrived).where(counts, places.c.place <= bindparam("most"))
+    return select(places.c.key, places.c.moment, places.c.arrived).where(counts, places.c.place <= bindparam("most"))
 
 
 @lru_cache(maxsize=256)
@@ -208,33 +208,32 @@ def _crowded(codes: frozenset[str]) -> Select[Any]:
 def _places(codes: Collection[str]) -> Any:
     """Return the table of a patient's Observations of some codes.
 
-    Its columns are the id, the code, ``moment``, ``place`` in the code (1 the newest) and ``arrived``, the order of
+    Its columns are the key, the code, ``moment``, ``place`` in the code (1 the newest) and ``arrived``, the order of
     arrival. The moment of one without a time is when it was stored.
     """
-    about, coded, dated = resource_index.alias(), resource_index.alias(), resource_index.alias()
-    stored_at = type_coerce(_HEADS.last_updated, BigInteger) / 1_000_000.0
-    moment = func.coalesce(dated.c.high, stored_at)
+    about, coded, dated = resource_index.alias(), resource_index.alias(), resource_dates.alias()
+    moment = func.coalesce(dated.c.high, type_coerce(_HEADS.last_updated, BigInteger) / 1_000_000.0)
+    newest = resource_versions.alias()
     of_code = func.row_number().over(
-        partition_by=(coded.c.system, coded.c.value), order_by=(moment.desc(), coded.c.seq.desc())
+        partition_by=(coded.c.system, coded.c.value), order_by=(moment.desc(), newest.c.seq.desc())
     )
-    of_patient = select(about.c.id).where(
-        about.c.type == "Observation", about.c.param == "patient", about.c.value == bindparam("patient")
-    )
+    of_patient = about.c.param == number_of("Observation", "patient"), about.c.value == bindparam("patient")
     return (
         select(
-            _HEADS.id,
+            _HEADS.key,
             coded.c.value.label("code"),
             moment.label("moment"),
             of_code.label("place"),
-            coded.c.seq.label("arrived"),
+            newest.c.seq.label("arrived"),
         )
         .select_from(resource_heads)
         .join(
             coded,
-            and_(filtered(coded, "Observation", "combo-code"), or_(*(is_code(coded, code) for code in sorted(codes)))),
+            and_(of_head(coded, "Observation", "combo-code"), or_(*(is_code(coded, code) for code in sorted(codes)))),
         )
-        .outerjoin(dated, filtered(dated, "Observation", "date"))
-        .where(_HEADS.type == "Observation", _HEADS.id.in_(of_patient))
+        .join(newest, and_(newest.c.key == _HEADS.key, newest.c.version == _HEADS.version))
+        .outerjoin(dated, of_head(dated, "Observation", "date"))
+        .where(_HEADS.key.in_(select(about.c.key).where(*of_patient)), _HEADS.deleted.is_(False))
         .subquery()
     )
 

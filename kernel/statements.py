@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Dialect, Executable
+from sqlalchemy import BindParameter, Connection, Dialect, Executable, TypeDecorator
 from sqlalchemy.exc import DBAPIError
 
 Values: TypeAlias = Mapping[str, Any]
@@ -163,9 +163,11 @@ def _row(core: Any, dialect: Dialect) -> Callable[[Sequence[Any]], Any] | None:
         return None
     names: list[str] = list(returned.keys())
     make: Callable[[Sequence[Any]], Any] = getattr(namedtuple("Row", names, rename=True), "_make")  # noqa: B009 - mypy
+    typed = dialect.name == "postgresql"  # psycopg returns Python's types itself, all but our own
     converters = [
         (place, convert)
         for place, column in enumerate(returned)
+        if not typed or isinstance(column.type, TypeDecorator)
         if (convert := column.type.dialect_impl(dialect).result_processor(dialect, None)) is not None
     ]
     if not converters:

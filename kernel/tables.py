@@ -73,6 +73,9 @@ class Instant(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
+_ByBytes = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text that both databases compare by its bytes, so that a range of it finds a prefix."""
+
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
 """SQLite assigns row numbers only to a column declared INTEGER PRIMARY KEY."""
 
@@ -181,29 +184,31 @@ destination_states = Table(
     Column("changed_at", Instant, nullable=False),
 )
 
-resource_versions = Table(
-    "resource_versions",
-    metadata,
-    Column("type", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("last_updated", Instant, nullable=False),
-    Column("method", Text, nullable=False, comment="POST | PUT | DELETE: what made this version"),
-    Column("content", LargeBinary, comment="the JSON as it is served; none for a deletion"),
-    PrimaryKeyConstraint("type", "id", "version"),
-)
-
 resource_heads = Table(
     "resource_heads",
     metadata,
+    Column("key", _Sequence, primary_key=True, autoincrement=True, comment="how the other tables name the resource"),
     Column("type", Text, nullable=False),
     Column("id", Text, nullable=False),
     Column("version", Integer, nullable=False),
     Column("deleted", Boolean, nullable=False),
     Column("last_updated", Instant, nullable=False),
-    PrimaryKeyConstraint("type", "id"),
+    UniqueConstraint("type", "id"),
 )
 Index("resource_heads_recent", resource_heads.c.type, resource_heads.c.last_updated)
+
+resource_versions = Table(
+    "resource_versions",
+    metadata,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True, comment="order of arrival, of all resources"),
+    Column("key", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("last_updated", Instant, nullable=False),
+    Column("method", Text, nullable=False, comment="POST | PUT | DELETE: what made this version"),
+    Column("patient", Text, comment="reference of the patient it concerns"),
+    Column("content", LargeBinary, comment="the JSON as it is served; none for a deletion"),
+    UniqueConstraint("key", "version"),
+)
 
 resource_events = Table(
     "resource_events",
@@ -221,24 +226,31 @@ resource_events = Table(
 resource_index = Table(
     "resource_index",
     metadata,
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("type", Text, nullable=False),
-    Column("id", Text, nullable=False),
-    Column("param", Text, nullable=False),
-    Column("system", Text, comment="of a token"),
-    Column("value", Text, comment="code, reference, or string folded to lower case"),
-    Column("low", Double, comment="start of a date (seconds since 1970) or a number"),
-    Column("high", Double, comment="end of a date or a number"),
+    Column("param", Integer, nullable=False, comment="number of type and search parameter"),
+    Column("value", _ByBytes, nullable=False, comment="code, reference, or string folded to lower case"),
+    Column("key", BigInteger, nullable=False),
+    Column("system", Text, nullable=False, comment="of a token; empty where there is none"),
+    PrimaryKeyConstraint("param", "value", "key", "system"),
+    sqlite_with_rowid=False,
 )
-Index(
-    "resource_index_value",
-    resource_index.c.type,
-    resource_index.c.param,
-    resource_index.c.value,
-    resource_index.c.id,
+
+resource_dates = Table(
+    "resource_dates",
+    metadata,
+    Column("key", BigInteger, nullable=False),
+    Column("param", Integer, nullable=False, comment="number of type and search parameter"),
+    Column("low", Double, nullable=False, comment="start, in seconds since 1970"),
+    Column("high", Double, nullable=False, comment="end, in seconds since 1970"),
+    PrimaryKeyConstraint("key", "param", "low", "high"),
+    sqlite_with_rowid=False,
 )
-Index("resource_index_range", resource_index.c.type, resource_index.c.param, resource_index.c.low)
-Index("resource_index_owner", resource_index.c.type, resource_index.c.id)
+Index("resource_dates_range", resource_dates.c.param, resource_dates.c.low)
+
+index_state = Table(
+    "index_state",
+    metadata,
+    Column("fingerprint", Text, primary_key=True, comment="of the search parameters that the index was made for"),
+)
 
 results = Table(
     "results",

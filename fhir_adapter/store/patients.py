@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import orjson
-from sqlalchemy import Connection, and_, bindparam, or_, select
+from sqlalchemy import Connection, and_, bindparam, select
 
+from fhir_adapter.store.search.index import key_of, number_of
 from fhir_adapter.store.versions import CURRENT
+from kernel.statements import Statement
 from kernel.tables import resource_heads, resource_index, resource_versions
 
 Token: TypeAlias = tuple[str, str]
@@ -22,9 +24,19 @@ _MOST: Final = 100
 
 _FIRST: Final = resource_versions.alias()
 _SELECTED: Final = (
-    CURRENT.join(_FIRST, and_(_FIRST.c.type == _HEADS.type, _FIRST.c.id == _HEADS.id, _FIRST.c.version == 1))
+    CURRENT.join(_FIRST, and_(_FIRST.c.key == _HEADS.key, _FIRST.c.version == 1))
     .where(_HEADS.type == "Patient", _HEADS.deleted.is_(False), _HEADS.id.in_(bindparam("ids", expanding=True)))
     .order_by(_FIRST.c.last_updated, _HEADS.id)
+    .limit(_MOST)
+)
+_OF_IDENTIFIER: Final = Statement(
+    select(_HEADS.id)
+    .join(resource_index, resource_index.c.key == _HEADS.key)
+    .where(
+        resource_index.c.param == number_of("Patient", "identifier"),
+        resource_index.c.value == bindparam("of_value"),
+        resource_index.c.system == bindparam("of_system"),
+    )
     .limit(_MOST)
 )
 
@@ -69,10 +81,11 @@ def holders(connection: Connection, tokens: Sequence[Token], resource_id: str) -
     resource_id
         Logical id of a Patient who counts too.
     """
-    index = resource_index.c
-    wanted = or_(*(and_(index.value == value, index.system == system) for system, value in tokens))
-    found = select(index.id).where(index.type == "Patient", index.param == "identifier", wanted).distinct()
-    ids = [*connection.execute(found.limit(_MOST)).scalars(), resource_id]
+    found: set[str] = set()
+    for system, value in tokens:
+        token = {"of_value": key_of(value), "of_system": key_of(system)}
+        found.update(row.id for row in _OF_IDENTIFIER.run(connection, token))
+    ids = [*sorted(found)[:_MOST], resource_id]
     rows = connection.execute(_SELECTED, {"ids": ids})
     patients = [(row.id, row.version, orjson.loads(row.content)) for row in rows]
     return tuple(

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, and_, bindparam, select
 
 from fhir_adapter.store.problems import Gone
-from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
+from fhir_adapter.store.versions import COLUMNS, CURRENT, StoredVersion, stored
 from kernel.errors import Category, Problem
 from kernel.statements import Statement
 from kernel.tables import resource_heads, resource_versions
@@ -14,14 +14,14 @@ from kernel.tables import resource_heads, resource_versions
 _HEADS: Final = resource_heads.c
 _VERSIONS: Final = resource_versions.c
 
-_THIS: Final = and_(_VERSIONS.type == bindparam("of_type"), _VERSIONS.id == bindparam("of_id"))
-_READ: Final = Statement(CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id")))
-_VREAD: Final = Statement(select(resource_versions).where(_THIS, _VERSIONS.version == bindparam("of_version")))
+_THIS: Final = and_(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+_ALL: Final = (
+    select(*COLUMNS).select_from(resource_heads).join(resource_versions, _VERSIONS.key == _HEADS.key).where(_THIS)
+)
+_READ: Final = Statement(CURRENT.where(_THIS))
+_VREAD: Final = Statement(_ALL.where(_VERSIONS.version == bindparam("of_version")))
 _HISTORY: Final = Statement(
-    select(resource_versions)
-    .where(_THIS, _VERSIONS.version < bindparam("before"))
-    .order_by(_VERSIONS.version.desc())
-    .limit(bindparam("count"))
+    _ALL.where(_VERSIONS.version < bindparam("before")).order_by(_VERSIONS.version.desc()).limit(bindparam("count"))
 )
 
 

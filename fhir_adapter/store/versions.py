@@ -4,18 +4,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import orjson
 from sqlalchemy import and_, select
 
-from fhir_adapter.store.search.index import patient_of
 from kernel.tables import resource_heads, resource_versions
 
 _HEADS: Final = resource_heads.c
 _VERSIONS: Final = resource_versions.c
 
-CURRENT: Final = select(resource_versions).join(
-    resource_heads,
-    and_(_VERSIONS.type == _HEADS.type, _VERSIONS.id == _HEADS.id, _VERSIONS.version == _HEADS.version),
+COLUMNS: Final = (
+    _HEADS.type,
+    _HEADS.id,
+    _HEADS.key,
+    _VERSIONS.version,
+    _VERSIONS.last_updated,
+    _VERSIONS.patient,
+    _VERSIONS.content,
+)
+"""What :func:`stored` reads."""
+
+CURRENT: Final = (
+    select(*COLUMNS)
+    .select_from(resource_heads)
+    .join(resource_versions, and_(_VERSIONS.key == _HEADS.key, _VERSIONS.version == _HEADS.version))
 )
 """Selects the newest versions; the caller adds the condition."""
 
@@ -52,7 +62,7 @@ class StoredVersion:
 
 
 def stored(row: Any) -> StoredVersion:
-    """Return the record of a row of ``resource_versions``."""
+    """Return the record of a row of :data:`COLUMNS`."""
     content = row.content
     return StoredVersion(
         type=row.type,
@@ -60,6 +70,6 @@ def stored(row: Any) -> StoredVersion:
         version=row.version,
         last_updated=row.last_updated,
         content=content or b"",
-        patient=patient_of(orjson.loads(content)) if content else None,
+        patient=row.patient,
         deleted=content is None,
     )

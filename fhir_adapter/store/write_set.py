@@ -7,7 +7,8 @@ table writes the new rows. :meth:`WriteSet.flush` writes what was collected in m
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, insert, update
+import orjson
+from sqlalchemy import bindparam, delete, insert, update
 
 from fhir_adapter.store.document import Document, Json, same_content, stamp
 from fhir_adapter.store.problems import PreconditionFailed
@@ -17,27 +18,27 @@ from kernel.clock import Clock
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.statements import Statement
-from kernel.tables import resource_heads, resource_index, resource_versions
+from kernel.tables import resource_dates, resource_heads, resource_index, resource_versions
 
 _HEADS: Final = resource_heads.c
 _INDEX: Final = resource_index.c
+_DATES: Final = resource_dates.c
 
-_THIS_HEAD: Final = and_(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
-_THIS_INDEX: Final = and_(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
-
-_HEAD_OF_ONE: Final = Statement(CURRENT.where(_THIS_HEAD))
+_HEAD_OF_ONE: Final = Statement(CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id")))
 _HEADS_OF_MANY: Final = CURRENT.where(
     _HEADS.type == bindparam("of_type"), _HEADS.id.in_(bindparam("of_ids", expanding=True))
 )
+_ADD_HEAD: Final = Statement(insert(resource_heads).returning(_HEADS.key))
+_MOVE_HEADS: Final = Statement(update(resource_heads).where(_HEADS.key == bindparam("of_key")))
 _ADD_VERSIONS: Final = Statement(insert(resource_versions))
-_ADD_HEADS: Final = Statement(insert(resource_heads))
-_MOVE_HEADS: Final = Statement(
-    update(resource_heads).where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id"))
+_ADD_VALUES: Final = Statement(insert(resource_index))
+_ADD_DATES: Final = Statement(insert(resource_dates))
+_DROP_VALUES: Final = Statement(
+    delete(resource_index).where(
+        *(_INDEX[name] == bindparam(f"of_{name}") for name in ("param", "value", "key", "system"))
+    )
 )
-_ADD_INDEX: Final = Statement(insert(resource_index))
-_DROP_INDEX: Final = Statement(
-    delete(resource_index).where(_INDEX.type == bindparam("of_type"), _INDEX.id == bindparam("of_id"))
-)
+_DROP_DATES: Final = Statement(delete(resource_dates).where(_DATES.key == bindparam("of_key")))
 
 _AT_A_TIME: Final = 500
 """Largest number of ids in one query."""
@@ -63,10 +64,11 @@ class WriteSet:
         self._tx = tx
         self._clock = clock
         self._versions: list[Json] = []
-        self._new_heads: list[Json] = []
         self._moved_heads: list[Json] = []
-        self._dropped: list[Json] = []
-        self._index: list[Json] = []
+        self._dropped_values: list[Json] = []
+        self._dropped_dates: list[Json] = []
+        self._values: list[Json] = []
+        self._dates: list[Json] = []
         keys = sorted(set(touched))
         for kind, resource_id in keys:  # always in the same order, so that two transactions cannot deadlock
             tx.lock(f"{kind}/{resource_id}")
@@ -82,7 +84,7 @@ class WriteSet:
         resource_id
             Its id, which is not used yet.
         """
-        return self._add(document, resource_id, version=1, is_stored=False)
+        return self._add(document, resource_id, None)
 
     def update(self, document: Document, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
         """Add a new version, or the first one (R4, http.html#upsert), or none when the content is the same.
@@ -109,9 +111,7 @@ class WriteSet:
             stamped = stamp(document, resource_id=resource_id, version=head.version, last_updated=head.last_updated)
             if same_content(stamped, head.content):
                 return stored(head)
-        return self._add(
-            document, resource_id, version=head.version + 1, is_stored=True, was_deleted=head.content is None
-        )
+        return self._add(document, resource_id, head)
 
     def delete(self, kind: str, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
         """Mark a resource as deleted; its versions stay. Deleting again changes nothing.
@@ -147,28 +147,28 @@ class WriteSet:
             changed=True,
             deleted=True,
         )
-        self._versions.append(_version_row(new_version, "DELETE"))
-        self._move(new_version)
+        self._versions.append(_version_row(new_version, head.key, "DELETE"))
+        self._move(new_version, head)
         return new_version
 
     def flush(self) -> None:
         """Write the collected rows."""
         for statement, gathered in (
             (_ADD_VERSIONS, self._versions),
-            (_ADD_HEADS, self._new_heads),
             (_MOVE_HEADS, self._moved_heads),
-            (_DROP_INDEX, self._dropped),
-            (_ADD_INDEX, self._index),
+            (_DROP_VALUES, self._dropped_values),
+            (_DROP_DATES, self._dropped_dates),
+            (_ADD_VALUES, self._values),
+            (_ADD_DATES, self._dates),
         ):
             if gathered:
                 self._tx.execute(statement, gathered if len(gathered) > 1 else gathered[0])
                 gathered.clear()
 
-    def _add(
-        self, document: Document, resource_id: str, *, version: int, is_stored: bool, was_deleted: bool = False
-    ) -> StoredVersion:
+    def _add(self, document: Document, resource_id: str, head: Any) -> StoredVersion:
+        """Add the version after ``head``, or the first one where there is none."""
         at = self._clock.now()
-        kind = document.type
+        kind, version = document.type, 1 if head is None else head.version + 1
         new_version = StoredVersion(
             type=kind,
             id=resource_id,
@@ -176,27 +176,36 @@ class WriteSet:
             last_updated=at,
             content=stamp(document, resource_id=resource_id, version=version, last_updated=at),
             patient=f"Patient/{resource_id}" if kind == "Patient" else patient_of(document.plain),
-            created=not is_stored or was_deleted,
+            created=head is None or head.content is None,
             changed=True,
         )
-        self._versions.append(_version_row(new_version, "POST" if version == 1 else "PUT"))
-        if is_stored:
-            self._move(new_version)
+        if head is None:
+            row = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
+            key = self._tx.execute(_ADD_HEAD, row).scalar()
         else:
-            head = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
-            self._new_heads.append(head)
-        self._index += ({"type": kind, "id": resource_id} | row for row in rows(document.plain))
+            key = head.key
+            self._move(new_version, head)
+        self._versions.append(_version_row(new_version, key, "POST" if version == 1 else "PUT"))
+        found = rows(document.plain)
+        self._values += ({"key": key, **row} for row in found.values)
+        self._dates += ({"key": key, **row} for row in found.dates)
         return new_version
 
-    def _move(self, new_version: StoredVersion) -> None:
-        which = {"of_type": new_version.type, "of_id": new_version.id}
-        state = {
-            "version": new_version.version,
-            "deleted": new_version.deleted,
-            "last_updated": new_version.last_updated,
-        }
-        self._moved_heads.append(which | state)
-        self._dropped.append(which)
+    def _move(self, new_version: StoredVersion, head: Any) -> None:
+        """Have the head name the new version, and drop what the index holds of the one before."""
+        self._moved_heads.append(
+            {
+                "of_key": head.key,
+                "version": new_version.version,
+                "deleted": new_version.deleted,
+                "last_updated": new_version.last_updated,
+            }
+        )
+        if head.content is None:
+            return
+        held = rows(orjson.loads(head.content))
+        self._dropped_values += ({"of_key": head.key, **{f"of_{it}": row[it] for it in row}} for row in held.values)
+        self._dropped_dates += [{"of_key": head.key}] if held.dates else []
 
     def _read(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
         by_type: dict[str, list[str]] = {}
@@ -217,13 +226,13 @@ def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _AT_A_TIME] for start in range(0, len(ids), _AT_A_TIME))
 
 
-def _version_row(new_version: StoredVersion, method: str) -> Json:
+def _version_row(new_version: StoredVersion, key: int, method: str) -> Json:
     return {
-        "type": new_version.type,
-        "id": new_version.id,
+        "key": key,
         "version": new_version.version,
         "last_updated": new_version.last_updated,
         "method": method,
+        "patient": new_version.patient,
         "content": new_version.content or None,
     }
 

@@ -8,17 +8,17 @@ ends by itself: a tick that finds no admitted patient or no version that serves 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import cast
+from typing import Final, cast
 from urllib.parse import urlencode
 
 import orjson
 from sqlalchemy import Connection
 
-from fhir_adapter.store.search.find import matching
+from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import parse
-from fhir_adapter.store.versions import stored
 from inference import registry
 from inference.catalogue import Catalogue, DeclaredModel
 from kernel.clock import Clock
@@ -28,6 +28,9 @@ from kernel.worker import Commit
 from service.triggers import enqueue
 from service.triggers.contract import Run
 from service.triggers.schedule import ADMITTED_STATUSES, is_admitted
+
+_MOST: Final = 1_000_000
+"""More patients than any hospital admits."""
 
 
 class CadenceFlow:
@@ -120,7 +123,7 @@ def admitted_patients(connection: Connection, patient: str | None = None) -> fro
         Look at this patient only.
     """
     criteria = {"status": ",".join(ADMITTED_STATUSES)} | ({} if patient is None else {"patient": patient})
-    found = (stored(row) for row in connection.execute(matching(parse("Encounter", urlencode(criteria)))))
+    found = find(connection, replace(parse("Encounter", urlencode(criteria)), count=_MOST)).found
     return frozenset(one.patient for one in found if one.patient and is_admitted(orjson.loads(one.content)))
 
 

@@ -1,19 +1,26 @@
-"""Runs a query as one statement over the index and returns a page of its matches."""
+"""Runs a query as one statement over the index and returns a page of its matches.
 
-from collections.abc import Sequence
+The statement depends on the shape of the query only: which parameters, how many values, which prefixes. It is built
+once for each shape; the values are its parameters.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from itertools import count
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
     Select,
     and_,
+    bindparam,
     exists,
     func,
-    literal,
     not_,
     or_,
     select,
@@ -21,15 +28,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.expression import ScalarSelect
 
-from fhir_adapter.store.search.index import fold, seconds
+from fhir_adapter.store.search.index import LONGEST_VALUE, fold, key_of, number_of, seconds
 from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, TAG
 from fhir_adapter.store.search.query import Criterion, Cursor, Query, TimeRange
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
-from kernel.tables import resource_heads, resource_index
+from kernel.statements import Statement
+from kernel.tables import resource_dates, resource_heads, resource_index
 
 _HEADS = resource_heads.c
-_NO_DATE = -1e18
+_NO_DATE: Final = -1e18
 """Sort key of a resource that has no value for the date it is sorted by: before all others."""
+_AFTER_ANY_TEXT: Final = "\U0010ffff"
+
+Tag: TypeAlias = tuple[str, str]
+"""System and code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +53,7 @@ class Page:
     cursor: Cursor | None
 
 
-def find(connection: Connection, query: Query, *, hidden_tag: tuple[str, str] | None = None) -> Page:
+def find(connection: Connection, query: Query, *, hidden_tag: Tag | None = None) -> Page:
     """Return one page of the matches of a query, in its order.
 
     Parameters
@@ -53,18 +65,21 @@ def find(connection: Connection, query: Query, *, hidden_tag: tuple[str, str] | 
     hidden_tag
         System and code: resources with this tag are left out, unless the query asks for the tag.
     """
-    key = _sort_key(query)
-    statement = matching(query).add_columns(key.label("sort_key"))
-    if hidden_tag is not None and not _asks_for(query, *hidden_tag):
-        tags = resource_index.alias()
-        tagged = and_(tags.c.system == hidden_tag[0], tags.c.value == hidden_tag[1])
-        statement = statement.where(not_(exists().where(filtered(tags, query.type, TAG), tagged)))
-    if query.after is not None:
-        bound = literal(query.after.key)
-        beyond = key < bound if query.descending else key > bound
-        statement = statement.where(or_(beyond, and_(key == bound, _HEADS.id > query.after.id)))
-    order = key.desc() if query.descending else key.asc()
-    found = connection.execute(statement.order_by(order, _HEADS.id).limit(query.count + 1)).all()
+    hidden = None if hidden_tag is None or _asks_for(query, *hidden_tag) else hidden_tag
+    criteria = tuple(sorted(query.criteria, key=_breadth))
+    shape = _Shape(
+        type=query.type,
+        criteria=tuple(_shape(criterion) for criterion in criteria),
+        hides=hidden is not None,
+        sort=query.sort,
+        descending=query.descending,
+        continues=query.after is not None,
+    )
+    values = [value for criterion in criteria for value in _values(criterion)]
+    values += (key_of(hidden[1]), key_of(hidden[0])) if hidden is not None else ()
+    values += (query.after.key, query.after.key, query.after.id) if query.after is not None else ()
+    values.append(query.count + 1)
+    found = _statement(shape).run(connection, {f"v{place}": value for place, value in enumerate(values)}).all()
     rows = found[: query.count]
     more = len(found) > query.count and rows
     cursor = Cursor(key=rows[-1].sort_key, id=rows[-1].id) if more else None
@@ -76,15 +91,6 @@ def _asks_for(query: Query, system: str, code: str) -> bool:
     return any(pair in {(system, code), (None, code)} for pair in asked)
 
 
-def matching(query: Query) -> Select[Any]:
-    """Return the statement for all current versions that a query matches."""
-    statement = CURRENT.where(_HEADS.type == query.type, _HEADS.deleted.is_(False))
-    criteria = sorted(query.criteria, key=_breadth)
-    for place, criterion in enumerate(criteria):
-        statement = statement.where(_condition(query.type, criterion, drives=place == 0))
-    return statement
-
-
 def _breadth(criterion: Criterion) -> int:
     """Estimate how many resources match a criterion; the search starts from the most selective one."""
     if criterion.parameter.name in {ID, "identifier"}:
@@ -92,66 +98,155 @@ def _breadth(criterion: Criterion) -> int:
     return {"reference": 1, "token": 2, "string": 2, "date": 3}[criterion.parameter.kind]
 
 
-def _condition(kind: str, criterion: Criterion, *, drives: bool) -> ColumnElement[bool]:
-    parameter = criterion.parameter
-    if parameter.name == ID:
-        return _HEADS.id.in_([code for _, code in criterion.values])
-    if parameter.name == LAST_UPDATED:
-        return or_(*(instant_matches(_HEADS.last_updated, span) for span in criterion.ranges))
+@dataclass(frozen=True, kw_only=True)
+class _CriterionShape:
+    """A criterion without its values."""
+
+    name: str
+    kind: str
+    #: For each value: whether it has a code, and its system: any (None), none (False) or one (True).
+    values: tuple[tuple[bool, bool | None], ...]
+    #: The prefix of each date.
+    prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shape:
+    """All of a query that its statement depends on."""
+
+    type: str
+    criteria: tuple[_CriterionShape, ...]
+    hides: bool
+    sort: str
+    descending: bool
+    continues: bool
+
+
+def _shape(criterion: Criterion) -> _CriterionShape:
+    return _CriterionShape(
+        name=criterion.parameter.name,
+        kind=criterion.parameter.kind,
+        values=tuple((code is not None, None if system is None else bool(system)) for system, code in criterion.values),
+        prefixes=tuple(span.prefix for span in criterion.ranges),
+    )
+
+
+def _values(criterion: Criterion) -> Iterator[Any]:
+    """Yield the values of a criterion in the order in which :func:`_statement` names them."""
+    if criterion.parameter.name == LAST_UPDATED:
+        for span in criterion.ranges:
+            yield from (span.low, span.high)
+        return
+    for system, code in criterion.values:
+        if criterion.parameter.kind == "string":
+            start = fold(code or "")[:LONGEST_VALUE]
+            yield from (start, start + _AFTER_ANY_TEXT)
+            continue
+        if criterion.parameter.name == ID:
+            yield code or ""
+            continue
+        if code is not None:
+            yield key_of(code)
+        if system:
+            yield key_of(system)
+    for span in criterion.ranges:
+        yield from (seconds(span.low), seconds(span.high))
+
+
+class _Names:
+    """Names the parameters of a statement one after the other."""
+
+    def __init__(self) -> None:
+        self._places = count()
+
+    def next(self, type_: Any = None) -> BindParameter[Any]:
+        return bindparam(f"v{next(self._places)}", type_=type_)
+
+
+@lru_cache(maxsize=512)
+def _statement(shape: _Shape) -> Statement:
+    names = _Names()
+    key = _sort_key(shape)
+    statement: Select[Any] = CURRENT.add_columns(key.label("sort_key")).where(
+        _HEADS.type == shape.type, _HEADS.deleted.is_(False)
+    )
+    for place, criterion in enumerate(shape.criteria):
+        statement = statement.where(_condition(shape.type, criterion, names, drives=place == 0))
+    if shape.hides:
+        tags = resource_index.alias()
+        tagged = and_(tags.c.value == names.next(), tags.c.system == names.next())
+        statement = statement.where(not_(exists().where(of_head(tags, shape.type, TAG), tagged)))
+    if shape.continues:
+        bound = names.next(), names.next()
+        beyond = key < bound[0] if shape.descending else key > bound[0]
+        statement = statement.where(or_(beyond, and_(key == bound[1], _HEADS.id > names.next())))
+    order = key.desc() if shape.descending else key.asc()
+    return Statement(statement.order_by(order, _HEADS.id).limit(names.next()))
+
+
+def _condition(kind: str, criterion: _CriterionShape, names: _Names, *, drives: bool) -> ColumnElement[bool]:
+    if criterion.name == ID:
+        return _HEADS.id.in_([names.next() for _ in criterion.values])
+    if criterion.name == LAST_UPDATED:
+        return or_(*(_instant_matches(_HEADS.last_updated, prefix, names) for prefix in criterion.prefixes))
+    if criterion.kind == "date":
+        dates = resource_dates.alias()
+        within = or_(*(_within(dates, prefix, names) for prefix in criterion.prefixes))
+        if drives:
+            return _HEADS.key.in_(select(dates.c.key).where(dates.c.param == number_of(kind, criterion.name), within))
+        return exists().where(of_head(dates, kind, criterion.name), within)
     index = resource_index.alias()
-    if drives and parameter.kind != "date":
-        match = and_(index.c.type == kind, index.c.param == parameter.name, _any(index, criterion))
-        return _HEADS.id.in_(select(index.c.id).where(match))
-    return exists().where(filtered(index, kind, parameter.name), _any(index, criterion))
+    found = or_(*(_value(index, criterion.kind, *value, names=names) for value in criterion.values))
+    if drives:
+        return _HEADS.key.in_(select(index.c.key).where(index.c.param == number_of(kind, criterion.name), found))
+    return exists().where(of_head(index, kind, criterion.name), found)
 
 
-def filtered(index: FromClause, kind: str, name: str) -> ColumnElement[bool]:
-    """Return the condition for the rows that one resource has for a parameter.
-
-    The name is compared through ``coalesce`` so that SQLite cannot use an index on it. With the index SQLite would read
-    every resource with this value for each candidate, instead of the few rows of the candidate.
+def of_head(index: FromClause, kind: str, name: str) -> ColumnElement[bool]:
+    """Return the condition for the rows that a head has for a parameter.
 
     Parameters
     ----------
     index
-        Alias of the search index.
+        Alias of the search index or of the dates.
     kind
         Resource type.
     name
         Name of the search parameter.
     """
-    return and_(index.c.type == kind, index.c.id == _HEADS.id, func.coalesce(index.c.param, "") == name)
+    return and_(index.c.param == number_of(kind, name), index.c.key == _HEADS.key)
 
 
-def _any(index: FromClause, criterion: Criterion) -> ColumnElement[bool]:
-    values = [_value(index, criterion.parameter.kind, system, code) for system, code in criterion.values]
-    return or_(*values, *(_within(index, span) for span in criterion.ranges))
-
-
-def _value(index: FromClause, kind: str, system: str | None, code: str | None) -> ColumnElement[bool]:
+def _value(index: FromClause, kind: str, has_code: bool, system: bool | None, *, names: _Names) -> ColumnElement[bool]:  # noqa: FBT001 - of a shape
     if kind == "string":
-        return index.c.value.startswith(fold(code or ""), autoescape=True)
+        return and_(index.c.value >= names.next(), index.c.value < names.next())
     conditions: list[ColumnElement[bool]] = []
-    if code is not None:
-        conditions.append(index.c.value == code)
+    if has_code:
+        conditions.append(index.c.value == names.next())
     if system is not None:
-        conditions.append(index.c.system == system if system else index.c.system.is_(None))
+        conditions.append(index.c.system == (names.next() if system else ""))
     return and_(*conditions)
 
 
-def _within(index: FromClause, span: TimeRange) -> ColumnElement[bool]:
-    low, high = seconds(span.low), seconds(span.high)
-    contained = and_(index.c.low >= low, index.c.high <= high)
-    return {
+def _within(dates: FromClause, prefix: str, names: _Names) -> ColumnElement[bool]:
+    low, high = names.next(), names.next()
+    contained = and_(dates.c.low >= low, dates.c.high <= high)
+    compared: ColumnElement[bool] = {
         "eq": contained,
         "ne": not_(contained),
-        "gt": index.c.high > high,
-        "lt": index.c.low < low,
-        "ge": index.c.high > low,
-        "le": index.c.low < high,
-        "sa": index.c.low >= high,
-        "eb": index.c.high <= low,
-    }[span.prefix]
+        "gt": dates.c.high > high,
+        "lt": dates.c.low < low,
+        "ge": dates.c.high > low,
+        "le": dates.c.low < high,
+        "sa": dates.c.low >= high,
+        "eb": dates.c.high <= low,
+    }[prefix]
+    return compared
+
+
+def _instant_matches(column: ColumnElement[Any], prefix: str, names: _Names) -> ColumnElement[bool]:
+    low, high = names.next(column.type), names.next(column.type)
+    return _compared(column, prefix, low, high)
 
 
 def instant_matches(column: ColumnElement[Any], span: TimeRange) -> ColumnElement[bool]:
@@ -164,24 +259,29 @@ def instant_matches(column: ColumnElement[Any], span: TimeRange) -> ColumnElemen
     span
         Range of the date, its end excluded, and the prefix.
     """
-    within = and_(column >= span.low, column < span.high)
-    return {
+    return _compared(column, span.prefix, span.low, span.high)
+
+
+def _compared(column: ColumnElement[Any], prefix: str, low: Any, high: Any) -> ColumnElement[bool]:
+    within = and_(column >= low, column < high)
+    compared: ColumnElement[bool] = {
         "eq": within,
         "ne": not_(within),
-        "gt": column >= span.high,
-        "lt": column < span.low,
-        "ge": column >= span.low,
-        "le": column < span.high,
-        "sa": column >= span.high,
-        "eb": column < span.low,
-    }[span.prefix]
+        "gt": column >= high,
+        "lt": column < low,
+        "ge": column >= low,
+        "le": column < high,
+        "sa": column >= high,
+        "eb": column < low,
+    }[prefix]
+    return compared
 
 
-def _sort_key(query: Query) -> ColumnElement[Any]:
-    if query.sort == LAST_UPDATED:
+def _sort_key(shape: _Shape) -> ColumnElement[Any]:
+    if shape.sort == LAST_UPDATED:
         return type_coerce(_HEADS.last_updated, BigInteger)  # in microseconds, as it is stored
-    index = resource_index.alias()
+    dates = resource_dates.alias()
     newest: ScalarSelect[Any] = (
-        select(func.max(index.c.low)).where(filtered(index, query.type, query.sort)).scalar_subquery()
+        select(func.max(dates.c.low)).where(of_head(dates, shape.type, shape.sort)).scalar_subquery()
     )
     return func.coalesce(newest, _NO_DATE)

@@ -1,7 +1,10 @@
 """The index rows of a resource (R4, search.html#token, #reference, #date, #string)."""
 
+import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -12,27 +15,58 @@ from fhir_adapter.store.times import EARLIEST, LATEST, span
 from kernel.errors import Problem
 
 Row = dict[str, Any]
-"""A row of ``resource_index`` without the resource's own type and id."""
+"""A row of ``resource_index`` or ``resource_dates`` without the resource's key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRows:
+    """What the index holds of one resource; each row once."""
+
+    #: Of tokens, references and strings.
+    values: Sequence[Row]
+    #: Of dates.
+    dates: Sequence[Row]
+
+
+LONGEST_VALUE: Final = 512
+"""Most characters of a value in the index; four bytes each are within what PostgreSQL can index."""
+_STEM: Final = LONGEST_VALUE - 64
 
 _NAME_PARTS: Final = ("text", "family", "given", "prefix", "suffix")
 _SUBJECTS: Final = ("subject", "patient", "for", "beneficiary", "individual")
 
 
-def rows(resource: Json) -> list[Row]:
-    """Return the index rows of a resource; each row once.
+def rows(resource: Json) -> IndexRows:
+    """Return the index rows of a resource.
 
     Parameters
     ----------
     resource
         Plain JSON of a valid resource.
     """
-    found: dict[tuple[Any, ...], Row] = {}
-    for parameter, paths in _prepared(resource["resourceType"]):
+    values: dict[tuple[Any, ...], Row] = {}
+    dates: dict[tuple[Any, ...], Row] = {}
+    for parameter, number, paths in _prepared(resource["resourceType"]):
+        found, row_of = (dates, _dates) if parameter.kind == "date" else (values, _values)
         for path in paths:
             for value in _at(resource, path):
-                for row in _ROWS[parameter.kind](parameter, value):
+                for row in row_of(parameter, number, value):
                     found[tuple(row.values())] = row
-    return list(found.values())
+    return IndexRows(values=list(values.values()), dates=list(dates.values()))
+
+
+@cache
+def number_of(kind: str, name: str) -> int:
+    """Return how the index names a search parameter of a type: 31 bits that depend on the two names only.
+
+    Parameters
+    ----------
+    kind
+        Resource type.
+    name
+        Name of the search parameter.
+    """
+    return zlib.crc32(f"{kind}.{name}".encode()) & 0x7FFF_FFFF
 
 
 def patient_of(resource: Json) -> str | None:
@@ -59,6 +93,19 @@ def fold(text: str) -> str:
     return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
 
 
+def key_of(text: str) -> str:
+    """Return a text as the index holds it: a longer one than an index of PostgreSQL may hold by its start and digest.
+
+    Parameters
+    ----------
+    text
+        A code or a reference.
+    """
+    if len(text) <= LONGEST_VALUE:
+        return text
+    return text[:_STEM] + hashlib.sha256(text.encode()).hexdigest()
+
+
 def seconds(moment: datetime) -> float:
     """Return an instant in the form of the index: seconds since 1970."""
     return moment.timestamp()
@@ -75,31 +122,41 @@ def _at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
         yield from _at(value[path[0]], path[1:])
 
 
-def _row(parameter: Parameter, **columns: Any) -> Row:
-    return {"param": parameter.name, "system": None, "value": None, "low": None, "high": None} | columns
+def _values(parameter: Parameter, number: int, value: Any) -> Iterator[Row]:
+    for system, text in _VALUES[parameter.kind](parameter, value):
+        yield {"param": number, "value": key_of(text), "system": key_of(system)}
 
 
-def _token(parameter: Parameter, value: Any) -> Iterator[Row]:
+def _token(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
     if type(value) is not dict:
-        yield _row(parameter, value=str(value).lower() if type(value) is bool else str(value))
+        yield "", str(value).lower() if type(value) is bool else str(value)
     elif "coding" in value:
         for coding in value["coding"]:
             yield from _token(parameter, coding)
     else:
         code = value.get("code", value.get("value"))
         if code is not None:
-            yield _row(parameter, system=value.get("system"), value=code)
+            yield value.get("system", ""), code
 
 
-def _reference(parameter: Parameter, value: Any) -> Iterator[Row]:
+def _reference(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
     reference = local(value.get("reference", "")) if type(value) is dict else ""
     if reference and not reference.startswith("#"):
         target = reference.rsplit("/", 2)[-2] if "/" in reference else ""
         if not parameter.restrict_to_targets or target in parameter.targets:
-            yield _row(parameter, value=reference)
+            yield "", reference
 
 
-def _date(parameter: Parameter, value: Any) -> Iterator[Row]:
+def _string(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG001 - as the others
+    if type(value) is str:
+        yield "", fold(value)[:LONGEST_VALUE]
+    elif type(value) is dict:
+        for part in _NAME_PARTS:
+            for text in _at(value, (part,)):
+                yield "", fold(text)[:LONGEST_VALUE]
+
+
+def _dates(parameter: Parameter, number: int, value: Any) -> Iterator[Row]:  # noqa: ARG001 - as the others
     try:
         if type(value) is dict:
             low = span(value["start"])[0] if "start" in value else EARLIEST
@@ -108,21 +165,15 @@ def _date(parameter: Parameter, value: Any) -> Iterator[Row]:
             low, high = span(value)
     except Problem:
         return  # valid R4, but no time that can be compared
-    yield _row(parameter, low=seconds(low), high=seconds(high))
+    yield {"param": number, "low": seconds(low), "high": seconds(high)}
 
 
-def _string(parameter: Parameter, value: Any) -> Iterator[Row]:
-    if type(value) is str:
-        yield _row(parameter, value=fold(value))
-    elif type(value) is dict:
-        for part in _NAME_PARTS:
-            for text in _at(value, (part,)):
-                yield _row(parameter, value=fold(text))
-
-
-_ROWS: Final[Mapping[Kind, Any]] = {"token": _token, "reference": _reference, "date": _date, "string": _string}
+_VALUES: Final[Mapping[Kind, Any]] = {"token": _token, "reference": _reference, "string": _string}
 
 
 @cache
-def _prepared(kind: str) -> tuple[tuple[Parameter, tuple[tuple[str, ...], ...]], ...]:
-    return tuple((parameter, tuple(tuple(path.split(".")) for path in parameter.paths)) for parameter in indexed(kind))
+def _prepared(kind: str) -> tuple[tuple[Parameter, int, tuple[tuple[str, ...], ...]], ...]:
+    return tuple(
+        (parameter, number_of(kind, parameter.name), tuple(tuple(path.split(".")) for path in parameter.paths))
+        for parameter in indexed(kind)
+    )
