@@ -173,7 +173,7 @@ def opened(text: str, *, demonstration: bool) -> str:
 
 
 FeatureStatus: TypeAlias = Literal["used", "imputed", "dropped", "implausible", "missing"]
-GapKind: TypeAlias = Literal["missing", "implausible", "old", "future"] | Unusable
+GapKind: TypeAlias = Literal["missing", "implausible", "old", "future", "contradictory", "limit"] | Unusable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +192,8 @@ class FeatureUse:
     source: str | None
     #: Why there was no value that can be used; None of one that was used.
     why: GapKind | None = None
+    #: What the values state, where the reason names them.
+    detail: str = ""
 
 
 ArtefactKind: TypeAlias = Literal["heat-map", "mask"]
