@@ -37,7 +37,7 @@ class Place:
     after_prediction: bool = False
     #: Versioned references of the resources of the result before it: for an active version of the last one that was
     #: published by any active version, else of its own version.
-    before: tuple[str, ...] = field(default=(), compare=False)
+    before: tuple[str, ...] = ()
     #: The outputs of that result; none where it is no prediction.
     outputs: tuple[JsonObject, ...] = field(default=(), compare=False)
 

@@ -19,6 +19,7 @@ FLOW, FRACTION = "3151-8", "3150-6"
 ACVPU, GLASGOW = "67775-7", "9269-2"
 BY_PULSE_OXIMETRY, IN_ARTERIAL_BLOOD = "59408-5", "2708-6"
 PULSE = "8867-4"
+MINUTE, SECOND = "%Y%m%d%H%M", "%Y%m%d%H%M%S"
 
 Value = tuple[str, str, str, str]
 """OBX-2, OBX-3.1, OBX-5 and OBX-6."""
@@ -127,6 +128,17 @@ def test_two_values_that_mean_the_same_to_the_model_do_not_contradict_each_other
     assert said(scored).endswith(f"total score: {total} (high)")
 
 
+def test_two_values_contradict_each_other_where_nobody_can_say_which_is_newer(scored: Hospital) -> None:
+    """The laboratory writes seconds and the ward does not: both times may mean the same instant."""
+    start = scored.clock.now()
+    scored.clock.advance(60)
+    scored.hl7(oru(scored, number(IN_ARTERIAL_BLOOD, "80"), at=start + timedelta(seconds=30)))
+    scored.clock.advance(1)
+    scored.hl7(oru(scored, number(BY_PULSE_OXIMETRY, "97"), at=start, form=MINUTE))
+    scored.work()
+    assert "contradictory: oxygen saturation" in said(scored)
+
+
 def test_a_newer_value_ends_a_contradiction(scored: Hospital) -> None:
     scored.hl7(oru(scored, number(BY_PULSE_OXIMETRY, "97"), number(IN_ARTERIAL_BLOOD, "80")))
     scored.work()
@@ -158,9 +170,6 @@ def pulses(hospital: Hospital, *sent: tuple[str, str, int]) -> None:
         assert hospital.hl7(oru(hospital, number(PULSE, value, "/min"), at=at, form=form)) == "AA"
         hospital.clock.advance(1)
         hospital.work()
-
-
-MINUTE, SECOND = "%Y%m%d%H%M", "%Y%m%d%H%M%S"
 
 
 def test_a_value_with_its_time_to_the_minute_counts_when_it_arrives_after_one_of_that_minute(scored: Hospital) -> None:
