@@ -9,7 +9,7 @@ FHIR R4: https://hl7.org/fhir/R4/documentreference.html, diagnosticreport.html, 
 
 import base64
 import binascii
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.message import Message
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, exists, func, or_, select
+from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from fhir_adapter.facts import is_code
 from fhir_adapter.production import is_production
@@ -28,7 +28,7 @@ from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
 from fhir_adapter.store.versions import StoredVersion
 from kernel.errors import Category, Problem
-from kernel.tables import resource_dates, resource_heads, resource_index
+from kernel.tables import resource_dates, resource_heads, resource_index, resource_versions
 
 _HEADS: Final = resource_heads.c
 _AI_ASSERTED: Final = "AIAST"
@@ -110,6 +110,9 @@ def newest_document(
 ) -> Document | UnreadableDocument | None:
     """Read the newest document of a patient; an older one never stands in for a newer one that cannot be read.
 
+    A time at the full minute may be of a clock without seconds and means that minute; one without a fraction means that
+    second. Of documents whose times overlap the one that arrived last counts.
+
     Parameters
     ----------
     connection
@@ -129,12 +132,10 @@ def newest_document(
         None when there is no document.
     """
     dated = [entry for kind in _FORMS for entry in _dated(connection, kind, patient, types)]
-    for when, kind, identifier in sorted(dated, reverse=True):
-        if when > seconds(at):
-            continue
-        stored = store.read(connection, kind, identifier)
+    for entry in _newest_first([entry for entry in dated if entry.when <= seconds(at)]):
+        stored = store.read(connection, entry.kind, entry.id)
         resource = orjson.loads(stored.content)
-        if _is_stated(resource) and _FORMS[kind].attachments(resource):
+        if _is_stated(resource) and _FORMS[entry.kind].attachments(resource):
             return read_document(resource, types, source=stored.reference)
     return None
 
@@ -196,21 +197,54 @@ def read_document(resource: Json, types: Collection[str], *, source: str) -> Doc
     )
 
 
-def _dated(connection: Connection, kind: str, patient: str, types: Collection[str]) -> Sequence[tuple[float, str, str]]:
-    """Return time (seconds since 1970), type and id of a patient's resources of a type."""
+@dataclass(frozen=True, kw_only=True)
+class _Dated:
+    """When a stored document became available, in seconds since 1970, and its place in the order of arrival."""
+
+    when: float
+    arrived: int
+    kind: str
+    id: str
+
+    @property
+    def until(self) -> float:
+        """The end of what its time may mean."""
+        return self.when + (60 if self.when % 60 == 0 else 1 if self.when % 1 == 0 else 0)
+
+
+def _newest_first(dated: Sequence[_Dated]) -> Iterator[_Dated]:
+    waiting = sorted(dated, key=lambda one: (one.when, one.arrived, one.id))
+    while waiting:
+        newest = waiting[-1].when
+        last = max(
+            (one for one in waiting if one.when == newest or one.until > newest),
+            key=lambda one: (one.arrived, one.when, one.id),
+        )
+        waiting.remove(last)
+        yield last
+
+
+def _dated(connection: Connection, kind: str, patient: str, types: Collection[str]) -> Sequence[_Dated]:
+    """Return a patient's resources of a type with their times."""
     about, coded, dated = resource_index.alias(), resource_index.alias(), resource_dates.alias()
-    form = _FORMS[kind]
+    form, newest = _FORMS[kind], resource_versions.alias()
     of_patient = about.c.param == number_of(kind, "patient"), about.c.value == key_of(patient)
-    own = select(about.c.key).where(*of_patient)
     stated = select(func.max(dated.c.low)).where(of_head(dated, kind, form.available)).scalar_subquery()
-    statement = select(_HEADS.id, _HEADS.last_updated, stated.label("low")).where(
-        _HEADS.type == kind, _HEADS.deleted.is_(False), _HEADS.key.in_(own)
+    statement = (
+        select(_HEADS.id, _HEADS.last_updated, stated.label("low"), newest.c.seq.label("arrived"))
+        .join(newest, and_(newest.c.key == _HEADS.key, newest.c.version == _HEADS.version))
+        .where(_HEADS.deleted.is_(False), _HEADS.key.in_(select(about.c.key).where(*of_patient)))
     )
     if types:
         codes = or_(*(is_code(coded, text) for text in sorted(types)))
         statement = statement.where(exists().where(of_head(coded, kind, form.type), codes))
     rows = connection.execute(statement)
-    return [(seconds(row.last_updated) if row.low is None else row.low, kind, row.id) for row in rows]
+    return [
+        _Dated(
+            when=seconds(row.last_updated) if row.low is None else row.low, arrived=row.arrived, kind=kind, id=row.id
+        )
+        for row in rows
+    ]
 
 
 def _refusal(stored: StoredVersion, resource: Json, patient: str, types: Collection[str], at: datetime) -> str | None:

@@ -88,7 +88,7 @@ def observation_facts(
         return
     issued = point(observation.get("issued")) or known
     for part in (observation, *observation.get("component", ())):
-        for value, value_system, unit, unusable in _values(part):
+        for value, value_system, unit, unusable, comparator in _values(part):
             for coding in part.get("code", {}).get("coding", ()):
                 if "system" in coding and "code" in coding:
                     yield Fact(
@@ -104,6 +104,7 @@ def observation_facts(
                         unusable=unusable
                         or (None if timed else "untimed")
                         or ("unstated" if status == UNKNOWN else None),
+                        comparator=comparator,
                         known=known,
                     )
 
@@ -317,21 +318,34 @@ def _effective(observation: Json, known: datetime, dates: Dates) -> tuple[dateti
     return known, False
 
 
-def _values(part: Json) -> Iterator[tuple[Decimal | str | None, str | None, str | None, Unusable | None]]:
-    """Yield value, its code system, its unit, and why it cannot be used."""
+def _values(
+    part: Json,
+) -> Iterator[tuple[Decimal | str | None, str | None, str | None, Unusable | None, str | None]]:
+    """Yield value, its code system, its unit, why it cannot be used, and the comparator of a mere limit."""
     found = () if "dataAbsentReason" in part else tuple(_readable(part))
-    yield from ((*one, None) for one in found)
+    yield from ((*one, None, None) for one in found)
     if found or "component" in part or "hasMember" in part:
         return
-    yield None, None, None, "absent" if "dataAbsentReason" in part else "unreadable"
+    quantity = part.get("valueQuantity", {})
+    if "dataAbsentReason" in part:
+        yield None, None, None, "absent", None
+    elif "comparator" in quantity and "value" in quantity:
+        yield quantity["value"], None, _unit(quantity), "unreadable", quantity["comparator"]
+    else:
+        yield None, None, None, "unreadable", None
+
+
+def _unit(quantity: Json) -> str | None:
+    is_ucum = quantity.get("system") == _UCUM and "code" in quantity
+    unit: str | None = quantity["code"] if is_ucum else quantity.get("unit")
+    return unit
 
 
 def _readable(part: Json) -> Iterator[tuple[Decimal | str, str | None, str | None]]:
     quantity = part.get("valueQuantity")
     if quantity is not None:
         if "value" in quantity and "comparator" not in quantity:
-            is_ucum = quantity.get("system") == _UCUM and "code" in quantity
-            yield quantity["value"], None, quantity["code"] if is_ucum else quantity.get("unit")
+            yield quantity["value"], None, _unit(quantity)
     elif "valueInteger" in part:
         yield part["valueInteger"], None, None
     elif "valueString" in part:

@@ -21,6 +21,8 @@ _WORDS: Final[Mapping[GapKind, str]] = MappingProxyType(
         "untimed": "without a time",
         "unstated": "without a status",
         "future": "in the future",
+        "contradictory": "contradictory",
+        "limit": "known only as a limit",
     }
 )
 """Why a value cannot be used -> how a result says so, after the feature's title."""
@@ -103,5 +105,6 @@ def _in_words(uses: Sequence[FeatureUse], titles: Mapping[str, str]) -> str:
     """Return ``creatinine, potassium (unreadable), lactate (missing)``."""
     by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for use in uses:
-        by_reason[_WORDS[use.why or "missing"]].append(titles.get(use.name, use.name))
+        reason = _WORDS[use.why or "missing"]
+        by_reason[f"{reason}: {use.detail}" if use.detail else reason].append(titles.get(use.name, use.name))
     return ", ".join(f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())

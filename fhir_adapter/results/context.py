@@ -59,6 +59,8 @@ class ResultContext:
     now: datetime
     #: Version of this software.
     software_version: str
+    #: When the newest of what the result rests on was true, never after the computing; None where it is not known.
+    observed: datetime | None = None
     #: For an imaging result.
     study: StudySummary | None = None
     #: Reference of the encounter; None when there is none.

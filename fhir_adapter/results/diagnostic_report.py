@@ -37,7 +37,7 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
         "category": [{"coding": [_RADIOLOGY]}],
         "code": {"coding": [_IMAGING], "text": f"AI reading: {outcome.model.title}"},
         **about(outcome, context),
-        "effectiveDateTime": when(study.started or outcome.at),
+        "effectiveDateTime": when(context.observed or outcome.at),
         "issued": when(context.now),
         "performer": device_performer(outcome.model),
         "result": [{"reference": f"Observation/{name}"} for name in observation_ids(outcome, context)],

@@ -73,7 +73,7 @@ def _observation(outcome: Outcome, context: ResultContext, output: Output | Expe
         "category": [{"coding": [{"system": _CATEGORY, "code": category[0], "display": category[1]}]}],
         "code": concept(output) if output else {"text": model.title},
         **about(outcome, context),
-        "effectiveDateTime": when(study.started if study and study.started else outcome.at),
+        "effectiveDateTime": when(context.observed or outcome.at),
         "issued": when(context.now),
         "performer": device_performer(model),
         **_said(outcome, output),

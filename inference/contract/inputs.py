@@ -74,6 +74,8 @@ class Fact:
     arrived: int = 0
     #: Why it cannot be used; None when it can. It stands in the way of older values all the same.
     unusable: Unusable | None = None
+    #: ``<``, ``<=``, ``>`` or ``>=``: the value is only known to lie beyond ``value``, and cannot be used.
+    comparator: str | None = None
     #: When this server stored it; None for a fact that was not stored. No measurement was made after it.
     known: datetime | None = None
 

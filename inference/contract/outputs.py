@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -91,6 +93,36 @@ def as_plain(detail: OutputDetail) -> dict[str, Any]:
     return {name: _plain(value) for name, value in asdict(detail).items()}
 
 
+def from_plain(kind: OutputKind, plain: Mapping[str, Any]) -> OutputDetail | None:
+    """Return the detail that :func:`as_plain` gave as JSON values; None for a kind that has none.
+
+    Parameters
+    ----------
+    kind
+        Of the output.
+    plain
+        What :func:`as_plain` returned.
+    """
+    make = _FROM_PLAIN.get(kind)
+    return None if make is None else make(plain)
+
+
+_FROM_PLAIN: Final[Mapping[OutputKind, Callable[[Mapping[str, Any]], OutputDetail]]] = MappingProxyType(
+    {
+        "class-set": lambda plain: ClassSet(
+            probabilities=tuple((name, share) for name, share in plain["probabilities"])
+        ),
+        "interval": lambda plain: Interval(**plain),
+        "time-series": lambda plain: TimeSeries(
+            times=tuple(datetime.fromisoformat(time) for time in plain["times"]), values=tuple(plain["values"])
+        ),
+        "mask": lambda plain: MaskReference(**plain),
+        "spans": lambda plain: Spans(spans=tuple(Span(**span) for span in plain["spans"])),
+    }
+)
+"""Kind of an output -> what makes its detail of JSON values."""
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
@@ -173,7 +205,7 @@ def opened(text: str, *, demonstration: bool) -> str:
 
 
 FeatureStatus: TypeAlias = Literal["used", "imputed", "dropped", "implausible", "missing"]
-GapKind: TypeAlias = Literal["missing", "implausible", "old", "future"] | Unusable
+GapKind: TypeAlias = Literal["missing", "implausible", "old", "future", "contradictory", "limit"] | Unusable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +224,8 @@ class FeatureUse:
     source: str | None
     #: Why there was no value that can be used; None of one that was used.
     why: GapKind | None = None
+    #: What the values state, where the reason names them.
+    detail: str = ""
 
 
 ArtefactKind: TypeAlias = Literal["heat-map", "mask"]

@@ -10,21 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from types import MappingProxyType
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inference.contract import FactsInput, FeatureUse, GapKind, SeriesInput
-from inference.features.extract import Candidate, FeatureValue, Gap, Index, chooser, compile_features, index_facts
+from inference.features.choose import Candidate, FeatureValue, Gap, chooser
+from inference.features.extract import Index, compile_features, gap_uses, index_facts, refusal_of
 from inference.features.spec import FeatureSpec
 from kernel.errors import Category, Problem
-
-_WORDS: Final[Mapping[str, str]] = MappingProxyType(
-    {"missing": "missing", "implausible": "implausible", "dropped": "unreadable"}
-)
-"""Status of a feature without a value -> the word in a refusal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +116,22 @@ def find_gap(specs: Sequence[FeatureSpec], series: SeriesInput, hours: Decimal) 
         Length of the grid.
     """
     used = {use.name for use in series.uses if use.status == "used"}
-    status = {use.name: use.status for use in series.uses}
+    last = {use.name: use for use in series.uses}
     measured = [spec for spec in specs if not spec.subject]
     if not any(spec.name in used for spec in measured):
         titles = tuple(spec.title for spec in measured)
         wanted = ", ".join(titles) or "any feature"
         return SeriesGap(reason=f"no usable value of {wanted} within {hours} hours", missing=titles)
-    gaps: defaultdict[str, list[str]] = defaultdict(list)
+    gaps: defaultdict[GapKind, list[tuple[str, str]]] = defaultdict(list)
     for spec in specs:
         if spec.missing == "refuse" and spec.name not in used:
-            gaps[_WORDS[status[spec.name]]].append(spec.title)
+            use = last[spec.name]
+            gaps[use.why or "missing"].append((spec.title, use.detail))
     if not gaps:
         return None
     return SeriesGap(
-        reason="; ".join(f"{kind} {', '.join(titles)}" for kind, titles in gaps.items()),
-        missing=tuple(title for titles in gaps.values() for title in titles),
+        reason=refusal_of(gaps),
+        missing=tuple(title for named in gaps.values() for title, _ in named),
     )
 
 
@@ -167,12 +163,12 @@ def _measured(spec: FeatureSpec, index: Index, grid: Grid) -> _Column:
                 inside[grid.row(instant)].append((placed, source, rank))
     choose = chooser(spec.take)
     values = np.full(grid.rows, np.nan, dtype=np.float32)
-    uses: dict[str, FeatureUse] = {}
+    uses: dict[str, tuple[FeatureUse, ...]] = {}
     for row in sorted(inside):
         found = choose(inside[row])
         number = None if isinstance(found, Gap) else _number(found.value)
-        use = _use(spec.name, found, number, inside[row])
-        uses[use.status] = use
+        became = _uses(spec.name, found, number, inside[row])
+        uses[became[0].status] = became
         if number is not None:
             values[row] = number
     return _Column(
@@ -193,21 +189,25 @@ def _of_subject(spec: FeatureSpec, given: FactsInput, grid: Grid) -> _Column:
     )
 
 
-def _use(name: str, found: FeatureValue | Gap, number: float | None, candidates: Sequence[Candidate]) -> FeatureUse:
+def _uses(
+    name: str, found: FeatureValue | Gap, number: float | None, candidates: Sequence[Candidate]
+) -> tuple[FeatureUse, ...]:
     if isinstance(found, FeatureValue) and number is not None:
-        return FeatureUse(name=name, value=found.value, unit=found.unit, status="used", source=found.sources[0])
+        return (FeatureUse(name=name, value=found.value, unit=found.unit, status="used", source=found.sources[0]),)
+    if isinstance(found, Gap) and found.detail:
+        return tuple(gap_uses(name, found, "dropped"))
     newest, _, _ = max(
         candidates, key=lambda one: (one[0].instant, one[0].fact.issued, one[0].fact.arrived, one[0].fact.source)
     )
     implausible = isinstance(found, Gap) and found.kind == "implausible"
     status: Literal["implausible", "dropped"] = "implausible" if implausible else "dropped"
     why: GapKind = found.kind if isinstance(found, Gap) else "unreadable"
-    return FeatureUse(name=name, value=None, unit=None, status=status, source=newest.fact.source, why=why)
+    return (FeatureUse(name=name, value=None, unit=None, status=status, source=newest.fact.source, why=why),)
 
 
-def _in_order(name: str, newest: Mapping[str, FeatureUse]) -> tuple[FeatureUse, ...]:
+def _in_order(name: str, newest: Mapping[str, tuple[FeatureUse, ...]]) -> tuple[FeatureUse, ...]:
     """Return the newest use of each status, the value that was used last; ``missing`` when there was no value."""
-    found = tuple(newest[status] for status in ("dropped", "implausible", "used") if status in newest)
+    found = tuple(use for status in ("dropped", "implausible", "used") for use in newest.get(status, ()))
     return found or (FeatureUse(name=name, value=None, unit=None, status="missing", source=None, why="missing"),)
 
 

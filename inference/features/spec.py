@@ -1,9 +1,10 @@
 """``features.yaml``: which facts a model reads, in which unit, from how far back, and what to do without them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, cast
 
@@ -34,6 +35,9 @@ class Source:
     answers: Mapping[str, str]
     #: Key of :data:`~inference.features.analytes.ANALYTES`, by which mass, amount and equivalents are converted.
     analyte: str | None = None
+    #: Values that mean the same to the model, where several sources have one at the same time: of answers the words of
+    #: each group, of numbers the greatest value of each group but the last. None: every value has its own meaning.
+    groups: tuple[frozenset[str] | Decimal, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,7 @@ class FeatureSpec:
     name: str
     #: What a clinician calls it; refusals name it so.
     title: str
-    #: In order of preference, which decides between values of the same time.
+    #: In order of preference, which decides between values of the same time that mean the same.
     sources: tuple[Source, ...]
     #: A fact about the patient instead of ``sources``: completed years of age, or sex (male 1, female 0).
     subject: Literal["age", "sex"] | None
@@ -103,6 +107,7 @@ def _feature(table: YamlMapping) -> FeatureSpec:
     table.done()
     if not spec.sources and not spec.subject:
         raise Problem(Category.INCORRECT, f"{table.place}.sources must not be empty")
+    _check_groups(table.place, spec.sources)
     units = {source.unit for source in spec.sources}
     if spec.take in {"min", "max", "mean"} and (len(units) > 1 or None in units):
         raise Problem(Category.INCORRECT, f"{table.place}.window.take: {spec.take} needs numbers of one unit")
@@ -136,6 +141,7 @@ def _source(table: YamlMapping) -> Source:
         plausible=_plausible(table) if table.has("plausible") else None,
         answers=_answers(table.table("answers")) if table.has("answers") else MappingProxyType({}),
         analyte=table.choice("analyte", *ANALYTES) if table.has("analyte") else None,
+        groups=_groups(table) if table.has("same") else None,
     )
     table.done()
     if (source.unit is None) == (not source.answers):
@@ -156,6 +162,29 @@ def _plausible(table: YamlMapping) -> tuple[Decimal, Decimal]:
     if low > high:
         raise Problem(Category.INCORRECT, f"{place} must be given from low to high")
     return low, high
+
+
+def _groups(table: YamlMapping) -> tuple[frozenset[str] | Decimal, ...]:
+    place = f"{table.place}.same"
+    groups = table.take("same", list)
+    if all(isinstance(group, list) and all(isinstance(word, str) for word in group) for group in groups):
+        return tuple(frozenset(group) for group in groups)
+    bounds = tuple(as_number(place, bound) for bound in groups)
+    if any(upper <= lower for lower, upper in pairwise(bounds)):
+        raise Problem(Category.INCORRECT, f"{place} must be given from low to high")
+    return bounds
+
+
+def _check_groups(place: str, sources: Sequence[Source]) -> None:
+    """Return when either no source has groups, or all have as many, and of words each one in one group."""
+    counts = {None if one.groups is None else len(one.groups) + (not one.answers) for one in sources}
+    if len(counts) > 1:
+        raise Problem(Category.INCORRECT, f"{place}.sources: same must make as many groups of each source")
+    for source in sources:
+        words = [word for group in source.groups or () if isinstance(group, frozenset) for word in group]
+        expected = set(source.answers.values()) if source.groups is not None else set()
+        if len(words) != len(set(words)) or set(words) != expected:
+            raise Problem(Category.INCORRECT, f"{place}.sources: same must hold each answer once, and numbers else")
 
 
 def _answers(table: YamlMapping) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from dicom_node.study import Study
-from inference.contract import ImageInput, Outcome, Subject
+from inference.contract import ImageInput, Outcome, Output, Subject
 from inference.manifest import Manifest
 from kernel.errors import Category, Problem, as_problem
 from service.destinations.leave_out import EVERYTHING_LEAVES, LeaveOut
@@ -89,6 +89,8 @@ class ModelResult:
     """Reference of the document that made the model run."""
     filing: Filing = Filing()
     """Where it is to be filed; the publisher fills it in."""
+    sent_before: tuple[Output, ...] = ()
+    """The outputs of the result before it, without their texts; the publisher fills them in."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,6 +119,7 @@ class MllpDestination(Destination):
             receiver=self._settings.receiver,
             filed_under=self._filed_under(model_result),
             expected=expected_of(model_result.manifest),
+            sent_before=model_result.sent_before,
         )
         return [Rendered(idempotency_key=f"{result}:oru", payload=oru_r01.build(message))]
 

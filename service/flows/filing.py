@@ -17,7 +17,7 @@ from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import LARGEST_COUNT, parse
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
-from inference.contract import Outcome
+from inference.contract import NotAvailable, Outcome
 from kernel.errors import Category, Problem
 from service.destinations.contract import Filing, Identifier, ModelResult, PersonName, Visit
 
@@ -33,7 +33,9 @@ _PLACER, _FILLER = "PLAC", "FILL"
 _Json = Mapping[str, Any]
 
 
-def filing_of(connection: Connection, store: Store, model_result: ModelResult, zone: tzinfo) -> Filing:
+def filing_of(
+    connection: Connection, store: Store, model_result: ModelResult, zone: tzinfo, before: Sequence[str] = ()
+) -> Filing:
     """Return where a result is to be filed.
 
     The visit is that of the newest input that names one. An order counts only when all inputs that name one name the
@@ -49,14 +51,21 @@ def filing_of(connection: Connection, store: Store, model_result: ModelResult, z
         The result.
     zone
         Time zone of the site: of a study that states no offset.
+    before
+        Versioned references of the resources of the result before it.
     """
     outcome, imaging = model_result.outcome, model_result.imaging
-    inputs = [found for source in _sources(outcome) if (found := _read(connection, store, source))]
+    read = {source: found for source in _sources(outcome) if (found := _read(connection, store, source))}
+    inputs = list(read.values())
     inputs.sort(key=_newest_first)
     patient = _read(connection, store, outcome.subject.reference) or {}
     reference = next((named for one in inputs if (named := _encounter(one))), None)
     placer, filler = _order(connection, store, inputs)
-    observed = _observed(outcome, inputs)
+    observed = _observed(outcome, read)
+    if imaging is None and observed is not None:
+        # By its time a receiver finds the newest result: one that rests on less than the result before it is newer too.
+        earlier = (_read(connection, store, one) for one in before if one.startswith("Observation/"))
+        observed = max([observed, *(at for one in earlier if one and (at := point(one.get("effectiveDateTime"))))])
     if imaging is not None:
         study = imaging.study
         observed = started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC, zone=zone) or observed
@@ -74,11 +83,18 @@ def filing_of(connection: Connection, store: Store, model_result: ModelResult, z
 
 
 def _sources(outcome: Outcome) -> list[str]:
-    """Return the inputs that are resources: first those that were used, the newest first."""
+    """Return the inputs that are resources: first those that cannot be used, then the others, the newest first."""
     timed = [(used.effective, used.source) for used in outcome.inputs if used.effective is not None]
     used = [source for _, source in sorted(timed, reverse=True)]
-    named = dict.fromkeys([*used, *outcome.input_versions])
+    named = dict.fromkeys([*_causes(outcome), *used, *outcome.input_versions])
     return [source for source in named if source.partition("/")[0] in _KINDS][:MOST_READ]
+
+
+def _causes(outcome: Outcome) -> list[str]:
+    """Return the values because of which there is no prediction: those that are there and cannot be used."""
+    if not isinstance(outcome, NotAvailable):
+        return []
+    return [use.source for use in outcome.features if use.source and use.status in {"dropped", "implausible"}]
 
 
 def _read(connection: Connection, store: Store, reference: str) -> _Json | None:
@@ -112,10 +128,14 @@ def _newest_first(resource: _Json) -> float:
     return 0.0 if instant is None else -instant.timestamp()
 
 
-def _observed(outcome: Outcome, inputs: Sequence[_Json]) -> datetime | None:
-    """Return the time of the newest value that was used, else of the newest that was available by then."""
+def _observed(outcome: Outcome, read: Mapping[str, _Json]) -> datetime | None:
+    """Return the time of the newest value that was used, else of the newest that was available by then.
+
+    What a value takes back that cannot be used has the time of that value; of one without a time, of the computing.
+    """
     used = [one.effective for one in outcome.inputs if one.effective is not None]
-    available = (instant for one in inputs if (instant := _effective(one)) is not None and instant <= outcome.at)
+    used += [_effective(read[one]) or outcome.at for one in _causes(outcome) if one in read]
+    available = (instant for one in read.values() if (instant := _effective(one)) is not None and instant <= outcome.at)
     return max(used, default=None) or max(available, default=None)
 
 

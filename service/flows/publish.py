@@ -8,7 +8,7 @@ stated before another result, and is true again, is a new result that names the 
 statement is the newest at every destination.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,7 +16,18 @@ from sqlalchemy import Connection
 
 from fhir_adapter.results import resources_for
 from inference.artefacts import encode
-from inference.contract import FeatureUse, NotAvailable, Outcome, Output, Prediction, as_plain, result_id, statement_id
+from inference.contract import (
+    FeatureUse,
+    NotAvailable,
+    Outcome,
+    Output,
+    Prediction,
+    as_plain,
+    from_plain,
+    result_id,
+    statement_id,
+)
+from inference.manifest import Manifest
 from inference.wording import summary
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -63,9 +74,10 @@ class Publisher:
         model_result = with_sources(model_result, self._core.blobs)
         with self._core.database.read() as connection:
             place = self._place(connection, model_result)
-            filing = filing_of(connection, self._core.store, model_result, self._core.zone)
+            filing = filing_of(connection, self._core.store, model_result, self._core.zone, place.before)
         outcome = replace(model_result.outcome, follows=place.follows)
-        model_result = replace(model_result, outcome=outcome, filing=filing)
+        sent_before = tuple(_stored_output(one, model_result.manifest) for one in place.outputs)
+        model_result = replace(model_result, outcome=outcome, filing=filing, sent_before=sent_before)
         result = result_id(outcome)
         resources = resources_for(outcome, self._context.about(model_result))
         prepared = self._core.writer.prepare(resources)
@@ -196,6 +208,24 @@ def _output(output: Output) -> dict[str, Any]:
     shown = ("name", "system", "code", "kind", "value", "unit", "band")
     detail = None if output.detail is None else as_plain(output.detail)
     return {name: getattr(output, name) for name in shown} | {"detail": detail}
+
+
+def _stored_output(stored: Mapping[str, Any], manifest: Manifest) -> Output:
+    """Return an output of an earlier result as far as it is stored; earlier releases stored no details."""
+    plain, is_whole = stored.get("detail"), stored["kind"] in {"score", "probability", "category"}
+    return Output(
+        name=stored["name"],
+        system=stored["system"],
+        code=stored["code"],
+        display=next((one.display for one in manifest.outputs if one.code == stored["code"]), stored["name"]),
+        kind=stored["kind"],
+        value=stored["value"] if is_whole or plain is not None else None,
+        unit=stored["unit"],
+        band=stored["band"],
+        text="",
+        future=False,
+        detail=None if plain is None else from_plain(stored["kind"], plain),
+    )
 
 
 def _feature(feature: FeatureUse) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class ServerContext:
         return ResultContext(
             now=self.clock.now(),
             software_version=self.software_version,
+            observed=filing.observed,
             study=None if imaging is None else study_summary(imaging.study, self.zone),
             encounter=filing.encounter,
             visit_number=None if number is None or not number.system else (number.system, number.value),

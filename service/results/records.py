@@ -1,7 +1,7 @@
 """A stored result, and the states that it goes through."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
@@ -35,6 +35,11 @@ class Place:
     follows: str | None = None
     #: The newest result of an active version of the model, about the same, is a prediction.
     after_prediction: bool = False
+    #: Versioned references of the resources of the result before it: for an active version of the last one that was
+    #: published by any active version, else of its own version.
+    before: tuple[str, ...] = ()
+    #: The outputs of that result; none where it is no prediction.
+    outputs: tuple[JsonObject, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
@@ -55,7 +55,8 @@ class Results:
             Reference of the document that made the model run.
         """
         statement = statement_id(outcome)
-        about = select(results.c.id, results.c.statement, results.c.kind).where(
+        columns = results.c.id, results.c.statement, results.c.kind, results.c.resources, results.c.outputs
+        about = select(*columns).where(
             results.c.model == outcome.model.name,
             results.c.subject == outcome.subject.reference,
             results.c.study.is_not_distinct_from(study),
@@ -64,13 +65,19 @@ class Results:
         newest_first = about.order_by(results.c.seq.desc()).limit(1)
         newest = connection.execute(newest_first.where(results.c.version == outcome.model.version)).first()
         delivered = connection.execute(newest_first.where(results.c.status == "active")).first()
-        after_prediction = delivered is not None and delivered.kind == "prediction"
+        last = delivered if outcome.model.status == "active" else newest
+        place = Place(
+            said=False,
+            after_prediction=delivered is not None and delivered.kind == "prediction",
+            before=() if last is None else tuple(json.loads(last.resources)),
+            outputs=() if last is None else tuple(json.loads(last.outputs)),
+        )
         stated = select(results.c.id).where(results.c.statement == statement).limit(1)
         if connection.execute(stated).first() is None:
-            return Place(said=False, after_prediction=after_prediction)
+            return place
         if newest is None or newest.statement == statement:
-            return Place(said=True, after_prediction=after_prediction)
-        return Place(said=False, follows=newest.id, after_prediction=after_prediction)
+            return replace(place, said=True)
+        return replace(place, follows=newest.id)
 
     def one(self, connection: Connection, identifier: str) -> StoredResult | None:
         """Return the result of this id; None when there is none.

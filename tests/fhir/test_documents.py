@@ -148,6 +148,26 @@ def test_the_newest_document_of_the_declared_types_is_read(server: Server) -> No
     assert newest(server) == "DiagnosticReport/r/_history/1"
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize(
+    ("first", "second", "latest"),
+    [
+        ("10:00:00", "10:00:00", 1),
+        ("10:00:30", "10:00:00", 1),
+        ("10:00:00", "10:00:30", 1),
+        ("10:01:00", "10:00:00", 0),
+    ],
+    ids=["equal", "to the minute last", "to the minute first", "the minute before"],
+)
+def test_of_two_documents_of_one_time_the_one_that_arrived_last_is_read(
+    server: Server, names: tuple[str, str], first: str, second: str, latest: int
+) -> None:
+    """A time at the full minute may be of a clock without seconds, and means that minute."""
+    for name, time in zip(names, (first, second), strict=True):
+        server.put(letter(id=name, date=f"2026-01-15T{time}Z"))
+    assert newest(server) == f"DocumentReference/{names[latest]}/_history/1"
+
+
 def test_a_document_without_a_date_is_as_old_as_its_arrival(server: Server) -> None:
     server.put(letter(id="dated", date="2026-01-15T11:00:00Z"))
     undated = letter(id="undated")

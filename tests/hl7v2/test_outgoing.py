@@ -13,7 +13,8 @@ from fhir_adapter.hl7v2.outgoing.authority import Authority
 from fhir_adapter.hl7v2.outgoing.oru_r01 import Endpoint, FiledUnder, OruResult, Recipient, build
 from fhir_adapter.hl7v2.synthesise import LabResult, SyntheticPatient, adt_a03, adt_a04, adt_a08, oru_labs, oru_vitals
 from fhir_adapter.results import ExpectedOutput
-from inference.contract import ModelIdentity, NotAvailable, Output, Prediction, Subject, result_id
+from inference.contract import ModelIdentity, NotAvailable, Output, Prediction, Spans, Subject, result_id
+from inference.testing import output_of_each_kind
 
 AT = datetime(2026, 1, 15, 12, 30, tzinfo=UTC)
 SUBJECT = Subject(reference="Patient/abc", birth_date=date(1948, 3, 5), sex="female", identifier=None)
@@ -144,6 +145,16 @@ def test_a_result_that_is_not_available_is_said_in_the_place_of_each_output() ->
     assert (str(study[1]), str(study[5])) == ("3", "1.2.3")
     reason = "AI result not available: missing oxygen saturation, consciousness"
     assert [str(note[3]) for note in absent.segments("NTE")] == [reason, "Model: NEWS2 (news2 1.0.0)."] * 2
+
+
+def test_a_result_with_fewer_values_than_the_one_before_it_takes_the_others_back() -> None:
+    spans = output_of_each_kind()["spans"]
+    assert isinstance(spans.detail, Spans)
+    fewer = replace(spans, value=1.0, detail=Spans(spans=spans.detail.spans[:1]))
+    later = replace(RESULT, outcome=replace(PREDICTION, outputs=(fewer,)), sent_before=(spans,))
+    found = [(str(one[1]), str(one[3][0][0]), str(one[4]), str(one[11])) for one in read(later).segments("OBX")]
+    assert found == [("1", "toy-spans", "1", "P"), ("2", "drug", "1.1", "P"), ("3", "dose", "1.2", "X")]
+    assert str(read(later).segments("OBX")[2][5]) == ""
 
 
 def test_the_same_result_gives_the_same_bytes() -> None:

@@ -51,10 +51,63 @@ def test_the_newest_value_is_read_with_its_source_and_time() -> None:
     assert [used.source for used in found.inputs] == [newest.source]
 
 
-def test_the_newest_of_several_codes_wins_and_the_first_code_breaks_a_tie() -> None:
+def test_the_newest_of_several_codes_wins_and_two_of_one_time_contradict_each_other_unless_they_are_equal() -> None:
     older = fact("59408-5", "97", "%", hours_ago=2)
     assert value(SATURATION, older, fact("2708-6", "91", "%", hours_ago=1)) == 91
-    assert value(SATURATION, fact("2708-6", "91", "%", hours_ago=2), older) == 97
+    assert value(SATURATION, fact("2708-6", "0.97", "1", hours_ago=2), older) == 97
+    found = extract(SATURATION, fact("2708-6", "91", "%", hours_ago=2), older)
+    assert found.readings["saturation"] is None
+    assert found.reason == "contradictory: oxygen saturation (97 % by 59408-5, 91 % by 2708-6)"
+    assert [(use.why, use.source) for use in found.features] == [
+        ("contradictory", "Observation/59408-5-2/_history/1"),
+        ("contradictory", "Observation/2708-6-2/_history/1"),
+    ]
+
+
+def test_values_of_one_time_that_a_model_declares_to_mean_the_same_do_not_contradict_each_other() -> None:
+    banded = [source | {"same": [91, 95]} for source in SATURATION["sources"]]
+    older = fact("59408-5", "97", "%", hours_ago=2)
+    assert value(SATURATION, fact("2708-6", "96", "%", hours_ago=2), older, sources=banded) == 97
+    assert value(SATURATION, fact("2708-6", "95", "%", hours_ago=2), older, sources=banded) is None
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [{"code": "1", "unit": "%", "same": [91]}, {"code": "2", "unit": "%"}],
+        [{"code": "1", "unit": "%", "same": [91]}, {"code": "2", "unit": "%", "same": [91, 95]}],
+        [{"code": "1", "unit": "%", "same": [95, 91]}],
+        [{"code": "1", "answers": {"alert": ["a"], "voice": ["v"]}, "same": [["alert"], ["alert"]]}],
+        [{"code": "1", "unit": "%", "same": [["alert"]]}],
+    ],
+)
+def test_groups_of_values_must_fit_each_other(sources: list[dict[str, Any]]) -> None:
+    with pytest.raises(Problem):
+        parse_features({"features": [SATURATION | {"sources": sources}]})
+
+
+@pytest.mark.parametrize(
+    ("take", "limit", "expected"),
+    [
+        ("max", ">41", None),
+        ("max", ">36", None),
+        ("max", "<36", 38),
+        ("max", "<39", None),
+        ("min", "<30", None),
+        ("min", ">39", 36),
+        ("min", ">35", None),
+        ("mean", "<30", None),
+        ("count", ">41", 2),
+    ],
+)
+def test_a_limit_leaves_an_aggregate_without_a_value_where_it_could_change_it(
+    take: str, limit: str, expected: int | None
+) -> None:
+    """The limit is stated by a comparator, and in a text as some laboratories write it."""
+    measured = [fact("8310-5", "36", "Cel", hours_ago=3), fact("8310-5", "38", "Cel", hours_ago=2)]
+    stated = fact("8310-5", limit[1:], "Cel")
+    for one in (replace(stated, unusable="unreadable", comparator=limit[0]), replace(stated, value=limit)):
+        assert value(TEMPERATURE, *measured, one, window={"take": take, "hours": 12}) == expected
 
 
 def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:

@@ -1,6 +1,7 @@
 """Facts on a grid: each interval holds what was measured in it, in the declared unit, or is masked."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -188,3 +189,18 @@ def test_answers_that_are_numbers_are_accepted() -> None:
     check_series(specs(consciousness))
     found = grid(fact("67775-7", "Alert", None, hours_ago=0.5), declared=(consciousness,))
     assert same(list(found.values[:, 0]), [GAP, GAP, GAP, 1])
+
+
+def test_values_of_an_interval_that_contradict_each_other_or_a_limit_mask_it_and_the_reason_names_them() -> None:
+    both = PULSE | {"missing": "refuse", "sources": [*PULSE["sources"], {"code": "8889-8", "unit": "/min"}]}
+    facts = pulse("60", hours_ago=0.25), fact("8889-8", "90", "/min", hours_ago=0.25), pulse("70", hours_ago=2.5)
+    found = grid(*facts, declared=(both,))
+    assert same(list(found.values[:, 0]), [GAP, 70, GAP, GAP])
+    dropped = [use for use in found.uses if use.status == "dropped"]
+    assert [(use.why, use.source) for use in dropped] == [("contradictory", one.source) for one in facts[:2]]
+    alone = grid(*facts[:2], fact("8310-5", "37", "Cel", hours_ago=0.5), declared=(both, TEMPERATURE))
+    gap = find_gap(specs(both, TEMPERATURE), alone, Decimal(4))
+    assert gap is not None
+    assert gap.reason == "contradictory: pulse (60 /min by 8867-4, 90 /min by 8889-8)"
+    limit = replace(pulse("300", hours_ago=0.5), value=">300")
+    assert same(column(pulse("60", hours_ago=0.75), limit, window={"take": "max"}), [GAP, GAP, GAP, GAP])

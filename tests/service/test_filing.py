@@ -1,7 +1,7 @@
 """Whoever receives an ORU^R01 of ours can file it: by patient, visit, order, study and the time of the observation."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -281,3 +281,102 @@ def test_the_fhir_result_names_the_encounter(hospital: Hospital) -> None:
         assert found["encounter"]["reference"] == f"Encounter/{encounter['id']}"
     (sent,) = hospital.ehr.received("RiskAssessment")
     assert sent["encounter"]["identifier"] == {"system": AUTHORITY, "value": "V4711"}
+
+
+# The time that a result is about
+
+
+def instants(hospital: Hospital) -> tuple[str, str, str]:
+    """Return when the newest result was true: by OBX-14 and by FHIR; and when FHIR says that it was issued."""
+    message = hospital.engine.received()[-1]
+    row = hospital.results()[-1]
+    assert segment(message, "OBR").get(3) == row.id
+    assert segment(message, "OBR").get(7) == segment(message, "OBX").get(14)
+    (found,) = hospital.all(f"Observation?identifier=urn:ausculta:result|{row.id}")
+    fhir, issued = (found[name].replace("-", "").replace(":", "") for name in ("effectiveDateTime", "issued"))
+    return segment(message, "OBX").get(14), fhir.replace("T", "")[:14], issued.replace("T", "")[:14]
+
+
+def text(moment: datetime) -> str:
+    return moment.strftime("%Y%m%d%H%M%S")
+
+
+def test_fhir_and_hl7_state_the_same_time_of_a_result_and_fhir_states_when_it_was_computed(hospital: Hospital) -> None:
+    hospital.admit()
+    message = hospital.vitals()
+    measured = hospital.clock.now() - timedelta(minutes=1)
+    hospital.clock.advance(120)
+    hospital.hl7(message)
+    hospital.work()
+    assert instants(hospital) == (f"{text(measured)}+0000", text(measured), text(hospital.clock.now()))
+    (risk,) = hospital.all("RiskAssessment")  # R4: occurrence is when the assessment was performed
+    assert risk["occurrenceDateTime"] == hospital.clock.now().strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+@pytest.mark.parametrize("value", [b"SN|8867-4^Heart rate^LN||<^40", b"NM|8867-4^Heart rate^LN||7000"])
+def test_a_result_that_a_newer_unusable_value_takes_back_has_the_time_of_that_value(
+    hospital: Hospital, value: bytes
+) -> None:
+    scored(hospital)
+    hospital.clock.advance(600)
+    newer = pulse(hospital, "F", "P2^CPOE", "F2^MONITORS")
+    measured = hospital.clock.now() - timedelta(minutes=1)
+    head, _, rest = newer.partition(b"OBX|1|")
+    hospital.clock.advance(300)
+    hospital.hl7(head + b"OBX|1|" + value + b"|" + rest.split(b"|", 5)[5])
+    hospital.work()
+    assert "pulse" in hospital.results()[-1].summary
+    assert instants(hospital)[:2] == (f"{text(measured)}+0000", text(measured))
+
+
+def test_a_result_that_is_taken_back_with_its_newest_value_does_not_go_back_in_time(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.hl7(hospital.vitals(pulse=""))
+    hospital.clock.advance(600)
+    given = pulse(hospital, "F")
+    measured = hospital.clock.now() - timedelta(minutes=1)
+    hospital.hl7(given)
+    hospital.work()
+    score = instants(hospital)
+    assert score[0] == f"{text(measured)}+0000"
+    hospital.clock.advance(600)
+    hospital.hl7(given.replace(b"|||||F|||", b"|||||D|||").replace(b"|C3|", b"|C4|"))
+    hospital.work()
+    assert hospital.results()[-1].summary == "AI result not available: missing pulse"
+    assert instants(hospital)[:2] == score[:2]
+
+
+def test_a_score_that_rests_on_less_than_the_one_before_it_does_not_go_back_in_time(hospital: Hospital) -> None:
+    """A receiver that shows the result with the newest time must not show the score of the deleted value."""
+    scored(hospital)
+    hospital.clock.advance(600)
+    given = pulse(hospital, "F", "P2^CPOE", "F2^MONITORS").replace(b"|131|", b"|70|")
+    hospital.hl7(given)
+    hospital.work()
+    before = instants(hospital)
+    hospital.clock.advance(600)
+    hospital.hl7(given.replace(b"|||||F|||", b"|||||D|||").replace(b"|C2|", b"|C9|"))
+    hospital.work()
+    assert [row.summary.rpartition(": ")[2] for row in hospital.results()] == ["19 (high)", "16 (high)", "19 (high)"]
+    assert instants(hospital)[:2] == before[:2]
+    assert instants(hospital)[2] > before[2]
+
+
+def test_a_result_that_an_untimed_value_takes_back_has_the_time_of_the_computing(hospital: Hospital) -> None:
+    scored(hospital)
+    hospital.clock.advance(600)
+    at = text(hospital.clock.now() - timedelta(minutes=1)).encode()
+    hospital.hl7(pulse(hospital, "F", "P2^CPOE", "F2^MONITORS").replace(at + b"+0000", at[:8]))
+    hospital.work()
+    assert hospital.results()[-1].summary == "AI result not available: untimed: pulse"
+    now = text(hospital.clock.now())
+    assert instants(hospital) == (f"{now}+0000", now, now)
+
+
+def test_the_report_of_an_image_has_the_time_of_the_study(hospital: Hospital) -> None:
+    hospital.admit()
+    hospital.dicom(ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", StudyTime="235900", rows=64, columns=64))
+    hospital.rest()
+    (report,) = hospital.all("DiagnosticReport")
+    assert instants(hospital)[0] == f"{text(hospital.results()[-1].computed_at)}+0000"
+    assert report["effectiveDateTime"] == hospital.results()[-1].computed_at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:23] + "Z"

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from io import BytesIO
 from typing import Any
@@ -16,6 +17,7 @@ from pydicom import dcmread, dcmwrite
 from dicom_node.results import RESULTS
 from dicom_node.scu import send as c_store
 from dicom_node.synthesise import ChestXRay, chest_x_ray
+from fhir_adapter.hl7v2.message import Segment
 from inference import registry
 from inference.artefacts import decode
 from inference.contract import Artefact, ImageInput, ModelInput, Output, VolumeInput
@@ -160,6 +162,39 @@ def test_the_console_shows_each_kind(hospital: Hospital) -> None:
     picture = np.asarray(Image.open(BytesIO(httpx.get(f"{address}/masks/lesion.png").content)))
     assert (picture.shape, picture[0].min(), picture[1:].max()) == ((256, 256), 255, 0)
     assert httpx.get(f"{address}/masks/other.png").status_code == 404
+
+
+def test_a_refusal_takes_back_every_obx_that_was_sent_before(hospital: Hospital) -> None:
+    install(hospital, FILM, *KINDS)
+    hospital.dicom(CHEST)
+    hospital.rest()
+    sent = values_sent(hospital)
+    assert {obx.get(11) for obx in sent} == {"P"}
+    assert len(sent) > len(KINDS)
+    at = hospital.clock.now()
+    hospital.application.database.write(lambda tx: registry.stop(tx, "toy", "drill", by="test", at=at))
+    hospital.dicom(replace(CHEST, instance=2))
+    hospital.rest()
+    assert stored(hospital).summary == "AI result not available: the model was stopped: drill"
+    refused = values_sent(hospital)
+    assert {(obx.get(11), obx.raw(5)) for obx in refused} == {("X", "")}
+    assert places(refused) == places(sent)
+    hospital.application.database.write(lambda tx: registry.stop(tx, "toy", "another drill", by="test", at=at))
+    hospital.dicom(replace(CHEST, instance=3))
+    hospital.rest()
+    assert [obx.get(4) for obx in values_sent(hospital)] == [str(number) for number in range(1, len(KINDS) + 1)]
+
+
+def values_sent(hospital: Hospital) -> list[Segment]:
+    """Return the OBX of the newest message but the one that names the study; they are numbered without a gap."""
+    found = list(hospital.engine.received()[-1].all("OBX"))
+    assert [obx.get(1) for obx in found] == [str(number) for number in range(1, len(found) + 1)]
+    return [obx for obx in found if obx.get(3) != "110180"]
+
+
+def places(segments: Sequence[Segment]) -> set[tuple[str, str, str]]:
+    """Return what a receiver files by: code, its system and the sub-id."""
+    return {(obx.get(3), obx.get(3, 3), obx.get(4)) for obx in segments}
 
 
 def test_the_details_of_an_output_are_stored(hospital: Hospital) -> None:

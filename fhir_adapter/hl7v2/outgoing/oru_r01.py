@@ -3,17 +3,18 @@
 Each OBX has one value. An output is one OBX or, by its kind, several with sub-ids (OBX-4 ``1``, ``1.1``, ``1.2``). The
 result is preliminary (OBR-25, OBX-11 ``P``) because no person has reviewed it, and its first note states it. A result
 that is not available is an OBX with status ``X`` for each output, with the OBX-3 and OBX-4 that the output would have
-had: a receiver that files by them does not keep an earlier score as the newest.
+had: a receiver that files by them does not keep an earlier score as the newest. For the same reason each value of the
+prediction before it that has no place in a message is sent again in its own place, with status ``X`` and no value.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Final
+from typing import Final, TypeAlias
 
 from fhir_adapter.hl7v2 import writer
 from fhir_adapter.hl7v2.outgoing.authority import Authority
-from fhir_adapter.hl7v2.outgoing.values import LOCAL, ObxValue, values_of
+from fhir_adapter.hl7v2.outgoing.values import LOCAL, Code, ObxValue, values_of
 from fhir_adapter.results.context import ExpectedOutput
 from inference.bands import codes_of
 from inference.contract import DEMONSTRATION, NotAvailable, Outcome, Output, Prediction, opened, result_id
@@ -21,6 +22,9 @@ from inference.wording import refusal
 
 _CODING: Final = {"http://loinc.org": "LN", "http://snomed.info/sct": "SCT"}
 _LONGEST_CONTROL_ID: Final = 50
+
+_Place: TypeAlias = tuple[str, str, str]
+"""OBX-3.1, OBX-3.3 and OBX-4: what a receiver files a value under."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,8 @@ class OruResult:
     expected: tuple[ExpectedOutput, ...] = ()
     #: MSH-11, table 0103.
     processing_id: str = "P"
+    #: The outputs of the prediction before it: what of them has no place in this message is taken back.
+    sent_before: tuple[Output, ...] = ()
 
 
 def build(result: OruResult) -> bytes:
@@ -127,15 +133,23 @@ def build(result: OruResult) -> bytes:
     outcome, filed = result.outcome, result.filed_under
     body = [_pid(result.patient), *_pv1(filed), _orc(result), _obr(result)]
     first = 1
+    filled: set[_Place] = set()
     if isinstance(outcome, Prediction):
+        filled = {place for place, _ in _places(outcome.outputs)}
         for ordinal, output in enumerate(outcome.outputs, start=1):
             values = values_of(output, result_id(outcome))
             body += _output_segments(result, outcome, output, values, first=first, sub_id=str(ordinal))
             first += len(values)
     else:
-        refused = _not_available(result, outcome)
-        body += [segment for output in refused for segment in output]
-        first += len(refused)
+        filled = {(code[0], code[2], str(ordinal)) for ordinal, code in enumerate(_refused_codes(result), start=1)}
+        body += _not_available(result, outcome)
+        first += len(filled)
+    gone = [(place, value) for place, value in _places(result.sent_before) if place not in filled]
+    body += [
+        _refused(result, value.identifier or "", number, sub_id=place[2], at=value.at)
+        for number, (place, value) in enumerate(gone, start=first)
+    ]
+    first += len(gone)
     if filed.StudyInstanceUID:
         body.append(_study(result, first))
     return writer.message(_msh(result), body)
@@ -261,25 +275,44 @@ def _obx(result: OruResult, output: Output, value: ObxValue, *, number: int, sub
     return writer.segment("OBX", fields)
 
 
-def _coded(output: Output | ExpectedOutput) -> writer.Field:
+def _coded(output: Output | ExpectedOutput) -> Code:
     return (output.code, output.display, _CODING.get(output.system, LOCAL))
 
 
-def _not_available(result: OruResult, outcome: NotAvailable) -> list[list[str]]:
-    """Return the segments of each expected output; those of the model itself where no output is declared."""
-    codes = [_coded(output) for output in result.expected] or [(outcome.model.name, outcome.model.title, LOCAL)]
+def _places(outputs: Sequence[Output]) -> list[tuple[_Place, ObxValue]]:
+    """Return each value of some outputs with the place that it is filed under; every value has its identifier."""
+    found: list[tuple[_Place, ObxValue]] = []
+    for ordinal, output in enumerate(outputs, start=1):
+        for number, value in enumerate(values_of(output, "")):
+            code = value.identifier or _coded(output)
+            place = (code[0], code[2], f"{ordinal}.{number}" if number else str(ordinal))
+            found.append((place, replace(value, identifier=code)))
+    return found
+
+
+def _refused_codes(result: OruResult) -> list[Code]:
+    """Return the code of each expected output; that of the model itself where no output is declared."""
+    model = result.outcome.model
+    return [_coded(output) for output in result.expected] or [(model.name, model.title, LOCAL)]
+
+
+def _not_available(result: OruResult, outcome: NotAvailable) -> list[str]:
+    """Return the segments that state, for each expected output, why it is not available."""
     notes = _notes(refusal(outcome.reason), _model(outcome))
-    return [[_refused(result, code, number), *notes] for number, code in enumerate(codes, start=1)]
+    segments: list[str] = []
+    for number, code in enumerate(_refused_codes(result), start=1):
+        segments += [_refused(result, code, number, sub_id=str(number)), *notes]
+    return segments
 
 
-def _refused(result: OruResult, code: writer.Field, number: int) -> str:
+def _refused(result: OruResult, code: writer.Field, number: int, *, sub_id: str, at: datetime | None = None) -> str:
     fields: dict[int, writer.Field] = {
         1: str(number),
         2: "ST",
         3: code,
-        4: str(number),
+        4: sub_id,
         11: "X",
-        14: _observed(result),
+        14: writer.stamp(at) if at else _observed(result),
         18: _equipment(result.outcome),
         19: writer.stamp(result.outcome.at),
     }

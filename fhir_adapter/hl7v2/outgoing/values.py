@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from fhir_adapter.hl7v2 import writer
 from inference.contract import ClassSet, Interval, MaskReference, Output, OutputKind, Spans, TimeSeries
 from inference.wording import coverage
+
+Code: TypeAlias = tuple[str, str, str]
+"""A code, its text and its system (CWE.1 to CWE.3)."""
 
 LOCAL: Final = "99AUSCULTA"
 _CHARACTERS: Final[writer.Field] = ("{characters}", "characters", "UCUM")
@@ -29,7 +32,7 @@ class ObxValue:
     #: OBX-6; empty where there is none.
     unit: writer.Field = ""
     #: OBX-3; None for the output's own code.
-    identifier: writer.Field | None = None
+    identifier: Code | None = None
     #: OBX-14, where it is not the result's time.
     at: datetime | None = None
 
@@ -59,7 +62,7 @@ def _unit(output: Output) -> writer.Field:
     return (output.unit, "", "UCUM") if output.unit else ""
 
 
-def _range(low: float, high: float, unit: writer.Field, identifier: writer.Field) -> ObxValue:
+def _range(low: float, high: float, unit: writer.Field, identifier: Code) -> ObxValue:
     """Write a range as SN (section 2.A.71): two numbers with ``-`` between them."""
     content = ("", writer.number(low), "-", writer.number(high))
     return ObxValue(type="SN", content=content, unit=unit, identifier=identifier)

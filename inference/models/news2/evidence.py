@@ -16,7 +16,9 @@ EVIDENCE: Final[Mapping[str, str]] = MappingProxyType(
         "arithmetic: nothing is trained. Each value is rounded half up to the chart's own step (one decimal for "
         "temperature, whole numbers otherwise) before it is scored. The newest value of each parameter within 12 "
         "hours is used; without any one of them there is no total, and the refusal names what is missing. The chart is "
-        "for one set of observations: values that were measured more than 4 hours apart give no total.",
+        "for one set of observations: values that were measured more than 4 hours apart give no total. Two values "
+        "of one parameter at the same time, by different codes, count if they score the same; else there is no total, "
+        "and the refusal names both.",
         "Evidence": "Exactness: every band edge of the chart is tested, and the golden cases are answered at every "
         "load. How well NEWS2 itself predicts deterioration is the subject of the College's report.",
     }
