@@ -104,8 +104,10 @@ def _values_in_the_future(connection: Connection) -> int:
 def _state(one: Backlog, now: datetime) -> dict[str, Any]:
     counts = {"pending": one.counts.get("pending", 0), "parked": one.counts.get("parked", 0)}
     ages = {f"oldest_{status}_s": _age(at, now) for status, at in one.oldest.items()}
-    paused = {} if one.paused_until is None else {"paused_until": one.paused_until.isoformat(), "output": one.problem}
-    return counts | {"held": one.held, "overdue": one.overdue} | ages | paused
+    paused = {} if one.paused_until is None else {"paused_until": one.paused_until.isoformat()}
+    said = one.held_by if one.paused_until is None else one.problem
+    output = {} if said is None else {"output": said}
+    return counts | {"held": one.held, "overdue": one.overdue} | ages | paused | output
 
 
 def _age(at: datetime, now: datetime) -> int:

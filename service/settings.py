@@ -214,7 +214,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="WORKER_THREADS",
         read=_integer,
         default=4,
-        help="How many jobs run at a time in one process, besides one of shadow models; 0: none at all.",
+        help="How many jobs run at a time in one process, besides one of shadow models and one for each destination, "
+        "which may not answer; 0: none at all.",
     ),
     Setting(
         name="LOG_LEVEL",
