@@ -167,7 +167,7 @@ def build(
         REPEAT: cadences.repeat,
         START_CADENCES: cadences.start,
         owed.PUBLISH_FAILURE: lambda job: (imaging_studies.read if "study" in job.payload else assess.assess)(job),
-        DELIVER: DeliveryFlow(core, destinations).deliver,
+        DELIVER: DeliveryFlow(core, destinations, refusals_in_a_row=settings.refusals_in_a_row).deliver,
     }
     return Application(
         **vars(core),

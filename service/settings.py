@@ -218,6 +218,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "which may not answer; 0: none at all.",
     ),
     Setting(
+        name="REFUSALS_IN_A_ROW",
+        read=_integer,
+        default=5,
+        help="A destination that refuses the results of so many patients with the same answer, and accepts nothing "
+        "between them, is paused and tried again instead of parking them; 0: each is parked.",
+    ),
+    Setting(
         name="LOG_LEVEL",
         read=_choice("DEBUG", "INFO", "WARNING", "ERROR"),
         default="INFO",
@@ -269,6 +276,7 @@ class Settings:
     device: str
     model_deadline_s: float
     worker_threads: int
+    refusals_in_a_row: int
     log_level: str
     log_format: str
     destination: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
