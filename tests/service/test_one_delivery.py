@@ -19,7 +19,7 @@ from .test_undelivered import page, post, ready
 
 
 class ImagesOnly:
-    """A PACS that negotiates Secondary Capture and nothing else, until told to take SRs."""
+    """A PACS that negotiates Secondary Capture and SRs only after :meth:`take_reports`."""
 
     def __init__(self) -> None:
         self.stored: list[str] = []
