@@ -132,7 +132,7 @@ def _store(association: Association, dataset: Dataset) -> int:
         answer = association.send_c_store(dataset)
     except ValueError as failure:
         detail = "the peer takes no such object in this transfer syntax"
-        raise Problem(Category.UNSUPPORTED, detail, diagnostics=str(failure)) from failure
+        raise PeerProblem(Category.UNSUPPORTED, detail, diagnostics=str(failure)) from failure
     except RuntimeError as failure:
         detail = "the association ended before the instance was sent"
         raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
@@ -150,7 +150,7 @@ def _refusal(answer: Dataset) -> Problem:
     if status >> 8 == _OUT_OF_RESOURCES:
         return Problem(Category.BUSY, f"the peer is out of resources (0x{status:04X})", diagnostics=diagnostics)
     category = _STATUS.get(status, Category.INCORRECT)
-    return Problem(category, f"the peer refused the instance (0x{status:04X})", diagnostics=diagnostics)
+    return PeerProblem(category, f"the peer refused the instance (0x{status:04X})", diagnostics=diagnostics)
 
 
 def _contexts(datasets: Sequence[Dataset]) -> list[PresentationContext]:
@@ -225,5 +225,5 @@ def _unestablished(association: Association) -> Problem:
         category = Category.FORBIDDEN if permanent else Category.BUSY
         return PeerProblem(category, f"the peer rejected the association ({answer.reason_str})", whole=True)
     if association.acceptor.primitive is not None and not association.accepted_contexts:
-        return Problem(Category.UNSUPPORTED, "the peer takes no such object in this transfer syntax")
+        return PeerProblem(Category.UNSUPPORTED, "the peer takes no such object in this transfer syntax")
     return PeerProblem(Category.UNAVAILABLE, "the peer is away", whole=True)

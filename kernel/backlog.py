@@ -83,6 +83,8 @@ class Backlog:
     #: Nothing is sent before, and why.
     paused_until: datetime | None = None
     problem: str | None = None
+    #: Why one of the held deliveries failed.
+    held_by: str | None = None
 
     @property
     def needs_attention(self) -> bool:
@@ -218,10 +220,12 @@ def backlogs(connection: Connection, now: datetime) -> list[Backlog]:
     """
     late = and_(outbox.c.status == "pending", outbox.c.created_at < now - OVERDUE_AFTER)
     columns = outbox.c.destination, outbox.c.status
+    held = and_(outbox.c.status == "pending", outbox.c.next_at.is_not(None))
     grouped = select(
         *columns,
         func.count().label("deliveries"),
-        func.count(case((and_(outbox.c.status == "pending", outbox.c.next_at.is_not(None)), 1))).label("held"),
+        func.count(case((held, 1))).label("held"),
+        func.max(case((held, outbox.c.problem_detail))).label("held_by"),
         func.count(case((late, 1))).label("overdue"),
         func.min(outbox.c.created_at, type_=outbox.c.created_at.type).label("oldest"),
     ).group_by(*columns)
@@ -245,6 +249,7 @@ def _backlog(name: str, rows: Sequence[Row[Any]], state: Row[Any] | None) -> Bac
         oldest={row.status: row.oldest for row in rows if row.status in {"pending", "parked"}},
         paused_until=None if state is None else state.paused_until,
         problem=None if state is None else state.problem_detail,
+        held_by=next((row.held_by for row in rows if row.held_by), None),
     )
 
 

@@ -3,7 +3,8 @@
 A delivery is a row of the same commit as the result it carries. One waiting ``deliver`` job per destination (written
 here, in that commit) sends its rows; :mod:`kernel.backlog` reads which of them are due. While a destination cannot be
 reached it is paused and its rows wait. A row that fails holds its own patient's rows until its next attempt. A row
-that the destination refuses permanently is parked where a person sees it, and the next rows are sent.
+that the destination refuses permanently is parked where a person sees it, with what belongs to it
+(:mod:`kernel.together`), and the next rows are sent.
 
     pending     it waits, or is held until its next attempt
     delivered   the destination accepted it
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from kernel import backlog, destination_states
+from kernel import backlog, destination_states, together
 from kernel.backlog import DeliveryFilter, QueuedDelivery
 from kernel.blobs import Blobs, Cipher
 from kernel.clock import Clock, Ids
@@ -265,7 +266,9 @@ class Outbox:
             "problem_diagnostics": self._cipher.seal(problem.diagnostics.encode(), _answer_of(delivery.id)),
             "changed_at": now,
         }
-        tx.execute(update(outbox).where(outbox.c.seq == delivery.seq, outbox.c.status == "pending").values(**values))
+        mine = outbox.c.seq == delivery.seq, outbox.c.status == "pending"
+        if tx.execute(update(outbox).where(*mine).values(**values)).rowcount and park:
+            together.park_rest(tx, delivery.id, str(problem.category), at=now)
 
     def pause(self, tx: Transaction, destination: str, length: timedelta, problem: Problem) -> None:
         """Send nothing to a destination for a while.
@@ -287,6 +290,8 @@ class Outbox:
     def park(self, tx: Transaction, identifier: str) -> bool:
         """Take a pending delivery out of the queue, so that those behind it go on; return whether there was one.
 
+        What belongs to it (:mod:`kernel.together`) is parked too.
+
         Parameters
         ----------
         tx
@@ -294,7 +299,9 @@ class Outbox:
         identifier
             ``id`` of the delivery.
         """
-        return self._move(tx, identifier, {"pending"}, status="parked", next_at=outbox.c.created_at)
+        if found := self._move(tx, identifier, {"pending"}, status="parked", next_at=outbox.c.created_at):
+            together.park_rest(tx, identifier, None, at=self._clock.now())
+        return found
 
     def dismiss(self, tx: Transaction, identifier: str) -> bool:
         """Decide that a pending or parked delivery is not sent; return whether there was one.
@@ -306,7 +313,7 @@ class Outbox:
         identifier
             ``id`` of the delivery.
         """
-        return self._move(tx, identifier, {"pending", "parked"}, status="dismissed")
+        return self._end(tx, identifier, {"pending", "parked"}, "dismissed")
 
     def supersede(self, tx: Transaction, identifier: str) -> bool:
         """Record that a pending delivery is not sent, because a newer result was delivered before it.
@@ -318,12 +325,13 @@ class Outbox:
         identifier
             ``id`` of the delivery.
         """
-        return self._move(tx, identifier, {"pending"}, status="superseded")
+        return self._end(tx, identifier, {"pending"}, "superseded")
 
     def replay(self, tx: Transaction, identifier: str) -> bool:
         """Queue a parked delivery again, or try one that is held at once; return whether there was one.
 
-        The attempts count from zero, and a pause of its destination ends.
+        The attempts count from zero, and a pause of its destination ends. What it belongs to, and what belongs to it,
+        is queued with it.
 
         Parameters
         ----------
@@ -337,7 +345,9 @@ class Outbox:
         if destination is not None:
             destination_states.resume(tx, destination, at=at)
         due = {"refusals": 0, "next_at": outbox.c.created_at}
-        return self._move(tx, identifier, {"parked", "pending"}, status="pending", **due)
+        if found := self._move(tx, identifier, {"parked", "pending"}, status="pending", **due):
+            together.replay_rest(tx, identifier, at=at)
+        return found
 
     def counts(self, connection: Connection) -> dict[tuple[str, str], int]:
         """Return how many deliveries there are per destination and status."""
@@ -345,6 +355,12 @@ class Outbox:
             outbox.c.destination, outbox.c.status
         )
         return {(row[0], row[1]): row[2] for row in connection.execute(grouped)}
+
+    def _end(self, tx: Transaction, identifier: str, status_before: Collection[str], status: str) -> bool:
+        """Give a delivery that is not sent, and what belongs to it, a final status."""
+        if found := self._move(tx, identifier, status_before, status=status):
+            together.end_rest(tx, identifier, status, at=self._clock.now())
+        return found
 
     def _move(self, tx: Transaction, identifier: str, status_before: Collection[str], **values: Any) -> bool:
         mine = outbox.c.id == identifier, outbox.c.status.in_(status_before)

@@ -169,7 +169,7 @@ def build(
         REPEAT: cadences.repeat,
         START_CADENCES: cadences.start,
         owed.PUBLISH_FAILURE: lambda job: (imaging_studies.read if "study" in job.payload else assess.assess)(job),
-        DELIVER: DeliveryFlow(core, destinations).deliver,
+        DELIVER: DeliveryFlow(core, destinations, refusals_in_a_row=settings.refusals_in_a_row).deliver,
     }
     return Application(
         **vars(core),
@@ -184,13 +184,13 @@ def build(
         destinations=destinations,
         hl7_messages=hl7_messages,
         imaging_studies=imaging_studies,
-        worker=build_worker(core, steps, settings.worker_threads),
+        worker=build_worker(core, steps, settings.worker_threads, destinations=len(destinations)),
         authorizer=authorizer,
         operations=operation_context(core, model_files, authorizer),
     )
 
 
-def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) -> Worker:
+def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int, *, destinations: int = 0) -> Worker:
     """Build the worker; an HL7 v2 message whose conversion is parked is marked so, and a missing result is explained.
 
     Parameters
@@ -200,8 +200,11 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int) ->
     steps
         Step name -> what runs it.
     threads
-        How many jobs run at a time.
+        How many jobs run at a time; none at all with 0.
+    destinations
+        How many destinations there are. Each may occupy one thread while it does not answer, so each adds one.
     """
+    threads = threads and threads + destinations
 
     def parked(tx: Transaction, job: Job, problem: Problem) -> None:
         if job.step == hl7_message.CONVERT:

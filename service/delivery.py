@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from fhir_adapter.facts import subject as subject_of
 from inference.contract import Subject
-from kernel import backlog, destination_states
+from kernel import backlog, destination_states, refusals
 from kernel.backlog import QueuedDelivery
 from kernel.db import Transaction
 from kernel.errors import Category, Problem, as_problem
@@ -41,11 +41,16 @@ class DeliveryFlow:
         The components that every flow uses.
     destinations
         The destinations by name.
+    refusals_in_a_row
+        For so many patients a destination may say the same before it is taken for its configuration; 0: for any number.
     """
 
-    def __init__(self, core: CoreServices, destinations: Mapping[str, Destination]) -> None:
+    def __init__(
+        self, core: CoreServices, destinations: Mapping[str, Destination], *, refusals_in_a_row: int = 0
+    ) -> None:
         self._core = core
         self._destinations = destinations
+        self._refusals_in_a_row = refusals_in_a_row
 
     def deliver(self, job: Job) -> Commit:
         """Send the due deliveries of one destination; the commit enqueues the job for those that are due later.
@@ -134,24 +139,7 @@ class DeliveryFlow:
             return subject_of(connection, self._core.store, delivery.patient, self._core.identifier_order)
 
     def _failed(self, delivery: QueuedDelivery, problem: Problem) -> None:
-        outbox, now = self._core.outbox, self._core.clock.now()
-
-        def note(tx: Transaction) -> Verdict:
-            held = backlog.failing_patients(tx.connection, delivery.destination, besides=delivery.patient)
-            attempt = Attempt(
-                problem=problem,
-                now=now,
-                refusals=delivery.refusals,
-                failing_patients=held + 1,
-                pauses=destination_states.pauses(tx, delivery.destination),
-            )
-            verdict = judge(attempt)
-            outbox.failed(tx, delivery, problem, park=verdict.park, pause=verdict.hold, counts=verdict.counts)
-            if verdict.pause is not None:
-                outbox.pause(tx, delivery.destination, verdict.pause, problem)
-            return verdict
-
-        verdict = self._core.database.write(note)
+        verdict = self._core.database.write(lambda tx: self._decide(tx, delivery, problem))
         _log.warning(
             "delivery_failed",
             destination=delivery.destination,
@@ -161,6 +149,29 @@ class DeliveryFlow:
             parked=verdict.park,
             paused=verdict.pause is not None,
         )
+
+    def _decide(self, tx: Transaction, delivery: QueuedDelivery, problem: Problem) -> Verdict:
+        """Write what follows from a failure, and return it."""
+        outbox, now = self._core.outbox, self._core.clock.now()
+        name, patient = delivery.destination, delivery.patient
+        attempt = Attempt(
+            problem=problem,
+            now=now,
+            refusals=delivery.refusals,
+            failing_patients=backlog.failing_patients(tx.connection, name, besides=patient) + 1,
+            pauses=destination_states.pauses(tx, name),
+            refused_patients=refusals.refused_patients(tx.connection, name, problem.detail, besides=patient),
+            refusals_in_a_row=self._refusals_in_a_row,
+        )
+        verdict = judge(attempt)
+        outbox.failed(tx, delivery, problem, park=verdict.park, pause=verdict.hold, counts=verdict.counts)
+        shown = problem
+        if verdict.refuses_everybody:
+            refusals.wait_again(tx, name, problem.detail, at=now, until=now + verdict.hold)
+            shown = Problem(problem.category, f"{problem.detail}, for {self._refusals_in_a_row} patients in a row")
+        if verdict.pause is not None:
+            outbox.pause(tx, name, verdict.pause, shown)
+        return verdict
 
     def _disclosed(self, destination: Destination, delivery: QueuedDelivery) -> balp.Event:
         principal = Principal(client="Ausculta", client_address="", request_id=delivery.id)

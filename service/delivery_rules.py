@@ -75,6 +75,10 @@ class Attempt:
     failing_patients: int
     #: Pauses of the destination since then.
     pauses: int
+    #: Other patients for whom the destination said the same since then.
+    refused_patients: int = 0
+    #: So many patients, this one included, are taken for the peer's configuration; 0: none.
+    refusals_in_a_row: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,8 @@ class Verdict:
     pause: timedelta | None = None
     #: Whether the attempt counts towards parking.
     counts: bool = True
+    #: Whether the destination refuses everybody, so that what was parked for the same refusal waits again.
+    refuses_everybody: bool = False
 
 
 def judge(attempt: Attempt) -> Verdict:
@@ -100,10 +106,18 @@ def judge(attempt: Attempt) -> Verdict:
         pause = asked or unreachable.pause(attempt.pauses + 1)
         return Verdict(hold=pause, pause=pause, counts=False)
     failures = attempt.refusals + 1
+    probe = min(SOON.pause(attempt.pauses + 1), PROBE_PAUSE)
     if schedule is AT_ONCE:
+        if _refuses_everybody(attempt):
+            return Verdict(hold=LATER.pause(1), pause=probe, counts=False, refuses_everybody=True)
         return Verdict(park=True)
     hold = asked or schedule.pause(failures)
     if attempt.failing_patients >= PATIENTS_THAT_PAUSE:
-        probe = min(SOON.pause(attempt.pauses + 1), PROBE_PAUSE)
         return Verdict(hold=hold, pause=probe, counts=False)
     return Verdict(park=failures >= schedule.tries, hold=hold)
+
+
+def _refuses_everybody(attempt: Attempt) -> bool:
+    """Return whether a refusal by the peer, and not a problem of our own, is that of enough patients."""
+    wanted = attempt.refusals_in_a_row
+    return isinstance(attempt.problem, PeerProblem) and 0 < wanted <= attempt.refused_patients + 1

@@ -30,10 +30,11 @@ MESSAGE_STATES: Final[Mapping[str, str]] = MappingProxyType(
         "held": "that contradict what is known of their patient and wait for a person",
         "rejected": "of which a person decided that they are not of their patient",
         "unmatched": "that correct or delete an Observation that was not stored",
+        "parked": "that could not be stored, such as for identifiers that contradict each other, and wait for a person",
         "not-production": "for training or debugging, which were stored apart",
     }
 )
-"""State of a row of the inbox that is counted in the metrics -> what it means."""
+"""State of a row of the inbox that is counted in the metrics and in ``/health/ready`` -> what it means."""
 
 _MESSAGES: Final = (
     select(inbox.c.state, func.count()).where(inbox.c.state.in_(tuple(MESSAGE_STATES))).group_by(inbox.c.state)
@@ -82,10 +83,11 @@ def health_router(services: HealthServices) -> APIRouter:
             models = {row.name: "stopped" if row.stopped else row.status for row in registry.serving(connection)}
             future = _values_in_the_future(connection)
             in_doubt = services.holds.open_count(connection)
+            messages = _counted(connection)
         warns = waiting.get("parked") or future or in_doubt or any(one.needs_attention for one in found)
         deliveries = {one.destination: _state(one, services.clock.now()) for one in found}
         state = {"status": "warn" if warns else "pass", "jobs": waiting, "deliveries": deliveries, "models": models}
-        return state | {"values_in_the_future": future, "identity_in_doubt": in_doubt}
+        return state | {"values_in_the_future": future, "identity_in_doubt": in_doubt, "messages": messages}
 
     @router.get("/metrics")
     def metrics() -> Response:
@@ -93,6 +95,11 @@ def health_router(services: HealthServices) -> APIRouter:
         return Response("\n".join(_lines(services)) + "\n", media_type="text/plain; version=0.0.4")
 
     return router
+
+
+def _counted(connection: Connection) -> dict[str, int]:
+    """Return how many messages there are in each state of :data:`MESSAGE_STATES` that has any."""
+    return {str(state): int(count) for state, count in connection.execute(_MESSAGES)}
 
 
 def _values_in_the_future(connection: Connection) -> int:
@@ -104,8 +111,10 @@ def _values_in_the_future(connection: Connection) -> int:
 def _state(one: Backlog, now: datetime) -> dict[str, Any]:
     counts = {"pending": one.counts.get("pending", 0), "parked": one.counts.get("parked", 0)}
     ages = {f"oldest_{status}_s": _age(at, now) for status, at in one.oldest.items()}
-    paused = {} if one.paused_until is None else {"paused_until": one.paused_until.isoformat(), "output": one.problem}
-    return counts | {"held": one.held, "overdue": one.overdue} | ages | paused
+    paused = {} if one.paused_until is None else {"paused_until": one.paused_until.isoformat()}
+    said = one.held_by if one.paused_until is None else one.problem
+    output = {} if said is None else {"output": said}
+    return counts | {"held": one.held, "overdue": one.overdue} | ages | paused | output
 
 
 def _age(at: datetime, now: datetime) -> int:
@@ -146,7 +155,7 @@ def _lines(services: HealthServices) -> Iterable[str]:
         counted: Counter[tuple[str, str]] = Counter()
         for (model, _version, kind), count in services.results.counts(connection).items():
             counted[model, kind] += count
-        states = {str(state): int(count) for state, count in connection.execute(_MESSAGES)}
+        states = _counted(connection)
         future = _values_in_the_future(connection)
         in_doubt = services.holds.open_count(connection)
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0

@@ -214,7 +214,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="WORKER_THREADS",
         read=_integer,
         default=4,
-        help="How many jobs run at a time in one process, besides one of shadow models; 0: none at all.",
+        help="How many jobs run at a time in one process, besides one of shadow models and one for each destination, "
+        "which may not answer; 0: none at all.",
+    ),
+    Setting(
+        name="REFUSALS_IN_A_ROW",
+        read=_integer,
+        default=5,
+        help="A destination that refuses the results of so many patients with the same answer, and accepts nothing "
+        "between them, is paused and tried again instead of parking them; 0: each is parked.",
     ),
     Setting(
         name="LOG_LEVEL",
@@ -268,6 +276,7 @@ class Settings:
     device: str
     model_deadline_s: float
     worker_threads: int
+    refusals_in_a_row: int
     log_level: str
     log_format: str
     destination: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)

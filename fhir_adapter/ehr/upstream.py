@@ -14,12 +14,17 @@ import orjson
 
 from kernel.errors import Category, PeerProblem, Problem
 
+_REDIRECTS: Final = (301, 302, 303, 307, 308)
+"""None is followed: it leads to a login page, or a person must correct the address."""
+
 _REFUSALS: Final[Mapping[int, Category]] = MappingProxyType(
-    {
+    dict.fromkeys(_REDIRECTS, Category.NOT_FOUND)
+    | {
         401: Category.FORBIDDEN,
         403: Category.FORBIDDEN,
         404: Category.NOT_FOUND,
         405: Category.UNSUPPORTED,
+        407: Category.FORBIDDEN,
         408: Category.INTERRUPTED,
         409: Category.CONFLICT,
         410: Category.NOT_FOUND,
@@ -30,6 +35,14 @@ _REFUSALS: Final[Mapping[int, Category]] = MappingProxyType(
     }
 )
 """HTTP status -> category; other 4xx are incorrect, other 5xx unavailable."""
+
+_NO_BODY: Final = frozenset({200, 201, 204})
+"""With these an empty answer is a receipt, as ``Prefer: return=minimal`` asks for no body (http.html#ops)."""
+
+_PAGES: Final = frozenset({"text/html", "application/xhtml+xml"})
+_BEGINNINGS: Final = b"<!doctype html", b"<html"
+_BLANK: Final = b"\xef\xbb\xbf \t\r\n"
+"""What may stand before the beginning of a page, the byte order mark of UTF-8 included."""
 
 _WAIT_REQUESTS: Final = frozenset({429, 503})
 """With ``Retry-After`` these concern every request to the server (RFC 6585 section 4, RFC 9110 section 15.6.4)."""
@@ -82,14 +95,19 @@ class Upstream:
         Returns
         -------
         str
-            Status and location of each entry from the server's response; no PHI except logical ids.
+            Status and location of each entry from the server's response, or its status alone where it answered
+            without a body; no PHI except logical ids.
 
         Raises
         ------
         Problem
-            As :func:`refusal_of` for a refusal; ``unavailable`` when the server cannot be reached.
+            As :func:`refusal_of` for a refusal, and :func:`require_no_page`; ``unavailable`` when the server cannot be
+            reached, or answers something that is no receipt.
         """
         response = self._request("POST", self._base, bundle)
+        require_no_page(response, "the FHIR server")
+        if not response.content and response.status_code in _NO_BODY:
+            return str(response.status_code)
         try:
             entries = orjson.loads(response.content)["entry"]
             answers = [entry["response"] for entry in entries]
@@ -164,3 +182,24 @@ def refusal_of(response: httpx.Response, peer: str) -> PeerProblem:
         whole=status == 401 or (status in _WAIT_REQUESTS and bool(retry_after)),
         retry_after=retry_after,
     )
+
+
+def require_no_page(response: httpx.Response, peer: str) -> None:
+    """Refuse a web page as a receipt: a proxy between us and the peer answers 200 with its login page.
+
+    Parameters
+    ----------
+    response
+        An answer with 2xx.
+    peer
+        What the peer is, as the problem's sentence begins.
+
+    Raises
+    ------
+    Problem
+        ``not-found``, so that it is tried again until a person has corrected the way to the peer.
+    """
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type in _PAGES or response.content[:64].lstrip(_BLANK).lower().startswith(_BEGINNINGS):
+        detail = f"{peer} answered {response.status_code} with a web page, such as a login page, and no receipt"
+        raise PeerProblem(Category.NOT_FOUND, detail, diagnostics=response.text[:4000])

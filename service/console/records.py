@@ -158,6 +158,8 @@ class FeatureShown:
     unit: str
     #: ``used``, ``imputed``, ``dropped``, ``implausible`` or ``missing``.
     status: str
+    #: Why a value was not used, and what stands in; empty of one that was used.
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 from markupsafe import Markup
@@ -28,6 +29,27 @@ from service.console.services import ConsoleData
 from service.results import StoredResult
 
 EVENTS_OF_A_RESULT: Final = 12
+
+_WHY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "missing": "there was no value",
+        "implausible": "the value is outside its declared limits",
+        "unreadable": "the value or its unit could not be read",
+        "absent": "the sender stated that there is no value",
+        "untimed": "the value states no time",
+        "unstated": "the value states no status",
+        "old": "the newest value was too old",
+        "future": "the time of the value was in the future",
+    }
+)
+"""``FeatureUse.why`` in words."""
+
+_STANDS_IN: Final = "a declared default stands in"
+_STATUSES: Final[Mapping[str, str]] = MappingProxyType(
+    {"imputed": _STANDS_IN, "dropped": "the value could not be read", "implausible": _WHY["implausible"]}
+    | {"missing": _WHY["missing"]}
+)
+"""Status of a feature in words, for results of releases that did not store why."""
 
 Json: TypeAlias = dict[str, Any]
 
@@ -102,7 +124,17 @@ def _feature(feature: Mapping[str, Any]) -> FeatureShown:
         value="" if feature["value"] is None else str(feature["value"]),
         unit=str(feature["unit"] or ""),
         status=str(feature["status"]),
+        why=_why(feature),
     )
+
+
+def _why(feature: Mapping[str, Any]) -> str:
+    """Return why a value was not used, and what stands in."""
+    why, status = feature.get("why"), str(feature["status"])
+    if why is None:
+        return _STATUSES.get(status, "")
+    said = _WHY.get(str(why), str(why))
+    return said if feature["value"] is None else f"{said}; {_STANDS_IN}"
 
 
 def _artefact(artefact: Mapping[str, Any]) -> ArtefactShown:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from fhir_adapter.ehr.upstream import UNCONNECTED, refusal_of
+from fhir_adapter.ehr.upstream import UNCONNECTED, refusal_of, require_no_page
 from fhir_adapter.results import for_ehr
 from fhir_adapter.store.document import encode
 from kernel.errors import Category, PeerProblem
@@ -84,7 +84,7 @@ class WebhookDestination(Destination):
         return [Rendered(idempotency_key=f"{result}:webhook", payload=encode(bundle))]
 
     def send(self, payload: bytes, idempotency_key: str) -> str:
-        """POST the Bundle; any 2xx is the receipt.
+        """POST the Bundle; any 2xx is the receipt, unless a web page comes with it.
 
         Parameters as for :meth:`service.destinations.contract.Destination.send`.
 
@@ -92,7 +92,8 @@ class WebhookDestination(Destination):
         ------
         Problem
             ``unavailable`` when the webhook cannot be reached; for an answer other than 2xx as
-            :func:`fhir_adapter.ehr.upstream.refusal_of`.
+            :func:`fhir_adapter.ehr.upstream.refusal_of`, for a web page as
+            :func:`fhir_adapter.ehr.upstream.require_no_page`.
         """
         headers = {
             "Content-Type": "application/fhir+json",
@@ -108,6 +109,7 @@ class WebhookDestination(Destination):
             ) from failure
         if not response.is_success:
             raise refusal_of(response, "the webhook")
+        require_no_page(response, "the webhook")
         return str(response.status_code)
 
     def close(self) -> None:

@@ -99,7 +99,8 @@ def answering(status: int, body: Any = None) -> Upstream:
         (502, Category.UNAVAILABLE),
         (503, Category.UNAVAILABLE),
         (200, Category.UNAVAILABLE),
-        (302, Category.INCORRECT),
+        (302, Category.NOT_FOUND),
+        (407, Category.FORBIDDEN),
     ],
 )
 def test_an_answer_decides_whether_to_try_again(status: int, category: Category) -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
@@ -131,6 +132,8 @@ class ScriptedEngine:
     def close(self) -> None:
         self._listening.close()
         for connection in self._open:
+            with suppress(OSError):  # it has been closed at the other end
+                connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
     def about(self, identifier: str) -> list[bytes]:

@@ -180,3 +180,37 @@ def test_the_row_of_a_result_holds_what_stood_in_for_a_missing_value(laboratory:
         "missing",
     )
     assert (features["creatinine"]["status"], features["creatinine"]["value"]) == ("used", "2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lactate": None}, "lactate (there was no value; a declared default stands in)"),
+        ({"creatinine": None}, "creatinine (there was no value; a declared default stands in)"),
+        ({"creatinine": ("2.0", "wibble")}, "creatinine (the value or its unit could not be read"),
+        ({"potassium": ("50", "mmol/L")}, "potassium (the value is outside its declared limits"),
+        ({"glucose": None}, "glucose (there was no value)"),
+    ],
+)
+def test_the_console_names_what_was_not_used_and_why(laboratory: Hospital, changes: dict[str, Any], words: str) -> None:
+    panel(laboratory, **changes)
+    page = httpx.get(f"{laboratory.web.url}/console/results/{laboratory.results()[-1].id}").text
+    assert "Not used as measured:" in page
+    assert words in page
+
+
+def test_the_console_names_a_value_that_was_too_old_and_one_beside_those_of_its_window(laboratory: Hospital) -> None:
+    panel(laboratory)
+    laboratory.clock.advance(25 * 3600)
+    panel(laboratory, lactate=None, creatinine=("6.0", "mg/dL"))
+    laboratory.clock.advance(60)
+    panel(laboratory, lactate=None, creatinine=("900", "mg/dL"))
+    page = httpx.get(f"{laboratory.web.url}/console/results/{laboratory.results()[-1].id}").text
+    assert "lactate (the newest value was too old" in page
+    assert "creatinine (the value is outside its declared limits)" in page
+
+
+def test_the_console_says_nothing_of_that_when_every_value_was_used(laboratory: Hospital) -> None:
+    panel(laboratory)
+    page = httpx.get(f"{laboratory.web.url}/console/results/{laboratory.results()[-1].id}").text
+    assert "Not used as measured:" not in page

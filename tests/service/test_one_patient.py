@@ -181,6 +181,16 @@ def test_identifiers_of_two_patients_are_parked_and_not_guessed(hospital: Hospit
     assert subjects(hospital) == {"Patient/ada"}
 
 
+def test_a_message_whose_identifiers_contradict_each_other_is_counted_and_shown(hospital: Hospital) -> None:
+    put(hospital, known("ada", (CITY, "1")))
+    put(hospital, known("bob", (AUTHORITY, "2")))
+    vitals(hospital, "1^^^CITY^MR~2^^^HOSPITAL^PI")
+    state = httpx.get(f"{hospital.web.url}/health/ready").json()
+    assert (state["status"], state["jobs"]["parked"], state["messages"]) == ("warn", 1, {"parked": 1})
+    assert "ausculta_messages_parked 1" in httpx.get(f"{hospital.web.url}/metrics").text.splitlines()
+    assert "name different Patients" in httpx.get(f"{hospital.web.url}/console/queue").text
+
+
 def test_another_number_of_the_same_authority_is_parked(hospital: Hospital) -> None:
     put(hospital, known("ada", (CITY, "1"), (AUTHORITY, "7")))
     vitals(hospital, "2^^^CITY^MR~7^^^HOSPITAL^PI")

@@ -6,10 +6,12 @@ whose time is stated with another precision, or was corrected, means the stored 
 where only one comes into question.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from fhir_adapter.hl7v2.conversion import ConversionState
@@ -84,6 +86,29 @@ class StoredOrder:
                 found.setdefault(code, []).append(stored or {})
         return found
 
+    @cached_property
+    def _by_time(self) -> Mapping[tuple[str, str], Sequence[tuple[datetime, Stored]]]:
+        """The stored Observations that have a time, by each of their codes, in the order of their times."""
+        return {
+            code: sorted(
+                ((moment, found) for found in stored if (moment := _moment(found)) is not None),
+                key=lambda timed: timed[0],
+            )
+            for code, stored in self._by_code.items()
+        }
+
+    def _between(self, codes: Set[tuple[str, str]], start: datetime, end: datetime) -> dict[str, Stored]:
+        """Return what is stored of a code from ``start`` until before ``end``, or at ``start``, by id."""
+        found: dict[str, Stored] = {}
+        for code in sorted(codes):
+            timed = self._by_time.get(code, ())
+            low = bisect_left(timed, start, key=lambda it: it[0])
+            for moment, stored in islice(timed, low, None):
+                if moment >= end and moment != start:
+                    break
+                found[stored["id"]] = stored
+        return found
+
     def references(self, found: Sequence[Stored], report: Stored) -> list[dict[str, str]]:
         """Return the results of the report: those that are stored and those of the message, but no deleted one.
 
@@ -149,11 +174,22 @@ class StoredOrder:
     def _meant(self, segment: Segment, taken: Set[str]) -> Identity | None:
         """Return the only stored Observation that a change may mean."""
         codes = _codes(cwe.concept(segment.field(3)))
-        stored = {it["id"]: it for code in sorted(codes) for it in self._by_code.get(code, ()) if it["id"] not in taken}
-        same = [found for name, found in stored.items() if self._has_sub_id(segment, name, found)]
+
+        def fitting(stored: Mapping[str, Stored]) -> list[Stored]:
+            left = ((name, found) for name, found in stored.items() if name not in taken)
+            return [found for name, found in left if self._has_sub_id(segment, name, found)]
+
         placed = dtm.placed(self._time(segment), self.state.zone)
-        near, is_coarser = _near(placed, same)
-        chosen = near or (same if len(self.results) < MOST_KEPT else ())
+        near: list[Stored] = []
+        is_coarser = False
+        # First those of the time itself: a message of many values never looks at all that is stored for each of them.
+        for start, end in _spans(placed):
+            near, is_coarser = _near(placed, fitting(self._between(codes, start, end)))
+            if near:
+                break
+        chosen = near
+        if not near and len(self.results) < MOST_KEPT:
+            chosen = fitting({it["id"]: it for code in sorted(codes) for it in self._by_code.get(code, ())})
         if len(chosen) != 1:
             return None
         (found,) = chosen
@@ -210,6 +246,17 @@ def _codes(concept: Mapping[str, Any]) -> set[tuple[str, str]]:
 def _moment(found: Stored) -> datetime | None:
     text = found.get("effectiveDateTime") or found.get("effectivePeriod", {}).get("start", "")
     return datetime.fromisoformat(text) if "T" in text else None
+
+
+def _spans(placed: str) -> Sequence[tuple[datetime, datetime]]:
+    """Return the span of a time, and the minute that it begins in; nothing where it is no instant."""
+    if not placed:
+        return ()
+    start, end = dtm.interval(placed)
+    if start.tzinfo is None:
+        return ()
+    minute = start.replace(second=0, microsecond=0)
+    return (start, end), (minute, minute + timedelta(minutes=1))
 
 
 def _near(placed: str, stored: Sequence[Stored]) -> tuple[list[Stored], bool]:
