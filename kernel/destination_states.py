@@ -3,24 +3,24 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from kernel.db import Transaction
 from kernel.errors import Problem
 from kernel.tables import destination_states as states
 
 
-def pauses(tx: Transaction, name: str) -> int:
+def pauses(connection: Connection, name: str) -> int:
     """Return how often the destination was paused since it last accepted something.
 
     Parameters
     ----------
-    tx
-        The transaction to read in.
+    connection
+        A connection to read from.
     name
         Name of the destination.
     """
-    return int(tx.execute(select(states.c.pauses).where(states.c.name == name)).scalar() or 0)
+    return int(connection.execute(select(states.c.pauses).where(states.c.name == name)).scalar() or 0)
 
 
 def pause(tx: Transaction, name: str, until: datetime, problem: Problem, *, at: datetime) -> None:
@@ -40,7 +40,7 @@ def pause(tx: Transaction, name: str, until: datetime, problem: Problem, *, at: 
         The current time.
     """
     reason = {"problem_category": str(problem.category), "problem_detail": problem.detail}
-    _change(tx, name, at, paused_until=until, pauses=pauses(tx, name) + 1, **reason)
+    _change(tx, name, at, paused_until=until, pauses=pauses(tx.connection, name) + 1, **reason)
 
 
 def accepted(tx: Transaction, name: str, *, at: datetime) -> None:

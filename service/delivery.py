@@ -6,7 +6,9 @@ then the next one is sent (:mod:`service.delivery_rules`). Each delivery that wa
 in the same commit as its receipt.
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from sqlalchemy import Connection
@@ -16,7 +18,7 @@ from inference.contract import Subject
 from kernel import backlog, destination_states, refusals
 from kernel.backlog import QueuedDelivery
 from kernel.db import Transaction
-from kernel.errors import Category, Problem, as_problem
+from kernel.errors import Category, PeerProblem, Problem, as_problem
 from kernel.jobs import Job
 from kernel.log import get_logger
 from kernel.worker import Commit
@@ -27,7 +29,7 @@ from service.delivery_rules import Attempt, Verdict, judge
 from service.destinations import Destination
 
 AT_A_TIME: Final = 16
-"""Deliveries of one job: a server that stops waits for its running jobs, not for all pending deliveries."""
+"""Deliveries of one job, one after the other; a server that stops waits for its running jobs, not for all of them."""
 
 _log = get_logger(__name__)
 
@@ -64,13 +66,10 @@ class DeliveryFlow:
         destination = self._destinations.get(name)
         if destination is None:
             raise Problem(Category.UNAVAILABLE, f"destination {name} is not configured")
-        left = AT_A_TIME
+        left = AT_A_TIME * destination.parallel
         while left > 0 and (waiting := self._due(name, left)):
-            for delivery in waiting:
-                self._send(destination, delivery)
-                if self._is_paused(name):
-                    left = 0
-                    break
+            if not self._send_all(destination, waiting):
+                break
             left -= len(waiting)
 
         def enqueue_next(tx: Transaction) -> None:
@@ -81,10 +80,31 @@ class DeliveryFlow:
         return enqueue_next
 
     def _due(self, name: str, limit: int) -> list[QueuedDelivery]:
+        """Return the oldest delivery of each patient; of a destination that has failed since, one to try it with."""
         with self._core.database.read() as connection:
-            return (
-                [] if self._paused(connection, name) else backlog.due(connection, name, self._core.clock.now(), limit)
-            )
+            if self._paused(connection, name):
+                return []
+            most = 1 if destination_states.pauses(connection, name) else limit
+            return backlog.due(connection, name, self._core.clock.now(), most)
+
+    def _send_all(self, destination: Destination, waiting: Sequence[QueuedDelivery]) -> bool:
+        """Send deliveries of different patients, as many at a time as it takes; False when it is paused since."""
+        stopped = threading.Event()
+
+        def send(delivery: QueuedDelivery) -> None:
+            if not stopped.is_set():
+                self._send(destination, delivery)
+                if self._is_paused(destination.name):
+                    stopped.set()
+
+        threads = min(destination.parallel, len(waiting))
+        if threads == 1:
+            for delivery in waiting:
+                send(delivery)
+        else:
+            with ThreadPoolExecutor(threads, thread_name_prefix=f"deliver-{destination.name}") as pool:
+                list(pool.map(send, waiting))
+        return not stopped.is_set()
 
     def _is_paused(self, name: str) -> bool:
         with self._core.database.read() as connection:
@@ -154,12 +174,13 @@ class DeliveryFlow:
         """Write what follows from a failure, and return it."""
         outbox, now = self._core.outbox, self._core.clock.now()
         name, patient = delivery.destination, delivery.patient
+        was_paused = self._paused(tx.connection, name)  # by another delivery that was on its way at the same time
         attempt = Attempt(
             problem=problem,
             now=now,
             refusals=delivery.refusals,
             failing_patients=backlog.failing_patients(tx.connection, name, besides=patient) + 1,
-            pauses=destination_states.pauses(tx, name),
+            pauses=destination_states.pauses(tx.connection, name) - was_paused,
             refused_patients=refusals.refused_patients(tx.connection, name, problem.detail, besides=patient),
             refusals_in_a_row=self._refusals_in_a_row,
         )
@@ -169,7 +190,8 @@ class DeliveryFlow:
         if verdict.refuses_everybody:
             refusals.wait_again(tx, name, problem.detail, at=now, until=now + verdict.hold)
             shown = Problem(problem.category, f"{problem.detail}, for {self._refusals_in_a_row} patients in a row")
-        if verdict.pause is not None:
+        asks = isinstance(problem, PeerProblem) and bool(problem.retry_after)
+        if verdict.pause is not None and (asks or not was_paused):
             outbox.pause(tx, name, verdict.pause, shown)
         return verdict
 

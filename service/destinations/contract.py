@@ -143,6 +143,9 @@ class Destination(ABC):
     leave_out: LeaveOut = EVERYTHING_LEAVES
     """What the site keeps from it."""
 
+    parallel: int = 1
+    """How many deliveries, each of another patient, are sent to it at the same time."""
+
     @abstractmethod
     def render(self, result: str, model_result: ModelResult, resources: Sequence[dict[str, Any]]) -> Sequence[Rendered]:
         """Render a result in the destination's format; nothing when it does not concern the destination.

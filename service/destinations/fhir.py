@@ -11,6 +11,7 @@ from fhir_adapter.results import for_ehr, identified
 from fhir_adapter.store.document import encode
 from inference.contract import Subject
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.http import HTTP_REQUESTS, http_client
 from service.destinations.table import DestinationTable
 
 
@@ -19,11 +20,12 @@ class FhirSettings:
     """Address of a FHIR server."""
 
     url: str
+    parallel: int = HTTP_REQUESTS
 
 
 def read(table: DestinationTable) -> FhirSettings:
-    """Read the keys of kind ``fhir``: ``url``, its base URL."""
-    return FhirSettings(url=table.url("url"))
+    """Read the keys of kind ``fhir``: ``url``, its base URL, and ``parallel``, the requests at a time."""
+    return FhirSettings(url=table.url("url"), parallel=table.parallel(HTTP_REQUESTS))
 
 
 def build(name: str, settings: FhirSettings, site: SiteContext) -> "FhirDestination":
@@ -38,7 +40,10 @@ def build(name: str, settings: FhirSettings, site: SiteContext) -> "FhirDestinat
     site
         Gives our FHIR base URL.
     """
-    return FhirDestination(name, httpx.Client(trust_env=False), address=settings.url, public_url=site.public_url)
+    client = http_client(settings.parallel)
+    made = FhirDestination(name, client, address=settings.url, public_url=site.public_url)
+    made.parallel = settings.parallel
+    return made
 
 
 class FhirDestination(Destination):

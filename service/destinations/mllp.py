@@ -1,5 +1,6 @@
 """The interface engine: ORU^R01 over MLLP. MSH-10 is the same at every try, so that a repetition is recognised."""
 
+import queue
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,15 +46,18 @@ class MllpSettings:
     port: int
     sender: Endpoint = _SENDER
     receiver: Endpoint = _RECEIVER
+    parallel: int = 1
+    """Connections; each has one message outstanding."""
 
 
 def read(table: DestinationTable) -> MllpSettings:
-    """Read the keys of kind ``mllp``: ``host`` and ``port``, and what MSH-3 to MSH-6 say."""
+    """Read the keys of kind ``mllp``: ``host`` and ``port``, what MSH-3 to MSH-6 say, and the number of connections."""
     return MllpSettings(
         host=table.text("host"),
         port=table.port("port"),
         sender=_endpoint(table, "sending", _SENDER),
         receiver=_endpoint(table, "receiving", _RECEIVER),
+        parallel=table.parallel(1),
     )
 
 
@@ -76,8 +80,8 @@ def build(name: str, settings: MllpSettings, site: SiteContext) -> "MllpDestinat
     site
         Gives the names of each assigning authority.
     """
-    client = MllpClient(settings.host, settings.port)
-    return MllpDestination(name, client, settings, authorities=site.authorities)
+    clients = [MllpClient(settings.host, settings.port) for _ in range(settings.parallel)]
+    return MllpDestination(name, clients, settings, authorities=site.authorities)
 
 
 class MllpDestination(Destination):
@@ -87,8 +91,8 @@ class MllpDestination(Destination):
     ----------
     name
         Of this instance.
-    client
-        Sends the messages over MLLP.
+    clients
+        Each sends one message at a time over a connection of its own.
     settings
         Where it is, and what MSH says of sender and receiver.
     authorities
@@ -96,11 +100,20 @@ class MllpDestination(Destination):
     """
 
     def __init__(
-        self, name: str, client: MllpClient, settings: MllpSettings, *, authorities: Mapping[str, Sequence[str]]
+        self,
+        name: str,
+        clients: Sequence[MllpClient],
+        settings: MllpSettings,
+        *,
+        authorities: Mapping[str, Sequence[str]],
     ) -> None:
         self.name = name
         self.address = f"{settings.host}:{settings.port}"
-        self._client = client
+        self.parallel = len(clients)
+        self._clients = tuple(clients)
+        self._idle: queue.SimpleQueue[MllpClient] = queue.SimpleQueue()
+        for client in clients:
+            self._idle.put(client)
         self._settings = settings
         self._authorities = authorities
 
@@ -146,12 +159,17 @@ class MllpDestination(Destination):
 
         Parameters as for :meth:`service.destinations.contract.Destination.send`.
         """
-        receipt = self._client.send(payload)
+        client = self._idle.get()
+        try:
+            receipt = client.send(payload)
+        finally:
+            self._idle.put(client)
         return f"{receipt.code} {receipt.control_id}"
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connections."""
+        for client in self._clients:
+            client.close()
 
     def _recipient(self, subject: Subject, filing: Filing) -> Recipient:
         system, value = subject.identifier or ("", "")

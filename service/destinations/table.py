@@ -1,10 +1,12 @@
 """One ``[[destination]]`` table of the settings file, read key by key."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from kernel.errors import Category, Problem
+
+MOST_PARALLEL: Final = 64
 
 
 class DestinationTable:
@@ -73,6 +75,24 @@ class DestinationTable:
         value = self._value(key)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 65_536:
             raise self._malformed(key, "must be a port between 1 and 65535")
+        return value
+
+    def parallel(self, default: int) -> int:
+        """Return the key ``parallel``: how much is sent at the same time.
+
+        Parameters
+        ----------
+        default
+            What stands for a missing key.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when it is not a number from 1 to :data:`MOST_PARALLEL`.
+        """
+        value = self._value("parallel") if "parallel" in self._keys else default
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST_PARALLEL:
+            raise self._malformed("parallel", f"must be a number from 1 to {MOST_PARALLEL}")
         return value
 
     def url(self, key: str) -> str:

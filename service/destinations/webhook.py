@@ -17,6 +17,7 @@ from fhir_adapter.results import for_ehr
 from fhir_adapter.store.document import encode
 from kernel.errors import Category, PeerProblem
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
+from service.destinations.http import HTTP_REQUESTS, http_client
 from service.destinations.table import DestinationTable
 
 SIGNATURE: Final = "X-Ausculta-Signature"
@@ -29,11 +30,12 @@ class WebhookSettings:
 
     url: str
     secret: str = field(repr=False)
+    parallel: int = HTTP_REQUESTS
 
 
 def read(table: DestinationTable) -> WebhookSettings:
-    """Read the keys of kind ``webhook``: ``url`` and ``secret``."""
-    return WebhookSettings(url=table.url("url"), secret=table.text("secret"))
+    """Read the keys of kind ``webhook``: ``url``, ``secret`` and ``parallel``, the requests at a time."""
+    return WebhookSettings(url=table.url("url"), secret=table.text("secret"), parallel=table.parallel(HTTP_REQUESTS))
 
 
 def build(name: str, settings: WebhookSettings, site: SiteContext) -> "WebhookDestination":
@@ -48,7 +50,9 @@ def build(name: str, settings: WebhookSettings, site: SiteContext) -> "WebhookDe
     site
         Gives our FHIR base URL.
     """
-    return WebhookDestination(name, httpx.Client(trust_env=False), settings, public_url=site.public_url)
+    made = WebhookDestination(name, http_client(settings.parallel), settings, public_url=site.public_url)
+    made.parallel = settings.parallel
+    return made
 
 
 class WebhookDestination(Destination):

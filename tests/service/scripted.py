@@ -1,6 +1,8 @@
 """Receivers on loopback whose answer to each patient is scripted: FHIR over HTTP, and HL7 v2 over MLLP."""
 
+import asyncio
 import json
+import queue
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -10,9 +12,12 @@ from dataclasses import dataclass, field
 from starlette.types import Receive, Scope, Send
 
 from fhir_adapter.hl7v2.ack import acknowledge
+from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.hl7v2.framing import Deframer, frame
 from fhir_adapter.testing import LoopbackServer
 from kernel.clock import RandomIds, SystemClock
+from service.destinations import Destination
+from service.destinations.mllp import MllpDestination
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,10 @@ class Answer:
     status: int
     text: str = "{}"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+TOGETHER_S = 20.0
+"""How long the EHR waits for requests that must come together."""
 
 
 class ScriptedEhr:
@@ -41,6 +50,8 @@ class ScriptedEhr:
         self.answers: dict[str, Answer] = {}
         self.accepted: list[str] = []
         self.requests: list[str] = []
+        self._together: asyncio.Barrier | None = None
+        self._alone = 0
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await self._serve(scope, receive, send)
@@ -50,6 +61,10 @@ class ScriptedEhr:
 
     def close(self) -> None:
         self._server.close()
+
+    def answers_together(self, number: int, *, after: int) -> None:
+        """From the ``after``-th request on, answer only when so many wait for an answer."""
+        self._together, self._alone = asyncio.Barrier(number), after
 
     def of(self, identifier: str) -> list[str]:
         """Return what was accepted about a patient."""
@@ -68,7 +83,10 @@ class ScriptedEhr:
             body, more = body + message.get("body", b""), message.get("more_body", False)
         text = body.decode()
         self.requests.append(text)
-        answer = next((answer for part, answer in self.answers.items() if part in text), None) or self._accept(text)
+        if self._together is not None and len(self.requests) > self._alone:
+            await asyncio.wait_for(self._together.wait(), TOGETHER_S)
+        answer = next((answer for part, answer in self.answers.items() if part in text), None)
+        answer = answer or self._accept(text)
         headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.text.encode()})
@@ -105,6 +123,14 @@ def garble(_raw: bytes) -> bytes | None:
 
 def stay_silent(_raw: bytes) -> bytes | None:
     return None
+
+
+def replace_client(destination: Destination, client: MllpClient) -> None:
+    """Have a destination of kind ``mllp`` send with another client."""
+    assert isinstance(destination, MllpDestination)
+    destination._clients = (client,)
+    destination._idle = queue.SimpleQueue()
+    destination._idle.put(client)
 
 
 class ScriptedEngine:

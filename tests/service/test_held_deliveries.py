@@ -16,7 +16,7 @@ from service.destinations.mllp import MllpDestination
 from service.settings import HostPort
 
 from .hospital import ADULT, Hospital
-from .scripted import Answer, Reply, ScriptedEhr, ScriptedEngine, garble, reject, stay_silent
+from .scripted import Answer, Reply, ScriptedEhr, ScriptedEngine, garble, reject, replace_client, stay_silent
 from .test_dicom_path import CHEST
 
 ADA = replace(ADULT, mrn="ADA")
@@ -53,7 +53,7 @@ def with_engine(open_hospital: Callable[..., Hospital], engine: ScriptedEngine) 
     hospital = open_hospital(ehr_url="", interface_engine=HostPort(host="127.0.0.1", port=engine.port), pacs=None)
     destination = hospital.application.destinations["engine"]
     assert isinstance(destination, MllpDestination)
-    destination._client = MllpClient("127.0.0.1", engine.port, Timeouts(answer_s=0.5))
+    replace_client(destination, MllpClient("127.0.0.1", engine.port, Timeouts(answer_s=0.5)))
     return hospital
 
 

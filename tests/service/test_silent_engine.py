@@ -15,7 +15,7 @@ from service.listeners.intake import IntakeListeners
 from service.settings import HostPort, load
 
 from .hospital import Hospital
-from .scripted import ScriptedEhr, ScriptedEngine, accept, stay_silent
+from .scripted import ScriptedEhr, ScriptedEngine, accept, replace_client, stay_silent
 from .test_held_deliveries import ADA, BOB, EVERYBODY, deliveries, pass_time, score
 from .test_undelivered import ready
 
@@ -41,7 +41,7 @@ def hospital(open_hospital: Callable[..., Hospital], engine: ScriptedEngine) -> 
     hospital = open_hospital(ehr_url="", interface_engine=HostPort(host="127.0.0.1", port=engine.port), pacs=None)
     destination = hospital.application.destinations["engine"]
     assert isinstance(destination, MllpDestination)
-    destination._client = MllpClient("127.0.0.1", engine.port, Timeouts(answer_s=0.2))
+    replace_client(destination, MllpClient("127.0.0.1", engine.port, Timeouts(answer_s=0.2)))
     return hospital
 
 
