@@ -73,7 +73,7 @@ def drive(
 def round_trips(connections: int, message: bytes, seconds: float = 3.0) -> list[float]:
     ids = RandomIds()
 
-    def at_once(raw: bytes, _peer: Peer) -> bytes:
+    async def at_once(raw: bytes, _peer: Peer) -> bytes:
         return acknowledge(raw, "AA", control_id=ids.new(), at=AT)
 
     server = MllpServer(at_once, limits=MllpLimits(workers=4), clock=SystemClock(), ids=ids)

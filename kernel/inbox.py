@@ -29,6 +29,20 @@ class InboundMessage:
     reply: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class SealedMessage:
+    """A message as it is stored."""
+
+    id: str
+    source: str
+    key: str
+    digest: str
+    raw: bytes
+    reply: bytes
+    #: The reply as it is sent.
+    receipt: bytes
+
+
 _FIND: Final = Statement(
     select(inbox.c.id, inbox.c.reply).where(
         inbox.c.source == bindparam("wanted_source"),
@@ -78,7 +92,20 @@ class Inbox:
         row = _FIND.run(connection, {"wanted_source": source, "wanted_key": key, "wanted_digest": digest}).first()
         return None if row is None else self._cipher.open(row.reply, row.id.encode())
 
-    def add(self, tx: Transaction, message: InboundMessage) -> tuple[str, bytes]:
+    def seal(self, message: InboundMessage) -> SealedMessage:
+        """Encrypt a message under a new identifier; before the transaction, so that the writer does not wait for it."""
+        identifier = self._ids.new()
+        return SealedMessage(
+            id=identifier,
+            source=message.source,
+            key=message.key,
+            digest=self.digest(message.raw),
+            raw=self._cipher.seal(message.raw, identifier.encode()),
+            reply=self._cipher.seal(message.reply, identifier.encode()),
+            receipt=message.reply,
+        )
+
+    def add(self, tx: Transaction, message: SealedMessage) -> tuple[str, bytes]:
         """Store a message in the transaction, unless it is stored already.
 
         Parameters
@@ -95,25 +122,23 @@ class Inbox:
         reply : bytes
             The reply to send; for a repeated message the one that was sent the first time.
         """
-        digest = self.digest(message.raw)
         tx.lock(f"inbox:{message.source}:{message.key}")
-        first_reply = self.receipt(tx.connection, message.source, message.key, digest)
+        first_reply = self.receipt(tx.connection, message.source, message.key, message.digest)
         if first_reply is not None:
             return "", first_reply
-        identifier = self._ids.new()
         tx.execute(
             _INSERT,
             {
-                "id": identifier,
+                "id": message.id,
                 "source": message.source,
                 "key": message.key,
-                "digest": digest,
-                "raw": self._cipher.seal(message.raw, identifier.encode()),
-                "reply": self._cipher.seal(message.reply, identifier.encode()),
+                "digest": message.digest,
+                "raw": message.raw,
+                "reply": message.reply,
                 "received_at": self._clock.now(),
             },
         )
-        return identifier, message.reply
+        return message.id, message.receipt
 
     def raw(self, connection: Connection, identifier: str) -> bytes:
         """Return the bytes of a stored message.

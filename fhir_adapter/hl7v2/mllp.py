@@ -1,17 +1,17 @@
 """The MLLP listener: a server that answers every frame (HL7 MLLP Release 1).
 
-One thread runs an event loop that only moves bytes; the handler, which commits to a database, runs in a bounded pool of
-threads. Each connection is served strictly in order, one message at a time, and is not read from meanwhile, so that
-messages stay in order and memory is bounded.
+One thread runs an event loop, and the handler on it, which awaits the commit of a message; what takes long it gives to
+the loop's bounded pool of threads. Each connection is served strictly in order, one message at a time, and is not read
+from meanwhile, so that messages stay in order and memory is bounded.
 """
 
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from fhir_adapter.hl7v2.ack import refuse
 from fhir_adapter.hl7v2.framing import Deframer, Flaw, frame
@@ -45,7 +45,7 @@ class MllpLimits:
     message_s: float = 60.0
     #: Connections at the same time; one more is closed immediately.
     most_connections: int = 512
-    #: Threads that run the handler.
+    #: Threads for what the handler does not do on the event loop.
     workers: int = 16
     #: Bytes of unfinished messages over all connections; beyond it, large ones are refused as ``busy``.
     most_buffered: int = 256 << 20
@@ -53,7 +53,22 @@ class MllpLimits:
     drain_s: float = 10.0
 
 
-Handler = Callable[[bytes, Peer], bytes]
+Handler: TypeAlias = Callable[[bytes, Peer], Awaitable[bytes]]
+
+
+def in_thread(handler: Callable[[bytes, Peer], bytes]) -> Handler:
+    """Return a handler that runs a function which waits, or computes for long, in a thread.
+
+    Parameters
+    ----------
+    handler
+        Takes a message and its sender, and returns the acknowledgement.
+    """
+
+    async def handle(message: bytes, peer: Peer) -> bytes:
+        return await asyncio.to_thread(handler, message, peer)
+
+    return handle
 
 
 class MllpServer:
@@ -62,7 +77,7 @@ class MllpServer:
     Parameters
     ----------
     on_message
-        Called in a worker thread with the content of one frame and its sender; returns the acknowledgement. When it
+        Awaited on the event loop with the content of one frame and its sender; returns the acknowledgement. When it
         raises, the answer is a negative acknowledgement.
     limits
         Bounds on size, time and number.
@@ -77,6 +92,7 @@ class MllpServer:
         self._ids = ids
         self._loop = asyncio.new_event_loop()
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="mllp")
+        self._loop.set_default_executor(self._pool)
         self._thread = threading.Thread(target=self._loop.run_forever, name="mllp-loop", daemon=True)
         self._connections: set[_Connection] = set()
         self._listener: asyncio.Server | None = None
@@ -149,8 +165,8 @@ class MllpServer:
         _log.warning("mllp.refused", category=problem.category)
         return refuse(head, problem, control_id=self._ids.new(), at=self._clock.now())
 
-    def answer(self, message: bytes, peer: Peer) -> "asyncio.Future[bytes]":
-        """Run the handler in the pool; the future never fails.
+    def answer(self, message: bytes, peer: Peer) -> "asyncio.Task[bytes]":
+        """Run the handler; the task never fails.
 
         Parameters
         ----------
@@ -159,11 +175,11 @@ class MllpServer:
         peer
             Who sent it.
         """
-        return self._loop.run_in_executor(self._pool, self._handle, message, peer)
+        return self._loop.create_task(self._handle(message, peer))
 
-    def _handle(self, message: bytes, peer: Peer) -> bytes:
+    async def _handle(self, message: bytes, peer: Peer) -> bytes:
         try:
-            return self._on_message(message, peer)
+            return await self._on_message(message, peer)
         except BaseException as failure:  # noqa: BLE001 - whatever the handler did, the sender waits for an answer
             if not isinstance(failure, Problem):
                 _log.error("mllp.handler_failed", failure=failure)
@@ -297,7 +313,7 @@ class _Connection(asyncio.Protocol):
             limits = self._server.limits
             self._deadline = self._loop.time() + (limits.message_s if unfinished else limits.idle_s)
 
-    def _send_answer(self, future: "asyncio.Future[bytes]") -> None:
+    def _send_answer(self, future: "asyncio.Task[bytes]") -> None:
         self._busy = False
         if self._lost:
             return

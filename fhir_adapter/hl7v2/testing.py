@@ -5,7 +5,7 @@ import threading
 from fhir_adapter.hl7v2.ack import acknowledge
 from fhir_adapter.hl7v2.header import header
 from fhir_adapter.hl7v2.message import Message
-from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer
+from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer, in_thread
 from kernel.clock import RandomIds, SystemClock
 
 
@@ -24,7 +24,7 @@ class StandInEngine:
         self._guard = threading.Lock()
         self._kept: dict[str, bytes] = {}
         self._deliveries = 0
-        self._server = MllpServer(self._take, limits=MllpLimits(workers=2), clock=self._clock, ids=self._ids)
+        self._server = MllpServer(in_thread(self._take), limits=MllpLimits(workers=2), clock=self._clock, ids=self._ids)
         self._server.start("127.0.0.1", port)
 
     @property

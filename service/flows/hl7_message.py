@@ -1,9 +1,10 @@
 """HL7 v2 in: a message is kept and acknowledged; a job turns it into resources.
 
-accept   raw => inbox row, job; ACK
+accept   raw -> message, ACK => inbox row, job
 convert  job -> message -> resources => versions, assess jobs
 """
 
+from collections.abc import Callable
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -68,8 +69,8 @@ class Hl7MessageFlow:
         self._identities = identities
         self._time_zone = time_zone
 
-    def accept(self, raw: bytes, header: Header, principal: Principal) -> bytes:
-        """Keep a message durably and return its acknowledgement; one that is not of production is only kept.
+    def accept(self, raw: bytes, header: Header, principal: Principal) -> Callable[[Transaction], bytes]:
+        """Check a message and return the commit that keeps it; one that is not of production is only kept.
 
         Parameters
         ----------
@@ -82,19 +83,20 @@ class Hl7MessageFlow:
 
         Returns
         -------
-        bytes
-            ``MSA|AA``; for a message that was accepted before, the acknowledgement of that time.
+        callable
+            What is to be committed; it returns the acknowledgement, ``MSA|AA``, and for a message that was accepted
+            before the acknowledgement of that time. It may be sent when the transaction is durable.
 
         Raises
         ------
         Problem
             ``unsupported`` for a message type without a conversion, ``incorrect`` for a message that can never be
-            converted, ``unavailable`` when it cannot be saved; the MLLP server answers AR or AE.
+            converted; the MLLP server answers AR or AE.
         """
         check(Message.parse(raw))
         source = source_of(header)
         reply = acknowledge(raw, "AA", control_id=self._core.ids.new(), at=self._core.clock.now())
-        message = InboundMessage(source=source, key=header.control_id, raw=raw, reply=reply)
+        message = self._core.inbox.seal(InboundMessage(source=source, key=header.control_id, raw=raw, reply=reply))
 
         def keep(tx: Transaction) -> bytes:
             identifier, receipt = self._core.inbox.add(tx, message)
@@ -106,7 +108,7 @@ class Hl7MessageFlow:
             self._core.audit.record(tx, self._received(header, principal, identifier))
             return receipt
 
-        return self._core.database.write(keep)
+        return keep
 
     def convert(self, job: Job) -> Commit:
         """Turn a kept message into resources; the commit also asks the models that they concern."""

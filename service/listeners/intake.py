@@ -1,9 +1,13 @@
 """Opening and closing the MLLP and DICOM listeners of an application; HTTP is :mod:`service.listeners.http`."""
 
+import asyncio
+from typing import Final
+
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.server import DicomServer, StorageHandlers
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.mllp import Handler, MllpLimits, MllpServer, Peer
+from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
 from privacy.authorize import Authorizer, Interaction, Request
@@ -11,25 +15,36 @@ from privacy.principal import Principal
 from service.application import Application
 from service.flows.hl7_message import Hl7MessageFlow
 
+SMALL: Final = 64 * 1024
+"""A message of this size is parsed in a millisecond, bytes."""
+
 _log = get_logger(__name__)
 
 
-def authorized(flow: Hl7MessageFlow, authorizer: Authorizer) -> Handler:
+def authorized(flow: Hl7MessageFlow, database: Database, authorizer: Authorizer) -> Handler:
     """Return the handler of the MLLP listener: it identifies the sender and decides before the message is parsed.
+
+    A small message is parsed on the event loop, a large one in a thread, so that nobody else waits for it.
 
     Parameters
     ----------
     flow
         Stores and acknowledges messages.
+    database
+        Where it is stored; awaited.
     authorizer
         Permits or refuses; a refused message is answered AR.
     """
 
-    def receive(raw: bytes, peer: Peer) -> bytes:
+    async def receive(raw: bytes, peer: Peer) -> bytes:
         header = read_header(raw)
         principal = Principal(client=header.sender, client_address=peer.address, request_id=header.control_id)
         authorizer.require(principal, Request(interaction=Interaction.MESSAGE, target=header.event))
-        return flow.accept(raw, header, principal)
+        if len(raw) <= SMALL:
+            kept = flow.accept(raw, header, principal)
+        else:
+            kept = await asyncio.to_thread(flow.accept, raw, header, principal)
+        return await database.write_async(kept)
 
     return receive
 
@@ -48,7 +63,7 @@ class IntakeListeners:
         self._settings = settings
         self._opened: list[MllpServer | DicomServer] = []
         self._mllp = MllpServer(
-            authorized(application.hl7_messages, application.authorizer),
+            authorized(application.hl7_messages, application.database, application.authorizer),
             limits=MllpLimits(),
             clock=application.clock,
             ids=application.ids,

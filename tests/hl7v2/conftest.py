@@ -10,7 +10,7 @@ from fhir_adapter.hl7v2.ack import acknowledge
 from fhir_adapter.hl7v2.conversion import Context
 from fhir_adapter.hl7v2.framing import Deframer
 from fhir_adapter.hl7v2.message import Message
-from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer
+from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, Peer, in_thread
 from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from kernel.testing import FakeClock, SequenceIds
 from privacy.pseudonyms import Pseudonyms
@@ -62,7 +62,7 @@ def start(clock: FakeClock, ids: SequenceIds) -> Iterator[Start]:
     started: list[MllpServer] = []
 
     def start_server(on_message: Callable[[bytes, Peer], bytes] = accept, **limits: float) -> MllpServer:
-        server = MllpServer(on_message, limits=MllpLimits(**limits), clock=clock, ids=ids)
+        server = MllpServer(in_thread(on_message), limits=MllpLimits(**limits), clock=clock, ids=ids)
         server.start("127.0.0.1", 0)
         started.append(server)
         return server

@@ -282,9 +282,9 @@ def test_close_answers_the_message_under_way(start: Start, connect: Connect) -> 
 
 
 def test_start_raises_when_the_address_is_in_use(start: Start, clock: Any, ids: Any) -> None:
-    from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer
+    from fhir_adapter.hl7v2.mllp import MllpLimits, MllpServer, in_thread
 
     taken = start()
-    second = MllpServer(lambda raw, _peer: raw, limits=MllpLimits(), clock=clock, ids=ids)
+    second = MllpServer(in_thread(lambda raw, _peer: raw), limits=MllpLimits(), clock=clock, ids=ids)
     with pytest.raises(OSError, match="in use"):
         second.start("127.0.0.1", taken.port)

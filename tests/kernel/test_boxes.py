@@ -35,15 +35,15 @@ def delivery(key: str, payload: bytes = b"x", destination: str = "ehr") -> Deliv
 
 
 def test_a_repeated_message_gets_its_first_receipt_and_no_second_row(database: Database, inbox: Inbox) -> None:
-    first, _ = database.write(lambda tx: inbox.add(tx, message()))
-    again, reply = database.write(lambda tx: inbox.add(tx, message(reply=b"AA 2")))
+    first, _ = database.write(lambda tx: inbox.add(tx, inbox.seal(message())))
+    again, reply = database.write(lambda tx: inbox.add(tx, inbox.seal(message(reply=b"AA 2"))))
     assert first
     assert (again, reply) == ("", b"AA 1")
 
 
 def test_a_reused_control_id_with_other_content_is_a_new_message(database: Database, inbox: Inbox) -> None:
-    database.write(lambda tx: inbox.add(tx, message()))
-    identifier, _ = database.write(lambda tx: inbox.add(tx, message(raw=b"MSH|2")))
+    database.write(lambda tx: inbox.add(tx, inbox.seal(message())))
+    identifier, _ = database.write(lambda tx: inbox.add(tx, inbox.seal(message(raw=b"MSH|2"))))
     assert identifier
     with database.read() as connection:
         assert inbox.raw(connection, identifier) == b"MSH|2"
