@@ -25,7 +25,13 @@ class Node:
 
 
 def tree(definition: Json) -> Node:
-    """Return the element definitions of a StructureDefinition as a tree, by their ids (``a.b:slice.c``)."""
+    """Return the element definitions of a StructureDefinition as a tree, by their ids (``a.b:slice.c``).
+
+    Raises
+    ------
+    ValueError
+        For a snapshot that lacks an element which others are parts of.
+    """
     elements = definition["snapshot"]["element"]
     root = Node(definition=elements[0])
     for element in elements[1:]:
@@ -35,7 +41,7 @@ def tree(definition: Json) -> Node:
             node = _step(node, step)
         name, _, slice_name = last.partition(":")
         if slice_name:
-            node.parts[name].slices[slice_name] = Node(definition=element)
+            _step(node, name).slices[slice_name] = Node(definition=element)
         else:
             node.parts[name] = Node(definition=element)
     return root
@@ -43,7 +49,11 @@ def tree(definition: Json) -> Node:
 
 def _step(node: Node, step: str) -> Node:
     name, _, slice_name = step.partition(":")
-    return node.parts[name].slices[slice_name] if slice_name else node.parts[name]
+    part = node.parts.get(name)
+    found = part.slices.get(slice_name) if part is not None and slice_name else part
+    if found is None:
+        raise ValueError(f"the snapshot has no element {step} in {node.definition['id']}")
+    return found
 
 
 def structures(definition: Json, value_sets: Mapping[str, Any]) -> list[Structure]:

@@ -59,8 +59,8 @@ def compile_expression(text: str, choices: Mapping[str, Sequence[str]]) -> Calla
     parser.end()
 
     def holds(value: Any, resource: Any) -> bool:
-        # An expression without a result does not fail (R4, conformance-rules.html#constraints).
-        return truth(evaluate([value], Env(resource=resource, context=value, this=[value]))) is not False
+        # An invariant must be true (R4, conformance-rules.html), so one that has no result does not hold.
+        return truth(evaluate([value], Env(resource=resource, context=value, this=[value]))) is True
 
     return holds
 
@@ -207,7 +207,8 @@ def _typed(found: Evaluate, operator: str, type_: str) -> Evaluate:
     if not known:
         raise UnsupportedError(f"{operator} {type_}")
     if operator == "is":
-        return lambda focus, env: [fits(item) for item in found(focus, env)]
+        # R4's ras-2 has no guard for nothing, which is of no type.
+        return lambda focus, env: [fits(item) for item in found(focus, env)] or [False]
     return lambda focus, env: [item for item in found(focus, env) if fits(item)]
 
 

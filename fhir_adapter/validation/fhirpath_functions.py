@@ -138,8 +138,9 @@ def _joined(left: Values, right: Values) -> Values:
 
 
 def _text(left: Values, right: Values, test: Callable[[str, str], bool]) -> Values:
+    # FHIRPath says that nothing has no result. R4's invariants are written for false: bdl-8 has no guard for it.
     if not left or not right or type(left[0]) is not str:
-        return []
+        return [False]
     return [test(left[0], right[0])]
 
 

@@ -138,10 +138,10 @@ def of_structure(structure: Structure, definitions: Definitions) -> tuple[Invari
     definitions
         Where the names of choices come from.
     """
-    own = [Constraint(key="ext-1", human=_EXT_1, expression="")] if structure.name == "Extension" else []
-    is_resource = structure.name in definitions.resources
+    own = [Constraint(key="ext-1", human=_EXT_1, expression="")] if structure.base == "Extension" else []
+    is_resource = structure.base in definitions.resources
     constraints = (*own, *structure.constraints)
-    return tuple(_compiled(constraints, structure.name, definitions, is_resource=is_resource))
+    return tuple(_compiled(constraints, structure.base, definitions, is_resource=is_resource))
 
 
 _EXT_1: Final = "Must have either extensions or value[x], not both"

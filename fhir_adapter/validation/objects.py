@@ -42,6 +42,8 @@ class Shape:
     invariants: tuple[Invariant, ...] = ()
     #: The rule of an ``Element``, for what stands beside a primitive value.
     companion: Rule | None = None
+    #: Names of primitives that repeat.
+    repeating: frozenset[str] = frozenset()
 
     def missing(self, value: Mapping[str, Any]) -> Iterator[str]:
         """Return the names of required elements that an object lacks; an extension instead of a value is enough."""
@@ -54,9 +56,11 @@ class Shape:
     def beside(self, name: str, value: Mapping[str, Any]) -> Faults:
         """Return the faults of ``_name``, which has the ids and extensions of a primitive (R4, json.html#primitive)."""
         found, primitive = value[name], value.get(name[1:])
-        if name[1:] not in self.primitives or self.companion is None:
+        # The types of id, and of the url of an extension, are FHIRPath's own: they have no extensions.
+        is_bare = name == "_id" or (name == "_url" and self.structure.base == "Extension")
+        if is_bare or name[1:] not in self.primitives or self.companion is None:
             return [_UNKNOWN]
-        if name[1:] in self.tests:
+        if name[1:] not in self.repeating:
             return self.companion(found)
         if type(found) is not list:
             return [_NO_VALUE]
@@ -149,6 +153,11 @@ def _choices(value: Mapping[str, Any], choices: Mapping[str, str], faults: Fault
     for name in sorted({it for it in found if found.count(it) > 1}):
         faults = merged(faults, f".{name.removesuffix('[x]').removeprefix('_')}", (_SEVERAL,))
     return faults
+
+
+def repeating_names(structure: Structure) -> frozenset[str]:
+    """Return the names of a structure's elements that repeat."""
+    return frozenset(element.name for element in structure.elements if element.repeats)
 
 
 def primitive_names(structure: Structure) -> dict[str, tuple[str, str]]:

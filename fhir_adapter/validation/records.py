@@ -34,7 +34,7 @@ class Slice:
 class Expected:
     """What a discriminator expects of a value."""
 
-    #: ``fixed`` (equal), ``pattern`` (contains), ``code`` (in a value set) or ``type`` (the name of the choice).
+    #: ``fixed`` (equal) or ``pattern`` (contains).
     kind: str
     value: Any
 
@@ -72,9 +72,15 @@ class Element:
 class Structure:
     """A resource, a data type, or an element with elements of its own."""
 
+    #: Its path; of a profile: the profile's URL and the element's id, and after ``#`` what it is a profile of.
     name: str
     elements: tuple[Element, ...]
     constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """The structure of R4 that it is, or that a profile constrains."""
+        return self.name.rsplit("#", 1)[-1]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

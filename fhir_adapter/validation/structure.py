@@ -6,14 +6,13 @@ the JSON bounds the recursion: documents have at most 64 levels (:data:`fhir_ada
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from threading import RLock
 from typing import Any, Final
 
 from fhir_adapter.validation import rules, slicing
 from fhir_adapter.validation.contained import resolved
 from fhir_adapter.validation.invariants import of_constraints, of_structure
-from fhir_adapter.validation.objects import Shape, broken, names_of, object_rule, primitive_names
+from fhir_adapter.validation.objects import Shape, broken, names_of, object_rule, primitive_names, repeating_names
 from fhir_adapter.validation.primitives import CHECKS
 from fhir_adapter.validation.records import Definitions, Element, Fault, Structure
 from fhir_adapter.validation.rules import Faults, Rule, Test
@@ -85,6 +84,7 @@ class Checks:
         shape = Shape(
             structure=structure,
             primitives=primitive_names(structure),
+            repeating=repeating_names(structure),
             invariants=of_structure(structure, self.definitions),
         )
         rule = object_rule(shape)
@@ -92,7 +92,7 @@ class Checks:
         for element in structure.elements:
             for name, code in names_of(element):
                 self._add(name, element, code, shape)
-        if structure.name.split("#")[-1] in self.definitions.resources:
+        if structure.base in self.definitions.resources:
             shape.tests |= {"resourceType": lambda _: True, "id": CHECKS["id"]}
             shape.primitives["id"] = ("id", "")
         shape.companion = self._named("Element")
@@ -101,12 +101,14 @@ class Checks:
     def _add(self, name: str, element: Element, code: str, shape: Shape) -> None:
         """Add the test or rule of one element under one name."""
         valued = element.fixed is not None or element.pattern is not None
-        plain = code in CHECKS and not element.constraints and not element.slices and not valued
+        own = of_constraints(element.constraints, self.definitions)
+        plain = code in CHECKS and not own and not element.slices and not valued
         if element.most == 0:
             return
         if plain and not element.repeats:
             shape.tests[name] = self._test(code, element)
             return
+        shape.tests.pop(name, None)  # a profile may first name all types of a choice, and then one of them
         if plain:
             rule = rules.repeated_primitive(self._test(code, element), code, element.binding)
         else:
@@ -128,10 +130,7 @@ class Checks:
         return rule
 
     def _slices(self, element: Element) -> Mapping[str, Rule]:
-        return {
-            part.name: self._valued(part.element.types[0], replace(part.element, repeats=False))
-            for part in element.slices
-        }
+        return {part.name: self._valued(part.element.types[0], part.element) for part in element.slices}
 
     def _test(self, code: str, element: Element) -> Test:
         if not element.binding:
@@ -144,7 +143,7 @@ class Checks:
         if code == "Resource":
             return self._contained if element.name == "contained" else self.resource
         rule = self._named(code.removeprefix(">"))
-        if code == "Reference":
+        if code == "Reference" or element.targets:
             return rules.reference(rule, element.targets, self.definitions.resources)
         if element.binding:
             return rules.concept(rule, self.definitions.value_sets[element.binding], element.binding)
