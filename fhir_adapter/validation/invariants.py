@@ -60,7 +60,7 @@ def _has(value: Json, name: str) -> bool:
 
 
 def _together(name: str, needed: str) -> Holds:
-    return lambda it: name not in it or _has(it, needed)
+    return lambda it: not _has(it, name) or _has(it, needed)
 
 
 def _ext_1(extension: Json) -> bool:
@@ -110,8 +110,47 @@ def _ras_2(prediction: Json) -> bool:
     return bool(prediction.get("probabilityDecimal", 0) <= 100)
 
 
+def _any_of(*names: str) -> Holds:
+    return lambda it: any(_has(it, name) for name in names)
+
+
+def _not_both(first: str, second: str) -> Holds:
+    return lambda it: not (_has(it, first) and _has(it, second))
+
+
+def _bdl_2(bundle: Json) -> bool:
+    return bundle.get("type") == "searchset" or not any("search" in it for it in bundle.get("entry", ()))
+
+
+def _exactly_in(name: str, types: frozenset[str]) -> Holds:
+    """Each entry has the element in a Bundle of one of these types, and none has it in any other."""
+
+    def holds(bundle: Json) -> bool:
+        expected = bundle.get("type") in types
+        return all((name in it) is expected for it in bundle.get("entry", ()))
+
+    return holds
+
+
+def _bdl_7(bundle: Json) -> bool:
+    if bundle.get("type") == "history":
+        return True
+    named = [
+        (it["fullUrl"], it.get("resource", {}).get("meta", {}).get("versionId", ""))
+        for it in bundle.get("entry", ())
+        if "fullUrl" in it
+    ]
+    return len(set(named)) == len(named)
+
+
 WRITTEN: Final[Mapping[str, Holds]] = {
     "att-1": _together("data", "contentType"),
+    "bdl-2": _bdl_2,
+    "bdl-3": _exactly_in("request", frozenset({"batch", "transaction", "history"})),
+    "bdl-4": _exactly_in("response", frozenset({"batch-response", "transaction-response", "history"})),
+    "bdl-5": _any_of("resource", "request", "response"),
+    "bdl-7": _bdl_7,
+    "bdl-8": lambda it: "/_history/" not in it.get("fullUrl", ""),
     "cpt-2": _together("value", "system"),
     "ext-1": _ext_1,
     "inv-1@Task": _not_before("authoredOn", "lastModified"),
@@ -119,11 +158,14 @@ WRITTEN: Final[Mapping[str, Holds]] = {
     "obs-3": lambda it: _has(it, "low") or _has(it, "high") or _has(it, "text"),
     "obs-6": _obs_6,
     "obs-7": _obs_7,
+    "pat-1": _any_of("name", "telecom", "address", "organization"),
     "per-1": _not_before("start", "end"),
     "qty-3": _together("code", "system"),
+    "prr-1": _together("orderDetail", "code"),
     "ras-1": _ras_1,
     "ras-2": _ras_2,
     "rng-2": _rng_2,
+    "sev-1": _not_both("name", "query"),
 }
 """Key -> function of an element of the right structure."""
 

@@ -85,7 +85,7 @@ class Shape:
 
 def object_rule(shape: Shape) -> Rule:  # noqa: C901 - one pass with no further calls: it runs for every object
     """Return the function of a structure's JSON."""
-    tests, others = shape.tests, shape.others
+    test_of, rule_of = shape.tests.get, shape.others.get
     invariants = [(invariant, invariant.holds) for invariant in shape.invariants]
     elements = shape.structure.elements
     required = frozenset(it.name for it in elements if it.least and not it.name.endswith("[x]"))
@@ -101,13 +101,13 @@ def object_rule(shape: Shape) -> Rule:  # noqa: C901 - one pass with no further 
             return NOT_AN_OBJECT
         faults: Faults = None
         for name, item in value.items():
-            test = tests.get(name)
+            test = test_of(name)
             if test is not None:
                 if not test(item):
                     code, value_set = shape.primitives[name]
                     faults = merged(faults, f".{name}", (primitive_fault(code, item, value_set),))
                 continue
-            rule = others.get(name)
+            rule = rule_of(name)
             if rule is not None:
                 found = rule(item)
                 if found is not None:

@@ -65,8 +65,9 @@ _SPACED: Final = re.compile(r"[ \r\n\t\S]+", re.ASCII).fullmatch
 def _string(value: Any) -> bool:
     if type(value) is not str:
         return False
-    length = len(value)
-    return 0 < length <= LONGEST_STRING and (value.isprintable() or _SPACED(value) is not None)
+    if value.isprintable():
+        return 0 < len(value) <= LONGEST_STRING
+    return len(value) <= LONGEST_STRING and _SPACED(value) is not None
 
 
 def _uri(value: Any) -> bool:

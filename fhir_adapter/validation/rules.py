@@ -224,7 +224,7 @@ def reference(rule: Rule, targets: frozenset[str], resources: frozenset[str]) ->
         if faults is not None:
             return faults
         text = value.get("reference", "")
-        if text.partition("/")[0] in allowed and "type" not in value:
+        if "type" not in value and text[: text.find("/")] in allowed:
             return None
         return other(value, text)
 

@@ -112,6 +112,21 @@ def test_every_invariant_of_severity_error_is_checked_or_listed(definitions: Pat
 
 CASES: dict[str, list[Any]] = {
     "att-1": [{"data": "AAAA"}, {"data": "AAAA", "contentType": "a/b"}, {"url": "x"}],
+    "bdl-2": [
+        {"type": "searchset", "entry": [{"search": {}}]},
+        {"type": "collection", "entry": [{"search": {}}]},
+        {"type": "collection"},
+    ],
+    "bdl-3": [{"type": type_, "entry": [it]} for type_ in ("batch", "collection") for it in ({"request": {}}, {})],
+    "bdl-4": [{"type": type_, "entry": [it]} for type_ in ("history", "collection") for it in ({"response": {}}, {})],
+    "bdl-5": [{"request": {}}, {"fullUrl": "x"}],
+    "bdl-7": [
+        {"type": type_, "entry": [{"fullUrl": "a"}, {"fullUrl": other, "resource": {"meta": {"versionId": "1"}}}, {}]}
+        for type_ in ("history", "collection")
+        for other in ("a", "b", "a1")
+    ]
+    + [{"type": "collection", "entry": [{"fullUrl": "a"}, {"fullUrl": "a"}]}],
+    "bdl-8": [{"fullUrl": "http://x.org/Patient/1/_history/1"}, {"fullUrl": "http://x.org/Patient/1"}, {}],
     "cpt-2": [{"value": "1"}, {"value": "1", "system": "phone"}, {"rank": 1}],
     "obs-3": [{"age": {}}, {"low": {"value": 1}}, {"text": "x"}],
     "obs-6": [{"dataAbsentReason": {"text": "x"}}, {"dataAbsentReason": {"text": "x"}, "valueString": "x"}],
@@ -123,6 +138,9 @@ CASES: dict[str, list[Any]] = {
     "ras-1": [{"low": {"code": "%", "system": "http://unitsofmeasure.org"}}, {"high": {"code": "%"}}, 0.5],
     "ras-2": [{"probabilityDecimal": 100}, {"probabilityDecimal": 100.5}, {"outcome": {"text": "x"}}],
     "rng-2": [{"low": {"value": 1}, "high": {"value": 2}}, {"low": {"value": 1}}],
+    "pat-1": [{"gender": "male"}, {"_name": {}}, {"organization": {}}],
+    "prr-1": [{"orderDetail": [{"text": "x"}]}, {"orderDetail": [{"text": "x"}], "code": {"text": "x"}}, {}],
+    "sev-1": [{"name": "x"}, {"name": "x", "query": "eA=="}, {}],
     "per-1": [{"start": "2026-01-01", "end": "2026-01-02"}, {"start": "2026-01-02", "end": "2026-01-01"}, {}],
     "inv-1@Task": [{"authoredOn": "2026-01-02", "lastModified": at} for at in ("2026-01-01", "2026-01-02")],
     "mdd-1": [{"whenPrepared": "2026-01-02", "whenHandedOver": at} for at in ("2026-01-01", "2026-01-02")],
