@@ -31,14 +31,19 @@ def resolved(resource: Mapping[str, Any], faults: Faults) -> Faults:
     kinds = {inner.get("id"): inner["resourceType"] for inner in contained}
     wrong = [_of_reference(fault, kinds) for fault in found]
     wrong += [*_of_contained(contained)]
-    if contained:
-        named = set(_local_names(resource))
-        wrong += [
-            Fault("invariant", _UNNAMED, f".contained[{index}]")
-            for index, inner in enumerate(contained)
-            if f"#{inner.get('id')}" not in named and "#" not in _local_names(inner)
-        ]
+    wrong += [Fault("invariant", _UNNAMED, f".contained[{index}]") for index in unreferenced(resource)]
     return [fault for fault in wrong if fault is not None][:MOST_FAULTS] or None
+
+
+def unreferenced(resource: Mapping[str, Any]) -> list[int]:
+    """Return the positions of contained resources that nothing refers to, and that do not refer to the resource."""
+    contained = resource.get("contained", ())
+    named = set(_local_names(resource)) if contained else set()
+    return [
+        index
+        for index, inner in enumerate(contained)
+        if f"#{inner.get('id')}" not in named and "#" not in _local_names(inner)
+    ]
 
 
 def _of_reference(fault: Fault, kinds: Mapping[str, str]) -> Fault | None:
