@@ -54,7 +54,15 @@ class Shape:
                 yield element.name.removesuffix("[x]")
 
     def beside(self, name: str, value: Mapping[str, Any]) -> Faults:
-        """Return the faults of ``_name``, which has the ids and extensions of a primitive (R4, json.html#primitive)."""
+        """Return the faults of ``_name``, which has the ids and extensions of a primitive (R4, json.html#primitive).
+
+        Parameters
+        ----------
+        name
+            The name, with its ``_``.
+        value
+            The object.
+        """
         found, primitive = value[name], value.get(name[1:])
         # The types of id, and of the url of an extension, are FHIRPath's own: they have no extensions.
         is_bare = name == "_id" or (name == "_url" and self.structure.base == "Extension")
@@ -76,7 +84,15 @@ class Shape:
         return merged(faults, "", [NULL]) if any(a is None and b is None for a, b in both) else faults
 
     def other(self, name: str, value: Mapping[str, Any]) -> tuple[str, Faults]:
-        """Return the path and faults of an element that is neither a single primitive nor has a rule."""
+        """Return the path and faults of an element that is neither a single primitive nor has a rule.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        value
+            The object.
+        """
         if name[:1] == "_":
             return f".{name[1:]}", self.beside(name, value)
         is_name = name.isascii() and name.isidentifier() and len(name) <= _LONGEST_NAME

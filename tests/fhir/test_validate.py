@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - one case a line
-"""What R4 4.0.1 allows and forbids, by the rules that a sender is told."""
+"""What R4 4.0.1 allows and forbids, by the rules that a sender reads in the answer."""
 
 from pathlib import Path
 from typing import Any
