@@ -143,6 +143,17 @@ def _bdl_7(bundle: Json) -> bool:
     return len(set(named)) == len(named)
 
 
+def _ig_1(definition: Json) -> bool:
+    known = {it.get("id") for it in definition.get("grouping", ())}
+    return all(it["groupingId"] in known for it in definition.get("resource", ()) if "groupingId" in it)
+
+
+def _ig_2(guide: Json) -> bool:
+    known = set(guide.get("fhirVersion", ()))
+    resources = guide.get("definition", {}).get("resource", ())
+    return all(version in known for it in resources for version in it.get("fhirVersion", ()))
+
+
 WRITTEN: Final[Mapping[str, Holds]] = {
     "att-1": _together("data", "contentType"),
     "bdl-2": _bdl_2,
@@ -153,6 +164,8 @@ WRITTEN: Final[Mapping[str, Holds]] = {
     "bdl-8": lambda it: "/_history/" not in it.get("fullUrl", ""),
     "cpt-2": _together("value", "system"),
     "ext-1": _ext_1,
+    "ig-1": _ig_1,
+    "ig-2": _ig_2,
     "inv-1@Task": _not_before("authoredOn", "lastModified"),
     "mdd-1": _not_before("whenPrepared", "whenHandedOver"),
     "obs-3": lambda it: _has(it, "low") or _has(it, "high") or _has(it, "text"),

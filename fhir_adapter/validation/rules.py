@@ -12,13 +12,16 @@ Test: TypeAlias = Callable[[Any], bool]
 
 MOST_FAULTS: Final = 100
 """Faults that are collected of one element; more are not reported."""
+MOST_REFERENCES: Final = 10_000
+"""References to contained resources in one resource: each is carried from where it is found to the resource."""
+_TOO_MANY: Final = Fault("too-costly", f"a resource may refer to its contained resources {MOST_REFERENCES} times")
 NOT_AN_OBJECT: Final = [Fault("structure", "a JSON object is expected here")]
 NOT_AN_ARRAY: Final = [Fault("structure", "the element repeats and must be an array")]
 NULL: Final = Fault("structure", "null only where an extension stands for the value")
 
 
 def merged(faults: Faults, step: str, found: Sequence[Fault]) -> list[Fault]:
-    """Add faults of a part to those of the whole.
+    """Add faults of a part to those of the whole; the result is either references to resolve, or faults.
 
     Parameters
     ----------
@@ -31,8 +34,16 @@ def merged(faults: Faults, step: str, found: Sequence[Fault]) -> list[Fault]:
     """
     collected = [] if faults is None else faults
     for fault in found:
-        if fault.code == LOCAL or len(collected) < MOST_FAULTS:
-            collected.append(Fault(fault.code, fault.text, step + fault.path, fault.targets))
+        only_references = bool(collected) and collected[0].code == LOCAL
+        if fault.code == LOCAL and only_references and len(collected) == MOST_REFERENCES:
+            collected[:] = [_TOO_MANY]
+        elif fault.code == LOCAL and (only_references or not collected):
+            collected.append(Fault(LOCAL, fault.text, step + fault.path, fault.targets))
+        elif fault.code != LOCAL:
+            if only_references:
+                collected.clear()  # what is wrong in itself need not be resolved
+            if len(collected) < MOST_FAULTS:
+                collected.append(Fault(fault.code, fault.text, step + fault.path))
     return collected
 
 

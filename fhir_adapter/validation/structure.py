@@ -62,9 +62,11 @@ class Checks:
         if made is not None:
             return made
         with self._lock:
-            found = self._named(name)
-            self._made |= self._making  # now complete: nobody may use one whose parts are not there yet
-            self._making.clear()
+            try:
+                found = self._named(name)
+                self._made |= self._making  # now complete: nobody may use one whose parts are not there yet
+            finally:
+                self._making.clear()
             return found
 
     def _of_resource(self, value: Any) -> Rule | None:

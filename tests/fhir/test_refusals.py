@@ -108,6 +108,47 @@ def test_a_resource_with_very_many_faults_is_refused_in_time(lasting: Server) ->
     assert len(said(answer)) == 20
 
 
+def test_a_fault_beside_many_references_within_a_resource_is_found(lasting: Server) -> None:
+    references = [{"reference": "#o"} for _ in range(150)]
+    for place in (0, 150):
+        listed: list[dict[str, Any]] = [*references[:place], {"reference": "Location/1"}, *references[place:]]
+        answer = lasting.client.post("/Patient", json=patient(contained=[ORGANIZATION], generalPractitioner=listed))
+        assert answer.status_code == 422
+        assert said(answer) == [("structure", f"Patient.generalPractitioner[{place}]")]
+
+
+def test_very_many_references_within_a_resource_are_refused_in_time(lasting: Server) -> None:
+    references = [{"reference": "#o"} for _ in range(50_000)]
+    extension: dict[str, Any] = {
+        "url": "http://x.org",
+        "extension": [{"url": "http://x.org", "valueReference": it} for it in references],
+    }
+    for _ in range(20):
+        extension = {"url": "http://x.org", "extension": [extension]}
+    answer = lasting.client.post("/Patient", json=patient(contained=[ORGANIZATION], extension=[extension]))
+    assert answer.status_code == 422
+    assert said(answer)[0][0] == "too-costly"
+
+
+def test_a_rule_that_compares_all_parts_takes_linear_time(lasting: Server) -> None:
+    count = 20_000
+    definition = {
+        "grouping": [{"id": f"g{number}", "name": "x"} for number in range(count)],
+        "resource": [{"reference": {"display": "x"}, "groupingId": f"g{number}"} for number in range(count)],
+    }
+    guide = {
+        "resourceType": "ImplementationGuide",
+        "url": "http://x.org",
+        "name": "X",
+        "status": "draft",
+        "packageId": "x",
+        "fhirVersion": ["4.0.1"],
+        "definition": definition,
+    }
+    answer = lasting.client.post("/ImplementationGuide", json=guide, timeout=60)
+    assert answer.status_code == 201, answer.text
+
+
 def test_a_narrative_of_very_many_levels_is_answered(lasting: Server) -> None:
     levels = 100_000
     div = '<div xmlns="http://www.w3.org/1999/xhtml">' + "<b>" * levels + "x" + "</b>" * levels + "</div>"

@@ -2,7 +2,9 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -42,6 +44,22 @@ def test_all_types_of_r4_compile() -> None:
     for kind in checks.definitions.resources:
         assert checks.structure(kind)({"resourceType": kind, "colour": "red"})
     assert len(checks.definitions.resources) == 146  # and two abstract ones
+
+
+def test_threads_that_need_the_same_type_at_once_find_it_whole() -> None:
+    checks, together = Checks(r4()), Barrier(8)
+    resource = {
+        "resourceType": "Basic",
+        "code": {"text": "x"},
+        "extension": [{"url": "http://x.org", "valueString": "x"}],
+    }
+
+    def check(_: int) -> object:
+        together.wait()
+        return checks.resource(resource)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(check, range(8))) == [None] * 8
 
 
 def test_the_expressions_of_primitives_are_hl7s(definitions: Path) -> None:
@@ -138,6 +156,8 @@ CASES: dict[str, list[Any]] = {
     "ras-1": [{"low": {"code": "%", "system": "http://unitsofmeasure.org"}}, {"high": {"code": "%"}}, 0.5],
     "ras-2": [{"probabilityDecimal": 100}, {"probabilityDecimal": 100.5}, {"outcome": {"text": "x"}}],
     "rng-2": [{"low": {"value": 1}, "high": {"value": 2}}, {"low": {"value": 1}}],
+    "ig-1": [{"grouping": [{"id": "a"}], "resource": [{"groupingId": it}, {}]} for it in "ab"],
+    "ig-2": [{"fhirVersion": ["4.0.1"], "definition": {"resource": [{"fhirVersion": [it]}]}} for it in ("4.0.1", "1")],
     "pat-1": [{"gender": "male"}, {"_name": {}}, {"organization": {}}],
     "prr-1": [{"orderDetail": [{"text": "x"}]}, {"orderDetail": [{"text": "x"}], "code": {"text": "x"}}, {}],
     "sev-1": [{"name": "x"}, {"name": "x", "query": "eA=="}, {}],
