@@ -17,6 +17,7 @@ from fhir_adapter.validation.records import Constraint, Definitions, Structure
 Json: TypeAlias = Mapping[str, Any]
 Holds: TypeAlias = Callable[[Any], bool]
 
+_DATE_LENGTH: Final = len("2026-01-31")
 _UCUM: Final = "http://unitsofmeasure.org"
 ELSEWHERE: Final = frozenset({"dom-2", "dom-3", "dom-4", "dom-5", "ref-1", "txt-1", "txt-2", "ele-1"})
 """Checked by other modules than this one."""
@@ -88,7 +89,11 @@ def _not_before(earlier: str, later: str) -> Holds:
 
     def holds(value: Json) -> bool:
         first, second = value.get(earlier), value.get(later)
-        return first is None or second is None or span(first)[0] < span(second)[1]
+        if first is None or second is None:
+            return True
+        if len(first) == len(second) and (len(first) <= _DATE_LENGTH or first[-1] == second[-1] == "Z"):
+            return bool(first <= second)
+        return span(first)[0] < span(second)[1]
 
     return holds
 

@@ -30,8 +30,9 @@ _SCHEMES: Final = ("http:", "https:", "mailto:", "tel:", "data:image/", "cid:", 
 _XHTML: Final = "http://www.w3.org/1999/xhtml"
 _TAGS: Final = _ELEMENTS | {f"{{{_XHTML}}}{name}" for name in _ELEMENTS}
 _LANGUAGE: Final = "{http://www.w3.org/XML/1998/namespace}lang"
-_FOREIGN: Final = ("<!DOCTYPE", "<!ENTITY", "<?", "xmlns:")
-"""Document types, processing instructions and prefixes: a narrative has none."""
+_FOREIGN: Final = ("<!DOCTYPE", "<![", "<?", "xmlns:", "<!-->", "<!--->", "--!>")
+"""What a narrative does not have: document types, processing instructions, prefixes, and what XML reads as characters
+or as a comment, but a browser that reads HTML as elements: CDATA sections, and comments that HTML ends earlier."""
 
 
 def is_safe(div: str) -> bool:

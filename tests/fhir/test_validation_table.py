@@ -161,7 +161,13 @@ CASES: dict[str, list[Any]] = {
     "pat-1": [{"gender": "male"}, {"_name": {}}, {"organization": {}}],
     "prr-1": [{"orderDetail": [{"text": "x"}]}, {"orderDetail": [{"text": "x"}], "code": {"text": "x"}}, {}],
     "sev-1": [{"name": "x"}, {"name": "x", "query": "eA=="}, {}],
-    "per-1": [{"start": "2026-01-01", "end": "2026-01-02"}, {"start": "2026-01-02", "end": "2026-01-01"}, {}],
+    "per-1": [
+        {"start": "2026-01-01", "end": "2026-01-02"},
+        {"start": "2026-01-02", "end": "2026-01-01"},
+        {"start": "2026-01-02T10:00:00Z", "end": "2026-01-02T09:00:00Z"},
+        {"start": "2026-01-02T10:00:00Z", "end": "2026-01-02T10:00:00Z"},
+        {},
+    ],
     "inv-1@Task": [{"authoredOn": "2026-01-02", "lastModified": at} for at in ("2026-01-01", "2026-01-02")],
     "mdd-1": [{"whenPrepared": "2026-01-02", "whenHandedOver": at} for at in ("2026-01-01", "2026-01-02")],
     "ext-1": [{"valueString": "x"}, {"extension": [{}]}, {"extension": [{}], "valueString": "x"}, {"url": "x"}],
@@ -177,3 +183,17 @@ def test_the_written_invariants_say_what_their_fhirpath_says(name: str) -> None:
     compiled_ = expression(Constraint(key=key, human="", expression=text), r4())
     assert compiled_ is not None
     assert [WRITTEN[name](case) for case in CASES[name]] == [compiled_(case) for case in CASES[name]]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        ("2026-01", "2026-01-15T10:00:00Z", True),  # the month has the instant
+        ("2026-01-15T10:00:00Z", "2026-01", True),
+        ("2026-02", "2026-01-15T10:00:00Z", False),
+        ("2026-01-15T10:00:00+02:00", "2026-01-15T09:00:00+00:00", True),
+        ("2026-01-15T10:00:00+00:00", "2026-01-15T11:00:00+02:00", False),
+    ],
+)
+def test_dates_of_different_precision_or_zone_are_compared_as_spans(start: str, end: str, *, expected: bool) -> None:
+    assert WRITTEN["per-1"]({"start": start, "end": end}) is expected
