@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 COVERAGE_AT_LEAST ?= 93
 
-.PHONY: demo test check fast coverage bench bench-against bench-crash format clean
+.PHONY: demo test check fast coverage bench bench-validate bench-against bench-crash format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -35,6 +35,9 @@ coverage: $(INSTALLED) ## the fast tests, with the share of lines and branches t
 
 bench: $(INSTALLED) ## every benchmark, one after the other; figures to benchmarks/results
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-validate: $(INSTALLED) ## validating R4 resources, side by side with fhir.resources
+	$(BIN)/python -m benchmarks.validate
 
 bench-against: $(INSTALLED) ## side by side with another checkout: make bench-against CHECKOUT=../other
 	$(BIN)/python -m benchmarks.against $(CHECKOUT)

@@ -13,6 +13,7 @@ from typing import Final
 
 BENCHMARKS: Final = (
     ("post_to_result", "POST of an Observation to its stored RiskAssessment"),
+    ("validate", "validating R4 resources"),
     ("fhir_creates", "durable FHIR creates"),
     ("mllp_messages", "durable HL7 v2 messages through the server"),
     ("hl7v2_mllp", "reading and converting HL7 v2, and the bare interface"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import dtm
+from fhir_adapter.validation.contained import unreferenced
 
 _STORES_OWN = ("versionId", "lastUpdated")
 
@@ -46,7 +47,16 @@ def merge_resource(
         merged["period"] = dtm.period(joined.get("start", ""), joined.get("end", ""))
     for choice in ("deceased", "multipleBirth"):
         merged = _one_choice(merged, new, choice)
-    return merged
+    return _without_unreferenced(merged)
+
+
+def _without_unreferenced(resource: Resource) -> Resource:
+    """Leave out the contained resources that nothing refers to any more (R4, dom-3)."""
+    while positions := unreferenced(resource):
+        kept = [inner for index, inner in enumerate(resource["contained"]) if index not in positions]
+        resource = {key: value for key, value in resource.items() if key != "contained"}
+        resource |= {"contained": kept} if kept else {}
+    return resource
 
 
 def _within(new: Any, stored: Any) -> bool:

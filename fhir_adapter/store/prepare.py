@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 from fhir_adapter.store.document import Document
-from fhir_adapter.store.problems import Invalid, Issue
+from fhir_adapter.store.problems import Invalid
 from fhir_adapter.store.search.query import Query, parse
 from fhir_adapter.store.validate import Validator
 from kernel.clock import Ids
@@ -424,7 +424,11 @@ def _positioned(problem: Problem, position: int) -> Problem:
     """Add the position of the entry to a problem."""
     where = f"Bundle.entry[{position}]"
     if isinstance(problem, Invalid):
-        return Invalid(
-            [Issue(code=it.code, text=it.text, expression=f"{where}.resource.{it.expression}") for it in problem.issues]
-        )
+        return Invalid([replace(it, expression=f"{where}.resource{_below(it.expression)}") for it in problem.issues])
     return Problem(problem.category, f"{where}: {problem.detail}", diagnostics=problem.diagnostics)
+
+
+def _below(expression: str) -> str:
+    """Return what follows the resource type in an expression."""
+    _, dot, rest = expression.partition(".")
+    return dot + rest

@@ -83,7 +83,7 @@ class StoreWriter:
         self.types = validator.types
 
     def warm_up(self) -> None:
-        """Import the models of the types that the flows write, so that the first request does not wait for them."""
+        """Compile the checks of the types that the flows write, so that the first request does not wait for them."""
         self._validator.warm_up((*PARAMETERS, "Bundle"))
 
     def prepare(self, resources: Iterable[Json]) -> PreparedChanges:

@@ -25,6 +25,8 @@ from inference.yaml_mapping import YamlMapping, as_number
 from kernel.errors import Category, Problem
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+#: FHIR R4, datatypes.html: a result with another one could not be stored.
+_URI: Final = re.compile(r"\S+")
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
 
 _DICOM: Final = frozenset({"modalities", "sop_classes", "body_parts", "body_part_required", "series_description"})
@@ -216,10 +218,17 @@ def _limits(table: YamlMapping) -> Limits:
     return limits
 
 
+def _uri(table: YamlMapping, key: str) -> str:
+    text = table.text(key)
+    if _URI.fullmatch(text) is None:
+        raise Problem(Category.INCORRECT, f"{table.place}.{key} is no uri of FHIR")
+    return text
+
+
 def _output(table: YamlMapping) -> OutputSpec:
     output = OutputSpec(
         name=table.text("name"),
-        system=table.text("system"),
+        system=_uri(table, "system"),
         code=table.text("code"),
         display=table.text("display"),
         kind=cast("OutputKind", table.choice("kind", *get_args(OutputKind))),

@@ -38,8 +38,8 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
         (b'{"resourceType":"Patient"}', (400, "invalid")),
         (b'{"resourceType":"Observation","canary-secret":1}', (422, "required")),
         (b'{"resourceType":"Observation","contained":[{"resourceType":"canary-secret"}]}', (422, "not-supported")),
-        (b'{"resourceType":"Observation","contained":5}', (422, "structure")),
-        (b'{"resourceType":"Observation","code":[[["canary-secret"]]]}', (422, "value")),
+        (b'{"resourceType":"Observation","contained":5}', (422, "required")),
+        (b'{"resourceType":"Observation","code":[[["canary-secret"]]]}', (422, "required")),
     ],
 )
 def test_a_body_that_cannot_be_accepted_is_refused(lasting: Server, body: bytes, expected: tuple[int, str]) -> None:

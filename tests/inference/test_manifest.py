@@ -90,6 +90,7 @@ def test_every_kind_of_trigger_can_be_declared(trigger: dict[str, Any]) -> None:
         ),
         ({"trigger": {"kind": "schedule"}}, "model.yaml.trigger must have cadence_hours or events"),
         ({"trigger": {"kind": "schedule", "events": ["birth"]}}, "model.yaml.trigger.events must be of"),
+        ({"outputs": [OUTPUT | {"system": "urn:my codes"}]}, "model.yaml.outputs[0].system is no uri of FHIR"),
         ({"outputs": [OUTPUT | {"kind": "class-set"}]}, "model.yaml.outputs[0].bands must name at least two classes"),
     ],
 )
