@@ -1,8 +1,9 @@
 """Durable jobs: rows that are written in the same commit as the change that causes them.
 
-Three columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
+Four columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
 written, also across workers and retries. ``queueing_lock``: at most one job with the same value waits; a second one is
-dropped, or moves the first (``when_waiting``). ``scheduled_at``: the job does not run before this time.
+dropped, or moves the first (``when_waiting``). ``scheduled_at``: the job does not run before this time. Of the jobs
+that may run the one with the lowest ``priority`` does.
 
 Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
 from other jobs (:class:`kernel.worker.Worker`).
@@ -14,15 +15,30 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kernel.blobs import Cipher
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import JOB_DECISION, Category, Decision, Problem
-from kernel.statements import Statement
-from kernel.tables import Instant, jobs
+from kernel.job_statements import (
+    CLAIM_POSTGRESQL,
+    CLAIM_SQLITE,
+    DEMOTE,
+    FINISH,
+    IN_BACKGROUND,
+    INSERT,
+    LOCKED,
+    NEXT,
+    PROMOTE,
+    RESCHEDULE,
+    WAITING_WITH,
+    Priority,
+)
+from kernel.tables import jobs
+
+__all__ = ["BACKGROUND", "CHANNELS", "Job", "Jobs", "Priority", "must_park", "pause_after"]
 
 WhenWaiting: TypeAlias = Literal["keep", "move", "earlier"]
 
@@ -89,69 +105,6 @@ def _from_row(row: Row[Any]) -> Job:
     )
 
 
-_INSERT: Final = Statement(insert(jobs))
-_WAITING_WITH: Final = Statement(
-    select(jobs.c.seq, jobs.c.scheduled_at).where(
-        jobs.c.queueing_lock == bindparam("with_lock"), jobs.c.status == "waiting"
-    )
-)
-_FINISH: Final = Statement(
-    delete(jobs).where(
-        jobs.c.seq == bindparam("this"),
-        jobs.c.status == "running",
-        jobs.c.worker == bindparam("of"),
-        jobs.c.attempts == bindparam("attempt"),
-    )
-)
-_RESCHEDULE: Final = Statement(update(jobs).where(jobs.c.seq == bindparam("which")))
-
-_CLAIM: Final = """
-UPDATE jobs SET status = 'running', worker = :worker, attempts = attempts + 1, changed_at = :now
-WHERE seq = (
-  SELECT due.seq FROM jobs AS due
-  WHERE due.status = 'waiting' AND due.scheduled_at <= :now AND {lane} AND {lock_is_free}
-  ORDER BY due.scheduled_at, due.seq LIMIT 1 {skip_locked})
-RETURNING *
-"""
-"""Claim, in one statement, the job that has been due longest among those whose lock is free."""
-
-
-_NEXT_DUE: Final = """
-SELECT due.scheduled_at FROM jobs AS due
-WHERE due.status = 'waiting' AND {lane} AND {lock_is_free}
-ORDER BY due.scheduled_at, due.seq LIMIT 1
-"""
-
-_LANES: Final = {
-    False: f"(due.lock IS NULL OR due.lock <> '{BACKGROUND}')",
-    True: f"due.lock = '{BACKGROUND}'",
-}
-"""Whether in the background -> the condition for the jobs of that lane."""
-
-_LOCK_IS_FREE: Final = """(due.lock IS NULL OR NOT EXISTS (
-    SELECT 1 FROM jobs AS other WHERE other.lock = due.lock
-    AND (other.status = 'running' OR (other.status = 'waiting' AND other.seq < due.seq))))"""
-
-
-def _claim_statements(*, skip_locked: str) -> Mapping[bool, Statement]:
-    return {
-        background: Statement(
-            text(_CLAIM.format(skip_locked=skip_locked, lane=lane, lock_is_free=_LOCK_IS_FREE))
-            .bindparams(bindparam("now", type_=Instant))
-            .columns(*jobs.c)
-        )
-        for background, lane in _LANES.items()
-    }
-
-
-_NEXT: Final = {
-    background: Statement(text(_NEXT_DUE.format(lane=lane, lock_is_free=_LOCK_IS_FREE)).columns(jobs.c.scheduled_at))
-    for background, lane in _LANES.items()
-}
-_CLAIM_SQLITE: Final = _claim_statements(skip_locked="")
-_CLAIM_POSTGRESQL: Final = _claim_statements(skip_locked="FOR UPDATE SKIP LOCKED")
-
-
 class Jobs:
     """The job queue.
 
@@ -178,6 +131,7 @@ class Jobs:
         queueing_lock: str | None = None,
         scheduled_at: datetime | None = None,
         when_waiting: WhenWaiting = "keep",
+        priority: Priority = Priority.ROUTINE,
     ) -> None:
         """Add a job to the transaction that causes it.
 
@@ -194,19 +148,25 @@ class Jobs:
         when_waiting
             What becomes of a job that waits already with this ``queueing_lock``: ``keep`` its time, ``move`` it to
             ``scheduled_at``, or move it only to an ``earlier`` time.
+        priority
+            When several are due.
         """
         now = self._clock.now()
         due = scheduled_at or now
         tx.wake(_channel(lock))
         if queueing_lock is not None:
             tx.lock(f"queueing:{queueing_lock}")
-            waiting = tx.execute(_WAITING_WITH, {"with_lock": queueing_lock}).first()
+            waiting = tx.execute(WAITING_WITH, {"with_lock": queueing_lock}).first()
             if waiting is not None:
                 if when_waiting == "move" or (when_waiting == "earlier" and due < waiting.scheduled_at):
-                    tx.execute(_RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
+                    tx.execute(RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
                 return
+        is_free = True
+        if lock is not None:
+            tx.lock(_lock_name(lock))
+            is_free = tx.execute(LOCKED, {"with_lock": lock}).first() is None
         tx.execute(
-            _INSERT,
+            INSERT,
             {
                 "id": self._ids.new(),
                 "step": step,
@@ -214,6 +174,8 @@ class Jobs:
                 "lock": lock,
                 "queueing_lock": queueing_lock,
                 "scheduled_at": due,
+                "priority": IN_BACKGROUND if lock == BACKGROUND else int(priority),
+                "ready": int(is_free),
                 "status": "waiting",
                 "attempts": 0,
                 "created_at": now,
@@ -234,7 +196,7 @@ class Jobs:
             Claim a job with the lock ``BACKGROUND``, instead of one of the others.
         """
         is_sqlite = tx.connection.dialect.name == "sqlite"
-        statement = (_CLAIM_SQLITE if is_sqlite else _CLAIM_POSTGRESQL)[background]
+        statement = (CLAIM_SQLITE if is_sqlite else CLAIM_POSTGRESQL)[background]
         try:
             with tx.savepoint():
                 row = tx.execute(statement, {"worker": worker, "now": self._clock.now()}).first()
@@ -257,11 +219,10 @@ class Jobs:
         Problem
             ``conflict`` when another worker took the job over: the result of this worker must not be saved then.
         """
-        deleted = tx.execute(_FINISH, {"this": job.seq, "of": job.worker, "attempt": job.attempts})
+        deleted = tx.execute(FINISH, {"this": job.seq, "of": job.worker, "attempt": job.attempts})
         if deleted.rowcount != 1:
             raise Problem(Category.CONFLICT, "the job was taken over by another worker")
-        if job.lock is not None:
-            tx.wake(_channel(job.lock))
+        self._promote(tx, job.lock)
 
     def fail(self, tx: Transaction, job: Job, problem: Problem) -> bool:
         """Reschedule or park a failed job, depending on its problem.
@@ -292,7 +253,6 @@ class Jobs:
             "problem_diagnostics": self._cipher.seal(problem.diagnostics.encode(), job.id.encode()),
             "changed_at": now,
         }
-        tx.wake(_channel(job.lock))
         mine = jobs.c.seq == job.seq, jobs.c.worker == job.worker, jobs.c.attempts == job.attempts
         successor = None if parked else self._successor(tx, job)
         if successor is not None:  # it does the same work; it takes over the pause, so that retries stay spaced out
@@ -300,6 +260,7 @@ class Jobs:
             tx.execute(update(jobs).where(jobs.c.seq == successor), state)
         else:
             tx.execute(update(jobs).where(*mine), state)
+        self._promote(tx, job.lock, again=not parked)
         return parked
 
     def replay(self, tx: Transaction, job_id: str) -> bool:
@@ -379,7 +340,7 @@ class Jobs:
         background
             Among those with the lock ``BACKGROUND``, instead of the others.
         """
-        found: datetime | None = _NEXT[background].run(connection).scalar()
+        found: datetime | None = NEXT[background].run(connection).scalar()
         return found
 
     def listing(self, connection: Connection, status: str | None = None, limit: int = 200) -> list[Job]:
@@ -413,23 +374,47 @@ class Jobs:
             "changed_at": self._clock.now(),
         }
         tx.execute(update(jobs).where(jobs.c.seq == job.seq), state)
-        tx.wake(_channel(job.lock))
+        self._promote(tx, job.lock)
 
     def _put_back(self, tx: Transaction, job: Job, *, attempts: int) -> None:
         now = self._clock.now()
-        tx.wake(_channel(job.lock))
         if self._successor(tx, job) is not None:  # the waiting job will read the same rows
             tx.execute(delete(jobs).where(jobs.c.seq == job.seq))
+            self._promote(tx, job.lock)
             return
         state = {"status": "waiting", "worker": None, "attempts": attempts, "scheduled_at": now, "changed_at": now}
         tx.execute(update(jobs).where(jobs.c.seq == job.seq), state)
+        self._promote(tx, job.lock, again=True)
+
+    def _promote(self, tx: Transaction, lock: str | None, *, again: bool = False) -> None:
+        """Have the oldest waiting job with a lock be the next one; wake who may run it.
+
+        Parameters
+        ----------
+        tx
+            The transaction in which the job before it ended, or went back to those that wait.
+        lock
+            The lock; None for a job without one, which is always the next.
+        again
+            Whether another waiting job may be the next one so far.
+        """
+        tx.wake(_channel(lock))
+        if lock is not None:
+            tx.lock(_lock_name(lock))
+            if again:
+                tx.execute(DEMOTE, {"with_lock": lock})
+            tx.execute(PROMOTE, {"with_lock": lock, "now": self._clock.now()})
 
     @staticmethod
     def _successor(tx: Transaction, job: Job) -> int | None:
         if job.queueing_lock is None:
             return None
-        found: int | None = tx.execute(_WAITING_WITH, {"with_lock": job.queueing_lock}).scalar()
+        found: int | None = tx.execute(WAITING_WITH, {"with_lock": job.queueing_lock}).scalar()
         return found
+
+
+def _lock_name(lock: str) -> str:
+    return f"job:{lock}"
 
 
 def _channel(lock: str | None) -> str:

@@ -26,7 +26,7 @@ from kernel.blobs import Blobs, Cipher
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import Problem
-from kernel.jobs import Jobs
+from kernel.jobs import Jobs, Priority
 from kernel.statements import Statement
 from kernel.tables import outbox
 
@@ -156,7 +156,16 @@ class Outbox:
         key = f"{STEP}:{destination}"
         due = at or backlog.paused_until(tx.connection, destination) or self._clock.now()
         payload = {"destination": destination}
-        self._jobs.enqueue(tx, STEP, payload, lock=key, queueing_lock=key, scheduled_at=due, when_waiting="earlier")
+        self._jobs.enqueue(
+            tx,
+            STEP,
+            payload,
+            lock=key,
+            queueing_lock=key,
+            scheduled_at=due,
+            when_waiting="earlier",
+            priority=Priority.DELIVERY,
+        )
 
     def pending(self, connection: Connection, destination: str, limit: int = 64) -> list[QueuedDelivery]:
         """Return the deliveries that wait for ``destination``, in the order in which they were queued.

@@ -124,6 +124,9 @@ def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compi
         bind_all = _in_order(compiled.positiontup, converters, constants)
     else:
         bind_all = _by_name(tuple(named.values()), converters, constants)
+    if "POSTCOMPILE" in str(compiled):
+        msg = "a statement with a list of values has no fixed text"
+        raise TypeError(msg)
     return _Compiled(sql=str(compiled), bind=bind_all, row=_row(core, dialect))
 
 

@@ -109,6 +109,8 @@ jobs = Table(
     Column("lock", Text, comment="jobs with the same lock run one at a time, in order"),
     Column("queueing_lock", Text, comment="at most one job with this key waits"),
     Column("scheduled_at", Instant, nullable=False),
+    Column("priority", Integer, nullable=False, server_default="4", comment="of those that are due, the lowest first"),
+    Column("ready", Integer, nullable=False, server_default="1", comment="0: another job with its lock comes first"),
     Column("status", Text, nullable=False, comment="waiting | running | parked"),
     Column("attempts", Integer, nullable=False),
     Column("worker", Text),
@@ -118,7 +120,14 @@ jobs = Table(
     Column("created_at", Instant, nullable=False),
     Column("changed_at", Instant, nullable=False),
 )
-Index("jobs_due", jobs.c.status, jobs.c.scheduled_at, jobs.c.seq)
+Index(
+    "jobs_claimable",
+    jobs.c.priority,
+    jobs.c.scheduled_at,
+    jobs.c.seq,
+    sqlite_where=text("status = 'waiting' AND ready = 1"),
+    postgresql_where=text("status = 'waiting' AND ready = 1"),
+)
 Index("jobs_lock", jobs.c.lock, jobs.c.status, jobs.c.seq)
 Index(
     "jobs_one_running",

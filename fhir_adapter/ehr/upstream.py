@@ -65,6 +65,18 @@ class Timeouts:
     answer: float = 30.0
 
 
+def http_client(requests: int) -> httpx.Client:
+    """Return a client of one HTTP peer that keeps a connection for each of its requests.
+
+    Parameters
+    ----------
+    requests
+        How many it sends at a time.
+    """
+    limits = httpx.Limits(max_connections=requests + 1, max_keepalive_connections=requests + 1)
+    return httpx.Client(trust_env=False, limits=limits)
+
+
 class Upstream:
     """One FHIR server of the hospital.
 

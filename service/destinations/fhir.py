@@ -6,13 +6,12 @@ from typing import Any
 
 import httpx
 
-from fhir_adapter.ehr.upstream import Upstream
+from fhir_adapter.ehr.upstream import Upstream, http_client
 from fhir_adapter.results import for_ehr, identified
 from fhir_adapter.store.document import encode
 from inference.contract import Subject
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
-from service.destinations.http import HTTP_REQUESTS, http_client
-from service.destinations.table import DestinationTable
+from service.destinations.table import HTTP_REQUESTS, DestinationTable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from kernel.errors import Category, Problem
 
 MOST_PARALLEL: Final = 64
+HTTP_REQUESTS: Final = 16
+"""How many requests are sent to one HTTP server at a time, unless the settings say otherwise."""
 
 
 class DestinationTable:

@@ -12,13 +12,12 @@ from typing import Any, Final
 
 import httpx
 
-from fhir_adapter.ehr.upstream import UNCONNECTED, refusal_of, require_no_page
+from fhir_adapter.ehr.upstream import UNCONNECTED, http_client, refusal_of, require_no_page
 from fhir_adapter.results import for_ehr
 from fhir_adapter.store.document import encode
 from kernel.errors import Category, PeerProblem
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext
-from service.destinations.http import HTTP_REQUESTS, http_client
-from service.destinations.table import DestinationTable
+from service.destinations.table import HTTP_REQUESTS, DestinationTable
 
 SIGNATURE: Final = "X-Ausculta-Signature"
 _TIMEOUT: Final = httpx.Timeout(30.0, connect=5.0)

@@ -9,6 +9,7 @@ from fhir_adapter.store.store import Store
 from inference.catalogue import Catalogue
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.jobs import Priority
 from privacy import balp
 from privacy.principal import Principal
 from service.flows.hl7_message import CONVERT
@@ -85,7 +86,9 @@ def accept(context: OperationContext, principal: Principal, hold: str, reason: s
         held = context.holds.decide(tx, hold, "accepted", performer(principal))
         for message in context.holds.messages(tx.connection, hold):
             context.inbox.mark(tx, message, "received")
-            context.jobs.enqueue(tx, CONVERT, {"message": message, "accepted": hold}, lock=held.subject)
+            context.jobs.enqueue(
+                tx, CONVERT, {"message": message, "accepted": hold}, lock=held.subject, priority=Priority.STAT
+            )
         if held.kind == "study":
             _read_again(context, tx, held)
         context.record(tx, principal, "identity-accepted", held.source, stated)

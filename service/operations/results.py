@@ -8,6 +8,7 @@ from inference import registry
 from inference.registry import ModelRow
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.jobs import Priority
 from privacy.principal import Principal
 from service.flows.imaging_study import READ
 from service.flows.lanes import lane_of
@@ -124,4 +125,4 @@ def _enqueue(context: OperationContext, tx: Transaction, model: ModelRow, stored
     payload = {"model": model.name, "version": model.version, "again": stored.id} | about
     lane = lane_of(model, f"{step}:{model.name}:{model.version}:{':'.join(about.values())}")
     lane["queueing_lock"] += f":{stored.id}"
-    context.jobs.enqueue(tx, step, payload, **lane)
+    context.jobs.enqueue(tx, step, payload, **lane, priority=Priority.STAT)
