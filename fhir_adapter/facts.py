@@ -20,12 +20,11 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from itertools import islice
 from math import inf
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, Connection, and_, bindparam, func, or_, select, type_coerce
 
 from fhir_adapter.patient_identity import DEFAULT_ORDER, Order, best_identifier, type_of
 from fhir_adapter.production import is_production
@@ -39,6 +38,7 @@ from fhir_adapter.store.versions import CURRENT, StoredVersion
 from inference.contract import Fact, Subject, Unusable
 from kernel.clock import YEARS
 from kernel.errors import Category, Problem
+from kernel.statements import Statement, StatementOfMany
 from kernel.tables import resource_dates, resource_heads, resource_index, resource_versions
 
 STATED: Final = frozenset({"preliminary", "final", "amended", "corrected"})
@@ -143,13 +143,10 @@ def patient_facts(
         return ()
     question = {"patient": patient_reference, "since": seconds(since), "most": most}
     places: dict[int, _Place] = {}
-    for row in connection.execute(_newest(frozenset(codes)), question):
+    for row in _newest(frozenset(codes)).run(connection, question):
         known = places.get(row.key, _NOWHERE)
         places[row.key] = _Place(moment=max(known.moment, row.moment), arrived=max(known.arrived, row.arrived))
-    found: list[tuple[_Place, Any]] = []
-    waiting = iter(places)
-    while keys := list(islice(waiting, _MOST_IDS)):
-        found += ((places[row.key], row) for row in connection.execute(_CONTENTS, {"keys": keys}))
+    found = [(places[row.key], row) for row in _CONTENTS.run(connection, list(places))]
     facts: list[Fact] = []
     for place, row in sorted(found, key=lambda item: (-item[0].moment, item[1].id)):
         source = f"Observation/{row.id}/_history/{row.version}"
@@ -175,7 +172,7 @@ def crowded_codes(
     if not codes:
         return ()
     question = {"patient": patient_reference, "since": seconds(since), "most": most}
-    return tuple(sorted(connection.execute(_crowded(frozenset(codes)), question).scalars()))
+    return tuple(sorted(row.code for row in _crowded(frozenset(codes)).run(connection, question)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,23 +184,23 @@ class _Place:
 
 
 _NOWHERE: Final = _Place(moment=-inf, arrived=0)
-_MOST_IDS: Final = 500
-_CONTENTS: Final = CURRENT.where(_HEADS.key.in_(bindparam("keys", expanding=True)))
+_CONTENTS: Final = StatementOfMany(lambda keys: CURRENT.where(_HEADS.key.in_(keys)))
 
 
 @lru_cache(maxsize=256)
-def _newest(codes: frozenset[str]) -> Select[Any]:
+def _newest(codes: frozenset[str]) -> Statement:
     """Return the statement for what :func:`patient_facts` reads; building it takes longer than running it."""
     places = _places(codes)
     counts = or_(places.c.moment >= bindparam("since"), places.c.place == 1)
-    return select(places.c.key, places.c.moment, places.c.arrived).where(counts, places.c.place <= bindparam("most"))
+    shown = places.c.key, places.c.moment, places.c.arrived
+    return Statement(select(*shown).where(counts, places.c.place <= bindparam("most")))
 
 
 @lru_cache(maxsize=256)
-def _crowded(codes: frozenset[str]) -> Select[Any]:
+def _crowded(codes: frozenset[str]) -> Statement:
     places = _places(codes)
     beyond = places.c.place > bindparam("most"), places.c.moment >= bindparam("since")
-    return select(places.c.code).where(*beyond).distinct()
+    return Statement(select(places.c.code).where(*beyond).distinct())
 
 
 def _places(codes: Collection[str]) -> Any:

@@ -9,9 +9,9 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Dialect, Executable, TypeDecorator
+from sqlalchemy import BindParameter, Connection, Dialect, Executable, TypeDecorator, bindparam
 from sqlalchemy.exc import DBAPIError
 
 Values: TypeAlias = Mapping[str, Any]
@@ -59,7 +59,7 @@ class Statement:
     ----------
     core
         The statement. An ``insert`` or ``update`` without ``values`` takes its columns from the parameters, and each
-        set of columns is compiled once. Parameters that expand to lists are not supported.
+        set of columns is compiled once. For a list of values there is :class:`StatementOfMany`.
     """
 
     __slots__ = ("_compiled", "core")
@@ -101,6 +101,47 @@ class Statement:
         except Exception as failure:
             raise _as_sqlalchemy_raises(failure, compiled.sql, dialect) from failure
         return Rows([compiled.row(row) for row in found] if compiled.row is not None else found, cursor.rowcount)
+
+
+class StatementOfMany:
+    """A statement about any number of values, such as ids; compiled once for each power of two of them.
+
+    Parameters
+    ----------
+    build
+        Makes the Core statement of the bind parameters that stand for the values.
+    """
+
+    MOST: Final = 512
+    """Values of one execution; more of them take several."""
+
+    def __init__(self, build: Callable[[Sequence[BindParameter[Any]]], Executable]) -> None:
+        self._build = build
+        self._sizes: dict[int, tuple[Statement, list[str]]] = {}
+
+    def run(self, connection: Connection, values: Sequence[Any], parameters: Values | None = None) -> list[Any]:
+        """Run the statement for all values and return the rows.
+
+        Parameters
+        ----------
+        connection
+            A connection; within a transaction, the transaction's.
+        values
+            The values; none returns no row.
+        parameters
+            The other bind parameters.
+        """
+        found: list[Any] = []
+        for start in range(0, len(values), self.MOST):
+            chunk = values[start : start + self.MOST]
+            size = 1 << (len(chunk) - 1).bit_length()
+            if size not in self._sizes:
+                names = [f"one_of_{place}" for place in range(size)]
+                self._sizes[size] = Statement(self._build([bindparam(name) for name in names])), names
+            statement, names = self._sizes[size]
+            padded = [*chunk, *[chunk[-1]] * (size - len(chunk))]
+            found += statement.run(connection, {**(parameters or {}), **dict(zip(names, padded, strict=True))})
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,25 +1,28 @@
 """The table ``resource_events``: which event made what is stored of a resource. Every read and write of it is here."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from fhir_adapter.hl7v2.order import Events, ResourceEvent
 from kernel.db import Transaction
+from kernel.statements import Statement, StatementOfMany
 from kernel.tables import resource_events
 
 _EVENTS: Final = resource_events.c
-_AT_A_TIME: Final = 500
-_OF: Final = select(resource_events).where(
-    _EVENTS.type == bindparam("of_type"), _EVENTS.id.in_(bindparam("of_ids", expanding=True))
+_OF: Final = StatementOfMany(
+    lambda ids: select(resource_events).where(_EVENTS.type == bindparam("of_type"), _EVENTS.id.in_(ids))
 )
-_DROP: Final = delete(resource_events).where(
-    _EVENTS.type == bindparam("of_type"),
-    _EVENTS.id == bindparam("of_id"),
-    _EVENTS.source == bindparam("of_source"),
+_DROP: Final = Statement(
+    delete(resource_events).where(
+        _EVENTS.type == bindparam("of_type"),
+        _EVENTS.id == bindparam("of_id"),
+        _EVENTS.source == bindparam("of_source"),
+    )
 )
+_ADD: Final = Statement(insert(resource_events))
+_COLUMNS: Final = tuple(column.name for column in resource_events.columns)
 
 
 def read_events(connection: Connection, events: Iterable[ResourceEvent]) -> Events:
@@ -35,12 +38,7 @@ def read_events(connection: Connection, events: Iterable[ResourceEvent]) -> Even
     by_type: dict[str, list[str]] = {}
     for event in events:
         by_type.setdefault(event.type, []).append(event.id)
-    rows = [
-        row
-        for kind, ids in by_type.items()
-        for start in range(0, len(ids), _AT_A_TIME)
-        for row in connection.execute(_OF, {"of_type": kind, "of_ids": ids[start : start + _AT_A_TIME]})
-    ]
+    rows = [row for kind, ids in by_type.items() for row in _OF.run(connection, ids, {"of_type": kind})]
     found = [ResourceEvent(**row._asdict()) for row in rows]
     return {event.key: event for event in found}
 
@@ -58,8 +56,4 @@ def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
     if not events:
         return
     tx.execute(_DROP, [{"of_type": it.type, "of_id": it.id, "of_source": it.source} for it in events])
-    tx.execute(insert(resource_events), [_row(event) for event in events])
-
-
-def _row(event: ResourceEvent) -> dict[str, Any]:
-    return {key: value for key, value in asdict(event).items() if key != "moves"}
+    tx.execute(_ADD, [{name: getattr(event, name) for name in _COLUMNS} for event in events])

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, bindparam, select
 
 from fhir_adapter.store.search.index import key_of, number_of
 from fhir_adapter.store.versions import CURRENT
-from kernel.statements import Statement
+from kernel.statements import Statement, StatementOfMany
 from kernel.tables import resource_heads, resource_index, resource_versions
 
 Token: TypeAlias = tuple[str, str]
@@ -23,11 +23,13 @@ _MOST: Final = 100
 """Patients that are looked at; more share no identifier that names a person."""
 
 _FIRST: Final = resource_versions.alias()
-_SELECTED: Final = (
-    CURRENT.join(_FIRST, and_(_FIRST.c.key == _HEADS.key, _FIRST.c.version == 1))
-    .where(_HEADS.type == "Patient", _HEADS.deleted.is_(False), _HEADS.id.in_(bindparam("ids", expanding=True)))
-    .order_by(_FIRST.c.last_updated, _HEADS.id)
-    .limit(_MOST)
+_SELECTED: Final = StatementOfMany(
+    lambda ids: (
+        CURRENT.join(_FIRST, and_(_FIRST.c.key == _HEADS.key, _FIRST.c.version == 1))
+        .where(_HEADS.type == "Patient", _HEADS.deleted.is_(False), _HEADS.id.in_(ids))
+        .order_by(_FIRST.c.last_updated, _HEADS.id)
+        .limit(_MOST)
+    )
 )
 _OF_IDENTIFIER: Final = Statement(
     select(_HEADS.id)
@@ -86,7 +88,7 @@ def holders(connection: Connection, tokens: Sequence[Token], resource_id: str) -
         token = {"of_value": key_of(value), "of_system": key_of(system)}
         found.update(row.id for row in _OF_IDENTIFIER.run(connection, token))
     ids = [*sorted(found)[:_MOST], resource_id]
-    rows = connection.execute(_SELECTED, {"ids": ids})
+    rows = _SELECTED.run(connection, ids)
     patients = [(row.id, row.version, orjson.loads(row.content)) for row in rows]
     return tuple(
         Holder(id=name, version=version, identifiers=tokens_of(patient), active=_is_active(patient))

@@ -4,20 +4,20 @@ A message of thirty results is thirty resources: one query reads their stored ve
 table writes the new rows. :meth:`WriteSet.flush` writes what was collected in memory and must be called last.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy import bindparam, column, delete, func, insert, select, text, update
 
 from fhir_adapter.store.document import Document, Json, same_content, stamp
 from fhir_adapter.store.problems import PreconditionFailed
-from fhir_adapter.store.search.index import patient_of, rows
+from fhir_adapter.store.search.index import IndexRows, patient_of, rows
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
 from kernel.clock import Clock
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.statements import Statement
+from kernel.statements import Statement, StatementOfMany
 from kernel.tables import resource_dates, resource_heads, resource_index, resource_versions
 
 _HEADS: Final = resource_heads.c
@@ -25,10 +25,17 @@ _INDEX: Final = resource_index.c
 _DATES: Final = resource_dates.c
 
 _HEAD_OF_ONE: Final = Statement(CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id")))
-_HEADS_OF_MANY: Final = CURRENT.where(
-    _HEADS.type == bindparam("of_type"), _HEADS.id.in_(bindparam("of_ids", expanding=True))
+_HEADS_OF_MANY: Final = StatementOfMany(
+    lambda ids: CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id.in_(ids))
 )
-_ADD_HEAD: Final = Statement(insert(resource_heads).returning(_HEADS.key))
+_LAST_KEY: Final = Statement(select(func.coalesce(func.max(_HEADS.key), 0)))
+_NEXT_KEYS: Final = Statement(
+    text(
+        "SELECT nextval(pg_get_serial_sequence('resource_heads', 'key')) AS key FROM generate_series(1, :number)"
+    ).columns(column("key"))
+)
+"""PostgreSQL's; SQLite has one writer, which counts on."""
+_ADD_HEADS: Final = Statement(insert(resource_heads))
 _MOVE_HEADS: Final = Statement(update(resource_heads).where(_HEADS.key == bindparam("of_key")))
 _ADD_VERSIONS: Final = Statement(insert(resource_versions))
 _ADD_VALUES: Final = Statement(insert(resource_index))
@@ -39,9 +46,6 @@ _DROP_VALUES: Final = Statement(
     )
 )
 _DROP_DATES: Final = Statement(delete(resource_dates).where(_DATES.key == bindparam("of_key")))
-
-_AT_A_TIME: Final = 500
-"""Largest number of ids in one query."""
 
 Key = tuple[str, str]
 """Resource type and id."""
@@ -64,6 +68,7 @@ class WriteSet:
         self._tx = tx
         self._clock = clock
         self._versions: list[Json] = []
+        self._new: list[tuple[Json, Json, IndexRows]] = []
         self._moved_heads: list[Json] = []
         self._dropped_values: list[Json] = []
         self._dropped_dates: list[Json] = []
@@ -154,6 +159,7 @@ class WriteSet:
     def flush(self) -> None:
         """Write the collected rows."""
         for statement, gathered in (
+            (_ADD_HEADS, self._new_heads()),
             (_ADD_VERSIONS, self._versions),
             (_MOVE_HEADS, self._moved_heads),
             (_DROP_VALUES, self._dropped_values),
@@ -179,17 +185,37 @@ class WriteSet:
             created=head is None or head.content is None,
             changed=True,
         )
+        found = rows(document.plain)
         if head is None:
             row = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
-            key = self._tx.execute(_ADD_HEAD, row).scalar()
+            self._new.append((row, _version_row(new_version, 0, "POST"), found))
         else:
-            key = head.key
             self._move(new_version, head)
-        self._versions.append(_version_row(new_version, key, "POST" if version == 1 else "PUT"))
-        found = rows(document.plain)
+            self._versions.append(_version_row(new_version, head.key, "POST" if version == 1 else "PUT"))
+            self._index(head.key, found)
+        return new_version
+
+    def _new_heads(self) -> list[Json]:
+        """Return the heads of the new resources, and name them in the other rows by the numbers that they get."""
+        heads: list[Json] = []
+        for key, (head, version, found) in zip(self._keys(len(self._new)), self._new, strict=True):
+            heads.append({"key": key, **head})
+            self._versions.append(version | {"key": key})
+            self._index(key, found)
+        self._new.clear()
+        return heads
+
+    def _keys(self, number: int) -> Iterable[int]:
+        if not number:
+            return ()
+        if self._tx.connection.dialect.name == "postgresql":
+            return sorted(row.key for row in self._tx.execute(_NEXT_KEYS, {"number": number}))
+        last = int(self._tx.execute(_LAST_KEY).scalar())
+        return range(last + 1, last + 1 + number)
+
+    def _index(self, key: int, found: IndexRows) -> None:
         self._values += ({"key": key, **row} for row in found.values)
         self._dates += ({"key": key, **row} for row in found.dates)
-        return new_version
 
     def _move(self, new_version: StoredVersion, head: Any) -> None:
         """Have the head name the new version, and drop what the index holds of the one before."""
@@ -216,14 +242,9 @@ class WriteSet:
             if len(ids) == 1:
                 read = self._tx.execute(_HEAD_OF_ONE, {"of_type": kind, "of_id": ids[0]}).all()
             else:
-                parameters = ({"of_type": kind, "of_ids": chunk} for chunk in _chunks(ids))
-                read = [row for one in parameters for row in self._tx.execute(_HEADS_OF_MANY, one)]
+                read = _HEADS_OF_MANY.run(self._tx.connection, ids, {"of_type": kind})
             heads |= {(row.type, row.id): row for row in read}
         return heads
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (ids[start : start + _AT_A_TIME] for start in range(0, len(ids), _AT_A_TIME))
 
 
 def _version_row(new_version: StoredVersion, key: int, method: str) -> Json:

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from fhir_adapter.facts import Dates, crowded_codes, observation_facts, patient_facts, subject
 from fhir_adapter.store.document import encode, exact_values
@@ -147,18 +146,14 @@ def known(server: Server, *codes: str, since: datetime) -> list[tuple[str, Any]]
 def test_the_question_never_walks_through_the_resources_of_others(server: Server) -> None:
     """The plan of each statement, without statistics: every table is entered by the key of one resource or patient."""
     server.put(observation(70, id="a"))
-    asked: list[tuple[str, Any]] = []
+    asked: list[str] = []
     with server.database.read() as connection:
-        event.listen(
-            connection.engine, "before_cursor_execute", lambda _c, _cur, text, values, *_: asked.append((text, values))
-        )
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_trace_callback(asked.append)
         assert patient_facts(connection, server.store, "Patient/p1", ["8867-4", "9279-1"], AT_11)
         crowded_codes(connection, "Patient/p1", ["8867-4"], AT_11, most=10)
-        plans = [
-            step.detail
-            for text, values in list(asked)
-            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)
-        ]
+        driver.set_trace_callback(None)
+        plans = [step.detail for text in asked for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
     contents = [plan for plan in plans if re.search(r"SEARCH resource_versions USING INDEX", plan)]
     assert len(contents) == 1
     for plan in plans:
