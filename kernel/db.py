@@ -8,15 +8,16 @@ PostgreSQL other processes write too: a group that waits long for a lock of thei
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from kernel.errors import Category, Problem
@@ -24,9 +25,18 @@ from kernel.group_commit import GroupWriter, Request
 from kernel.signals import PostgresSignals, Signals
 from kernel.transaction import Transaction
 
-__all__ = ["Database", "Transaction"]
+__all__ = ["Database", "TookLong", "Transaction"]
 
 T = TypeVar("T")
+
+BRIEF_S: Final = 0.005
+"""How long an event loop reads from a file at a time, in seconds."""
+_STEPS_BETWEEN_LOOKS: Final = 500
+"""Steps of SQLite's virtual machine between two looks at the clock."""
+
+
+class TookLong(Exception):
+    """A read took longer than an event loop may wait."""
 
 
 class Database:
@@ -122,6 +132,34 @@ class Database:
         if connection is None or connection.closed:
             connection = self._of_thread.reader = self._readers.connect()
         return connection
+
+    @contextmanager
+    def briefly(self) -> Iterator[None]:
+        """Stop what this thread reads within the block when it takes long; for an event loop.
+
+        Raises
+        ------
+        TookLong
+            When a statement ran for more than :data:`BRIEF_S`. The caller does the same in a thread.
+        """
+        driver: Any = self._reader_of_thread().connection.dbapi_connection
+        until = time.monotonic() + BRIEF_S
+        stopped = False
+
+        def is_late() -> bool:
+            nonlocal stopped
+            stopped = time.monotonic() > until
+            return stopped
+
+        driver.set_progress_handler(is_late, _STEPS_BETWEEN_LOOKS)
+        try:
+            yield
+        except OperationalError as failure:
+            if stopped:
+                raise TookLong from failure
+            raise
+        finally:
+            driver.set_progress_handler(None, 0)
 
     def others_wait(self) -> bool:
         """Return whether requests wait for the writer, asked inside one."""

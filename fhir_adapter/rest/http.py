@@ -20,10 +20,11 @@ from starlette.types import Receive, Scope, Send
 
 from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.headers import answers_json, check_content_type, http_date, same_etag
-from fhir_adapter.rest.interactions import Call, Interactions, Refused, Reply
+from fhir_adapter.rest.interactions import Call, Interactions, Refused, Reply, Step
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
 from kernel.clock import Ids
+from kernel.db import TookLong
 from kernel.errors import Category, Problem, as_problem
 from kernel.log import get_logger
 from privacy.authorize import Interaction
@@ -146,17 +147,24 @@ class _Endpoint:
             headers=request.headers,
             body=body,
         )
-        if self._is_small(route, body):
-            step = route.carry_out(self._interactions, interaction)
-        else:
+        step = self._carried_out_here(route, interaction)
+        if step is None:
             step = await run_in_threadpool(self._carried_out, route, interaction)
         return _response(await self._interactions.complete_async(step), interaction.headers)
 
-    def _is_small(self, route: Route, body: bytes) -> bool:
-        limit = route.on_loop_up_to
-        if limit is None or len(body) > limit:
-            return False
-        return route.reads_body or self._interactions.reads_at_once
+    def _carried_out_here(self, route: Route, interaction: InteractionRequest) -> Step | None:
+        """Carry a request out on the event loop; None when it is large, or turns out to take long."""
+        if route.on_loop_up_to is None or len(interaction.body) > route.on_loop_up_to:
+            return None
+        if not route.reads_store:
+            return route.carry_out(self._interactions, interaction)
+        if not self._interactions.reads_at_once:
+            return None
+        try:
+            with self._interactions.briefly():
+                return route.carry_out(self._interactions, interaction)
+        except TookLong:
+            return None
 
     def _carried_out(self, route: Route, interaction: InteractionRequest) -> Reply:
         return self._interactions.complete(route.carry_out(self._interactions, interaction))

@@ -8,6 +8,7 @@ before the answer is given.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -175,8 +176,12 @@ class Interactions:
 
     @property
     def reads_at_once(self) -> bool:
-        """Whether a read of one resource takes no time that an event loop would notice: the database is a file."""
+        """Whether a read waits for no other machine: the database is a file."""
         return self._database.is_sqlite
+
+    def briefly(self) -> AbstractContextManager[None]:
+        """Limit what an interaction on an event loop reads; as :meth:`kernel.db.Database.briefly`."""
+        return self._database.briefly()
 
     def _require(self, call: Call, request: Request) -> None:
         if request != call.permitted:

@@ -43,6 +43,8 @@ class Route:
     before_body: Callable[[Mapping[str, str]], Request] | None = None
     #: The body up to which it is carried out on the event loop; a larger one, or any with None, goes to a thread.
     on_loop_up_to: int | None = None
+    #: Whether it reads what is stored before anything is committed.
+    reads_store: bool = True
 
 
 def _creation(parts: Mapping[str, str]) -> Request:
@@ -123,6 +125,7 @@ ROUTES: Final = (
         reads_body=True,
         carry_out=_create,
         on_loop_up_to=_SMALL,
+        reads_store=False,
         before_body=_creation,
     ),
     Route(
@@ -145,6 +148,7 @@ ROUTES: Final = (
         reads_body=True,
         carry_out=_update,
         on_loop_up_to=_SMALL,
+        reads_store=False,
         before_body=_update_of,
     ),
     Route(
@@ -155,6 +159,7 @@ ROUTES: Final = (
         reads_body=False,
         carry_out=_delete,
         on_loop_up_to=0,
+        reads_store=False,
     ),
     Route(
         codes=("history-instance",),
@@ -163,6 +168,7 @@ ROUTES: Final = (
         path=_HISTORY,
         reads_body=False,
         carry_out=_history,
+        on_loop_up_to=0,
     ),
     Route(
         codes=("search-type",),
@@ -171,6 +177,7 @@ ROUTES: Final = (
         path=_TYPE,
         reads_body=False,
         carry_out=_search,
+        on_loop_up_to=0,
     ),
     Route(
         codes=("search-type",),
@@ -179,6 +186,7 @@ ROUTES: Final = (
         path=(*_TYPE, "_search"),
         reads_body=True,
         carry_out=_search_form,
+        on_loop_up_to=_SMALL,
     ),
     Route(
         codes=("transaction", "batch"),

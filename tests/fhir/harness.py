@@ -66,6 +66,7 @@ class Server:
     clock: FakeClock
     changed: Changed
     url: str
+    app: FastAPI
 
     def post(self, resource: dict[str, Any], **headers: str) -> httpx.Response:
         return self.client.post(f"/{resource['resourceType']}", json=resource, headers=_named(headers))
@@ -92,7 +93,7 @@ def _named(headers: dict[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Server]:
+def running(folder: Path, *, body_seconds: float = 0.5) -> Iterator[Server]:
     """Serve the migrated database ``fhir.db`` of a folder."""
     clock, ids, changed = FakeClock(), SequenceIds(), Changed()
     database = Database.open(f"sqlite:///{folder / 'fhir.db'}")
@@ -101,7 +102,7 @@ def running(folder: Path) -> Iterator[Server]:
     writer, authorizer = StoreWriter(Validator(), audit, (changed,), clock, ids), RecordingAuthorizer()
     interactions = Interactions(database, store, writer, audit, authorizer, clock)
     app = FastAPI(openapi_url=None)
-    app.router.routes.append(fhir_route(interactions, ids, HttpSettings(version="1.2.3", body_seconds=0.5)))
+    app.router.routes.append(fhir_route(interactions, ids, HttpSettings(version="1.2.3", body_seconds=body_seconds)))
     with LoopbackServer(app) as loopback:
         url = f"{loopback.url}/fhir"
         headers = {"Content-Type": "application/fhir+json"}
@@ -115,5 +116,6 @@ def running(folder: Path) -> Iterator[Server]:
                 clock=clock,
                 changed=changed,
                 url=url,
+                app=app,
             )
     database.close()

@@ -1,0 +1,231 @@
+"""Requests that share a commit leave what they leave one by one, whatever fails among them."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from kernel.db import Database, TookLong, Transaction
+from kernel.errors import Category, Problem
+from kernel.statements import Statement, StatementOfMany
+from kernel.tables import destination_states, workers
+from kernel.testing import FakeClock
+
+NOON = FakeClock().now()
+ADD = Statement(insert(workers))
+LOG = Statement(insert(destination_states))
+
+Work = Callable[[Transaction], Any]
+
+
+def row(name: str) -> dict[str, Any]:
+    return {"id": name, "host": "h", "pid": 1, "process_start": "", "heartbeat_at": NOON}
+
+
+def write_log(tx: Transaction, items: Sequence[str]) -> None:
+    """What is done once before a commit: number the items on from those that are there."""
+    size = len(tx.connection.execute(select(destination_states.c.name)).all())
+    for place, item in enumerate(items, start=size):
+        tx.execute(LOG, {"name": f"{place:03} {item}", "pauses": 0, "changed_at": NOON})
+
+
+def request(number: int, chosen: random.Random) -> Work:
+    """Return a unit of work that may insert, fail, undo a part of itself, and add to the log before it fails."""
+    steps = [chosen.choice(("add", "log", "undo", "fail", "read")) for _ in range(chosen.randint(1, 4))]
+    name = str(chosen.randint(0, 6))
+
+    def work(tx: Transaction) -> tuple[str, ...]:
+        seen: list[str] = []
+        for step in steps:
+            if step == "add":
+                tx.execute(ADD, row(name))
+            elif step == "log":
+                tx.before_commit(write_log, [f"{number}"])
+            elif step == "undo":
+                with pytest.raises(ZeroDivisionError):
+                    undone(tx, number)
+            elif step == "fail":
+                raise Problem(Category.CONFLICT, f"{number} fails")
+            else:
+                seen += tx.connection.execute(select(workers.c.id).order_by(workers.c.id)).scalars()
+        return tuple(seen)
+
+    return work
+
+
+def undone(tx: Transaction, number: int) -> None:
+    with tx.savepoint():
+        tx.execute(ADD, row(f"undone {number}"))
+        tx.before_commit(write_log, [f"undone {number}"])
+        raise ZeroDivisionError
+
+
+def outcome_of(done: Callable[[], Any]) -> Any:
+    try:
+        return done()
+    except Problem as problem:
+        return problem.detail
+    except IntegrityError:
+        return "not unique"
+
+
+def left(database: Database) -> tuple[list[str], list[str]]:
+    with database.read() as connection:
+        ids = connection.execute(select(workers.c.id)).scalars()
+        logged = connection.execute(select(destination_states.c.name)).scalars()
+        return sorted(ids), sorted(logged)
+
+
+def together(database: Database, works: Sequence[Work]) -> list[Any]:
+    """Have the writer do all of them in one group: they wait while it is busy with another."""
+    busy, may_go_on = threading.Event(), threading.Event()
+
+    def block(_: Transaction) -> None:
+        busy.set()
+        may_go_on.wait(30)
+
+    async def all_at_once() -> list[Any]:
+        async def one(work: Work) -> Any:
+            try:
+                return await database.write_async(work)
+            except Problem as problem:
+                return problem.detail
+            except IntegrityError:
+                return "not unique"
+
+        waiting = [asyncio.create_task(one(work)) for work in works]
+        await asyncio.sleep(0)  # each has asked
+        may_go_on.set()
+        return list(await asyncio.gather(*waiting))
+
+    blocking = threading.Thread(target=database.write, args=(block,))
+    blocking.start()
+    assert busy.wait(30)
+    found = asyncio.run(all_at_once())
+    blocking.join()
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_group_leaves_what_its_requests_leave_one_by_one(seed: int, database: Database, tmp_path: Path) -> None:
+    works = [request(number, random.Random(f"{seed} {number}")) for number in range(16)]
+    alone = Database.open(f"sqlite:///{tmp_path}/alone.db")
+    alone.migrate()
+    try:
+        expected = [outcome_of(lambda work=work: alone.write(work)) for work in works]
+        assert together(database, works) == expected
+        assert left(database) == left(alone)
+    finally:
+        alone.close()
+
+
+def test_what_is_done_before_a_commit_is_done_once_for_the_group(database: Database) -> None:
+    calls: list[list[str]] = []
+
+    def once(_: Transaction, items: Sequence[str]) -> None:
+        calls.append(list(items))
+
+    def add(number: int) -> Work:
+        return lambda tx: tx.before_commit(once, [f"{number}a", f"{number}b"])
+
+    together(database, [add(number) for number in range(3)])
+    assert calls == [["0a", "0b", "1a", "1b", "2a", "2b"]]
+
+
+def test_when_what_is_done_before_a_commit_fails_nothing_of_the_group_is_stored(database: Database) -> None:
+    def refuse(_: Transaction, _items: Sequence[str]) -> None:
+        raise Problem(Category.FAULT, "the log was altered")
+
+    def audited(tx: Transaction) -> None:
+        tx.execute(ADD, row("audited"))
+        tx.before_commit(refuse, ["x"])
+
+    outcomes = together(database, [audited, lambda tx: tx.execute(ADD, row("neighbour")) and None])
+    assert outcomes == ["the log was altered"] * 2
+    assert left(database) == ([], [])
+
+
+def test_what_a_cancelled_task_asked_for_is_done_and_its_neighbours_are_answered(database: Database) -> None:
+    async def ask() -> None:
+        cancelled = asyncio.create_task(database.write_async(lambda tx: tx.execute(ADD, row("cancelled")) and None))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await database.write_async(lambda tx: tx.execute(ADD, row("neighbour")) and None)
+
+    asyncio.run(ask())
+    assert left(database)[0] == ["cancelled", "neighbour"]
+
+
+def test_a_group_wakes_the_event_loop_once(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[object] = []
+    whole = asyncio.BaseEventLoop.call_soon_threadsafe
+
+    def counted(self: Any, callback: Any, *args: Any, **kwargs: Any) -> Any:
+        if getattr(callback, "__module__", "") == "kernel.group_commit":
+            woken.append(callback)
+        return whole(self, callback, *args, **kwargs)
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "call_soon_threadsafe", counted)
+    together(sqlite, [lambda tx, n=n: tx.execute(ADD, row(str(n))) and None for n in range(20)])
+    assert len(woken) == 1
+
+
+@pytest.mark.postgres
+def test_a_group_that_waits_for_another_process_is_run_one_by_one(new_postgres_url: Callable[[], str]) -> None:
+    """One request waits for a lock that another process holds; those beside it do not wait for it to end."""
+    url = new_postgres_url()
+    here, there = Database.open(url), Database.open(url)
+    here.migrate()
+    locked, may_end = threading.Event(), threading.Event()
+
+    def hold(tx: Transaction) -> None:
+        tx.lock("patient")
+        locked.set()
+        may_end.wait(30)
+
+    def first(tx: Transaction) -> None:
+        tx.execute(ADD, row("first"))
+
+    def waits(tx: Transaction) -> None:
+        may_end.set()  # it is asked for again, alone, after the lock was not given in time
+        tx.lock("patient")
+        tx.execute(ADD, row("waited"))
+
+    holder = threading.Thread(target=there.write, args=(hold,))
+    holder.start()
+    try:
+        assert locked.wait(30)
+        assert together(here, [first, waits, lambda tx: tx.execute(ADD, row("last")) and None]) == [None] * 3
+        assert left(here)[0] == ["first", "last", "waited"]
+    finally:
+        may_end.set()
+        holder.join()
+        here.close()
+        there.close()
+
+
+def test_a_read_that_takes_long_is_stopped_on_an_event_loop_and_not_elsewhere(sqlite: Database) -> None:
+    slow = text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000) SELECT max(i) FROM n"
+    )
+    with pytest.raises(TookLong), sqlite.briefly(), sqlite.read() as connection:
+        connection.execute(slow)
+    with sqlite.briefly(), sqlite.read() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    with sqlite.read() as connection:
+        assert connection.execute(slow).scalar_one() == 3_000_000
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 511, 512, 513, 1300])
+def test_a_statement_about_many_finds_each_of_them_once(sqlite: Database, number: int) -> None:
+    wanted = [str(place) for place in range(number)]
+    sqlite.write(lambda tx: [tx.execute(ADD, row(str(place))) for place in range(1400)] and None)
+    about = StatementOfMany(lambda ids: select(workers.c.id).where(workers.c.id.in_(ids)))
+    with sqlite.read() as connection:
+        assert sorted(it.id for it in about.run(connection, wanted)) == sorted(wanted)
