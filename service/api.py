@@ -3,6 +3,7 @@
 app.mount("/ausculta", create_app(load(os.environ)))
 """
 
+import contextlib
 from importlib.metadata import version
 from typing import Final
 
@@ -10,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
 from fhir_adapter.rest.http import HttpSettings, fhir_route
+from kernel.folder_lock import one_server
 from service.application import Application, build, fhir_url
 from service.console import ConsoleData, ConsoleServices, console_router
 from service.health import HealthServices, health_router
@@ -93,17 +95,17 @@ def create_app(settings: Settings) -> FastAPI:
     Raises
     ------
     Problem
-        When the data folder, the database or a port cannot be used.
+        When the data folder, the database or a port cannot be used, or another server uses the folder.
     """
-    application = build(settings)
-    listeners = IntakeListeners(application)
-    application.start()
-    listeners.open()
-    app = http_application(application)
-
-    def close() -> None:
-        listeners.close()
-        application.close()
-
+    with contextlib.ExitStack() as held:
+        held.enter_context(one_server(settings.data_dir))
+        application = build(settings)
+        held.callback(application.close)
+        listeners = IntakeListeners(application)
+        application.start()
+        listeners.open()
+        held.callback(listeners.close)
+        app = http_application(application)
+        close = held.pop_all().close
     app.state.close = close
     return app

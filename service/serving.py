@@ -8,6 +8,7 @@ from typing import Final
 
 import typer
 
+from kernel.folder_lock import one_server
 from kernel.log import get_logger
 from privacy.authorize import Authorizer
 from service.api import http_application
@@ -36,11 +37,14 @@ def serve(settings: Settings, authorizer: Authorizer | None = None) -> None:
     Raises
     ------
     Problem
-        When a port, the data folder or the database cannot be used.
+        When a port, the data folder or the database cannot be used, or another server uses the folder.
     """
     check_packages()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound:
+    with (
+        contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound,
+        one_server(settings.data_dir),
+    ):
         settings = dataclasses.replace(settings, http_port=bound.getsockname()[1])
         application = build(settings, authorizer=authorizer)
         listeners = IntakeListeners(application)

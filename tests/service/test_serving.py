@@ -66,6 +66,19 @@ def test_serve_announces_its_listeners_answers_and_stops_cleanly_on_sigterm(star
     assert (tmp_path / "data" / "keys.json").stat().st_mode & 0o077 == 0
 
 
+def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(start, tmp_path: Path) -> None:
+    first = start("serve")
+    listeners = announced(first)
+    second = start("serve")
+    assert second.wait(60) != 0
+    assert f"another server uses this data folder (process {first.pid})" in (tmp_path / "log-1").read_text()
+    assert httpx.get(f"{listeners['FHIR']}/metadata").status_code == 200
+    first.kill()
+    first.wait()
+    third = start("serve")
+    assert httpx.get(f"{announced(third)['FHIR']}/metadata").status_code == 200
+
+
 def test_a_message_accepted_before_a_stop_is_processed_after_the_next_start(start, hospital: Hospital) -> None:
     """SIGTERM right after the receipt: the job is in the database, and the next process does it."""
     process = start("serve", AUSCULTA_EHR_URL=hospital.ehr.url)
