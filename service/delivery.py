@@ -139,8 +139,8 @@ class DeliveryFlow:
             if present is None or present.status != "pending":
                 return None
             # Only a row that was held or parked can have been overtaken by a newer one.
-            overtaken = delivery.next_at is not None and self._core.results.is_overtaken(
-                connection, delivery.subject, delivery.destination
+            overtaken = delivery.next_at is not None and self._core.results.has_newer(
+                connection, delivery.subject, delivery.destination, "delivered"
             )
             payload = b"" if overtaken else self._core.outbox.payload(connection, delivery.id)
         if not overtaken and not payload:
@@ -190,10 +190,18 @@ class DeliveryFlow:
         if verdict.refuses_everybody:
             refusals.wait_again(tx, name, problem.detail, at=now, until=now + verdict.hold)
             shown = Problem(problem.category, f"{problem.detail}, for {self._refusals_in_a_row} patients in a row")
+        if isinstance(problem, PeerProblem) and not verdict.park and verdict.pause is None:
+            self._make_way(tx, delivery)
         asks = isinstance(problem, PeerProblem) and bool(problem.retry_after)
         if verdict.pause is not None and (asks or not was_paused):
             outbox.pause(tx, name, verdict.pause, shown)
         return verdict
+
+    def _make_way(self, tx: Transaction, delivery: QueuedDelivery) -> None:
+        """Give up a result that the destination does not take when a newer one of the same model waits behind it."""
+        if self._core.results.has_newer(tx.connection, delivery.subject, delivery.destination, "pending"):
+            self._core.outbox.supersede(tx, delivery.id)
+            _log.info("delivery_superseded", destination=delivery.destination, result=delivery.subject)
 
     def _disclosed(self, destination: Destination, delivery: QueuedDelivery) -> balp.Event:
         principal = Principal(client="Ausculta", client_address="", request_id=delivery.id)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Row, and_, func, insert, select, update
 
@@ -174,17 +174,21 @@ class Results:
             wanted = wanted.where(results.c.version == model.version)
         return tuple(connection.execute(wanted.order_by(results.c.seq)).scalars())
 
-    def is_overtaken(self, connection: Connection, identifier: str, destination: str) -> bool:
-        """Return whether a newer result of the same model, patient, study and document was delivered to a destination.
+    def has_newer(
+        self, connection: Connection, identifier: str, destination: str, status: Literal["delivered", "pending"]
+    ) -> bool:
+        """Return whether a destination has got, or will get, a newer result of the same model, patient and study.
 
         Parameters
         ----------
         connection
             Where to read.
         identifier
-            Id of a result; anything else was never overtaken.
+            Id of a result; of anything else there is no newer one.
         destination
             Name of the destination.
+        status
+            Of the newer one's delivery: the destination has accepted it, or it waits.
         """
         newer = results.alias("newer")
         same = (
@@ -193,7 +197,7 @@ class Results:
             newer.c.document.is_not_distinct_from(results.c.document),
         )
         about = newer.c.subject == results.c.subject, newer.c.seq > results.c.seq, *same
-        sent = outbox.c.subject == newer.c.id, outbox.c.destination == destination, outbox.c.status == "delivered"
+        sent = outbox.c.subject == newer.c.id, outbox.c.destination == destination, outbox.c.status == status
         found = select(newer.c.id).select_from(results.join(newer, and_(*about)).join(outbox, and_(*sent)))
         return connection.execute(found.where(results.c.id == identifier).limit(1)).first() is not None
 

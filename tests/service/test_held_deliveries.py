@@ -95,9 +95,24 @@ def test_a_500_for_one_patient_holds_that_patient_alone_and_is_parked_in_the_end
     pass_time(with_ehr, 1)
     tries = ehr.asked("ADA")
     assert 10 < tries < 25
-    assert len(deliveries(with_ehr, "pending")) == 2
+    assert [len(deliveries(with_ehr, status)) for status in ("pending", "superseded")] == [1, 1]
     pass_time(with_ehr, 3)
-    assert with_ehr.parked() == ["the FHIR server answered 500"] * 2
+    assert with_ehr.parked() == ["the FHIR server answered 500"]
+
+
+def test_the_newest_result_of_a_patient_does_not_wait_behind_one_that_is_refused(
+    with_engine: Hospital, engine: ScriptedEngine
+) -> None:
+    """The engine refuses one message again and again; meanwhile the patient gets worse."""
+    engine.replies[b"|ADA^"] = reject
+    score(with_engine, ADA, pulse="100")
+    refused = engine.arrived[-1].split(b"|")[9]
+    engine.replies = {refused: reject}
+    score(with_engine, ADA)
+    pass_time(with_engine, 0.02)
+    assert len(engine.about("ADA")) == 1
+    assert refused not in engine.about("ADA")[0]
+    assert [len(deliveries(with_engine, status)) for status in ("pending", "superseded")] == [0, 1]
 
 
 def test_what_was_held_behind_a_parked_delivery_is_sent_in_order(with_ehr: Hospital, ehr: ScriptedEhr) -> None:

@@ -18,6 +18,7 @@ from .test_held_deliveries import deliveries, pass_time
 
 PATIENTS = tuple(replace(ADULT, mrn=f"P{number}") for number in range(9))
 AWAY = Answer(status=503, text="")
+UNAUTHORIZED = Answer(status=401, text="")
 AWAY_PROBLEM = Problem(Category.UNAVAILABLE, "away")
 
 
@@ -68,14 +69,16 @@ def test_each_patients_results_arrive_in_their_order(hospital: Hospital, ehr: Sc
 
 
 def test_many_that_fail_together_are_one_failure_of_the_ehr(hospital: Hospital, ehr: ScriptedEhr) -> None:
-    """All are on their way when the third fails and pauses the EHR: the pause does not grow with each of the rest."""
-    ehr.answers[""] = AWAY
-    for patient in PATIENTS:
-        hospital.hl7(hospital.vitals(patient))
+    """One result is accepted, then our credentials are refused while eight are on their way: one pause, not eight."""
+    queue(hospital, ehr, "131")
+    tried_first = PATIENTS[3]  # the three before it have failed, and are held a little longer
+    ehr.answers = {f"|{patient.mrn}": UNAUTHORIZED for patient in PATIENTS if patient is not tried_first}
+    ehr.answers_together(8, after=1)
+    hospital.clock.advance(5)
     hospital.work()
     with hospital.application.database.read() as connection:
         pauses = destination_states.pauses(connection, "ehr")
-    assert (len(ehr.requests), pauses) == (len(PATIENTS), 1)
+    assert (len(ehr.requests), len(ehr.accepted), pauses) == (9, 1, 1)
 
 
 def test_an_engine_may_have_several_connections(open_hospital: Callable[..., Hospital]) -> None:
