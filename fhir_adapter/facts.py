@@ -264,6 +264,7 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
     return Subject(
         reference=reference,
         birth_date=_day(patient.get("birthDate")),
+        birth_period=_birth_period(patient.get("birthDate")),
         sex=patient.get("gender"),
         identifier=None if best is None else (best["system"], best["value"]),
         identifier_type="" if best is None else type_of(best),
@@ -365,8 +366,13 @@ def _concept(concept: Json) -> Iterator[tuple[str, str | None, None]]:
 
 
 def _day(text: str | None) -> date | None:
-    """Read a full date; a year, a month or what a program writes for no date is no birthday to count an age from."""
+    """Read a full date; a year, a month or what a program writes for no date is no day."""
     if text is None or len(text) != 10:
         return None
     day = date.fromisoformat(text)
     return day if day.year in YEARS else None
+
+
+def _birth_period(text: str | None) -> str:
+    """Return a year or a month; empty for a full date and for what a program writes for no date."""
+    return text if text and len(text) != 10 and int(text[:4]) in YEARS else ""

@@ -262,10 +262,23 @@ def test_answers_are_read_by_code_or_word_whatever_their_case() -> None:
     assert extract(TEMPERATURE, fact("67775-7", "sleepy", None), **changes).reason == "unreadable temperature"
 
 
+AGE = {"name": "age", "title": "age", "subject": "age", "missing": "refuse"}
+
+
 def test_age_and_sex_come_from_the_patient() -> None:
-    declared = {"name": "age", "title": "age", "subject": "age", "missing": "refuse"}
-    assert value(declared) == 65
-    assert value(declared | {"name": "sex", "subject": "sex"}) == 0
+    assert value(AGE) == 65
+    assert value(AGE | {"name": "sex", "subject": "sex"}) == 0
+
+
+def test_an_age_that_depends_on_a_day_of_birth_that_is_not_known_is_refused_with_what_is_known() -> None:
+    def read(born: str) -> tuple[str, FeatureValue | None]:
+        subject = replace(ADULT, birth_date=None, birth_period=born)
+        found = compile_features(parse_features({"features": [AGE]}))(FactsInput(subject=subject, facts=(), at=NOW))
+        return found.reason, found.readings["age"]
+
+    assert read("1960") == ("missing age (date of birth is known only as 1960)", None)
+    reason, age = read("1960-11")  # no birthday lies between the two
+    assert (reason, age and age.value) == ("", 65)
 
 
 @pytest.mark.parametrize(
