@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from inference.contract import ImageInput, InputKind, ModelInput, StudyInput, VolumeInput, kind_of
-from inference.features.age import age_of, known_only_as
+from inference.features.patient_age import age_of, known_only_as
 from inference.manifest import InputSpec, Limits, Manifest, Selection
 from inference.runners.base import Declined
 

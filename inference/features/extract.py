@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, Subject
-from inference.features.age import age_of, known_only_as
 from inference.features.choose import FeatureValue, Gap, Placed, age_order, chooser
+from inference.features.patient_age import age_of, known_only_as
 from inference.features.spec import FeatureSpec
 
 __all__ = [
