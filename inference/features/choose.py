@@ -94,9 +94,17 @@ def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
     newest = max(placed.instant for placed, _, _ in inside)
     current = [one for one in inside if one[0].instant == newest or one[0].until > newest]
     ranks = sorted({rank for _, _, rank in current})
-    chosen = [one for rank in ranks for one in _of_code([one for one in current if one[2] == rank])]
-    readings = [(read(placed, source), placed, source) for placed, source, _ in chosen]
-    usable = [(value, placed.fact, source) for value, placed, source in readings if not isinstance(value, Gap)]
+    codes = [
+        [
+            (read(placed, source), placed, source)
+            for placed, source, _ in _of_code([it for it in current if it[2] == rank])
+        ]
+        for rank in ranks
+    ]
+    readings = [one[0] for one in codes]
+    usable = [
+        (value, placed.fact, source) for one in codes for value, placed, source in one if not isinstance(value, Gap)
+    ]
     if len({_meaning(value, source) for value, _, source in usable}) > 1:
         first, *others = dict.fromkeys(fact.source for _, fact, _ in usable)
         named = ", ".join(_in_words(value, source) for value, _, source in usable)

@@ -211,6 +211,23 @@ def test_a_year_of_birth_is_enough_to_be_too_young(hospital: Hospital) -> None:
     assert outcomes(hospital) == ["the model is not for patients under 16 years"]
 
 
+@pytest.mark.parametrize(
+    ("born", "said"),
+    [
+        ("2022", "prediction"),
+        ("202203", "prediction"),
+        ("2020", "date of birth is known only as 2020 and the model is not for patients over 5 years"),
+        ("1950", "the model is not for patients over 5 years"),
+    ],
+)
+def test_a_year_of_birth_in_a_header_is_an_age_too(hospital: Hospital, born: str, said: str) -> None:
+    film = ChestXRay(PatientID="4711", IssuerOfPatientID="HOSPITAL", PatientBirthDate=born, rows=256, columns=256)
+    hospital.dicom(film)
+    hospital.rest()
+    assert outcomes(hospital) == [said]
+    assert patient(hospital)["birthDate"] == (born if len(born) == 4 else f"{born[:4]}-{born[4:]}")
+
+
 def test_the_admission_of_the_same_person_is_no_doubt(charted: Hospital) -> None:
     message = adt_a01(ADA, "A-last", charted.clock.now())
     send(charted, message)
