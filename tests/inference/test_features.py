@@ -115,6 +115,26 @@ def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:
     assert value(TEMPERATURE, corrected, first) == 39
 
 
+@pytest.mark.parametrize("first", ["37.0", "39.0"])
+def test_two_values_of_one_message_contradict_each_other_in_any_order_and_those_of_two_messages_do_not(
+    first: str,
+) -> None:
+    second = {"37.0": "39.0", "39.0": "37.0"}[first]
+    one, other = fact("8310-5", first, "Cel"), replace(fact("8310-5", second, "Cel"), source="Observation/2/_history/1")
+    stored = {"known": one.issued, "issued": one.issued}
+    sent = [replace(one, arrived=1, **stored), replace(other, arrived=2, **stored)]
+    assert extract(TEMPERATURE, *sent).reason.startswith("contradictory: temperature (")
+    assert value(TEMPERATURE, sent[0], replace(sent[1], known=one.issued + timedelta(seconds=1))) == Decimal(second)
+
+
+def test_one_that_cannot_be_used_is_not_passed_over_for_the_other_of_its_message() -> None:
+    older = replace(fact("59408-5", "97", "%", hours_ago=1.001), known=NOW)
+    usable = replace(fact("2708-6", "96", "%"), known=NOW)
+    unusable = replace(usable, unusable="unreadable", source="Observation/0/_history/1")
+    assert extract(SATURATION, usable, unusable).reason == "unreadable oxygen saturation"
+    assert extract(SATURATION, older, usable, unusable).reason == "unreadable oxygen saturation"
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
