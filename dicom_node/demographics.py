@@ -1,13 +1,15 @@
 """Name, birth date and sex of a DICOM patient (PS3.3 section C.7.1.1) as plain values."""
 
+import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Final
 
 from kernel.clock import YEARS
 
 _SEX: Final[Mapping[str, str]] = {"M": "male", "F": "female", "O": "other"}
 """PatientSex to the codes of FHIR's administrative-gender."""
+_BIRTH: Final = re.compile(r"([0-9]{4})(?:([0-9]{2})([0-9]{2})?)?")
 
 
 def sex_of(PatientSex: str) -> str | None:
@@ -15,13 +17,20 @@ def sex_of(PatientSex: str) -> str | None:
     return _SEX.get(PatientSex)
 
 
-def birth_date_of(PatientBirthDate: str) -> date | None:
-    """Return the day of a DA value; None when it cannot be read."""
+def birth_of(PatientBirthDate: str) -> str:
+    """Return a DA value as ``YYYY-MM-DD``; empty when it cannot be read.
+
+    A year or a month alone, which DA does not know and some modalities write, is returned as ``YYYY`` or ``YYYY-MM``.
+    """
+    found = _BIRTH.fullmatch(PatientBirthDate.strip())
+    if not found:
+        return ""
+    parts = [part for part in found.groups() if part]
     try:
-        day = datetime.strptime(PatientBirthDate, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
+        day = date(*(int(part) for part in [*parts, "1", "1"][:3]))
     except ValueError:
-        return None
-    return day if day.year in YEARS else None
+        return ""
+    return "-".join(parts) if day.year in YEARS else ""
 
 
 def name_of(PatientName: str) -> tuple[str, tuple[str, ...]]:

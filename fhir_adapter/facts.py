@@ -50,6 +50,7 @@ MOST_OBSERVATIONS: Final = 20_000
 
 _UCUM: Final = "http://unitsofmeasure.org"
 _HEADS: Final = resource_heads.c
+_FULL_DATE: Final = len("YYYY-MM-DD")
 
 
 class Dates(Enum):
@@ -258,9 +259,11 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
             raise
         stored, patient, version = None, {}, None
     best = best_identifier(patient.get("identifier", ()), order)
+    day, period = day_or_period(patient.get("birthDate"))
     return Subject(
         reference=reference,
-        birth_date=_day(patient.get("birthDate")),
+        birth_date=day,
+        birth_period=period,
         sex=patient.get("gender"),
         identifier=None if best is None else (best["system"], best["value"]),
         identifier_type="" if best is None else type_of(best),
@@ -361,9 +364,8 @@ def _concept(concept: Json) -> Iterator[tuple[str, str | None, None]]:
         yield concept["text"], None, None
 
 
-def _day(text: str | None) -> date | None:
-    """Read a full date; a year, a month or what a program writes for no date is no birthday to count an age from."""
-    if text is None or len(text) != 10:
-        return None
-    day = date.fromisoformat(text)
-    return day if day.year in YEARS else None
+def day_or_period(birth: str | None) -> tuple[date | None, str]:
+    """Return the day of birth, else the year or the month; neither of what a program writes for no date."""
+    if not birth or int(birth[:4]) not in YEARS:
+        return None, ""
+    return (date.fromisoformat(birth), "") if len(birth) == _FULL_DATE else (None, birth)

@@ -60,6 +60,17 @@ def person_of(patient: Mapping[str, Any]) -> Person:
     return Person(names=tuple(names), birth_date=patient.get("birthDate", ""), sex=patient.get("gender", ""))
 
 
+def missing(known: Person) -> frozenset[Attribute]:
+    """Return the attributes of which nothing is known: those that say nothing whatever they are compared with."""
+    written = (_words(name.family, *name.given) for name in known.names)
+    silent: dict[Attribute, bool] = {
+        "name": not any(words and not _NO_NAMES.intersection(words) for words in written),
+        "birth-date": not known.birth_date,
+        "sex": known.sex in {"", "unknown"},
+    }
+    return frozenset(attribute for attribute, nothing in silent.items() if nothing)
+
+
 def matches(stated: Person, known: Person) -> Mapping[Attribute, Match]:
     """Compare each attribute.
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Final
 
 from inference.contract import ImageInput, InputKind, ModelInput, StudyInput, VolumeInput, kind_of
-from inference.features.extract import age_in_years
+from inference.features.patient_age import age_of, known_only_as
 from inference.manifest import InputSpec, Limits, Manifest, Selection
 from inference.runners.base import Declined
 
@@ -44,20 +44,27 @@ def check_limits(manifest: Manifest, model_input: ModelInput) -> None:
 
 
 def _check_age(limits: Limits, model_input: ModelInput) -> None:
-    """Decline a patient who is too young, too old, or of unknown age; an image counts by the day it was taken."""
+    """Decline a patient who is too young, too old, or of unknown age; an image counts by the day it was taken.
+
+    A year or a month of birth is enough where every age that it allows lies on one side of the limits.
+    """
     low, high = limits.min_age_years, limits.max_age_years
     if low is None and high is None:
         return
     too_young = f"the model is not for patients under {_years(low)}" if low is not None else ""
     too_old = f"the model is not for patients over {_years(high)}" if high is not None else ""
-    if model_input.subject.birth_date is None:
+    age = age_of(model_input.subject, _day_of(model_input))
+    if age is None:
         reason = f"date of birth is not known and {too_young or too_old}"
         raise Declined(reason, missing=("date of birth",))
-    age = age_in_years(model_input.subject.birth_date, _day_of(model_input))
-    if low is not None and age < low:
+    if low is not None and age.oldest < low:
         raise Declined(too_young, out_of_scope=True)
-    if high is not None and age > high:
+    if high is not None and age.youngest > high:
         raise Declined(too_old, out_of_scope=True)
+    unsure = too_young if low is not None and age.youngest < low else ""
+    unsure = unsure or (too_old if high is not None and age.oldest > high else "")
+    if unsure:
+        raise Declined(f"{known_only_as(model_input.subject)} and {unsure}", missing=("date of birth",))
 
 
 def _years(number: int) -> str:

@@ -50,6 +50,8 @@ class Context:
     now: datetime | None = None
     #: How far the clock of a sender may be ahead.
     clock_tolerance: timedelta = timedelta(0)
+    #: Whether a person has decided that the message is of the patient whom it names.
+    accepted: bool = False
 
     @property
     def systems(self) -> Mapping[str, str]:

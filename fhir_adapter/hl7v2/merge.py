@@ -3,16 +3,56 @@
 An empty field leaves the stored content unchanged; ``""`` deletes it; any other value replaces it. Result messages
 often carry less demographic data than admission messages: their values replace stored values only where the two differ,
 so that a short PID removes neither an address nor a middle name.
+
+Who a patient is (name, birth date, sex) is stated by the source of patients, or by a person who accepts a message. A
+result message quotes it: it fills what is not known and changes nothing else, so that small differences, each of which
+is tolerated, cannot add up to another person. A birth date that is less precise than the stored one and agrees with it
+changes nothing, whoever sends it.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final
 
 from fhir_adapter.hl7v2.conversion import Resource
 from fhir_adapter.hl7v2.datatypes import dtm
+from fhir_adapter.same_person import Attribute, missing, person_of
 from fhir_adapter.validation.contained import unreferenced
 
 _STORES_OWN = ("versionId", "lastUpdated")
+_WHO: Final[Mapping[str, Attribute]] = {"name": "name", "birthDate": "birth-date", "gender": "sex"}
+"""Member of Patient -> the attribute that says who the patient is."""
+
+
+def merge_patient(
+    current: Mapping[str, Any] | None,
+    new: Resource,
+    *,
+    authoritative: bool,
+    accepted: bool = False,
+    deleted: Collection[str] = (),
+) -> Resource:
+    """Return the Patient to store.
+
+    Parameters
+    ----------
+    current, new, authoritative, deleted
+        As for :func:`merge_resource`.
+    accepted
+        Whether a person has decided that the message is of this patient; it then states who the patient is.
+    """
+    if current is None:
+        return new
+    kept = set()
+    if not authoritative and not accepted:
+        not_known = missing(person_of(current))
+        kept = {member for member, attribute in _WHO.items() if attribute not in not_known}
+    known, born = current.get("birthDate", ""), new.get("birthDate", "")
+    if born and len(born) != len(known):  # the more precise one of two that agree
+        kept -= {"birthDate"} if born.startswith(known) else set()
+        kept |= {"birthDate"} if known.startswith(born) else set()
+    said = {member: value for member, value in new.items() if member not in kept}
+    gone = [member for member in deleted if member not in kept]
+    return merge_resource(current, said, authoritative=authoritative, deleted=gone)
 
 
 def merge_resource(

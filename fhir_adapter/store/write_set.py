@@ -59,14 +59,13 @@ class WriteSet:
     tx
         The transaction to write in.
     clock
-        Source of ``meta.lastUpdated``.
+        Source of ``meta.lastUpdated``, which all resources of the set share.
     touched
         Every resource that will be updated or deleted. Each may be written once.
     """
 
     def __init__(self, tx: Transaction, clock: Clock, touched: Iterable[Key]) -> None:
         self._tx = tx
-        self._clock = clock
         self._versions: list[Json] = []
         self._new: list[tuple[Json, Json, IndexRows]] = []
         self._moved_heads: list[Json] = []
@@ -78,6 +77,7 @@ class WriteSet:
         for kind, resource_id in keys:  # always in the same order, so that two transactions cannot deadlock
             tx.lock(f"{kind}/{resource_id}")
         self._stored = self._read(keys)
+        self._at = clock.now()
 
     def create(self, document: Document, resource_id: str) -> StoredVersion:
         """Add the first version of a new resource.
@@ -146,7 +146,7 @@ class WriteSet:
             type=kind,
             id=resource_id,
             version=head.version + 1,
-            last_updated=self._clock.now(),
+            last_updated=self._at,
             content=b"",
             patient=before.patient,
             changed=True,
@@ -173,21 +173,20 @@ class WriteSet:
 
     def _add(self, document: Document, resource_id: str, head: Any) -> StoredVersion:
         """Add the version after ``head``, or the first one where there is none."""
-        at = self._clock.now()
         kind, version = document.type, 1 if head is None else head.version + 1
         new_version = StoredVersion(
             type=kind,
             id=resource_id,
             version=version,
-            last_updated=at,
-            content=stamp(document, resource_id=resource_id, version=version, last_updated=at),
+            last_updated=self._at,
+            content=stamp(document, resource_id=resource_id, version=version, last_updated=self._at),
             patient=f"Patient/{resource_id}" if kind == "Patient" else patient_of(document.plain),
             created=head is None or head.content is None,
             changed=True,
         )
         found = rows(document.plain)
         if head is None:
-            row = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": at}
+            row = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": self._at}
             self._new.append((row, _version_row(new_version, 0, "POST"), found))
         else:
             self._move(new_version, head)

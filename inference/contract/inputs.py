@@ -34,7 +34,7 @@ class Subject:
 
     #: Relative reference, ``Patient/<id>``.
     reference: str
-    #: Day of birth, None when not recorded.
+    #: Day of birth, None when not recorded to the day.
     birth_date: date | None
     #: Administrative sex, None when not recorded.
     sex: str | None
@@ -46,6 +46,8 @@ class Subject:
     version: str | None = field(default=None, compare=False)
     #: Versioned reference of the record since which birth date and sex stand; part of every result's identity.
     demographics: str | None = field(default=None, compare=False)
+    #: ``YYYY`` or ``YYYY-MM``, where only the year or the month of birth is known; else empty.
+    birth_period: str = ""
     #: False for a record that is labelled as test data: no model runs for it.
     production: bool = field(default=True, compare=False)
 

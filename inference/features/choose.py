@@ -2,9 +2,10 @@
 
 The time of a value is as wide as its finest part that is not zero: a time at the full minute may be of a clock without
 seconds and means that minute. Of values whose times overlap nobody can say which is newer, and the one that arrived
-last counts. Usable values of different codes whose times overlap must mean the same to the model; else the feature is
-*contradictory* and has no value. A value that is only known to lie above or below a limit leaves a minimum or a maximum
-without a value where it could change it, and a mean always.
+last counts. Usable values of different codes whose times overlap must mean the same to the model, and so must those of
+one code and time that arrived together, in one message; else the feature is *contradictory* and has no value. A value
+that is only known to lie above or below a limit leaves a minimum or a maximum without a value where it could change it,
+and a mean always.
 """
 
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import groupby
 from typing import Final, TypeAlias
 
 from inference.contract import Fact, GapKind
@@ -91,11 +93,20 @@ def age_order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]:
 def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
     newest = max(placed.instant for placed, _, _ in inside)
     current = [one for one in inside if one[0].instant == newest or one[0].until > newest]
-    chosen = [_of_code([one for one in current if one[2] == rank]) for rank in sorted({rank for _, _, rank in current})]
-    readings = [(read(placed, source), placed, source) for placed, source, _ in chosen]
-    usable = [(value, placed.fact, source) for value, placed, source in readings if not isinstance(value, Gap)]
+    ranks = sorted({rank for _, _, rank in current})
+    codes = [
+        [
+            (read(placed, source), placed, source)
+            for placed, source, _ in _of_code([it for it in current if it[2] == rank])
+        ]
+        for rank in ranks
+    ]
+    readings = [one[0] for one in codes]
+    usable = [
+        (value, placed.fact, source) for one in codes for value, placed, source in one if not isinstance(value, Gap)
+    ]
     if len({_meaning(value, source) for value, _, source in usable}) > 1:
-        first, *others = (fact.source for _, fact, _ in usable)
+        first, *others = dict.fromkeys(fact.source for _, fact, _ in usable)
         named = ", ".join(_in_words(value, source) for value, _, source in usable)
         return Gap(kind="contradictory", source=first, detail=named, others=tuple(others))
     at_once = len({placed.instant for _, placed, _ in readings}) == 1
@@ -108,12 +119,31 @@ def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
     )
 
 
-def _of_code(candidates: Sequence[Candidate]) -> Candidate:
-    """Return the candidate of one code that arrived last."""
-    latest = max(_arrival(placed) for placed, _, _ in candidates)
-    # An answer in several code systems is several facts of one source: one that can be read is enough.
-    same = [one for one in candidates if _arrival(one[0]) == latest]
-    return min(same, key=lambda one: isinstance(read(one[0], one[1]), Gap))
+def _of_code(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates of one code that arrived last; those of one message arrived together.
+
+    One that cannot be used comes first. An answer in several code systems is several facts of one source: one that can
+    be read is enough.
+    """
+    latest = max((placed for placed, _, _ in candidates), key=_arrival)
+    together = sorted((one for one in candidates if _together(one[0], latest)), key=lambda one: one[0].fact.source)
+    unusable: list[Candidate] = []
+    usable: list[Candidate] = []
+    for _, group in groupby(together, key=lambda one: one[0].fact.source):
+        facts = list(group)
+        found = [one for one in facts if not isinstance(read(one[0], one[1]), Gap)]
+        usable += found
+        unusable += facts[:1] if not found else []
+    return unusable + sorted(usable, key=lambda one: _arrival(one[0]), reverse=True)
+
+
+def _together(placed: Placed, latest: Placed) -> bool:
+    """Return whether two values of one instant arrived together: the order within a message says nothing."""
+    one, other = placed.fact, latest.fact
+    if one.source == other.source:
+        return _arrival(placed) == _arrival(latest)
+    stored = one.known is not None and one.known == other.known
+    return stored and (one.issued, placed.instant) == (other.issued, latest.instant)
 
 
 def _arrival(placed: Placed) -> tuple[datetime, datetime, int, str]:

@@ -11,7 +11,7 @@ several values counts is decided in :mod:`inference.features.choose`.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from operator import attrgetter
@@ -20,6 +20,7 @@ from typing import Final, TypeAlias
 
 from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, Subject
 from inference.features.choose import FeatureValue, Gap, Placed, age_order, chooser
+from inference.features.patient_age import age_of, known_only_as
 from inference.features.spec import FeatureSpec
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "Extractor",
     "FeatureValue",
     "Index",
-    "age_in_years",
     "compile_features",
     "gap_uses",
     "index_facts",
@@ -105,19 +105,6 @@ def index_facts(given: FactsInput) -> Index:
     for series in index.values():
         series.sort(key=attrgetter("instant", "fact.issued", "fact.arrived", "fact.source"))
     return index
-
-
-def age_in_years(birth: date, on: date) -> int:
-    """Return completed years of age.
-
-    Parameters
-    ----------
-    birth
-        Day of birth.
-    on
-        Day on which the age is wanted.
-    """
-    return on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day))
 
 
 def refusal_of(gaps: Mapping[GapKind, Sequence[tuple[str, str]]]) -> str:
@@ -224,11 +211,17 @@ def _compile(spec: FeatureSpec) -> _Feature:
 
 
 def _age(_index: Index, subject: Subject, at: datetime) -> FeatureValue | Gap:
-    if subject.birth_date is None:
+    age = age_of(subject, at.date())
+    if age is None:
         return _MISSING
-    years = Decimal(age_in_years(subject.birth_date, at.date()))
+    if age.youngest != age.oldest:
+        return Gap(kind="missing", detail=known_only_as(subject))
     return FeatureValue(
-        value=years, unit="a", code="", effective=None, sources=(subject.demographics or subject.reference,)
+        value=Decimal(age.oldest),
+        unit="a",
+        code="",
+        effective=None,
+        sources=(subject.demographics or subject.reference,),
     )
 
 

@@ -120,10 +120,10 @@ class Hl7MessageFlow:
             return lambda tx: self._core.inbox.mark(tx, identifier, _NOT_PRODUCTION)
         message = Message.parse(raw)
         read_set = ReadSet(self._core.database, self._core.store)
-        conversion = convert(message, self._context(read_set))
+        accepted = "accepted" in job.payload
+        conversion = convert(message, self._context(read_set, accepted=accepted))
         if conversion.unmapped:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
-        accepted = "accepted" in job.payload
         if conversion.contradicts and not accepted:
             return self._held(identifier, header, conversion, read_set)
         if conversion.doubts:
@@ -183,7 +183,7 @@ class Hl7MessageFlow:
 
         return commit
 
-    def _context(self, read_set: ReadSet) -> Context:
+    def _context(self, read_set: ReadSet, *, accepted: bool) -> Context:
         return Context(
             pseudonyms=self._pseudonyms,
             identities=self._identities,
@@ -192,6 +192,7 @@ class Hl7MessageFlow:
             holders=read_set.holders,
             now=self._core.clock.now(),
             clock_tolerance=self._core.clock_tolerance,
+            accepted=accepted,
         )
 
     def _received(self, header: Header, principal: Principal, identifier: str) -> balp.Event:

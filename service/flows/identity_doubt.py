@@ -12,7 +12,7 @@ from typing import get_args
 import orjson
 from sqlalchemy import Connection
 
-from dicom_node.demographics import birth_date_of, name_of, sex_of
+from dicom_node.demographics import birth_of, name_of, sex_of
 from dicom_node.study import Study
 from fhir_adapter.same_person import Attribute, Person, PersonName, doubts, person_of
 from inference.catalogue import Catalogue
@@ -166,10 +166,9 @@ def _reasons(study: Study, stated: Sequence[Person], known: Person) -> tuple[Rea
 
 def _person(PatientName: str, PatientBirthDate: str, PatientSex: str) -> Person:
     family, given = name_of(PatientName)
-    born = birth_date_of(PatientBirthDate)
     return Person(
         names=(PersonName(family=family, given=given),) if family or given else (),
-        birth_date="" if born is None else born.isoformat(),
+        birth_date=birth_of(PatientBirthDate),
         sex=sex_of(PatientSex) or "",
     )
 

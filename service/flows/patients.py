@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from dicom_node.demographics import birth_date_of, name_of, sex_of
+from dicom_node.demographics import birth_of, name_of, sex_of
 from dicom_node.study import Study
+from fhir_adapter.facts import day_or_period
 from fhir_adapter.facts import subject as subject_of
 from fhir_adapter.patient_identity import SHARED, PatientIdentities, PatientIdentity
 from fhir_adapter.store.patients import holders, lock_names
@@ -112,9 +113,11 @@ class PatientMatching:
 
 
 def _subject(identity: PatientIdentity, study: Study) -> Subject:
+    day, period = day_or_period(birth_of(study.PatientBirthDate))
     return Subject(
         reference=identity.reference,
-        birth_date=birth_date_of(study.PatientBirthDate),
+        birth_date=day,
+        birth_period=period,
         sex=sex_of(study.PatientSex),
         identifier=identity.identifier if study.PatientID else None,
         demographics=f"{identity.reference}/_history/1",  # the version that its creation makes
@@ -132,6 +135,6 @@ def _resource(identity: PatientIdentity, study: Study) -> dict[str, Any]:
         patient["name"] = [{"family": family} | ({"given": list(given)} if given else {})]
     if (sex := sex_of(study.PatientSex)) is not None:
         patient["gender"] = sex
-    if (born := birth_date_of(study.PatientBirthDate)) is not None:
-        patient["birthDate"] = born.isoformat()
+    if born := birth_of(study.PatientBirthDate):
+        patient["birthDate"] = born
     return patient

@@ -201,5 +201,5 @@ def test_unknown_properties_of_a_subject_are_none(server: Server) -> None:
     with server.database.read() as connection:
         partly = subject(connection, server.store, "Patient/p1")
         unknown = subject(connection, server.store, "Patient/none")
-    assert (partly.birth_date, partly.identifier) == (None, None)
+    assert (partly.birth_date, partly.birth_period, partly.identifier) == (None, "1950", None)
     assert (unknown.reference, unknown.birth_date, unknown.sex) == ("Patient/none", None, None)

@@ -163,6 +163,14 @@ def test_the_output_is_a_finding_present_now(network: AnyRunner) -> None:
         ({"subject": ADULT}, "the model is not for patients over 5 years"),
         ({"subject": replace(CHILD, birth_date=date(2020, 1, 15))}, "the model is not for patients over 5 years"),
         ({"subject": replace(CHILD, birth_date=date(2025, 1, 16))}, "the model is not for patients under 1 year"),
+        (
+            {"subject": replace(CHILD, birth_date=None, birth_period="2020")},
+            "date of birth is known only as 2020 and the model is not for patients over 5 years",
+        ),
+        (
+            {"subject": replace(CHILD, birth_date=None, birth_period="1950")},
+            "the model is not for patients over 5 years",
+        ),
         ({"subject": replace(CHILD, birth_date=None)}, "date of birth is not known"),
         ({"view": "LL"}, "the model reads view PA or AP only"),
         (

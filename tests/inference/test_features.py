@@ -115,6 +115,26 @@ def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:
     assert value(TEMPERATURE, corrected, first) == 39
 
 
+@pytest.mark.parametrize("first", ["37.0", "39.0"])
+def test_two_values_of_one_message_contradict_each_other_in_any_order_and_those_of_two_messages_do_not(
+    first: str,
+) -> None:
+    second = {"37.0": "39.0", "39.0": "37.0"}[first]
+    one, other = fact("8310-5", first, "Cel"), replace(fact("8310-5", second, "Cel"), source="Observation/2/_history/1")
+    stored = {"known": one.issued, "issued": one.issued}
+    sent = [replace(one, arrived=1, **stored), replace(other, arrived=2, **stored)]
+    assert extract(TEMPERATURE, *sent).reason.startswith("contradictory: temperature (")
+    assert value(TEMPERATURE, sent[0], replace(sent[1], known=one.issued + timedelta(seconds=1))) == Decimal(second)
+
+
+def test_one_that_cannot_be_used_is_not_passed_over_for_the_other_of_its_message() -> None:
+    older = replace(fact("59408-5", "97", "%", hours_ago=1.001), known=NOW)
+    usable = replace(fact("2708-6", "96", "%"), known=NOW)
+    unusable = replace(usable, unusable="unreadable", source="Observation/0/_history/1")
+    assert extract(SATURATION, usable, unusable).reason == "unreadable oxygen saturation"
+    assert extract(SATURATION, older, usable, unusable).reason == "unreadable oxygen saturation"
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
@@ -262,10 +282,23 @@ def test_answers_are_read_by_code_or_word_whatever_their_case() -> None:
     assert extract(TEMPERATURE, fact("67775-7", "sleepy", None), **changes).reason == "unreadable temperature"
 
 
+AGE = {"name": "age", "title": "age", "subject": "age", "missing": "refuse"}
+
+
 def test_age_and_sex_come_from_the_patient() -> None:
-    declared = {"name": "age", "title": "age", "subject": "age", "missing": "refuse"}
-    assert value(declared) == 65
-    assert value(declared | {"name": "sex", "subject": "sex"}) == 0
+    assert value(AGE) == 65
+    assert value(AGE | {"name": "sex", "subject": "sex"}) == 0
+
+
+def test_an_age_that_depends_on_a_day_of_birth_that_is_not_known_is_refused_with_what_is_known() -> None:
+    def read(born: str) -> tuple[str, FeatureValue | None]:
+        subject = replace(ADULT, birth_date=None, birth_period=born)
+        found = compile_features(parse_features({"features": [AGE]}))(FactsInput(subject=subject, facts=(), at=NOW))
+        return found.reason, found.readings["age"]
+
+    assert read("1960") == ("missing age (date of birth is known only as 1960)", None)
+    reason, age = read("1960-11")  # no birthday lies between the two
+    assert (reason, age and age.value) == ("", 65)
 
 
 @pytest.mark.parametrize(

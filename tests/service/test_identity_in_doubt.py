@@ -396,3 +396,20 @@ def test_a_film_of_another_patient_in_a_scored_study_takes_the_score_back_and_sa
     hospital.rest()
     newest = {row.subject: row.reason or row.kind for row in hospital.results()}
     assert all(IN_DOUBT in said for said in newest.values()), newest
+
+
+def test_the_score_after_a_rejection_is_as_new_as_the_doubt_and_says_how_old_its_values_are(
+    admitted: Hospital,
+) -> None:
+    """A receiver that sorts by OBR-7 must not keep the doubt as the newest result."""
+    admitted.clock.advance(1200)
+    send(admitted, admitted.vitals(KARL))
+    doubt = admitted.engine.received()[-1].first("OBR").get(7)
+    admitted.clock.advance(1200)
+    decide(admitted, "reject")
+    score = admitted.engine.received()[-1]
+    assert score.first("OBR").get(7) == doubt
+    (statement, *_) = admitted.ehr.received("Observation")
+    assert statement["effectiveDateTime"][:16].replace("-", "").replace("T", "").replace(":", "") == doubt[:12]
+    said = "\n".join(note.get(3) for note in score.all("NTE"))
+    assert "Oldest value: respiratory rate, 43 min old." in said

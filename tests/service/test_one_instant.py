@@ -153,9 +153,94 @@ def test_two_values_of_one_code_at_one_instant_do_not_contradict_the_later_arriv
     at = scored.clock.now()
     for value in ("70", "100"):
         scored.hl7(oru(scored, number(PULSE, value, "/min"), at=at))
+        scored.work()
         scored.clock.advance(1)
-    scored.work()
     assert said(scored).endswith("total score: 17 (high)")
+
+
+# Two values of one code in one message: neither arrived later
+
+
+def twice(hospital: Hospital, *values: Value) -> bytes:
+    """Write values of one code that OBX-4 tells apart."""
+    message = oru(hospital, *values)
+    for place, (kind, code, value, _) in enumerate(values, start=1):
+        message = message.replace(
+            f"OBX|{place}|{kind}|{code}^^LN||{value}|".encode(),
+            f"OBX|{place}|{kind}|{code}^^LN|{place}|{value}|".encode(),
+        )
+    return message
+
+
+def pulse(value: str) -> Value:
+    return number(PULSE, value, "/min")
+
+
+@pytest.mark.parametrize("values", [("135", "75"), ("75", "135")])
+def test_two_values_of_one_code_in_one_message_contradict_each_other_in_any_order(
+    scored: Hospital, values: tuple[str, str]
+) -> None:
+    scored.hl7(twice(scored, *map(pulse, values)))
+    scored.work()
+    assert "contradictory: pulse (" in said(scored)
+    assert all(f"{value} /min by {PULSE}" in said(scored) for value in values)
+    assert len(newest_of(scored, PULSE)) == 2
+    basis = str(scored.ehr.received("RiskAssessment")[0]["basis"])
+    assert all(one["id"] in basis for one in newest_of(scored, PULSE))
+
+
+def test_two_values_of_one_code_in_one_message_that_mean_the_same_are_scored(scored: Hospital) -> None:
+    scored.hl7(twice(scored, pulse("70"), pulse("75")))
+    scored.work()
+    assert said(scored).endswith("total score: 16 (high)")
+
+
+def test_a_value_in_a_later_message_ends_the_contradiction_of_one_message(scored: Hospital) -> None:
+    at = scored.clock.now()
+    scored.hl7(twice(scored, pulse("135"), pulse("75")))
+    scored.work()
+    scored.clock.advance(1)
+    scored.hl7(oru(scored, pulse("70"), at=at))
+    scored.work()
+    assert said(scored).endswith("total score: 16 (high)")
+
+
+@pytest.mark.parametrize("values", [("135", ">300"), (">300", "135")])
+def test_a_value_beside_one_of_its_message_that_cannot_be_used_is_not_picked(
+    scored: Hospital, values: tuple[str, str]
+) -> None:
+    given = [("SN", PULSE, ">^300", "/min") if value == ">300" else pulse(value) for value in values]
+    scored.hl7(twice(scored, *given))
+    scored.work()
+    assert "unreadable pulse" in said(scored)
+
+
+def test_two_values_of_one_code_in_one_bundle_contradict_each_other(scored: Hospital) -> None:
+    (patient,) = scored.all("Patient")
+    entries = [
+        {
+            "resource": {
+                "resourceType": "Observation",
+                "status": "final",
+                "code": {"coding": [{"system": "http://loinc.org", "code": PULSE}]},
+                "subject": {"reference": f"Patient/{patient['id']}"},
+                "effectiveDateTime": f"{scored.clock.now():%Y-%m-%dT%H:%M:%S}Z",
+                "valueQuantity": {"value": value, "system": "http://unitsofmeasure.org", "code": "/min"},
+            },
+            "request": {"method": "POST", "url": "Observation"},
+        }
+        for value in (135, 75)
+    ]
+    bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    assert httpx.post(scored.url, json=bundle).status_code == 200
+    scored.work()
+    assert "contradictory: pulse" in said(scored)
+
+
+def test_a_repeated_value_contradicts_the_other_of_its_field(scored: Hospital) -> None:
+    scored.hl7(oru(scored, pulse("135~75")))
+    scored.work()
+    assert "contradictory: pulse" in said(scored)
 
 
 # The precision of a time

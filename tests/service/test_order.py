@@ -323,8 +323,10 @@ def test_of_two_values_of_one_time_the_one_that_arrived_later_counts(hospital: H
     put_patient(hospital)
     for resource in vitals(hospital):
         post(hospital, resource)
-    for name, pulse in (("c", 140), ("b", 80), ("a", 140), ("d", 80)):
-        named = observation(hospital, "8867-4", pulse, "/min") | {"id": name}
+    values = [observation(hospital, "8867-4", pulse, "/min") for pulse in (140, 80)]
+    for name, (pulse, value) in zip("cbad", [*zip((140, 80), values, strict=True)] * 2, strict=True):
+        hospital.clock.advance(1)
+        named = value | {"id": name}
         assert httpx.put(f"{hospital.url}/Observation/{name}", json=named).status_code == 201
         hospital.work()
         assert score(hospital) == ("3 (low-medium)" if pulse == 140 else "0 (low)")

@@ -5,7 +5,7 @@ from typing import Final
 
 from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import cwe, cx, dtm, nm, xad, xpn, xtn
-from fhir_adapter.hl7v2.merge import merge_resource
+from fhir_adapter.hl7v2.merge import merge_patient
 from fhir_adapter.hl7v2.message import Element, Message, Segment
 from fhir_adapter.hl7v2.tables import GENDER, TERMINOLOGY
 from fhir_adapter.patient_identity import SHARED
@@ -41,7 +41,13 @@ def patient(state: ConversionState) -> Resource:
         found = doubts(person_of(resource), person_of(current), source_of_patients=state.authoritative)
         state.contradicts.extend(found)
     deleted = [member for number, member in _MEMBERS.items() if pid.is_null(number)]
-    return merge_resource(current, resource, authoritative=state.authoritative, deleted=deleted)
+    return merge_patient(
+        current,
+        resource,
+        authoritative=state.authoritative,
+        accepted=state.context.accepted,
+        deleted=deleted,
+    )
 
 
 def _resource_id(state: ConversionState, identifiers: list[Resource]) -> str:
