@@ -1,8 +1,9 @@
 """Which of several values a feature has: the newest one, or an aggregate of those of a window.
 
 The time of a value is as wide as its finest part that is not zero: a time at the full minute may be of a clock without
-seconds and means that minute. Of values whose times overlap nobody can say which is newer, and the one that arrived
-last counts. Usable values of different codes whose times overlap must mean the same to the model; else the feature is
+seconds and means that minute. Of values of one code whose times overlap a corrected one counts before a final one, and
+a final one before a preliminary one; at the same status nobody can say which is newer, and the one that arrived last
+counts. Usable values of different codes whose times overlap must mean the same to the model; else the feature is
 *contradictory* and has no value. A value that is only known to lie above or below a limit leaves a minimum or a maximum
 without a value where it could change it, and a mean always.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from itertools import islice
 from typing import Final, TypeAlias
 
 from inference.contract import Fact, GapKind
@@ -86,6 +88,31 @@ def age_order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]:
     """Return the key by which the newest candidate is the greatest."""
     placed, _, rank = candidate
     return placed.instant, -rank, placed.fact.issued, placed.fact.arrived, placed.fact.source
+
+
+def in_force(series: Sequence[Placed]) -> list[Placed]:
+    """Leave out the values that gave way to one of a later status whose time overlaps theirs.
+
+    Parameters
+    ----------
+    series
+        The values of one code, oldest first. One whose times lie in the future replaces none.
+    """
+    later = {
+        standing: [one for one in series if one.fact.standing > standing and not one.future]
+        for standing in {placed.fact.standing for placed in series}
+    }
+    return [placed for placed in series if not _gave_way(placed, later[placed.fact.standing])]
+
+
+def _gave_way(placed: Placed, later: Sequence[Placed]) -> bool:
+    first = bisect_left(later, placed.instant - _MINUTE, key=lambda one: one.instant)
+    for one in islice(later, first, None):
+        if one.instant == placed.instant or (one.until > placed.instant and one.instant < placed.until):
+            return True
+        if one.instant >= placed.until:
+            break
+    return False
 
 
 def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:

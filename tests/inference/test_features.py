@@ -115,6 +115,18 @@ def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:
     assert value(TEMPERATURE, corrected, first) == 39
 
 
+@pytest.mark.parametrize("take", ["last", "min", "mean"])
+def test_a_corrected_value_replaces_a_final_one_of_its_time_whatever_arrived_last(take: str) -> None:
+    """The correction is to the minute: NOW is a full minute."""
+    corrected = replace(fact("8310-5", "39", "Cel"), standing=2)
+    at = corrected.effective + timedelta(seconds=37)
+    original = replace(fact("8310-5", "36", "Cel", known_h=0.5), effective=at, source="Observation/late/_history/1")
+    read = {"window": {"take": take, "hours": 12}}
+    assert value(TEMPERATURE, corrected, original, **read) == 39
+    after = replace(original, effective=corrected.effective + timedelta(minutes=1))
+    assert value(TEMPERATURE, corrected, after, **read) == {"last": 36, "min": 36, "mean": Decimal("37.5")}[take]
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
