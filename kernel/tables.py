@@ -94,7 +94,8 @@ inbox = Table(
         Text,
         nullable=False,
         server_default="received",
-        comment="received | done | older | ambiguous | unmatched | not-production | held | rejected | parked",
+        comment="received | done | older | ambiguous | unmatched | dismissed"
+        " | not-production | held | rejected | parked",
     ),
     UniqueConstraint("source", "key", "digest"),
 )

@@ -8,6 +8,15 @@ from alembic import op
 revision: Final = "0014"
 down_revision: Final = "0012"
 
+COMMENTS: Final = (
+    (
+        "inbox",
+        "state",
+        "received | done | older | ambiguous | unmatched | dismissed | not-production | held | rejected | parked",
+    ),
+)
+"""Table, column, its comment."""
+
 
 def upgrade() -> None:
     """Create the table. What was stored before has no row: only a correction or a withdrawal finds it."""
@@ -24,3 +33,6 @@ def upgrade() -> None:
         sa.Column("end", sa.Double, nullable=False, comment="of its time, in seconds since 1970"),
     )
     op.create_index("observation_origins_of_patient", "observation_origins", ["patient", "start"])
+    if op.get_context().dialect.supports_comments:  # SQLite keeps none
+        for table, column, text in COMMENTS:
+            op.alter_column(table, column, comment=text)
