@@ -24,6 +24,8 @@ from inference.features.units import convert, tidy
 from inference.wording import figure, unit_in_words
 
 _LIMIT: Final = re.compile(r"\s*(<=?|>=?)\s*(\d{1,15}(?:\.\d{1,15})?)\s*")
+_OF_NUMBERS: Final = frozenset({"min", "max", "mean"})
+"""Aggregates that a value of which only a limit is known could change."""
 _MINUTE, _SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
@@ -174,9 +176,9 @@ def _aggregate(take: Take, inside: Sequence[Candidate]) -> FeatureValue | Gap:
             gaps.append(value)
         else:
             numbers[placed] = value if isinstance(value, Decimal) else Decimal(0)
-    if not numbers:
-        return gaps[-1]
     limits = [limit for placed, source, _ in inside if not placed.future and (limit := _limit(placed.fact, source))]
+    if not numbers and not (limits and take in _OF_NUMBERS):
+        return gaps[-1]
     for limit in limits:
         if limit.could_change(take, tuple(numbers.values())):
             return Gap(kind="limit", source=limit.source, detail=limit.in_words)
@@ -208,8 +210,10 @@ class _Limit:
     source: str
 
     def could_change(self, take: Take, values: Sequence[Decimal]) -> bool:
-        if take not in {"min", "max", "mean"}:
+        if take not in _OF_NUMBERS:
             return False
+        if not values:
+            return True
         upwards = self.comparator.startswith(">")
         if take == "mean" or upwards == (take == "max") or self.bound is None:
             return True

@@ -110,6 +110,32 @@ def test_a_limit_leaves_an_aggregate_without_a_value_where_it_could_change_it(
         assert value(TEMPERATURE, *measured, one, window={"take": take, "hours": 12}) == expected
 
 
+@pytest.mark.parametrize(
+    ("take", "reason"),
+    [
+        ("min", "known only as a limit: temperature (<30 Cel)"),
+        ("max", "known only as a limit: temperature (<30 Cel)"),
+        ("mean", "known only as a limit: temperature (<30 Cel)"),
+        ("last", "unreadable temperature"),
+        ("count", "unreadable temperature"),
+    ],
+)
+def test_a_window_with_nothing_but_a_limit_says_so(take: str, reason: str) -> None:
+    stated = replace(fact("8310-5", "30", "Cel"), unusable="unreadable", comparator="<")
+    assert extract(TEMPERATURE, stated, window={"take": take, "hours": 12}).reason == reason
+
+
+@pytest.mark.parametrize("name", ["haemoglobin", "hemoglobin"])
+def test_haemoglobin_is_an_analyte_in_either_spelling(name: str) -> None:
+    assert convert(Decimal(10), "mmol/L", "g/dL", name) == Decimal("16.1145")
+
+
+def test_an_analyte_that_is_not_in_the_table_is_refused_with_the_list() -> None:
+    source = {"code": "718-7", "unit": "g/dL", "analyte": "hemaglobin"}
+    with pytest.raises(Problem, match=r"must be one of: albumin, .*, haemoglobin, hemoglobin, .*, urea nitrogen"):
+        parse_features({"features": [TEMPERATURE | {"sources": [source]}]})
+
+
 def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:
     first, corrected = fact("8310-5", "36.0", "Cel"), fact("8310-5", "39.0", "Cel", known_h=0.5)
     assert value(TEMPERATURE, corrected, first) == 39
