@@ -218,7 +218,7 @@ resource_events = Table(
     Column("id", Text, nullable=False),
     Column("source", Text, nullable=False, comment="stated | quoted | admission"),
     Column("status", Text, nullable=False, comment="of a result, else empty"),
-    Column("observed", Text, nullable=False, comment="OBR-7"),
+    Column("observed", Text, nullable=False, comment="OBX-14, else OBR-7"),
     Column("changed", Text, nullable=False, comment="OBR-22 or EVN-2"),
     Column("sent", Text, nullable=False, comment="MSH-7"),
     PrimaryKeyConstraint("type", "id", "source"),

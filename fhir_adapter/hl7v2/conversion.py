@@ -114,6 +114,8 @@ class ConversionState:
     unmatched: list[str] = field(default_factory=list)
     #: How the sender identified the Observations that have an instant.
     origins: list[Origin] = field(default_factory=list)
+    #: Id of an Observation to its OBX-14.
+    measured: dict[str, str] = field(default_factory=dict)
     #: Id of a resource to the OBR that it was made from.
     orders: dict[str, Segment] = field(default_factory=dict)
 

@@ -51,7 +51,7 @@ class ResourceEvent:
     source: Source
     #: FHIR status of a result; else empty.
     status: str
-    #: OBR-7.
+    #: OBX-14, else OBR-7.
     observed: str
     #: OBR-22, EVN-2, or what stands for it.
     changed: str

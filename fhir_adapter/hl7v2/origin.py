@@ -2,7 +2,7 @@
 
 Two origins of one patient mean the same value when a code agrees, their times overlap, and OBX-4 is equal or absent on
 one side. The order number decides between them: equal numbers mean one value, different ones never do. Without a number
-on both sides the sender decides. An authority, an OBR-1 and a text that only one side states are no difference.
+on both sides the sender decides. A coding system or an authority that only one side states, a text and OBR-1 are no difference.
 """
 
 from bisect import bisect_left
@@ -64,19 +64,19 @@ class StoredOrigins:
         self.by_id = {one.id: one for one in stored}
         self._by_code: dict[str, list[Origin]] = {}
         for one in stored:
-            for code in one.codes:
+            for code in {_code(it) for it in one.codes}:
                 self._by_code.setdefault(code, []).append(one)
 
     def near(self, new: Origin) -> list[Origin]:
         """Return what has a code of a value, the same OBX-4 or none, and a time that overlaps the value's."""
         found: dict[str, Origin] = {}
         for code in sorted(new.codes):
-            timed = self._by_code.get(code, ())
+            timed = self._by_code.get(_code(code), ())
             first = bisect_left(timed, new.start - WIDEST_S, key=lambda one: one.start)
             for one in islice(timed, first, None):
                 if one.start >= new.end:
                     break
-                if new.start < one.end and (one.sub_id == new.sub_id or not (one.sub_id and new.sub_id)):
+                if new.start < one.end and _either(one.sub_id, new.sub_id) and _of_code(code, one.codes):
                     found[one.id] = one
         return list(found.values())
 
@@ -101,10 +101,24 @@ def fitting(new: Origin, near: Sequence[Origin], *, of_any_sender: bool) -> list
     return exact or found
 
 
+def _code(coding: str) -> str:
+    return coding.rpartition("|")[2]
+
+
+def _of_code(coding: str, codes: frozenset[str]) -> bool:
+    system, _, code = coding.rpartition("|")
+    return any(_either(system, it.rpartition("|")[0]) for it in codes if _code(it) == code)
+
+
+def _either(one: str, other: str) -> bool:
+    """Return whether two texts are equal, or only one side states any."""
+    return one == other or not (one and other)
+
+
 def _same_number(one: Origin, other: Origin) -> bool | None:
     """Return whether two order numbers are one; None where no number of the same kind is on both sides."""
     for number, stated in ((one.filler, other.filler), (one.placer, other.placer)):
         if number and stated:
             (value, _, authority), (known, _, known_authority) = number.partition("^"), stated.partition("^")
-            return value == known and (not authority or not known_authority or authority == known_authority)
+            return value == known and _either(authority, known_authority)
     return None

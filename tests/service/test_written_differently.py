@@ -35,6 +35,10 @@ class Written:
     position: str = "1"
     #: MSH-3.
     sender: str = "WARDSYS"
+    #: OBX-3.3.
+    system: str = "LN"
+    #: OBR-7, where it is another time than OBX-14.
+    ordered: datetime | None = None
     #: OBR-22.
     changed: datetime | None = None
     report: str = "F"
@@ -47,13 +51,14 @@ def pulse(
     hospital.sent += 1
     hospital.clock.advance(1)
     time = written.time(at)
+    ordered = time if written.ordered is None else stamp(written.ordered)
     changed = "" if written.changed is None else stamp(written.changed)
     sent_at = stamp(sent or hospital.clock.now())
     lines = [
         f"MSH|^~\\&|{written.sender}|GENERAL|AUSCULTA|GENERAL|{sent_at}||ORU^R01|W{hospital.sent}|P|2.5.1",
         "PID|1||4711^^^HOSPITAL^MR||Invented^Person||19500101|F",
-        f"OBR|{written.position}|{written.numbers}|VITALS^^L|||{time}|||||||||||||||{changed}|||{written.report}",
-        f"OBX|1|NM|8867-4^{written.name}^LN|{written.sub_id}|{value}|/min^^UCUM|||||{status}|||{time}",
+        f"OBR|{written.position}|{written.numbers}|VITALS^^L|||{ordered}|||||||||||||||{changed}|||{written.report}",
+        f"OBX|1|NM|8867-4^{written.name}^{written.system}|{written.sub_id}|{value}|/min^^UCUM|||||{status}|||{time}",
     ]
     return "\r".join(lines).encode() + b"\r"
 
@@ -130,6 +135,17 @@ def test_a_late_preliminary_value_that_is_written_differently_does_not_undo_a_fi
     assert values(hospital) == [70, 135]
 
 
+def test_a_late_preliminary_value_of_one_time_does_not_undo_a_final_one_with_an_earlier_obr_7(
+    hospital: Hospital,
+) -> None:
+    """Monitors write when they send into OBR-7, and when they measured into OBX-14."""
+    at = base_set(hospital)
+    receive(hospital, pulse(hospital, "135", "F", at, Written(ordered=at)))
+    receive(hospital, pulse(hospital, "75", "P", at, Written(ordered=at + minutes(2))))
+    assert score(hospital) == SCORES_3
+    assert values(hospital) == [70, 135]
+
+
 @pytest.mark.parametrize("numbers", [ORDER, NO_ORDER], ids=["order", "no order number"])
 def test_a_withdrawn_value_does_not_come_back_to_the_minute(hospital: Hospital, numbers: str) -> None:
     at = base_set(hospital)
@@ -163,6 +179,7 @@ def test_a_deletion_that_comes_first_holds_when_the_original_comes_to_the_minute
         pytest.param(Written(sender="OTHERAPP"), id="another MSH-3"),
         pytest.param(NAMED, id="another text in OBX-3.2"),
         pytest.param(SUB_ID, id="OBX-4 on the deletion only"),
+        pytest.param(Written(system=""), id="OBX-3 without its coding system"),
     ],
 )
 def test_a_deletion_finds_the_value_of_its_order_number(hospital: Hospital, deletion: Written) -> None:

@@ -81,6 +81,7 @@ def _resources(state: ConversionState, observations: Observations, order: _Order
     found: list[Resource] = []
     for (segment, notes), identity in zip(order.results, identities, strict=True):
         observation = observations.add(segment, identity.id) | dict(identity.time)
+        state.measured[identity.id] = segment.get(14)
         if texts := [note for nte in notes if (note := comment(nte))]:
             observation["note"] = texts
         found.append(observation)

@@ -9,6 +9,7 @@ revision: Final = "0014"
 down_revision: Final = "0012"
 
 COMMENTS: Final = (
+    ("resource_events", "observed", "OBX-14, else OBR-7"),
     (
         "inbox",
         "state",
