@@ -2,7 +2,8 @@
 
 Two origins of one patient mean the same value when a code agrees, their times overlap, and OBX-4 is equal or absent on
 one side. The order number decides between them: equal numbers mean one value, different ones never do. Without a number
-on both sides the sender decides. A coding system or an authority that only one side states, a text and OBR-1 are no difference.
+on both sides the sender decides. A coding system or an authority that only one side states, a text and OBR-1 are no
+difference.
 """
 
 from bisect import bisect_left

@@ -149,15 +149,13 @@ class StoredOrder:
         """Return the Observation of each OBX of the order; one that should be stored and is not counts as unmatched."""
         ids = [self._own(segment) for segment in segments]
         origins = [self._origin(segment, own) for segment, own in zip(segments, ids, strict=True)]
-        known = [self._is_stored(own) for own in ids]
-        stored = self._origins([one for one, is_known in zip(origins, known, strict=True) if one and not is_known])
+        stored = self._origins([one for one in origins if one and one.id not in self._ids])
         claims = Counter(it.id for one in origins if one for it in fitting(one, stored.near(one), of_any_sender=False))
         taken = set(ids)
         found: list[Identity] = []
-        for segment, own, origin, is_known in zip(segments, ids, origins, known, strict=True):
-            identity = Identity(id=own, time={})
-            if not is_known:
-                changes = status_code(segment) in _CHANGES
+        for segment, own, origin in zip(segments, ids, origins, strict=True):
+            identity, changes = Identity(id=own, time={}), status_code(segment) in _CHANGES
+            if not (own in stored.by_id or own in self._ids or (changes and self._is_stored(own))):
                 meant = self._meant(segment, taken) if changes else None
                 if meant is None and origin is not None:
                     left = [it for it in stored.near(origin) if it.id not in taken]
