@@ -155,7 +155,8 @@ class StoredOrder:
         found: list[Identity] = []
         for segment, own, origin in zip(segments, ids, origins, strict=True):
             identity, changes = Identity(id=own, time={}), status_code(segment) in _CHANGES
-            if not (own in stored.by_id or own in self._ids or (changes and self._is_stored(own))):
+            is_known = self._is_stored(own) if changes else own in self._ids or own in stored.by_id
+            if not is_known:
                 meant = self._meant(segment, taken) if changes else None
                 if meant is None and origin is not None:
                     left = [it for it in stored.near(origin) if it.id not in taken]
