@@ -27,6 +27,7 @@ from fhir_adapter.hl7v2.mllp import MllpLimits
 from fhir_adapter.hl7v2.segments.obx_value import READERS
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
 from fhir_adapter.store.search.parameters import EVERYWHERE, PARAMETERS, Parameter
+from inference.features.analytes import ANALYTES
 from inference.folder import bundled_folder, open_folder
 from inference.models import MODELS
 from inference.runners import RUNNERS
@@ -166,6 +167,11 @@ def dicom_timeouts() -> str:
     return _record(DicomTimeouts)
 
 
+def analytes() -> str:
+    """List the names that ``analyte`` may have."""
+    return ", ".join(f"`{name}`" for name in ANALYTES)
+
+
 def mllp_limits() -> str:
     """List the bounds of the MLLP listener."""
     return _record(MllpLimits)
@@ -194,6 +200,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "mllp-timeouts": mllp_timeouts,
     "models": models,
     "runners": runners,
+    "analytes": analytes,
     "dicom-results": dicom_results,
     "transfer-syntaxes": transfer_syntaxes,
     "dicom-limits": dicom_limits,

@@ -21,6 +21,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from math import inf
+from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
@@ -45,6 +46,10 @@ STATED: Final = frozenset({"preliminary", "final", "amended", "corrected"})
 """Statuses in which an Observation states something (value set observation-status)."""
 UNKNOWN: Final = "unknown"
 """The status of an Observation that was received with a status that nobody can name."""
+_STANDING: Final[Mapping[str, int]] = MappingProxyType(
+    {"preliminary": 0, "final": 1, UNKNOWN: 1, "amended": 2, "corrected": 2}
+)
+"""Status -> :attr:`inference.contract.Fact.standing`. An unknown one may be final, so it never gives way in silence."""
 MOST_OBSERVATIONS: Final = 20_000
 """Observations of one code that are read for one question."""
 
@@ -107,6 +112,7 @@ def observation_facts(
                         or ("unstated" if status == UNKNOWN else None),
                         comparator=comparator,
                         known=known,
+                        standing=_STANDING[status],
                     )
 
 

@@ -5,6 +5,7 @@ time. Other bytes under a key that was used before are a new message (senders re
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -15,6 +16,9 @@ from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.statements import Statement
 from kernel.tables import inbox
+
+MOST_LISTED: Final = 200
+"""Messages that one list shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +56,50 @@ _FIND: Final = Statement(
 )
 _INSERT: Final = Statement(insert(inbox))
 _RAW: Final = Statement(select(inbox.c.raw).where(inbox.c.id == bindparam("wanted")))
+_UNMATCHED: Final = (
+    select(inbox.c.id, inbox.c.source, inbox.c.received_at)
+    .where(inbox.c.state == "unmatched")
+    .order_by(inbox.c.received_at.desc(), inbox.c.id.desc())
+)
+_DISMISS: Final = (
+    update(inbox).where(inbox.c.id == bindparam("wanted"), inbox.c.state == "unmatched").values(state="dismissed")
+)
 _MARK: Final = Statement(update(inbox).where(inbox.c.id == bindparam("wanted")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnmatchedMessage:
+    """A message that corrects or withdraws what was not stored."""
+
+    id: str
+    source: str
+    received_at: datetime
+
+
+def unmatched(connection: Connection, limit: int = MOST_LISTED) -> tuple[UnmatchedMessage, ...]:
+    """Return the messages that correct or withdraw what was not stored, the newest first.
+
+    Parameters
+    ----------
+    connection
+        A connection that can read.
+    limit
+        How many at most.
+    """
+    return tuple(UnmatchedMessage(**row._asdict()) for row in connection.execute(_UNMATCHED.limit(limit)))
+
+
+def dismiss(tx: Transaction, identifier: str) -> bool:
+    """Record that nothing more is to be done about an unmatched message; False when no such message has this id.
+
+    Parameters
+    ----------
+    tx
+        The transaction that records who decided it.
+    identifier
+        The row's id.
+    """
+    return tx.execute(_DISMISS, {"wanted": identifier}).rowcount == 1
 
 
 class Inbox:
@@ -172,6 +219,7 @@ class Inbox:
         state
             ``done``; ``older``: something in it was older than what is stored, and was not; ``ambiguous``: stored, but
             several Patients have its identifier; ``unmatched``: stored, but what it corrects or deletes was not there;
+            ``dismissed``: a person has looked at that;
             ``not-production``: only kept; ``held``: it contradicts what is known of its patient, and a person decides;
             ``rejected``: a person decided that it is another's; ``parked``.
         """

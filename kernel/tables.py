@@ -94,7 +94,8 @@ inbox = Table(
         Text,
         nullable=False,
         server_default="received",
-        comment="received | done | older | ambiguous | unmatched | not-production | held | rejected | parked",
+        comment="received | done | older | ambiguous | unmatched | dismissed"
+        " | not-production | held | rejected | parked",
     ),
     UniqueConstraint("source", "key", "digest"),
 )
@@ -226,11 +227,26 @@ resource_events = Table(
     Column("id", Text, nullable=False),
     Column("source", Text, nullable=False, comment="stated | quoted | admission"),
     Column("status", Text, nullable=False, comment="of a result, else empty"),
-    Column("observed", Text, nullable=False, comment="OBR-7"),
+    Column("observed", Text, nullable=False, comment="OBX-14, else OBR-7"),
     Column("changed", Text, nullable=False, comment="OBR-22 or EVN-2"),
     Column("sent", Text, nullable=False, comment="MSH-7"),
     PrimaryKeyConstraint("type", "id", "source"),
 )
+
+observation_origins = Table(
+    "observation_origins",
+    metadata,
+    Column("id", Text, primary_key=True, comment="of the Observation"),
+    Column("patient", Text, nullable=False, comment="id of its Patient when it was received"),
+    Column("sender", Text, nullable=False, comment="MSH-3 and MSH-4"),
+    Column("placer", Text, nullable=False, comment="OBR-2"),
+    Column("filler", Text, nullable=False, comment="OBR-3"),
+    Column("sub_id", Text, nullable=False, comment="OBX-4"),
+    Column("codes", Text, nullable=False, comment="the codings of OBX-3, one a line"),
+    Column("start", Double, nullable=False, comment="of its time, in seconds since 1970"),
+    Column("end", Double, nullable=False, comment="of its time, in seconds since 1970"),
+)
+Index("observation_origins_of_patient", observation_origins.c.patient, observation_origins.c.start)
 
 resource_index = Table(
     "resource_index",

@@ -25,6 +25,7 @@ from service.commands.ehr import app as ehr
 from service.commands.federated import app as federated
 from service.commands.identity import app as identity
 from service.commands.jobs import app as jobs
+from service.commands.messages import app as messages
 from service.commands.models import app as models
 from service.commands.results import app as results
 from service.commands.send import app as send
@@ -40,6 +41,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(results, name="results")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(identity, name="identity")
+app.add_typer(messages, name="messages")
 app.add_typer(audit, name="audit")
 app.add_typer(send, name="send")
 app.add_typer(ehr, name="ehr")

@@ -29,7 +29,7 @@ MESSAGE_STATES: Final[Mapping[str, str]] = MappingProxyType(
         "ambiguous": "of which the identifier was that of several Patients",
         "held": "that contradict what is known of their patient and wait for a person",
         "rejected": "of which a person decided that they are not of their patient",
-        "unmatched": "that correct or delete an Observation that was not stored",
+        "unmatched": "that correct or delete an Observation that was not stored, and wait for a person",
         "parked": "that could not be stored, such as for identifiers that contradict each other, and wait for a person",
         "not-production": "for training or debugging, which were stored apart",
     }
@@ -84,7 +84,8 @@ def health_router(services: HealthServices) -> APIRouter:
             future = _values_in_the_future(connection)
             in_doubt = services.holds.open_count(connection)
             messages = _counted(connection)
-        warns = waiting.get("parked") or future or in_doubt or any(one.needs_attention for one in found)
+        waits = waiting.get("parked") or future or in_doubt or messages.get("unmatched")
+        warns = waits or any(one.needs_attention for one in found)
         deliveries = {one.destination: _state(one, services.clock.now()) for one in found}
         state = {"status": "warn" if warns else "pass", "jobs": waiting, "deliveries": deliveries, "models": models}
         return state | {"values_in_the_future": future, "identity_in_doubt": in_doubt, "messages": messages}

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from fhir_adapter.hl7v2.datatypes import dtm
 from fhir_adapter.hl7v2.message import Message, Segment
 from fhir_adapter.hl7v2.order import ResourceEvent
+from fhir_adapter.hl7v2.origin import Origin, Origins, no_origins
 from fhir_adapter.patient_identity import PatientIdentities, Pseudonyms
 from fhir_adapter.same_person import Attribute, Person
 from fhir_adapter.store.patients import Holder, Token
@@ -46,6 +47,8 @@ class Context:
     current: Current = nothing_stored
     #: Finds the stored Patients whom the identifiers of a message name.
     holders: Holders = nobody_stored
+    #: Finds the stored Observations of a patient, by how their senders identified them.
+    origins: Origins = no_origins
     #: When the message is converted: no event counts as later. None: no limit.
     now: datetime | None = None
     #: How far the clock of a sender may be ahead.
@@ -71,6 +74,8 @@ class Conversion:
     patient: str
     #: The event that each resource states, in the same order.
     events: tuple[ResourceEvent, ...] = ()
+    #: How the sender identified the Observations that have an instant.
+    origins: tuple[Origin, ...] = ()
     #: What a person has to look at, in words.
     doubts: tuple[str, ...] = ()
     #: What the message states of the patient.
@@ -109,6 +114,10 @@ class ConversionState:
     contradicts: list[Attribute] = field(default_factory=list)
     #: Ids of corrected and deleted Observations of which nothing was stored.
     unmatched: list[str] = field(default_factory=list)
+    #: How the sender identified the Observations that have an instant.
+    origins: list[Origin] = field(default_factory=list)
+    #: Id of an Observation to its OBX-14.
+    measured: dict[str, str] = field(default_factory=dict)
     #: Id of a resource to the OBR that it was made from.
     orders: dict[str, Segment] = field(default_factory=dict)
 

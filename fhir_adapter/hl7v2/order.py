@@ -51,7 +51,7 @@ class ResourceEvent:
     source: Source
     #: FHIR status of a result; else empty.
     status: str
-    #: OBR-7.
+    #: OBX-14, else OBR-7.
     observed: str
     #: OBR-22, EVN-2, or what stands for it.
     changed: str
@@ -75,7 +75,7 @@ class InOrder:
 
     resources: tuple[dict[str, Any], ...]
     events: tuple[ResourceEvent, ...]
-    #: How many resources of the message are older than what is stored.
+    #: How many Observations of the message are older than what is stored; of a message without any, how many resources.
     older: int
 
 
@@ -163,13 +163,13 @@ def in_order(
     """
     kept: list[dict[str, Any]] = []
     happened: list[ResourceEvent] = []
-    older = 0
+    older: list[str] = []
     for resource, event in zip(resources, events, strict=True):
         authority, admission = (stored.get((event.type, event.id, source)) for source in ("stated", "admission"))
         overtaken = is_older(event, authority) or is_older(event, stored.get(event.key))
         moved = replace(event, source="admission") if event.moves else None
         moves = moved is not None and not is_older(moved, admission)
-        older += overtaken
+        older += [event.type] * overtaken
         if not overtaken:
             kept.append(resource)
             happened.append(event)
@@ -177,7 +177,10 @@ def in_order(
             kept.append(_moved(current(event.type, event.id), resource))
         if moved is not None and moves:
             happened.append(moved)
-    return InOrder(resources=tuple(kept), events=tuple(happened), older=older)
+    # The report and the patient that a message repeats are no reason to call its values older.
+    measured = any(event.type == "Observation" for event in events)
+    count = older.count("Observation") if measured else len(older)
+    return InOrder(resources=tuple(kept), events=tuple(happened), older=count)
 
 
 def _moved(current: Mapping[str, Any] | None, resource: dict[str, Any]) -> dict[str, Any]:

@@ -80,6 +80,9 @@ class Fact:
     comparator: str | None = None
     #: When this server stored it; None for a fact that was not stored. No measurement was made after it.
     known: datetime | None = None
+    #: Place of its status in the life of a result: 0 preliminary, 1 final, 2 corrected. Of two of one code whose times
+    #: overlap, the higher one counts, whatever arrived last.
+    standing: int = 1
 
     def __post_init__(self) -> None:
         _aware("effective", self.effective)

@@ -25,6 +25,9 @@ def _analyte(molar_mass: str, charge: int | None = None) -> Analyte:
     return Analyte(molar_mass=Decimal(molar_mass), charge=charge)
 
 
+_HAEMOGLOBIN: Final = _analyte("16114.5")
+"""Of one of its four chains, as laboratories report mmol/L."""
+
 ANALYTES: Final[Mapping[str, Analyte]] = MappingProxyType(
     {
         "albumin": _analyte("66463"),
@@ -35,7 +38,8 @@ ANALYTES: Final[Mapping[str, Analyte]] = MappingProxyType(
         "cholesterol": _analyte("386.66"),
         "creatinine": _analyte("113.12"),
         "glucose": _analyte("180.156"),
-        "haemoglobin": _analyte("16114.5"),  # of one of its four chains, as laboratories report mmol/L
+        "haemoglobin": _HAEMOGLOBIN,
+        "hemoglobin": _HAEMOGLOBIN,
         "iron": _analyte("55.845"),
         "lactate": _analyte("89.07", 1),
         "magnesium": _analyte("24.305", 2),

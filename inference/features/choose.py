@@ -1,11 +1,12 @@
 """Which of several values a feature has: the newest one, or an aggregate of those of a window.
 
 The time of a value is as wide as its finest part that is not zero: a time at the full minute may be of a clock without
-seconds and means that minute. Of values whose times overlap nobody can say which is newer, and the one that arrived
-last counts. Usable values of different codes whose times overlap must mean the same to the model, and so must those of
-one code and time that arrived together, in one message; else the feature is *contradictory* and has no value. A value
-that is only known to lie above or below a limit leaves a minimum or a maximum without a value where it could change it,
-and a mean always.
+seconds and means that minute. Of values of one code whose times overlap a corrected one counts before a final one, and
+a final one before a preliminary one; at the same status nobody can say which is newer, and the one that arrived last
+counts. Usable values of different codes whose times overlap must mean the same to the model, and so must those of one
+code and time that arrived together, in one message; else the feature is *contradictory* and has no value. A value that
+is only known to lie above or below a limit leaves a minimum or a maximum without a value where it could change it, and
+a mean always.
 """
 
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Final, TypeAlias
 
 from inference.contract import Fact, GapKind
@@ -24,6 +25,8 @@ from inference.features.units import convert, tidy
 from inference.wording import figure, unit_in_words
 
 _LIMIT: Final = re.compile(r"\s*(<=?|>=?)\s*(\d{1,15}(?:\.\d{1,15})?)\s*")
+_OF_NUMBERS: Final = frozenset({"min", "max", "mean"})
+"""Aggregates that a value of which only a limit is known could change."""
 _MINUTE, _SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 
@@ -88,6 +91,31 @@ def age_order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]:
     """Return the key by which the newest candidate is the greatest."""
     placed, _, rank = candidate
     return placed.instant, -rank, placed.fact.issued, placed.fact.arrived, placed.fact.source
+
+
+def in_force(series: Sequence[Placed]) -> list[Placed]:
+    """Leave out the values that gave way to one of a later status whose time overlaps theirs.
+
+    Parameters
+    ----------
+    series
+        The values of one code, oldest first. One whose times lie in the future replaces none.
+    """
+    later = {
+        standing: [one for one in series if one.fact.standing > standing and not one.future]
+        for standing in {placed.fact.standing for placed in series}
+    }
+    return [placed for placed in series if not _gave_way(placed, later[placed.fact.standing])]
+
+
+def _gave_way(placed: Placed, later: Sequence[Placed]) -> bool:
+    first = bisect_left(later, placed.instant - _MINUTE, key=lambda one: one.instant)
+    for one in islice(later, first, None):
+        if one.instant == placed.instant or (one.until > placed.instant and one.instant < placed.until):
+            return True
+        if one.instant >= placed.until:
+            break
+    return False
 
 
 def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
@@ -177,9 +205,9 @@ def _aggregate(take: Take, inside: Sequence[Candidate]) -> FeatureValue | Gap:
             gaps.append(value)
         else:
             numbers[placed] = value if isinstance(value, Decimal) else Decimal(0)
-    if not numbers:
-        return gaps[-1]
     limits = [limit for placed, source, _ in inside if not placed.future and (limit := _limit(placed.fact, source))]
+    if not numbers and not (limits and take in _OF_NUMBERS):
+        return gaps[-1]
     for limit in limits:
         if limit.could_change(take, tuple(numbers.values())):
             return Gap(kind="limit", source=limit.source, detail=limit.in_words)
@@ -211,8 +239,10 @@ class _Limit:
     source: str
 
     def could_change(self, take: Take, values: Sequence[Decimal]) -> bool:
-        if take not in {"min", "max", "mean"}:
+        if take not in _OF_NUMBERS:
             return False
+        if not values:
+            return True
         upwards = self.comparator.startswith(">")
         if take == "mean" or upwards == (take == "max") or self.bound is None:
             return True

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, Subject
-from inference.features.choose import FeatureValue, Gap, Placed, age_order, chooser
+from inference.features.choose import FeatureValue, Gap, Placed, age_order, chooser, in_force
 from inference.features.patient_age import age_of, known_only_as
 from inference.features.spec import FeatureSpec
 
@@ -96,7 +96,7 @@ def compile_features(specs: Sequence[FeatureSpec]) -> Extractor:
 
 
 def index_facts(given: FactsInput) -> Index:
-    """Group facts by (system, code), oldest first, and say which lie in the future of the prediction."""
+    """Group the facts that are in force by (system, code), oldest first, and say which lie in the future."""
     index: defaultdict[tuple[str, str], list[Placed]] = defaultdict(list)
     for fact in given.facts:
         future = fact.usable_from > given.latest
@@ -104,7 +104,7 @@ def index_facts(given: FactsInput) -> Index:
         index[fact.system, fact.code].append(Placed(fact=fact, instant=instant, future=future))
     for series in index.values():
         series.sort(key=attrgetter("instant", "fact.issued", "fact.arrived", "fact.source"))
-    return index
+    return {code: in_force(series) for code, series in index.items()}
 
 
 def refusal_of(gaps: Mapping[GapKind, Sequence[tuple[str, str]]]) -> str:

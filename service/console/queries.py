@@ -12,6 +12,7 @@ from inference import registry
 from inference.registry import ModelRow
 from kernel import backlog
 from kernel.errors import Category, Problem
+from kernel.inbox import unmatched
 from kernel.jobs import Job
 from kernel.tables import audit_checkpoints, audit_head, audit_log, outbox, workers
 from kernel.worker import HEARTBEAT_TIMEOUT
@@ -105,6 +106,7 @@ def queue(data: ConsoleData) -> QueuePage:
             waiting=_jobs(data, connection, "waiting"),
             pending_deliveries=_deliveries(connection, "pending", paused),
             workers=_workers(data, connection),
+            unmatched=unmatched(connection),
         )
 
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from inference.wording import NOT_AVAILABLE
 from kernel.backlog import Backlog
+from kernel.inbox import UnmatchedMessage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +273,8 @@ class QueuePage:
     waiting: tuple[JobShown, ...]
     pending_deliveries: tuple[DeliveryShown, ...]
     workers: tuple[WorkerShown, ...]
+    #: Messages that correct or withdraw what was not stored.
+    unmatched: tuple[UnmatchedMessage, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

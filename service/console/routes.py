@@ -27,6 +27,7 @@ from service.flows.pictures import mask_png
 from service.operations import OperationContext
 from service.operations import deliveries as delivery_operations
 from service.operations import jobs as job_operations
+from service.operations import messages as message_operations
 from service.operations import models as model_operations
 from service.operations import results as result_operations
 
@@ -46,6 +47,7 @@ def console_router(services: ConsoleServices) -> APIRouter:
     _add_results(router, services, pages)
     _add_operations(router, services.operations)
     _add_deliveries(router, services.operations, pages)
+    _add_messages(router, services.operations)
     add_identity(router, services, pages)
 
     @router.get("/style.css")
@@ -166,6 +168,13 @@ def _add_deliveries(router: APIRouter, context: OperationContext, pages: Pages) 
     @router.post("/deliveries/{delivery}/dismiss")
     def dismiss_delivery(request: Request, delivery: str, asker: Asker, given: Form) -> Response:
         delivery_operations.dismiss(context, asker, delivery, given.get("reason", ""))
+        return back_to(request, "/console/queue")
+
+
+def _add_messages(router: APIRouter, context: OperationContext) -> None:
+    @router.post("/messages/{message}/dismiss")
+    def dismiss_message(request: Request, message: str, asker: Asker, given: Form) -> Response:
+        message_operations.dismiss(context, asker, message, given.get("reason", ""))
         return back_to(request, "/console/queue")
 
 

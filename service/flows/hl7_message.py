@@ -16,6 +16,7 @@ from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import check, convert
 from fhir_adapter.hl7v2.order import InOrder, in_order
+from fhir_adapter.hl7v2.origin_rows import write_origins
 from fhir_adapter.patient_identity import PatientIdentities
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -135,7 +136,7 @@ class Hl7MessageFlow:
         found = in_order(conversion.resources, conversion.events, stored, read_set.current)
         if found.older:
             _log.warning("hl7_message_older_than_stored", message=identifier, resources=found.older)
-        prepared = self._core.writer.prepare(found.resources)
+        prepared, stated = self._core.writer.prepare(found.resources), {it["id"] for it in found.resources}
         principal = Principal(client=header.sender, client_address="", request_id=identifier)
 
         def commit(tx: Transaction) -> None:
@@ -147,6 +148,7 @@ class Hl7MessageFlow:
             if found.resources:
                 self._core.writer.apply(tx, prepared, principal)
             write_events(tx, found.events)
+            write_origins(tx, [one for one in conversion.origins if one.id in stated])
             self._core.inbox.mark(tx, identifier, _outcome(conversion, found))
             if accepted:
                 ask_those_who_doubted(self._core, tx, f"Patient/{conversion.patient}")
@@ -190,6 +192,7 @@ class Hl7MessageFlow:
             zone=self._time_zone,
             current=read_set.current,
             holders=read_set.holders,
+            origins=read_set.origins,
             now=self._core.clock.now(),
             clock_tolerance=self._core.clock_tolerance,
             accepted=accepted,

@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from fhir_adapter.hl7v2.origin import Origin
+from fhir_adapter.hl7v2.origin_rows import read_origins
 from fhir_adapter.store.document import exact_values
 from fhir_adapter.store.patients import Holder, Token, holders, lock_names
 from fhir_adapter.store.store import Store
@@ -69,6 +71,14 @@ class ReadSet:
             found = holders(connection, tokens, resource_id)
         self._holders[tuple(tokens), resource_id] = found
         return found
+
+    def origins(self, patient: str, start: float, end: float) -> tuple[Origin, ...]:
+        """Return what is stored of a patient; parameters as for :func:`fhir_adapter.hl7v2.origin_rows.read_origins`.
+
+        It is not checked again: a sender's messages are read one after the other, and what is chosen is read itself.
+        """
+        with self._database.read() as connection:
+            return read_origins(connection, patient, start, end)
 
     def still_holds(self, tx: Transaction) -> None:
         """Return when nothing of it was changed meanwhile.

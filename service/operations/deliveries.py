@@ -12,7 +12,7 @@ from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 from service.operations.context import OperationContext
-from service.operations.models import LONGEST_REASON
+from service.operations.reason import checked
 
 MOST_AT_ONCE: Final = 1000
 """Deliveries that one command replays; the others stay parked for the next."""
@@ -75,7 +75,7 @@ def park(context: OperationContext, principal: Principal, delivery: str, reason:
         ``forbidden``; ``incorrect`` without a fit reason; ``not-found`` when no pending delivery has that id.
     """
     context.authorize(principal, "delivery-park", delivery)
-    stated = _checked(reason)
+    stated = checked(reason)
     if not context.database.write(_recorded(context, principal, context.outbox.park, delivery, "parked", stated)):
         raise Problem(Category.NOT_FOUND, "no pending delivery has this id")
 
@@ -100,7 +100,7 @@ def dismiss(context: OperationContext, principal: Principal, delivery: str, reas
         ``forbidden``; ``incorrect`` without a fit reason; ``not-found`` when no pending or parked delivery has that id.
     """
     context.authorize(principal, "delivery-dismiss", delivery)
-    stated = _checked(reason)
+    stated = checked(reason)
     if not context.database.write(_recorded(context, principal, context.outbox.dismiss, delivery, "dismissed", stated)):
         raise Problem(Category.NOT_FOUND, "no pending or parked delivery has this id")
 
@@ -173,15 +173,6 @@ def _recorded(
         return found
 
     return work
-
-
-def _checked(reason: str) -> str:
-    stated = " ".join(reason.split())
-    if not stated:
-        raise Problem(Category.INCORRECT, "a reason is required: it is recorded")
-    if len(stated) > LONGEST_REASON:
-        raise Problem(Category.INCORRECT, f"the reason is longer than {LONGEST_REASON} characters")
-    return stated
 
 
 def _urn(delivery: str) -> str:

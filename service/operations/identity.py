@@ -8,7 +8,6 @@ from fhir_adapter.same_person import Person, person_of
 from fhir_adapter.store.store import Store
 from inference.catalogue import Catalogue
 from kernel.db import Transaction
-from kernel.errors import Category, Problem
 from kernel.jobs import Priority
 from privacy import balp
 from privacy.principal import Principal
@@ -16,7 +15,7 @@ from service.flows.hl7_message import CONVERT
 from service.flows.read_set import newest_version
 from service.identity_holds import IdentityHold
 from service.operations.context import OperationContext, performer
-from service.operations.models import LONGEST_REASON
+from service.operations.reason import checked
 from service.triggers import enqueue
 from service.triggers.contract import Run
 
@@ -80,7 +79,7 @@ def accept(context: OperationContext, principal: Principal, hold: str, reason: s
         when it was decided already.
     """
     context.authorize(principal, "identity-accept", hold)
-    stated = _checked(reason)
+    stated = checked(reason)
 
     def work(tx: Transaction) -> None:
         held = context.holds.decide(tx, hold, "accepted", performer(principal))
@@ -102,7 +101,7 @@ def reject(context: OperationContext, principal: Principal, hold: str, reason: s
     Parameters, and what is raised, as for :func:`accept`.
     """
     context.authorize(principal, "identity-reject", hold)
-    stated = _checked(reason)
+    stated = checked(reason)
 
     def work(tx: Transaction) -> None:
         held = context.holds.decide(tx, hold, "rejected", performer(principal))
@@ -134,12 +133,3 @@ def _score_again(context: OperationContext, tx: Transaction, held: IdentityHold)
         newest = context.results.newest(tx.connection, limit=1, model=model.row.name, subject=held.patient)
         if any(held.source in result.inputs and result.document is None for result in newest):
             enqueue.assess(tx, context.jobs, model.row, Run(patient=held.patient))
-
-
-def _checked(reason: str) -> str:
-    stated = " ".join(reason.split())
-    if not stated:
-        raise Problem(Category.INCORRECT, "a reason is required: it is recorded")
-    if len(stated) > LONGEST_REASON:
-        raise Problem(Category.INCORRECT, f"the reason is longer than {LONGEST_REASON} characters")
-    return stated

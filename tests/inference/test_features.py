@@ -110,6 +110,32 @@ def test_a_limit_leaves_an_aggregate_without_a_value_where_it_could_change_it(
         assert value(TEMPERATURE, *measured, one, window={"take": take, "hours": 12}) == expected
 
 
+@pytest.mark.parametrize(
+    ("take", "reason"),
+    [
+        ("min", "known only as a limit: temperature (<30 Cel)"),
+        ("max", "known only as a limit: temperature (<30 Cel)"),
+        ("mean", "known only as a limit: temperature (<30 Cel)"),
+        ("last", "unreadable temperature"),
+        ("count", "unreadable temperature"),
+    ],
+)
+def test_a_window_with_nothing_but_a_limit_says_so(take: str, reason: str) -> None:
+    stated = replace(fact("8310-5", "30", "Cel"), unusable="unreadable", comparator="<")
+    assert extract(TEMPERATURE, stated, window={"take": take, "hours": 12}).reason == reason
+
+
+@pytest.mark.parametrize("name", ["haemoglobin", "hemoglobin"])
+def test_haemoglobin_is_an_analyte_in_either_spelling(name: str) -> None:
+    assert convert(Decimal(10), "mmol/L", "g/dL", name) == Decimal("16.1145")
+
+
+def test_an_analyte_that_is_not_in_the_table_is_refused_with_the_list() -> None:
+    source = {"code": "718-7", "unit": "g/dL", "analyte": "hemaglobin"}
+    with pytest.raises(Problem, match=r"must be one of: albumin, .*, haemoglobin, hemoglobin, .*, urea nitrogen"):
+        parse_features({"features": [TEMPERATURE | {"sources": [source]}]})
+
+
 def test_of_two_values_with_the_same_time_the_later_issued_is_used() -> None:
     first, corrected = fact("8310-5", "36.0", "Cel"), fact("8310-5", "39.0", "Cel", known_h=0.5)
     assert value(TEMPERATURE, corrected, first) == 39
@@ -133,6 +159,18 @@ def test_one_that_cannot_be_used_is_not_passed_over_for_the_other_of_its_message
     unusable = replace(usable, unusable="unreadable", source="Observation/0/_history/1")
     assert extract(SATURATION, usable, unusable).reason == "unreadable oxygen saturation"
     assert extract(SATURATION, older, usable, unusable).reason == "unreadable oxygen saturation"
+
+
+@pytest.mark.parametrize("take", ["last", "min", "mean"])
+def test_a_corrected_value_replaces_a_final_one_of_its_time_whatever_arrived_last(take: str) -> None:
+    """The correction is to the minute: NOW is a full minute."""
+    corrected = replace(fact("8310-5", "39", "Cel"), standing=2)
+    at = corrected.effective + timedelta(seconds=37)
+    original = replace(fact("8310-5", "36", "Cel", known_h=0.5), effective=at, source="Observation/late/_history/1")
+    read = {"window": {"take": take, "hours": 12}}
+    assert value(TEMPERATURE, corrected, original, **read) == 39
+    after = replace(original, effective=corrected.effective + timedelta(minutes=1))
+    assert value(TEMPERATURE, corrected, after, **read) == {"last": 36, "min": 36, "mean": Decimal("37.5")}[take]
 
 
 @pytest.mark.parametrize(

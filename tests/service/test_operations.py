@@ -291,13 +291,13 @@ def test_every_page_and_every_form_is_decided(tmp_path: Path) -> None:
         names = (
             *("jobs/j/replay", "models/stop", "models/m/stop", "models/m/resume", "models/resume"),
             *("deliveries/replay", "deliveries/d/replay", "deliveries/d/park", "deliveries/d/dismiss"),
-            *("results/r/ask-again", "identity/h/accept", "identity/h/reject"),
+            *("results/r/ask-again", "messages/m/dismiss", "identity/h/accept", "identity/h/reject"),
         )
         for path in names:
             post(application, path, reason="drill")
         operated = ("job-replay", "model-stop", "model-stop", "model-resume", "model-resume")
         operated += ("delivery-replay", "delivery-replay", "delivery-park", "delivery-dismiss", "result-ask-again")
-        operated += ("identity-accept", "identity-reject")
+        operated += ("message-dismiss", "identity-accept", "identity-reject")
         assert recording.requests == [("operate", name) for name in operated]
     finally:
         application.close()

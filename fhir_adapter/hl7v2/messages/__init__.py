@@ -88,6 +88,7 @@ def convert(message: Message, context: Context) -> Conversion:
         unmapped=tuple(state.notes),
         patient=resources[0]["id"],
         events=tuple(event(state, resource) for resource in resources),
+        origins=tuple(state.origins),
         doubts=tuple(state.doubts),
         stated=state.stated[0],
         contradicts=tuple(state.contradicts),

@@ -33,7 +33,8 @@ def resources(state: ConversionState) -> list[Resource]:
     last: Resource | None = None
     for segment in state.message.segments:
         if segment.name == "OBX":
-            last = observations.add(segment, next(identities).id)
+            identity = next(identities)
+            last = observations.add(segment, identity.id) | dict(identity.time)
             found.append(last)
         elif segment.name == "NTE" and last:
             if note := comment(segment):

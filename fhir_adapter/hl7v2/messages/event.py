@@ -30,7 +30,7 @@ def event(state: ConversionState, resource: Resource) -> ResourceEvent:
         id=resource["id"],
         source="stated" if kind in _RESULTS or state.authoritative else "quoted",
         status=resource.get("status", "") if kind in _RESULTS else "",
-        observed=_moment(state, order, 7),
+        observed=_of(state, state.measured.get(resource["id"], "")) or _moment(state, order, 7),
         changed=_moment(state, order, 22) or _moment(state, recorded, 2) or ("" if kind in _RESULTS else sent),
         sent=sent,
         moves=kind == "Encounter" and header.get(9, 2) in _ADMISSIONS,
@@ -38,9 +38,11 @@ def event(state: ConversionState, resource: Resource) -> ResourceEvent:
 
 
 def _moment(state: ConversionState, segment: Segment | None, number: int) -> str:
-    if segment is None:
-        return ""
-    return _placed(segment.get(number), state.zone, state.context.now, state.context.clock_tolerance)
+    return "" if segment is None else _of(state, segment.get(number))
+
+
+def _of(state: ConversionState, text: str) -> str:
+    return _placed(text, state.zone, state.context.now, state.context.clock_tolerance)
 
 
 @lru_cache(maxsize=256)

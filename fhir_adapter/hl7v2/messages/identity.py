@@ -3,12 +3,14 @@
 The sender identifies an Observation by its order, OBX-3, OBX-4 and the instant of OBX-14 (default: OBR-7). What is
 stored under OBX-14 as it was written, by an earlier release, is found first. A change (table 0085: A, B, C, D, U, W, X)
 whose time is stated with another precision, or was corrected, means the stored Observation of the same order and code,
-where only one comes into question.
+where only one comes into question. Any other value, and a change that finds none, means the one that
+:mod:`fhir_adapter.hl7v2.origin` finds for it: so a late original meets the correction, and the status decides.
 """
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import islice
@@ -18,6 +20,7 @@ from fhir_adapter.hl7v2.conversion import ConversionState
 from fhir_adapter.hl7v2.datatypes import cwe, dtm
 from fhir_adapter.hl7v2.message import Segment
 from fhir_adapter.hl7v2.messages.observations import Observations
+from fhir_adapter.hl7v2.origin import WIDEST_S, Origin, StoredOrigins, fitting
 from fhir_adapter.hl7v2.segments.obx import status_code
 
 _CHANGES: Final = frozenset("ABCDUWX")
@@ -54,6 +57,8 @@ class StoredOrder:
         Makes the ids.
     name
         The values that identify the order.
+    numbers
+        Its placer's and its filler's number.
     obr
         Its OBR.
     report
@@ -63,6 +68,7 @@ class StoredOrder:
     state: ConversionState
     observations: Observations
     name: tuple[str, ...]
+    numbers: tuple[str, str] = ("", "")
     obr: Segment | None
     report: Stored | None
 
@@ -142,18 +148,70 @@ class StoredOrder:
     def identities(self, segments: Sequence[Segment]) -> list[Identity]:
         """Return the Observation of each OBX of the order; one that should be stored and is not counts as unmatched."""
         ids = [self._own(segment) for segment in segments]
+        origins = [self._origin(segment, own) for segment, own in zip(segments, ids, strict=True)]
+        stored = self._origins([one for one in origins if one and one.id not in self._ids])
+        claims = Counter(it.id for one in origins if one for it in fitting(one, stored.near(one), of_any_sender=False))
         taken = set(ids)
         found: list[Identity] = []
-        for segment, own in zip(segments, ids, strict=True):
-            identity = Identity(id=own, time={})
-            if status_code(segment) in _CHANGES and not self._is_stored(own):
-                meant = self._meant(segment, taken)
+        for segment, own, origin in zip(segments, ids, origins, strict=True):
+            identity, changes = Identity(id=own, time={}), status_code(segment) in _CHANGES
+            is_known = self._is_stored(own) if changes else own in self._ids or own in stored.by_id
+            if not is_known:
+                meant = self._meant(segment, taken) if changes else None
+                if meant is None and origin is not None:
+                    left = [it for it in stored.near(origin) if it.id not in taken]
+                    near = fitting(origin, left, of_any_sender=changes)
+                    meant = self._of_origin(origin, [it for it in near if changes or claims[it.id] == 1])
                 if meant is None and status_code(segment) in _NEEDS_STORED:
                     self.state.unmatched.append(own)
                 identity = meant or identity
             taken.add(identity.id)
             found.append(identity)
+            if origin is not None:
+                self.state.origins.append(_renewed(origin, identity, stored.by_id.get(identity.id)))
         return found
+
+    def _origin(self, segment: Segment, own: str) -> Origin | None:
+        """Return how an OBX is identified; None where its time is no instant."""
+        placed = dtm.placed(self._time(segment), self.state.zone)
+        codes = _codes(cwe.concept(segment.field(3)))
+        if not placed or not codes:
+            return None
+        start, end = dtm.interval(placed)
+        if start.tzinfo is None or (end - start).total_seconds() > WIDEST_S:
+            return None
+        placer, filler = self.numbers
+        return Origin(
+            id=own,
+            patient=self.observations.patient,
+            sender=self.state.sender,
+            placer=placer,
+            filler=filler,
+            sub_id=segment.raw(4),
+            codes=frozenset(f"{system}|{code}" for system, code in codes),
+            start=start.timestamp(),
+            end=end.timestamp(),
+        )
+
+    def _origins(self, wanted: Sequence[Origin]) -> StoredOrigins:
+        """Return what is stored of the patient in the time of some values."""
+        if not wanted:
+            return StoredOrigins(())
+        start, end = min(one.start for one in wanted), max(one.end for one in wanted)
+        return StoredOrigins(self.state.context.origins(self.observations.patient, start, end))
+
+    def _of_origin(self, origin: Origin, near: Sequence[Origin]) -> Identity | None:
+        """Return the only stored Observation that a value may mean, if it is still the patient's."""
+        if len(near) != 1:
+            return None
+        (one,) = near
+        stored = self.state.context.current("Observation", one.id)
+        if stored is None or stored.get("subject", {}).get("reference") != f"Patient/{one.patient}":
+            return None
+        is_coarser = origin.width > one.width
+        return Identity(
+            id=one.id, time={key: stored[key] for key in ("effectiveDateTime",) if is_coarser and key in stored}
+        )
 
     def _own(self, segment: Segment) -> str:
         """Return the id by the instant, or by the text of OBX-14 where that is stored."""
@@ -209,6 +267,23 @@ class StoredOrder:
             texts.add(instant(moment.strftime("%Y%m%d%H%M%S.%f%z"), self.state))
         key = (*self.name, segment.raw(3), segment.raw(4))
         return name in {self.observations.first_id("Observation", *key, text) for text in texts}
+
+
+def _renewed(origin: Origin, identity: Identity, before: Origin | None) -> Origin:
+    """Return how an Observation is identified from now on: an older message may state more than the newest."""
+    if before is None:
+        return replace(origin, id=identity.id)
+    start, end = (before.start, before.end) if identity.time else (origin.start, origin.end)
+    return replace(
+        origin,
+        id=identity.id,
+        sender=before.sender,
+        placer=origin.placer or before.placer,
+        filler=origin.filler or before.filler,
+        sub_id=origin.sub_id or before.sub_id,
+        start=start,
+        end=end,
+    )
 
 
 def instant(text: str, state: ConversionState) -> str:

@@ -31,6 +31,11 @@ class Observations:
         self._keys: Counter[str] = Counter()
         self._written: Counter[str] = Counter()
 
+    @property
+    def patient(self) -> str:
+        """Id of the Patient."""
+        return str(self._patient)
+
     def resource_id(self, resource_type: str, *parts: str) -> str:
         """Return the id of a resource from the values by which the sender identifies it.
 

@@ -81,6 +81,7 @@ def _resources(state: ConversionState, observations: Observations, order: _Order
     found: list[Resource] = []
     for (segment, notes), identity in zip(order.results, identities, strict=True):
         observation = observations.add(segment, identity.id) | dict(identity.time)
+        state.measured[identity.id] = segment.get(14)
         if texts := [note for nte in notes if (note := comment(nte))]:
             observation["note"] = texts
         found.append(observation)
@@ -103,16 +104,16 @@ def _resources(state: ConversionState, observations: Observations, order: _Order
 
 def _stored(state: ConversionState, observations: Observations, order: _Order) -> StoredOrder:
     """Return the order by the first of its names under which a report is stored, else by the first."""
-    names = _names(state, order)
+    names, numbers = _names(state, order), (_number(order, 2), _number(order, 3))
     if order.obr is None:
-        return StoredOrder(state=state, observations=observations, name=names[0], obr=None, report={})
+        return StoredOrder(state=state, observations=observations, name=names[0], numbers=numbers, obr=None, report={})
     name, report = names[0], None
     for candidate in names:
         resource_id = observations.next_id("DiagnosticReport", *candidate)
         if (report := state.context.current("DiagnosticReport", resource_id)) is not None:
             name = candidate
             break
-    return StoredOrder(state=state, observations=observations, name=name, obr=order.obr, report=report)
+    return StoredOrder(state=state, observations=observations, name=name, numbers=numbers, obr=order.obr, report=report)
 
 
 def _names(state: ConversionState, order: _Order) -> list[tuple[str, ...]]:
