@@ -32,7 +32,7 @@ def value(element: Element, unit: Resource) -> Resource:
     if comparator_code is not None and first is not None:
         if second is None and separator in ("", "+") and not element.component(4):
             return _single(first, comparator_code or (">=" if separator else ""), unit)
-        if second is not None and not comparator_code and separator == "-":
+        if second is not None and not comparator_code and separator == "-" and first <= second:
             return {"valueRange": {"low": {"value": first} | unit, "high": {"value": second} | unit}}
         if second is not None and not comparator_code and separator in (":", "/"):
             return {"valueRatio": {"numerator": {"value": first} | unit, "denominator": {"value": second} | unit}}

@@ -70,7 +70,8 @@ def _structured(cell: _Cell) -> Resource:
 def _range(cell: _Cell) -> Resource:
     low, high = nm.number(cell.element.component(1)), nm.number(cell.element.component(2))
     bounds = {name: {"value": bound} | cell.unit for name, bound in (("low", low), ("high", high)) if bound is not None}
-    return {"valueRange": bounds} if bounds else cell.as_text("NR is not a range")
+    is_range = bool(bounds) and (low is None or high is None or low <= high)
+    return {"valueRange": bounds} if is_range else cell.as_text("NR is not a range")
 
 
 def _coded(cell: _Cell) -> Resource:
