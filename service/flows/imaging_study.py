@@ -39,7 +39,7 @@ from service.flows.lanes import lane_of
 from service.flows.owed import PUBLISH_FAILURE, failed
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
-from service.flows.set_aside import with_set_aside
+from service.flows.set_aside import with_choice, with_set_aside
 from service.results import LIVE
 from service.triggers import enqueue
 
@@ -192,6 +192,8 @@ class ImagingStudyFlow:
         refused = None if doubt is None else doubt.given
         given, outcome = self._answer(job, request, files, refused)
         outcome = with_set_aside(outcome, files.study)
+        if refused is None:
+            outcome = with_choice(outcome, files.study, model.manifest.input)
         if (
             isinstance(outcome, NotAvailable)
             and "again" not in job.payload
@@ -264,8 +266,11 @@ class ImagingStudyFlow:
             """Read the version that the index named, whatever has replaced it meanwhile."""
             return self._core.blobs.get(addresses[SOPInstanceUID])
 
+        arrived = sorted(instances, key=lambda instance: (instance.received_at, instance.SOPInstanceUID))
         return StudyFiles(
-            study=describe((instance.blob, read(instance.SOPInstanceUID)) for instance in instances),
+            study=describe(
+                ((instance.blob, read(instance.SOPInstanceUID)) for instance in arrived), zone=self._core.zone
+            ),
             sources=tuple(source_of(instance.SOPInstanceUID, instance.blob) for instance in instances),
             open_instance=lru_cache(maxsize=1)(read),  # the model and the result mostly read the same one
         )
