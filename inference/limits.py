@@ -53,21 +53,29 @@ def _check_age(limits: Limits, model_input: ModelInput) -> None:
     if model_input.subject.birth_date is None:
         reason = f"date of birth is not known and {too_young or too_old}"
         raise Declined(reason, missing=("date of birth",))
-    age = age_in_years(model_input.subject.birth_date, _day_of(model_input))
-    if low is not None and age < low:
-        raise Declined(too_young, out_of_scope=True)
-    if high is not None and age > high:
-        raise Declined(too_old, out_of_scope=True)
+    days = _days_of(model_input)
+    if not days:
+        reason = f"the day on which the image was taken is not known and {too_young or too_old}"
+        raise Declined(reason, missing=("date of the image",))
+    for age in (age_in_years(model_input.subject.birth_date, day) for day in days):
+        if low is not None and age < low:
+            raise Declined(too_young, out_of_scope=True)
+        if high is not None and age > high:
+            raise Declined(too_old, out_of_scope=True)
 
 
 def _years(number: int) -> str:
     return f"{number} year" if number == 1 else f"{number} years"
 
 
-def _day_of(model_input: ModelInput) -> date:
-    if isinstance(model_input, ImageInput | VolumeInput) and model_input.acquired_at is not None:
-        return model_input.acquired_at.date()
-    return model_input.at.date()
+def _days_of(model_input: ModelInput) -> tuple[date, ...]:
+    """Return the days by which the age counts: of images when they were taken, none when that is not known of all."""
+    parts = tuple(model_input.parts.values()) if isinstance(model_input, StudyInput) else (model_input,)
+    images = [part for part in parts if isinstance(part, ImageInput | VolumeInput)]
+    if not images:
+        return (model_input.at.date(),)
+    days = {part.acquired_at.date() for part in images if part.acquired_at is not None}
+    return tuple(sorted(days)) if all(part.acquired_at for part in images) else ()
 
 
 def _check_input(spec: InputSpec, model_input: ModelInput) -> None:
