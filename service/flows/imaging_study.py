@@ -181,6 +181,7 @@ class ImagingStudyFlow:
             # Empty but for a run that was asked for again (service.operations.results).
             earlier += tuple({str(job.payload[key]) for key in ("again",) if key in job.payload} - set(earlier))
         files = self._files(instances)
+        self._correct_patient(instances)
         patient = self._patients.of_study(files.study)
         if not patient.subject.production:
             get_logger(__name__).info("patient_not_production", model=name)
@@ -215,6 +216,20 @@ class ImagingStudyFlow:
                 withdraw(tx)
 
         return commit
+
+    def _correct_patient(self, instances: Sequence[StoredInstance]) -> None:
+        """Correct the patient by the header that a PACS has corrected last."""
+        with self._core.database.read() as connection:
+            replaced = self._archive.replaced(connection, instances[0].StudyInstanceUID)
+        if not replaced:
+            return
+        last = replaced[-1].SOPInstanceUID
+        newest, *former = (
+            describe([(one.blob, self._core.blobs.get(one.blob))])
+            for one in (*instances, *replaced)
+            if one.SOPInstanceUID == last
+        )
+        self._patients.correct(newest, former)
 
     def _withdrawals(self, request: InputRequest, StudyInstanceUID: str, reason: str) -> list[Commit]:
         """Return what tells the destinations of a former patient of the study that it is no longer theirs."""
