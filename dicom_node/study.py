@@ -19,7 +19,7 @@ from pydicom.uid import UID
 from sqlalchemy import Connection, func, select, update
 
 from dicom_node.acquisition import OF_THE_EXPOSURE, acquired_at
-from dicom_node.character_sets import plain
+from dicom_node.character_sets import is_undeclared, plain, undeclared
 from dicom_node.encoding import open_file, open_head
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -379,7 +379,12 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
 
 def _text(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
-    return "" if value is None else plain(str(value)).strip()
+    if value is None:
+        return ""
+    # A backslash separates values. In a name it is read as a space, as in what is sent; elsewhere it is kept.
+    between = " " if keyword == "PatientName" else "\\"
+    text = between.join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+    return plain(undeclared(text) if is_undeclared(dataset) else text).strip()
 
 
 def _text_if_readable(dataset: Dataset, keyword: str) -> str:
