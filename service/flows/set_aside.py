@@ -24,7 +24,7 @@ def with_set_aside(outcome: Outcome, study: Study) -> Outcome:
 
 
 def with_choice(outcome: Outcome, study: Study, spec: InputSpec) -> Outcome:
-    """Return an outcome whose words name which of several images that fit was read.
+    """Return an outcome whose words name which of several images that fit was read; a model that did not run read none.
 
     Parameters
     ----------
@@ -35,6 +35,8 @@ def with_choice(outcome: Outcome, study: Study, spec: InputSpec) -> Outcome:
     spec
         The input that the manifest declares.
     """
+    if isinstance(outcome, NotAvailable) and outcome.kind != "declined":
+        return outcome
     parts = [part for part in spec.parts or (spec,) if part.kind in SELECTORS]
     notes = dict.fromkeys(filter(None, (chosen_of_several(select_input(study, part)) for part in parts)))
     for note in notes:
