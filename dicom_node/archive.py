@@ -167,14 +167,17 @@ class Archive:
         return [StoredInstance(**row) for row in rows]
 
     def _reconciled(self, stored: StoredInstance, content: bytes) -> StoredInstance | None:
-        """Return the earlier version that an instance may replace: of the same series and with the same picture."""
+        """Return the earlier version that an instance may replace: of the same study and with the same picture.
+
+        A PACS that splits or merges series gives an instance another SeriesInstanceUID.
+        """
         with self._database.read() as connection:
             query = select(instances).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
             row = connection.execute(query).mappings().one_or_none()
         if row is None or row["blob"] == stored.blob:
             return None
         earlier = StoredInstance(**row)
-        place = "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID"
+        place = "StudyInstanceUID", "SOPClassUID"
         if any(getattr(earlier, name) != getattr(stored, name) for name in place):
             return None
         return earlier if same_picture(self._blobs.get(earlier.blob), content) else None

@@ -19,7 +19,7 @@ from pynetdicom.sop_class import Verification
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.encoding import open_file
-from kernel.errors import Category, PeerProblem, Problem
+from kernel.errors import Category, ObjectRefused, PeerProblem, Problem
 
 SUCCESS: Final = frozenset({0x0000, 0xB000, 0xB006, 0xB007})
 """Stored, possibly with a warning (PS3.4 Table B.2-1)."""
@@ -42,6 +42,8 @@ _STATUS: Final[Mapping[int, Category]] = {
     0x0124: Category.FORBIDDEN,
 }
 _OUT_OF_RESOURCES: Final = 0xA7
+_OF_THE_CLASS: Final = frozenset({0x0122, 0xA900})
+"""SOP Class not supported (PS3.7 Annex C); the dataset does not match its SOP Class (PS3.4 Table B.2-1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ def _store(association: Association, dataset: Dataset) -> int:
         answer = association.send_c_store(dataset)
     except ValueError as failure:
         detail = "the peer takes no such object in this transfer syntax"
-        raise PeerProblem(Category.UNSUPPORTED, detail, diagnostics=str(failure)) from failure
+        raise ObjectRefused(Category.UNSUPPORTED, detail, diagnostics=str(failure)) from failure
     except RuntimeError as failure:
         detail = "the association ended before the instance was sent"
         raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
@@ -150,7 +152,8 @@ def _refusal(answer: Dataset) -> Problem:
     if status >> 8 == _OUT_OF_RESOURCES:
         return Problem(Category.BUSY, f"the peer is out of resources (0x{status:04X})", diagnostics=diagnostics)
     category = _STATUS.get(status, Category.INCORRECT)
-    return PeerProblem(category, f"the peer refused the instance (0x{status:04X})", diagnostics=diagnostics)
+    refused = ObjectRefused if status in _OF_THE_CLASS else PeerProblem
+    return refused(category, f"the peer refused the instance (0x{status:04X})", diagnostics=diagnostics)
 
 
 def _contexts(datasets: Sequence[Dataset]) -> list[PresentationContext]:
@@ -225,5 +228,5 @@ def _unestablished(association: Association) -> Problem:
         category = Category.FORBIDDEN if permanent else Category.BUSY
         return PeerProblem(category, f"the peer rejected the association ({answer.reason_str})", whole=True)
     if association.acceptor.primitive is not None and not association.accepted_contexts:
-        return PeerProblem(Category.UNSUPPORTED, "the peer takes no such object in this transfer syntax")
+        return ObjectRefused(Category.UNSUPPORTED, "the peer takes no such object in this transfer syntax")
     return PeerProblem(Category.UNAVAILABLE, "the peer is away", whole=True)

@@ -1,5 +1,6 @@
 """Selects the image or series of a study for a model: the manifest's rules, applied to the study's description."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -22,6 +23,8 @@ class SelectedImage:
     """The instance that holds the image."""
 
     instance: Instance
+    #: How many images fit, this one included.
+    fitting: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class SelectedVolume:
     """The series whose instances are the slices."""
 
     series: Series
+    #: How many series fit, this one included.
+    fitting: int = 1
 
 
 Selected: TypeAlias = SelectedImage | SelectedVolume | NothingFits
@@ -47,7 +52,7 @@ def select_input(study: Study, spec: InputSpec) -> Selected:
     Returns
     -------
     Selected
-        The same study always yields the same choice, whatever the order of arrival.
+        The same study always yields the same choice; the order of arrival counts only where nothing else differs.
     """
     selector = SELECTORS.get(spec.kind)
     if selector is None:
@@ -62,10 +67,11 @@ def left_out(study: Study) -> str:
 
 
 def select_image(study: Study, rules: Selection) -> SelectedImage | NothingFits:
-    """Choose one image.
+    """Choose one image: of those that fit, the newest.
 
-    Originals come before derived images, then the order of the rules' modalities and views (an unstated view last),
-    then the lowest SOPInstanceUID.
+    The time at which they were taken decides. Of those that were taken in the same second, or when none states a time,
+    originals come before derived images, then the order of the rules' modalities and views (an unstated view last)
+    counts, then the highest SeriesNumber and InstanceNumber, then the last to arrive.
 
     Parameters
     ----------
@@ -90,19 +96,19 @@ def select_image(study: Study, rules: Selection) -> SelectedImage | NothingFits:
         views_wanted = " or ".join(rules.views)
         return NothingFits(reason=f"the study holds no image with view {views_wanted}: the header says lateral")
 
-    def preference(pair: tuple[Series, Instance]) -> tuple[bool, int, int, str]:
+    def preference(pair: tuple[Series, Instance]) -> tuple[float, bool, int, int, _Late, str]:
         parent, image = pair
         view = views.index(image.ViewPosition) if views else 0
-        return "DERIVED" in image.ImageType, rules.modalities.index(parent.Modality), view, image.SOPInstanceUID
+        modality = rules.modalities.index(parent.Modality)
+        return -_second(image), "DERIVED" in image.ImageType, modality, view, _late(image), image.SOPInstanceUID
 
-    return SelectedImage(instance=min(fitting, key=preference)[1])
+    return SelectedImage(instance=min(fitting, key=preference)[1], fitting=len(fitting))
 
 
 def select_volume(study: Study, rules: Selection) -> SelectedVolume | NothingFits:
     """Choose one series of slices.
 
-    The order of the rules' modalities comes first, then the greatest number of slices, then the lowest
-    SeriesInstanceUID.
+    The order of the rules' modalities comes first, then the greatest number of slices, then the newest.
 
     Parameters
     ----------
@@ -125,10 +131,39 @@ def select_volume(study: Study, rules: Selection) -> SelectedVolume | NothingFit
     if not stacks:
         return NothingFits(reason=f"the study holds no series of at least {rules.min_slices} slices")
 
-    def preference(candidate: Series) -> tuple[int, int, str]:
-        return rules.modalities.index(candidate.Modality), -len(candidate.instances), candidate.SeriesInstanceUID
+    def preference(candidate: Series) -> tuple[int, int, float, _Late, str]:
+        modality, newest = rules.modalities.index(candidate.Modality), max(map(_second, candidate.instances))
+        late = min(map(_late, candidate.instances))
+        return modality, -len(candidate.instances), -newest, late, candidate.SeriesInstanceUID
 
-    return SelectedVolume(series=min(stacks, key=preference))
+    return SelectedVolume(series=min(stacks, key=preference), fitting=len(stacks))
+
+
+_Late: TypeAlias = tuple[int, int, int]
+"""Orders what was taken at the same time, the last first."""
+
+
+def _late(image: Instance) -> _Late:
+    series, number = image.numbers
+    return -series, -number, -image.arrival
+
+
+def _second(image: Instance) -> float:
+    """Return when an image was taken, to the second; one that does not say so counts as the oldest."""
+    return -math.inf if image.acquired_at is None else image.acquired_at.timestamp() // 1
+
+
+def chosen_of_several(selected: Selected) -> str:
+    """Say which of several images or series that fit was read; empty when there is one, or none."""
+    if isinstance(selected, NothingFits) or selected.fitting == 1:
+        return ""
+    if isinstance(selected, SelectedImage):
+        what, times = "images", [selected.instance.acquired_at]
+    else:
+        what, times = "series", [image.acquired_at for image in selected.series.instances]
+    newest = max((time for time in times if time is not None), default=None)
+    which = "the last by their numbers" if newest is None else f"the one acquired on {newest:%Y-%m-%d at %H:%M}"
+    return f"{selected.fitting} {what} fit; {which} was read"
 
 
 SELECTORS: Final[Mapping[str, Callable[[Study, Selection], Selected]]] = MappingProxyType(

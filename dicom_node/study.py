@@ -8,7 +8,7 @@ supersede those of the revision before.
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Final, TypeAlias, cast
 
@@ -18,7 +18,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID
 from sqlalchemy import Connection, func, select, update
 
-from dicom_node.character_sets import plain
+from dicom_node.acquisition import OF_THE_EXPOSURE, acquired_at
+from dicom_node.character_sets import is_undeclared, plain, undeclared
 from dicom_node.encoding import open_file, open_head
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -144,6 +145,12 @@ class Instance:
     view_names: tuple[str, ...] = ()
     #: (what it is called, text) of each description, that nearest to the image first.
     descriptions: tuple[tuple[str, str], ...] = ()
+    #: When it was taken; aware. Of a derived image only what its acquisition says.
+    acquired_at: datetime | None = None
+    #: SeriesNumber and InstanceNumber; 0 when not stated.
+    numbers: tuple[int, int] = (0, 0)
+    #: Its place in the order of arrival.
+    arrival: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +210,7 @@ class Study:
         return replace(self, series=tuple(replace(series, instances=some) for series, some in kept if some))
 
 
-def describe(files: Iterable[tuple[str, bytes]]) -> Study:
+def describe(files: Iterable[tuple[str, bytes]], *, zone: tzinfo = UTC) -> Study:
     """Describe a study from the headers of its files, of which one at a time is in memory.
 
     An instance whose header cannot be read in full is described as far as it can be.
@@ -211,8 +218,10 @@ def describe(files: Iterable[tuple[str, bytes]]) -> Study:
     Parameters
     ----------
     files
-        (address, DICOM file) of each instance; may be a generator. Attributes of the patient and the study are those
-        of the first instance by SOPInstanceUID.
+        (address, DICOM file) of each instance, in the order of arrival; may be a generator. Attributes of the patient
+        and the study are those of the first instance by SOPInstanceUID.
+    zone
+        Time zone of the site: of headers that state no offset.
 
     Returns
     -------
@@ -225,7 +234,8 @@ def describe(files: Iterable[tuple[str, bytes]]) -> Study:
         ``incorrect`` when there is none, or one has no identifiers.
     """
     read = sorted(
-        (_header(address, content) for address, content in files), key=lambda header: header[2].SOPInstanceUID
+        (_header(address, content, place, zone) for place, (address, content) in enumerate(files)),
+        key=lambda header: header[2].SOPInstanceUID,
     )
     if not read:
         raise Problem(Category.INCORRECT, "the study holds no instance")
@@ -252,10 +262,12 @@ def _person(study: dict[str, str]) -> tuple[str, str, str]:
     return study["PatientName"], study["PatientBirthDate"], study["PatientSex"]
 
 
-def _header(address: str, content: bytes) -> _Header:
+def _header(address: str, content: bytes, place: int, zone: tzinfo) -> _Header:
     try:
         dataset = open_file(content, stop_before_pixels=True)
-        instance = replace(_instance(address, dataset), readable=not _lacks_pixels(dataset, len(content)))
+        instance = replace(
+            _instance(address, dataset, zone), readable=not _lacks_pixels(dataset, len(content)), arrival=place
+        )
         return _described(dataset, instance, _text)
     except Exception:  # noqa: BLE001 - the library raises whatever a malformed value meets
         head = open_head(content)
@@ -296,7 +308,8 @@ def _unreadable(address: str, head: Dataset) -> Instance:
     )
 
 
-def _instance(address: str, dataset: Dataset) -> Instance:
+def _instance(address: str, dataset: Dataset, zone: tzinfo) -> Instance:
+    derived = "DERIVED" in (dataset.get("ImageType") or ())
     return Instance(
         SOPInstanceUID=_text(dataset, "SOPInstanceUID"),
         SOPClassUID=_text(dataset, "SOPClassUID"),
@@ -314,6 +327,8 @@ def _instance(address: str, dataset: Dataset) -> Instance:
         AnatomicRegion=_codes(dataset, "AnatomicRegionSequence"),
         view_names=tuple(meaning for _, _, meaning in _codes(dataset, "ViewCodeSequence")),
         descriptions=tuple((name, _text(dataset, keyword)) for keyword, name in _DESCRIPTIONS.items()),
+        acquired_at=acquired_at(dataset, zone, kinds=OF_THE_EXPOSURE) if derived else acquired_at(dataset, zone),
+        numbers=(_number(dataset, "SeriesNumber"), _number(dataset, "InstanceNumber")),
     )
 
 
@@ -345,6 +360,13 @@ def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     return tuple(str(one).strip().upper() for one in values if one)
 
 
+def _number(dataset: Dataset, keyword: str) -> int:
+    try:
+        return int(dataset.get(keyword) or 0)
+    except (TypeError, ValueError):
+        return 0
+
+
 def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
     """Return an attribute's numbers, or none when they are absent, not numbers, or not ``count`` of them."""
     value = dataset.get(keyword)
@@ -357,7 +379,12 @@ def _numbers(dataset: Dataset, keyword: str, count: int) -> tuple[float, ...] | 
 
 def _text(dataset: Dataset, keyword: str) -> str:
     value = dataset.get(keyword)
-    return "" if value is None else plain(str(value)).strip()
+    if value is None:
+        return ""
+    # A backslash separates values. In a name it is read as a space, as in what is sent; elsewhere it is kept.
+    between = " " if keyword == "PatientName" else "\\"
+    text = between.join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+    return plain(undeclared(text) if is_undeclared(dataset) else text).strip()
 
 
 def _text_if_readable(dataset: Dataset, keyword: str) -> str:

@@ -7,14 +7,11 @@ from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.valuerep import DA, TM
 
+from dicom_node.acquisition import acquired_at
 from dicom_node.encoding import open_file
 from dicom_node.pixels import Picture, picture, rescaled
 from dicom_node.study import Instance, Series
-from dicom_node.times import zone_of
-from kernel.clock import YEARS
 from kernel.errors import Category, Problem
 
 Vector3: TypeAlias = tuple[float, float, float]
@@ -67,7 +64,7 @@ def load_image(content: bytes, *, zone: tzinfo = UTC) -> tuple[Picture, ImageDes
         modality=str(dataset.get("Modality") or ""),
         body_part=str(dataset.get("BodyPartExamined") or "").upper(),
         view=str(dataset.get("ViewPosition") or "").upper(),
-        acquired_at=_acquired_at(dataset, zone),
+        acquired_at=acquired_at(dataset, zone),
     )
     return picture(dataset), description
 
@@ -114,11 +111,11 @@ def load_volume(series: Series, open_instance: Callable[[str], bytes], *, zone: 
     """
     slices, spacing, orientation = _geometry(series)
     voxels = np.empty((len(slices), slices[0].Rows, slices[0].Columns), dtype=np.float32)
-    acquired_at = None
+    acquired = None
     for index, instance in enumerate(slices):
         dataset = open_file(open_instance(instance.SOPInstanceUID))
         if index == 0:
-            acquired_at = _acquired_at(dataset, zone)
+            acquired = acquired_at(dataset, zone)
         values = rescaled(dataset)
         if values.shape != voxels.shape[1:]:
             raise Problem(Category.UNSUPPORTED, "the slices of the series are not of one size")
@@ -129,7 +126,7 @@ def load_volume(series: Series, open_instance: Callable[[str], bytes], *, zone: 
         spacing=spacing,
         orientation=orientation,
         origin=slices[0].ImagePositionPatient,
-        acquired_at=acquired_at,
+        acquired_at=acquired,
     )
 
 
@@ -174,18 +171,3 @@ def _gap(depths: NDArray[np.float64], first: Instance) -> float:
 def _vector(values: Sequence[float] | NDArray[np.float64]) -> Vector3:
     x, y, z = (float(value) for value in values)
     return x, y, z
-
-
-def _acquired_at(dataset: Dataset, zone: tzinfo) -> datetime | None:
-    """Return when the image was taken: the most specific date and time that can be read (PS3.3 C.7.6.1)."""
-    for kind in ("Acquisition", "Content", "Series", "Study"):
-        try:
-            day, time = DA(dataset.get(f"{kind}Date")), TM(dataset.get(f"{kind}Time"))
-            if day is None or time is None or day.year not in YEARS:
-                continue
-            return datetime.combine(
-                day, time, tzinfo=zone_of(str(dataset.get("TimezoneOffsetFromUTC") or "")) or zone
-            ).astimezone(UTC)
-        except (TypeError, ValueError):
-            continue
-    return None

@@ -93,7 +93,7 @@ def _image(content: Mapping[str, Any], subject: Subject, at: datetime) -> ImageI
         body_part=content["body_part"],
         view=content["view"],
         sources=_SOURCES,
-        acquired_at=None,
+        acquired_at=at,
         at=at,
     )
 
@@ -109,7 +109,7 @@ def _volume(content: Mapping[str, Any], subject: Subject, at: datetime) -> Volum
         modality=content["modality"],
         body_part=content.get("body_part", ""),
         sources=_SOURCES,
-        acquired_at=None,
+        acquired_at=at,
         at=at,
     )
 

@@ -53,16 +53,20 @@ def _check_age(limits: Limits, model_input: ModelInput) -> None:
         return
     too_young = f"the model is not for patients under {_years(low)}" if low is not None else ""
     too_old = f"the model is not for patients over {_years(high)}" if high is not None else ""
-    age = age_of(model_input.subject, _day_of(model_input))
-    if age is None:
+    if age_of(model_input.subject, model_input.at.date()) is None:
         reason = f"date of birth is not known and {too_young or too_old}"
         raise Declined(reason, missing=("date of birth",))
-    if low is not None and age.oldest < low:
+    days = _days_of(model_input)
+    if not days:
+        reason = f"the day on which the image was taken is not known and {too_young or too_old}"
+        raise Declined(reason, missing=("date of the image",))
+    ages = [age for day in days if (age := age_of(model_input.subject, day)) is not None]
+    if low is not None and any(age.oldest < low for age in ages):
         raise Declined(too_young, out_of_scope=True)
-    if high is not None and age.youngest > high:
+    if high is not None and any(age.youngest > high for age in ages):
         raise Declined(too_old, out_of_scope=True)
-    unsure = too_young if low is not None and age.youngest < low else ""
-    unsure = unsure or (too_old if high is not None and age.oldest > high else "")
+    unsure = too_young if low is not None and any(age.youngest < low for age in ages) else ""
+    unsure = unsure or (too_old if high is not None and any(age.oldest > high for age in ages) else "")
     if unsure:
         raise Declined(f"{known_only_as(model_input.subject)} and {unsure}", missing=("date of birth",))
 
@@ -71,10 +75,14 @@ def _years(number: int) -> str:
     return f"{number} year" if number == 1 else f"{number} years"
 
 
-def _day_of(model_input: ModelInput) -> date:
-    if isinstance(model_input, ImageInput | VolumeInput) and model_input.acquired_at is not None:
-        return model_input.acquired_at.date()
-    return model_input.at.date()
+def _days_of(model_input: ModelInput) -> tuple[date, ...]:
+    """Return the days by which the age counts: of images when they were taken, none when that is not known of all."""
+    parts = tuple(model_input.parts.values()) if isinstance(model_input, StudyInput) else (model_input,)
+    images = [part for part in parts if isinstance(part, ImageInput | VolumeInput)]
+    if not images:
+        return (model_input.at.date(),)
+    days = {part.acquired_at.date() for part in images if part.acquired_at is not None}
+    return tuple(sorted(days)) if all(part.acquired_at for part in images) else ()
 
 
 def _check_input(spec: InputSpec, model_input: ModelInput) -> None:

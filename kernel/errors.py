@@ -91,6 +91,10 @@ class PeerProblem(Problem):
         self.retry_after = retry_after
 
 
+class ObjectRefused(PeerProblem):
+    """A refusal of one kind of object, which says nothing about what else the receiver takes."""
+
+
 def as_problem(failure: BaseException) -> Problem:
     """Convert any exception to a problem that a protocol layer can report.
 

@@ -3,7 +3,8 @@
 A failure holds the patient whom it concerns. It pauses the destination when the peer says that it concerns everything
 (wrong credentials, no connection, ``Retry-After``), or when deliveries of :data:`PATIENTS_THAT_PAUSE` patients fail one
 after the other and none is accepted between them. Such a failure does not count towards parking: the delivery is not
-at fault.
+at fault. A receiver that refuses one kind of object, such as a PACS that takes no pictures, may take the others: such a
+delivery is parked and pauses nothing.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from kernel.errors import Category, PeerProblem, Problem
+from kernel.errors import Category, ObjectRefused, PeerProblem, Problem
 from kernel.jobs import FAULTS_BEFORE_PARKING
 from kernel.retry_after import retry_after
 
@@ -118,6 +119,7 @@ def judge(attempt: Attempt) -> Verdict:
 
 
 def _refuses_everybody(attempt: Attempt) -> bool:
-    """Return whether a refusal by the peer, and not a problem of our own, is that of enough patients."""
+    """Return whether a refusal by the peer of everything, and not a problem of our own, is that of enough patients."""
     wanted = attempt.refusals_in_a_row
-    return isinstance(attempt.problem, PeerProblem) and 0 < wanted <= attempt.refused_patients + 1
+    of_everything = isinstance(attempt.problem, PeerProblem) and not isinstance(attempt.problem, ObjectRefused)
+    return of_everything and 0 < wanted <= attempt.refused_patients + 1

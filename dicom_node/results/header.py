@@ -7,14 +7,14 @@ reason to say nothing: text is written in ``ISO_IR 192``, and a value that canno
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import DA, DT, TM
 
-from dicom_node.character_sets import plain
+from dicom_node.character_sets import is_undeclared, plain, undeclared
 
 CHARACTER_SET: Final = "ISO_IR 192"
 """UTF-8: the character set of everything that this server writes."""
@@ -23,17 +23,24 @@ NAMES: Final = ("PatientName", "ReferringPhysicianName")
 
 _SEXES: Final = frozenset({"M", "F", "O"})
 _TIMES: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType({"DA": DA, "DT": DT, "TM": TM})
+_Decoded: TypeAlias = Callable[[str], str]
+"""Corrects a text that the library has decoded without knowing its character set."""
+
 _BYTES: Final = frozenset({"OB", "OB or OW", "OD", "OF", "OL", "OV", "OW", "UN"})
 
 
 def readable(dataset: Dataset) -> Dataset:
     """Return the standard attributes of a dataset that can be read, its text in :data:`CHARACTER_SET`."""
+    return _readable(dataset, undeclared if is_undeclared(dataset) else str)
+
+
+def _readable(dataset: Dataset, decoded: _Decoded) -> Dataset:
     clean = Dataset()
     for tag in dataset.keys():  # noqa: SIM118 - iterating a Dataset reads its elements
         if tag.is_private:
             continue
         try:
-            element = _clean(dataset[tag])
+            element = _clean(dataset[tag], decoded)
         except Exception:  # noqa: BLE001, S112 - the library raises whatever a malformed value meets
             continue
         if element is not None:
@@ -51,31 +58,31 @@ def nameless(dataset: Dataset) -> Dataset:
     return copied
 
 
-def _clean(element: DataElement) -> DataElement | None:
+def _clean(element: DataElement, decoded: _Decoded) -> DataElement | None:
     """Return an element that can be written, empty where its value breaks the rules; None for bytes."""
     VR, value = element.VR, element.value
     if VR in _BYTES:
         return None
     if VR == "SQ":
-        return DataElement(element.tag, VR, [_item(item) for item in value])
+        return DataElement(element.tag, VR, [_item(item, decoded) for item in value])
     if VR == "PN":
-        return DataElement(element.tag, VR, _names(value, several=element.keyword.startswith("Other")))
+        return DataElement(element.tag, VR, _names(value, decoded, several=element.keyword.startswith("Other")))
     if VR in _TIMES and not isinstance(value, MultiValue):
         return DataElement(element.tag, VR, _time(VR, value))
     if element.keyword == "PatientSex":
         return DataElement(element.tag, VR, value if value in _SEXES else "")
-    return DataElement(element.tag, VR, plain(value) if isinstance(value, str) else value)
+    return DataElement(element.tag, VR, plain(decoded(value)) if isinstance(value, str) else value)
 
 
-def _item(item: Dataset) -> Dataset:
-    clean = readable(item)
+def _item(item: Dataset, decoded: _Decoded) -> Dataset:
+    clean = _readable(item, decoded)
     del clean.SpecificCharacterSet  # that of the whole holds
     return clean
 
 
-def _names(value: Any, *, several: bool) -> str | list[str]:
+def _names(value: Any, decoded: _Decoded, *, several: bool) -> str | list[str]:
     """Return a name; a backslash in one that may stand alone only is read as a space."""
-    names = [plain(str(name)) for name in (value if isinstance(value, MultiValue) else [value or ""])]
+    names = [plain(decoded(str(name))) for name in (value if isinstance(value, MultiValue) else [value or ""])]
     return names if several else " ".join(names)
 
 

@@ -43,6 +43,21 @@ def read_events(connection: Connection, events: Iterable[ResourceEvent]) -> Even
     return {event.key: event for event in found}
 
 
+def is_stated(connection: Connection, kind: str, resource_id: str) -> bool:
+    """Return whether a message has said anything of a resource.
+
+    Parameters
+    ----------
+    connection
+        Where to read.
+    kind
+        Resource type, such as ``Patient``.
+    resource_id
+        Logical id of the resource.
+    """
+    return connection.execute(_OF, {"of_type": kind, "of_ids": [resource_id]}).first() is not None
+
+
 def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
     """Store the newest event of each resource.
 

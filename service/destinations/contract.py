@@ -24,6 +24,8 @@ class ImagingContext:
     """Its SOPInstanceUID."""
     image: ImageInput | None
     """The model's input; none when nothing could be read."""
+    acquired_at: datetime | None = None
+    """When the image or the volume that the model was given was taken; aware."""
     sources: Sequence[bytes] = ()
     """The DICOM files that the model read, in the order of a volume's slices; the publisher fills it in."""
 

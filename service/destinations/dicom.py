@@ -6,17 +6,20 @@ Their UIDs are made from the result's id, so a repeated C-STORE is the same obje
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any
+from typing import Any, Final
 
 from dicom_node.results import REPORT, RESULTS
 from dicom_node.scu import Peer, send
 from inference.contract import Outcome
+from kernel.errors import Category, ObjectRefused, PeerProblem
 from kernel.log import get_logger
 from service.destinations.contract import Destination, ModelResult, Rendered, SiteContext, unwritten
 from service.destinations.leave_out import HEAT_MAP
 from service.destinations.table import DestinationTable
 
 _log = get_logger(__name__)
+
+_ABOUT_THE_OBJECT: Final = frozenset({Category.INCORRECT, Category.UNSUPPORTED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +85,21 @@ class DicomDestination(Destination):
         kinds = [kind for kind in RESULTS if not (without_map and kind == HEAT_MAP)]
         return [one for kind in kinds if (one := self._written(kind, result, outcome, sources)) is not None]
 
-    def send(self, payload: bytes, idempotency_key: str) -> str:  # noqa: ARG002 - the SOPInstanceUID carries it
-        """Store one object; parameters as for :meth:`service.destinations.contract.Destination.send`."""
-        receipt = send([payload], self._peer)
+    def send(self, payload: bytes, idempotency_key: str) -> str:
+        """Store one object; parameters as for :meth:`service.destinations.contract.Destination.send`.
+
+        Raises
+        ------
+        Problem
+            As :func:`dicom_node.scu.send`; a refusal of a picture says nothing about the reports.
+        """
+        try:
+            receipt = send([payload], self._peer)
+        except PeerProblem as refusal:
+            is_report = idempotency_key.endswith(f":{REPORT}")
+            if is_report or refusal.whole or refusal.category not in _ABOUT_THE_OBJECT:
+                raise
+            raise ObjectRefused(refusal.category, refusal.detail, diagnostics=refusal.diagnostics) from refusal
         return ", ".join(f"{uid} 0x{status:04X}" for uid, status in receipt.statuses.items())
 
     def close(self) -> None:

@@ -68,7 +68,8 @@ def filing_of(
         observed = max([observed, *(at for one in earlier if one and (at := point(one.get("effectiveDateTime"))))])
     if imaging is not None:
         study = imaging.study
-        observed = started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC, zone=zone) or observed
+        began = started(study.StudyDate, study.StudyTime, study.TimezoneOffsetFromUTC, zone=zone)
+        observed = imaging.acquired_at or began or observed
         placer = placer or _number(study.PlacerOrderNumberImagingServiceRequest)
         filler = filler or _number(study.FillerOrderNumberImagingServiceRequest)
     return Filing(

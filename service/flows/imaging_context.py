@@ -1,9 +1,11 @@
 """What an imaging result refers to: the study, and the instance that the model read or that stands for the study."""
 
+from datetime import datetime
+
 from dicom_node.selection import SELECTORS, SelectedImage, SelectedVolume, select_input
 from dicom_node.study import Instance, Series, Study
 from dicom_node.volume import slices_in_order
-from inference.contract import ImageInput, ModelInput, StudyInput
+from inference.contract import ImageInput, ModelInput, StudyInput, VolumeInput
 from inference.manifest import InputSpec
 from kernel.errors import Problem
 from service.destinations.contract import ImagingContext
@@ -27,7 +29,13 @@ def imaging_context(
         Whether its instances may be of several patients: the result then refers to the one that names its patient.
     """
     chosen = _first(files.study) if in_doubt else representative(files.study, spec)
-    return ImagingContext(study=files.study, source=files.open_instance(chosen), chosen=chosen, image=_image_of(given))
+    return ImagingContext(
+        study=files.study,
+        source=files.open_instance(chosen),
+        chosen=chosen,
+        image=_image_of(given),
+        acquired_at=_acquired_at(given),
+    )
 
 
 def representative(study: Study, spec: InputSpec) -> str:
@@ -64,6 +72,12 @@ def _middle_slice(series: Series) -> Instance:
     except Problem:
         slices = series.instances
     return slices[len(slices) // 2]
+
+
+def _acquired_at(given: ModelInput | NoInput) -> datetime | None:
+    parts = tuple(given.parts.values()) if isinstance(given, StudyInput) else (given,)
+    times = (part.acquired_at for part in parts if isinstance(part, ImageInput | VolumeInput))
+    return max((time for time in times if time is not None), default=None)
 
 
 def _image_of(given: ModelInput | NoInput) -> ImageInput | None:

@@ -39,7 +39,7 @@ from service.flows.lanes import lane_of
 from service.flows.owed import PUBLISH_FAILURE, failed
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
-from service.flows.set_aside import with_set_aside
+from service.flows.set_aside import with_choice, with_set_aside
 from service.results import LIVE
 from service.triggers import enqueue
 
@@ -181,6 +181,7 @@ class ImagingStudyFlow:
             # Empty but for a run that was asked for again (service.operations.results).
             earlier += tuple({str(job.payload[key]) for key in ("again",) if key in job.payload} - set(earlier))
         files = self._files(instances)
+        self._correct_patient(instances)
         patient = self._patients.of_study(files.study)
         if not patient.subject.production:
             get_logger(__name__).info("patient_not_production", model=name)
@@ -192,6 +193,8 @@ class ImagingStudyFlow:
         refused = None if doubt is None else doubt.given
         given, outcome = self._answer(job, request, files, refused)
         outcome = with_set_aside(outcome, files.study)
+        if refused is None:
+            outcome = with_choice(outcome, files.study, model.manifest.input)
         if (
             isinstance(outcome, NotAvailable)
             and "again" not in job.payload
@@ -213,6 +216,20 @@ class ImagingStudyFlow:
                 withdraw(tx)
 
         return commit
+
+    def _correct_patient(self, instances: Sequence[StoredInstance]) -> None:
+        """Correct the patient by the header that a PACS has corrected last."""
+        with self._core.database.read() as connection:
+            replaced = self._archive.replaced(connection, instances[0].StudyInstanceUID)
+        if not replaced:
+            return
+        last = replaced[-1].SOPInstanceUID
+        newest, *former = (
+            describe([(one.blob, self._core.blobs.get(one.blob))])
+            for one in (*instances, *replaced)
+            if one.SOPInstanceUID == last
+        )
+        self._patients.correct(newest, former)
 
     def _withdrawals(self, request: InputRequest, StudyInstanceUID: str, reason: str) -> list[Commit]:
         """Return what tells the destinations of a former patient of the study that it is no longer theirs."""
@@ -264,8 +281,11 @@ class ImagingStudyFlow:
             """Read the version that the index named, whatever has replaced it meanwhile."""
             return self._core.blobs.get(addresses[SOPInstanceUID])
 
+        arrived = sorted(instances, key=lambda instance: (instance.received_at, instance.SOPInstanceUID))
         return StudyFiles(
-            study=describe((instance.blob, read(instance.SOPInstanceUID)) for instance in instances),
+            study=describe(
+                ((instance.blob, read(instance.SOPInstanceUID)) for instance in arrived), zone=self._core.zone
+            ),
             sources=tuple(source_of(instance.SOPInstanceUID, instance.blob) for instance in instances),
             open_instance=lru_cache(maxsize=1)(read),  # the model and the result mostly read the same one
         )

@@ -1,11 +1,12 @@
 """The patient of a study: found by the site's rule of patient identity, or created.
 
 A study of a patient that no message has announced creates the resource from its header; a study of a known patient
-changes nothing about them.
+changes nothing about them. A header that a PACS has corrected corrects the resource that was made from it.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -13,14 +14,16 @@ from dicom_node.demographics import birth_of, name_of, sex_of
 from dicom_node.study import Study
 from fhir_adapter.facts import day_or_period
 from fhir_adapter.facts import subject as subject_of
+from fhir_adapter.hl7v2.events import is_stated
 from fhir_adapter.patient_identity import SHARED, PatientIdentities, PatientIdentity
+from fhir_adapter.store.document import exact_values
 from fhir_adapter.store.patients import holders, lock_names
 from fhir_adapter.store.prepare import PreparedChanges
 from inference.contract import Subject
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
-from privacy.principal import Principal
+from privacy.principal import SERVER, Principal
 from service.core import CoreServices
 from service.flows.read_set import newest_version
 
@@ -71,6 +74,46 @@ class PatientMatching:
                 return StudyPatient(subject=subject, creation=None)
         creation = self._core.writer.prepare([_resource(identity, study)])
         return StudyPatient(subject=_subject(identity, study), creation=creation, study=study)
+
+    def correct(self, header: Study, former: Sequence[Study]) -> None:
+        """Correct a Patient who is known by a header alone, when the PACS has corrected that header.
+
+        A Patient of whom anybody else has said anything stays as it is: whether the study contradicts that is asked
+        afterwards.
+
+        Parameters
+        ----------
+        header
+            The newest header.
+        former
+            What the same instance said before.
+        """
+        with self._core.database.read() as connection:
+            identity = self._identity(connection, header)
+            if not self._is_to_correct(connection, identity, header, former):
+                return
+        prepared = self._core.writer.prepare([_resource(identity, header)])
+
+        def commit(tx: Transaction) -> None:
+            tx.lock(identity.reference)
+            if self._is_to_correct(tx.connection, identity, header, former):
+                self._core.writer.apply(tx, prepared, SERVER)
+                _log.info("dicom_patient_corrected")
+
+        self._core.database.write(commit)
+
+    def _is_to_correct(
+        self, connection: Connection, identity: PatientIdentity, header: Study, former: Sequence[Study]
+    ) -> bool:
+        stored = newest_version(connection, self._core.store, "Patient", identity.resource_id)
+        if stored is None or is_stated(connection, "Patient", identity.resource_id):
+            return False
+        content = exact_values(stored.content)
+        if not content.get("meta", {}).get("source", "").startswith(_HEADER):
+            return False
+        said = [_without_meta(_resource(identity, one)) for one in former if _number(one) == _number(header)]
+        known = _without_meta(content)
+        return known in said and known != _without_meta(_resource(identity, header))
 
     def create_if_missing(self, tx: Transaction, patient: StudyPatient, principal: Principal) -> None:
         """Write the patient of a study unless the store has one by now, which then stays as it is.
@@ -124,10 +167,23 @@ def _subject(identity: PatientIdentity, study: Study) -> Subject:
     )
 
 
+_HEADER: Final = "urn:oid:"
+"""How ``meta.source`` begins of a Patient whom a header has announced: the UID of the study follows."""
+
+
+def _number(study: Study) -> tuple[str, str]:
+    return study.PatientID, study.IssuerOfPatientID
+
+
+def _without_meta(resource: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in resource.items() if key != "meta"}
+
+
 def _resource(identity: PatientIdentity, study: Study) -> dict[str, Any]:
     patient: dict[str, Any] = {
         "resourceType": "Patient",
         "id": identity.resource_id,
+        "meta": {"source": f"{_HEADER}{study.StudyInstanceUID}"},
         "identifier": [{"system": identity.system, "value": identity.value}],
     }
     family, given = name_of(study.PatientName)

@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from dicom_node.selection import NothingFits, Selected, SelectedImage, SelectedVolume, select_input
+from dicom_node.selection import NothingFits, Selected, SelectedImage, SelectedVolume, chosen_of_several, select_input
 from dicom_node.study import Instance, Series, Study, describe
 from dicom_node.synthesise import ChestXRay, chest_x_ray
 from inference.folder import bundled_folder, open_folder
@@ -92,9 +93,25 @@ def test_a_model_that_reads_laterals_is_given_them() -> None:
     assert isinstance(select_input(turned, lateral), SelectedImage)
 
 
-def test_the_order_of_arrival_does_not_matter() -> None:
+def test_the_order_of_arrival_decides_only_where_nothing_else_differs() -> None:
     files = [(str(n), chest_x_ray(ChestXRay(rows=16, columns=16, instance=n))) for n in range(3)]
-    assert select_image(describe(files)) == select_image(describe(reversed(files)))
+    for order in (files, files[::-1]):
+        assert chosen(select_image(describe(order))) == "2"  # the highest InstanceNumber
+    (series,) = describe(files).series
+    same = tuple(replace(image, numbers=(1, 1), arrival=-place) for place, image in enumerate(series.instances))
+    assert select_image(replace(describe(files), series=(replace(series, instances=same),))) == SelectedImage(
+        instance=same[0], fitting=3
+    )
+
+
+def test_the_volume_that_was_acquired_last_is_taken_of_those_with_as_many_slices() -> None:
+    first, last = stack("1", 3, 1.0), stack("2", 3, 1.0)
+    at = datetime(2026, 1, 15, 12, tzinfo=UTC)
+    first = replace(first, instances=tuple(replace(one, acquired_at=at) for one in first.instances))
+    assert of_volumes(first, last) == SelectedVolume(series=first, fitting=2)
+    assert (
+        chosen_of_several(of_volumes(first, last)) == "2 series fit; the one acquired on 2026-01-15 at 12:00 was read"
+    )
 
 
 def test_a_derived_image_comes_after_an_original() -> None:
@@ -130,7 +147,7 @@ def of_volumes(*series: Series, **rules: Any) -> Selected:
 
 
 def test_the_volume_with_most_slices_is_taken() -> None:
-    assert of_volumes(stack("1", 3, 1.0), stack("2", 5, 1.0)) == SelectedVolume(series=stack("2", 5, 1.0))
+    assert of_volumes(stack("1", 3, 1.0), stack("2", 5, 1.0)) == SelectedVolume(series=stack("2", 5, 1.0), fitting=2)
 
 
 def test_a_volume_of_which_one_slice_shows_another_part_is_not_read_in_part() -> None:

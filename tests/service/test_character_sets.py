@@ -128,3 +128,39 @@ def test_a_header_that_breaks_its_rules_silences_nobody(hospital: Hospital) -> N
     assert len(hospital.pacs.arrivals) == 2 * kinds["prediction"] + kinds["declined"]
     assert len(hospital.engine.received()) == len(sent)
     assert hospital.parked() == []
+
+
+@pytest.mark.parametrize("declared", [None, "", "ISO_IR 6"])
+def test_utf_8_that_is_not_declared_is_read_as_utf_8(hospital: Hospital, declared: str | None) -> None:
+    dataset = dcmread(BytesIO(chest_x_ray(replace(CHEST, PatientName="Doe^Jane----"))))
+    if declared is None:
+        del dataset.SpecificCharacterSet
+    else:
+        dataset.SpecificCharacterSet = declared
+    c_store([as_file(dataset).replace(b"Doe^Jane----", "Çavuş^Zoë".encode())], hospital.peer)
+    hospital.rest()
+    named_everywhere(hospital, "Çavuş", "Zoë")
+
+
+def test_bytes_that_are_no_utf_8_and_not_declared_stay_latin_1(hospital: Hospital) -> None:
+    dataset = dcmread(BytesIO(chest_x_ray(replace(CHEST, PatientName="Buc^Jer-me"))))
+    del dataset.SpecificCharacterSet
+    c_store([as_file(dataset).replace(b"Buc^Jer-me", "Buc^Jérôme".encode("latin-1"))], hospital.peer)
+    hospital.rest()
+    named_everywhere(hospital, "Buc", "Jérôme")
+
+
+def test_a_backslash_in_a_name_is_a_space(hospital: Hospital) -> None:
+    c_store([chest_x_ray(replace(CHEST, PatientName="Smith^J\\Ohn"))], hospital.peer)
+    hospital.rest()
+    named_everywhere(hospital, "Smith", "J Ohn")
+
+
+def named_everywhere(hospital: Hospital, family: str, given: str) -> None:
+    (patient,) = hospital.all("Patient")
+    assert patient["name"] == [{"family": family, "given": given.split()}]
+    pid = hospital.engine.received()[-1].first("PID")
+    assert pid is not None
+    assert (pid.get(5), pid.get(5, component=2)) == (family, given.split(maxsplit=1)[0])
+    for uid in hospital.pacs.arrivals:
+        assert str(hospital.pacs.dataset(uid).PatientName) == f"{family}^{given}"

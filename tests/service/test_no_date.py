@@ -43,6 +43,44 @@ def test_a_study_without_a_real_date_has_its_result_everywhere(hospital: Hospita
     assert len(hospital.engine.received()) == 1
 
 
+ALL_DATES = [f"{what}{kind}" for what in ("Study", "Series", "Acquisition", "Content") for kind in ("Date", "Time")]
+
+
+def all_dates(day: str, time: str, offset: str = "+0000") -> dict[str, str]:
+    return {name: day if name.endswith("Date") else time for name in ALL_DATES} | {"TimezoneOffsetFromUTC": offset}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        (all_dates("00010101", "000000", "+1400"), "the day on which the image was taken is not known"),
+        (all_dates("99991231", "235959", "-1200"), "the day on which the image was taken is not known"),
+        (all_dates("", ""), "the day on which the image was taken is not known"),
+        (all_dates("20401301", "120000"), "the day on which the image was taken is not known"),
+        (all_dates("20190101", ""), "the model is not for patients under 1 year"),
+        (all_dates("20190101", "no time"), "the model is not for patients under 1 year"),
+        (all_dates("20400101", ""), "the model is not for patients over 5 years"),
+        (all_dates("19000101", "120000"), "the model is not for patients under 1 year"),
+    ],
+)
+def test_an_image_of_no_day_or_of_another_age_is_declined(
+    hospital: Hospital, attributes: dict[str, Any], reason: str
+) -> None:
+    dataset = dcmread(BytesIO(chest_x_ray(CHEST)))
+    for keyword, value in attributes.items():
+        setattr(dataset, keyword, value)
+    stream = BytesIO()
+    dataset.save_as(stream)
+    c_store([stream.getvalue()], hospital.peer)
+    hospital.rest()
+    (row,) = hospital.results()
+    assert row.kind == "declined"
+    assert reason in row.reason
+    (message,) = hospital.engine.received()
+    assert message.first("OBX").get(11) == "X"
+    assert len(hospital.pacs.arrivals) == 1
+
+
 @pytest.mark.parametrize("changed", ["99991231235959+0000", "99991231235959-0500", "00010101000000+1400"])
 def test_vital_signs_whose_status_has_no_real_date_are_scored(hospital: Hospital, changed: str) -> None:
     hospital.admit()

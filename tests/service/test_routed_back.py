@@ -103,6 +103,19 @@ def test_a_reconciled_instance_counts_and_the_earlier_one_is_kept(hospital: Hosp
     assert len(received) == 1
 
 
+def test_an_instance_of_which_the_pacs_has_changed_the_series_takes_its_place(hospital: Hospital) -> None:
+    hospital.dicom(CHEST, LATERAL)
+    hospital.rest()
+    receipt = c_store([changed(CHEST, SeriesInstanceUID="1.2.3.9", PatientName="Right^Person")], hospital.peer)
+    assert list(receipt.statuses.values()) == [0x0000]
+    hospital.rest()
+    first, second = hospital.results()
+    assert (first.state, second.state) == ("superseded", "preliminary")
+    (study,) = hospital.all("ImagingStudy")
+    assert (study["numberOfSeries"], study["numberOfInstances"]) == (2, 2)
+    assert "1.2.3.9" in {series["uid"] for series in study["series"]}
+
+
 def test_an_instance_that_was_compressed_without_loss_is_the_same_picture(hospital: Hospital) -> None:
     hospital.dicom(CHEST)
     hospital.rest()

@@ -65,11 +65,11 @@ def test_summer_time_holds_for_a_study_of_the_summer(open_hospital: Callable[...
     assert study["started"] == "2025-07-15T09:45:00.000Z"
 
 
-def test_the_engine_is_given_the_same_time_and_the_name_of_a_patient_whom_the_image_announces(
+def test_the_engine_is_given_the_time_of_the_image_and_the_name_of_a_patient_whom_the_image_announces(
     open_hospital: Callable[..., Hospital],
 ) -> None:
     hospital = open_hospital(time_zone=ZoneInfo("Europe/Berlin"))
-    c_store([image(None, StudyDate="20260115", StudyTime="083000", PatientName="Invented^Child")], hospital.peer)
+    c_store([image(None, AcquisitionTime="083000", PatientName="Invented^Child")], hospital.peer)
     hospital.rest()
     (message,) = hospital.engine.received()
     order, patient = message.first("OBR"), message.first("PID")
