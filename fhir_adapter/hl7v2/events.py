@@ -55,7 +55,7 @@ def is_stated(connection: Connection, kind: str, resource_id: str) -> bool:
     resource_id
         Logical id of the resource.
     """
-    return connection.execute(_OF, {"of_type": kind, "of_ids": [resource_id]}).first() is not None
+    return bool(_OF.run(connection, [resource_id], {"of_type": kind}))
 
 
 def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
