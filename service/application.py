@@ -5,7 +5,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from importlib.metadata import version
@@ -85,20 +85,26 @@ class Application(CoreServices):
     authorizer: Authorizer
     operations: OperationContext
 
-    def start(self) -> None:
+    def start(self, *, loaded: Callable[[], None] = lambda: None) -> None:
         """Start the worker, the signing of the audit log and the loading of models.
 
         The state of a listener is left alone: it belongs to the process that opens the listener.
+
+        Parameters
+        ----------
+        loaded
+            Called in another thread when what the first requests need is loaded.
         """
         self.checkpoints.start()
         self.database.write(lambda tx: start_cadences(tx, self.jobs))
         self.worker.start()
-        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
+        threading.Thread(target=self._warm_up, args=(loaded,), name="warm-up", daemon=True).start()
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, loaded: Callable[[], None]) -> None:
         """Load what the first message and the first patient would otherwise wait for."""
         self.writer.warm_up()
         self.runtime.warm_up()
+        loaded()
 
     def close(self) -> None:
         """Finish the running jobs and close every component, last built first."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import signal
 import sys
 from typing import Final
@@ -51,7 +52,7 @@ def serve(settings: Settings, authorizer: Authorizer | None = None) -> None:
         server = http_server(http_application(application))
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: setattr(server, "should_exit", True))
-        application.start()
+        application.start(loaded=keep_what_is_loaded)
         try:
             listeners.open()
             bound.listen(512)
@@ -61,6 +62,16 @@ def serve(settings: Settings, authorizer: Authorizer | None = None) -> None:
             listeners.close()
             application.close()
             _log.info("stopped")
+
+
+def keep_what_is_loaded() -> None:
+    """Exempt what the process has loaded from garbage collection.
+
+    A collection looks through all objects and holds the interpreter meanwhile: with the models' libraries for tens of
+    milliseconds, in which no listener answers.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _announce(settings: Settings, listeners: IntakeListeners) -> None:

@@ -1,6 +1,7 @@
 """No request keeps the event loop for long: the processor time of each of its turns is measured."""
 
 import asyncio.events
+import gc
 import shutil
 import socket
 import threading
@@ -33,7 +34,7 @@ def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The seconds of processor time that each turn of an event loop took in its own thread."""
     measured: list[float] = []
     run: Any = asyncio.events.Handle._run
@@ -44,7 +45,10 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         measured.append(time.thread_time() - before)
 
     monkeypatch.setattr(asyncio.events.Handle, "_run", timed)
-    return measured
+    gc.collect()
+    gc.freeze()  # as the server does: what other tests have left is not looked through
+    yield measured
+    gc.unfreeze()
 
 
 @pytest.fixture

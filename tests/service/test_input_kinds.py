@@ -202,7 +202,7 @@ def test_the_result_of_one_letter_is_overtaken_by_its_own_correction_only(with_m
     def is_overtaken(place: int) -> bool:
         results, identifier = hospital.application.results, hospital.results()[place].id
         with hospital.application.database.read() as connection:
-            return results.is_overtaken(connection, identifier, "engine")
+            return results.has_newer(connection, identifier, "engine", "delivered")
 
     put(hospital, letter(hospital, "a", "First.", hours_ago=3))
     put(hospital, letter(hospital, "b", "Second.", hours_ago=1))
