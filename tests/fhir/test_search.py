@@ -1,6 +1,12 @@
 """Search returns exactly the matches, and refuses unsupported parameters."""
 
+from typing import Any
+
 import pytest
+
+from fhir_adapter.store.search import find as find_module
+from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.query import parse
 
 from .examples import observation, patient
 from .harness import Server
@@ -102,6 +108,40 @@ def test_pages_join_without_gap_or_repetition(stocked: Server, sort: str) -> Non
         joined += [it["resource"]["id"] for it in page["entry"]]
         url = next((link["url"] for link in page["link"] if link["relation"] == "next"), None)
     assert joined == whole
+
+
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "code=8867-4",
+        "status=final&code=8867-4",
+        "date=ge2026-01-15",
+        "status=final,preliminary&_sort=date",
+        "code=|local",
+    ],
+)
+def test_both_ways_of_walking_find_the_same(
+    stocked: Server, query: str, narrow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few matches are read and sorted; of many the newest are looked for in their order."""
+    expected = ids(stocked, f"Observation?{query}")
+    monkeypatch.setattr(find_module, "_FEW", 1_000_000 if narrow else -1)
+    assert ids(stocked, f"Observation?{query}") == expected
+    assert expected
+
+
+def test_the_observations_of_a_patient_are_read_by_their_keys_and_not_looked_for_among_all(stocked: Server) -> None:
+    asked: list[str] = []
+    query = parse("Observation", "patient=Patient/p1&code=http://loinc.org|8867-4&date=ge2026-01-15")
+    with stocked.database.read() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_trace_callback(asked.append)
+        assert find(connection, query).found
+        driver.set_trace_callback(None)
+        plan = [step.detail for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[-1]}")]
+    assert any(step.startswith("SEARCH resource_heads USING INTEGER PRIMARY KEY") for step in plan), plan
+    assert not any("SCAN" in step or "resource_heads_recent" in step for step in plan), plan
 
 
 def test_a_search_can_be_posted_as_a_form(stocked: Server) -> None:

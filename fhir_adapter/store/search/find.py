@@ -38,6 +38,8 @@ from kernel.tables import resource_dates, resource_heads, resource_index
 _HEADS = resource_heads.c
 _NO_DATE: Final = -1e18
 """Sort key of a resource that has no value for the date it is sorted by: before all others."""
+_FEW: Final = 1000
+"""So many resources are sorted in less time than it takes to find some of them among all of a type."""
 _AFTER_ANY_TEXT: Final = "\U0010ffff"
 
 Tag: TypeAlias = tuple[str, str]
@@ -74,6 +76,7 @@ def find(connection: Connection, query: Query, *, hidden_tag: Tag | None = None)
         sort=query.sort,
         descending=query.descending,
         continues=query.after is not None,
+        starts_narrow=bool(criteria) and _is_narrow(connection, query.type, criteria[0]),
     )
     values = [value for criterion in criteria for value in _values(criterion)]
     values += (key_of(hidden[1]), key_of(hidden[0])) if hidden is not None else ()
@@ -120,6 +123,8 @@ class _Shape:
     sort: str
     descending: bool
     continues: bool
+    #: Whether few resources match the first criterion.
+    starts_narrow: bool
 
 
 def _shape(criterion: Criterion) -> _CriterionShape:
@@ -153,6 +158,28 @@ def _values(criterion: Criterion) -> Iterator[Any]:
         yield from (seconds(span.low), seconds(span.high))
 
 
+def _is_narrow(connection: Connection, kind: str, criterion: Criterion) -> bool:
+    """Return whether at most :data:`_FEW` resources match; what concerns one person or identifier is not counted."""
+    if criterion.parameter.name in {ID, LAST_UPDATED}:
+        return False
+    if _breadth(criterion) < 2:
+        return True
+    values = {f"v{place}": value for place, value in enumerate(_values(criterion))}
+    return int(_count_few(kind, _shape(criterion)).run(connection, values).scalar()) <= _FEW
+
+
+@lru_cache(maxsize=512)
+def _count_few(kind: str, criterion: _CriterionShape) -> Statement:
+    names = _Names()
+    index: FromClause = (resource_dates if criterion.kind == "date" else resource_index).alias()
+    found = [
+        *(_within(index, prefix, names) for prefix in criterion.prefixes),
+        *(_value(index, criterion.kind, *value, names=names) for value in criterion.values),
+    ]
+    few = select(index.c.key).where(index.c.param == number_of(kind, criterion.name), or_(*found)).limit(_FEW + 1)
+    return Statement(select(func.count()).select_from(few.subquery()))
+
+
 class _Names:
     """Names the parameters of a statement one after the other."""
 
@@ -167,9 +194,11 @@ class _Names:
 def _statement(shape: _Shape) -> Statement:
     names = _Names()
     key = _sort_key(shape)
-    statement: Select[Any] = CURRENT.add_columns(key.label("sort_key")).where(
-        _HEADS.type == shape.type, _HEADS.deleted.is_(False)
-    )
+    statement: Select[Any] = CURRENT.add_columns(key.label("sort_key")).where(_HEADS.deleted.is_(False))
+    if not shape.starts_narrow:
+        # With the type SQLite walks through its resources in their order, and stops when the page is full. Where few
+        # match the first criterion, whose number names the type too, they are read and sorted instead.
+        statement = statement.where(_HEADS.type == shape.type)
     for place, criterion in enumerate(shape.criteria):
         statement = statement.where(_condition(shape.type, criterion, names, drives=place == 0))
     if shape.hides:
