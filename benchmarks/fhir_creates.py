@@ -4,21 +4,18 @@ Run as ``python -m benchmarks.fhir_creates``.
 """
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import orjson
 
 from benchmarks.load import Load, Loader
 from benchmarks.measure import in_turns, percentiles, ratio, table
-from benchmarks.processes import ServerProcess, free_ports
+from benchmarks.processes import ServerProcess, serving
 from benchmarks.twin import KINDS
 
 ROUNDS: Final = 7
@@ -41,23 +38,9 @@ def request(number: int) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-@contextmanager
-def twin(kind: str, folder: Path) -> Iterator[int]:
+def twin(kind: str, folder: Path) -> AbstractContextManager[int]:
     """Run a variant of the server (:mod:`benchmarks.twin`) and yield its port."""
-    port = free_ports().http
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.twin", kind, str(port), str(folder / kind)])
-    try:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health/live")
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
+    return serving("benchmarks.twin", kind, "{port}", str(folder / kind))
 
 
 def main() -> dict[str, Any]:

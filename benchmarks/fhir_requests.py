@@ -6,12 +6,8 @@ Observations of 100 patients, in four codes. The worker is off: no model runs be
 
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +17,7 @@ import orjson
 from benchmarks.fhir_creates import request as create_request
 from benchmarks.load import Load, Loader
 from benchmarks.measure import in_turns, percentiles, ratio, table
-from benchmarks.processes import ServerProcess, free_ports
+from benchmarks.processes import ServerProcess, serving
 
 ROUNDS: Final = 5
 PATIENTS: Final = 100
@@ -64,27 +60,6 @@ def post(path: str, body: bytes) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-@contextmanager
-def bare(folder: Path) -> Iterator[int]:
-    """Run the bare server and yield its port."""
-    port = free_ports().http
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bare", str(port), str(folder / "bare")], stderr=subprocess.DEVNULL
-    )
-    try:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health/live")
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
 def workloads() -> dict[str, tuple[int, list[bytes]]]:
     """Name -> connections and requests of one round."""
     chosen = random.Random(7)
@@ -116,7 +91,7 @@ def main() -> dict[str, Any]:
         tempfile.TemporaryDirectory() as name,
         Loader() as loader,
         ServerProcess(Path(name), {"WORKER_THREADS": "0"}) as server,
-        bare(Path(name)) as bare_port,
+        serving("benchmarks.bare", "{port}", str(Path(name) / "bare")) as bare_port,
     ):
         server.wait_ready()
         _fill(server.url)

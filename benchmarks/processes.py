@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -173,3 +174,31 @@ class ServerProcess:
     ) -> None:
         if self.alive:
             self.kill()
+
+
+@contextmanager
+def serving(module: str, *words: str) -> Iterator[int]:
+    """Run ``python -m module … PORT …`` until it answers ``/health/live``, and yield its port.
+
+    Parameters
+    ----------
+    module
+        The module that serves.
+    words
+        Its arguments; ``{port}`` stands for the port.
+    """
+    port = free_ports().http
+    arguments = [word.format(port=port) for word in words]
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments], stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/health/live")
+                break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        process.wait()

@@ -16,6 +16,7 @@ from service.listeners.intake import IntakeListeners
 from service.settings import DicomPeer, HostPort, Settings, load
 
 from .hospital import QUIET_S, Hospital
+from .scripted import ScriptedEhr, ScriptedEngine
 
 
 @pytest.fixture
@@ -66,3 +67,17 @@ def open_hospital(tmp_path: Path) -> Iterator[Callable[..., Hospital]]:
 @pytest.fixture
 def hospital(open_hospital: Callable[..., Hospital]) -> Hospital:
     return open_hospital()
+
+
+@pytest.fixture
+def ehr() -> Iterator[ScriptedEhr]:
+    server = ScriptedEhr()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def engine() -> Iterator[ScriptedEngine]:
+    server = ScriptedEngine()
+    yield server
+    server.close()

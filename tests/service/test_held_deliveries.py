@@ -1,6 +1,6 @@
 """A delivery that fails holds its own patient, and what concerns the whole destination holds the destination."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
@@ -27,20 +27,6 @@ EVE = replace(ADULT, mrn="EVE")
 EVERYBODY = (ADA, BOB, CARL, DORA, EVE)
 
 OUTCOME = '{"resourceType": "OperationOutcome", "issue": [{"diagnostics": "no chart of Mrs PHI"}]}'
-
-
-@pytest.fixture
-def ehr() -> Iterator[ScriptedEhr]:
-    server = ScriptedEhr()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    server = ScriptedEngine()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Results of different patients are sent at the same time, those of one patient one after the other."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -20,13 +20,6 @@ PATIENTS = tuple(replace(ADULT, mrn=f"P{number}") for number in range(9))
 AWAY = Answer(status=503, text="")
 UNAUTHORIZED = Answer(status=401, text="")
 AWAY_PROBLEM = Problem(Category.UNAVAILABLE, "away")
-
-
-@pytest.fixture
-def ehr() -> Iterator[ScriptedEhr]:
-    server = ScriptedEhr()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A patient without an identifier is known to this server only: nothing about them is sent under our own id."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -16,20 +16,6 @@ from .scripted import ScriptedEhr, ScriptedEngine
 from .test_fhir_path import post, vitals
 
 NOBODY = {"resourceType": "Patient", "id": "p1", "birthDate": "1950-01-01"}
-
-
-@pytest.fixture
-def ehr() -> Iterator[ScriptedEhr]:
-    server = ScriptedEhr()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    server = ScriptedEngine()
-    yield server
-    server.close()
 
 
 @pytest.fixture

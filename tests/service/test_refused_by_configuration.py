@@ -1,6 +1,6 @@
 """A peer that refuses the results of many patients in the same words is at fault itself: it is held, and not they."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import httpx
@@ -21,13 +21,6 @@ def refuse(raw: bytes) -> bytes | None:
     """AE: the engine does not know our message type."""
     answer = reject(raw)
     return None if answer is None else answer.replace(b"MSA|AR|", b"MSA|AE|")
-
-
-@pytest.fixture
-def ehr() -> Iterator[ScriptedEhr]:
-    server = ScriptedEhr()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """An engine that accepts the connection and never answers delays its own messages, and nothing else."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,6 @@ from .test_held_deliveries import ADA, BOB, EVERYBODY, deliveries, pass_time, sc
 from .test_undelivered import ready
 
 PATIENCE_S = 20
-
-
-@pytest.fixture
-def engine() -> Iterator[ScriptedEngine]:
-    server = ScriptedEngine()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def ehr() -> Iterator[ScriptedEhr]:
-    server = ScriptedEhr()
-    yield server
-    server.close()
 
 
 @pytest.fixture

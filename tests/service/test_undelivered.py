@@ -1,6 +1,6 @@
 """What did not arrive is seen, and a person decides about it: commands, console, health and metrics."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -12,13 +12,6 @@ from .hospital import Hospital
 from .scripted import Answer, ScriptedEhr
 from .test_commands import Command, ausculta  # noqa: F401 - a fixture
 from .test_held_deliveries import ADA, BOB, CARL, OUTCOME, deliveries, pass_time, score
-
-
-@pytest.fixture
-def ehr() -> Iterator[ScriptedEhr]:
-    server = ScriptedEhr()
-    yield server
-    server.close()
 
 
 @pytest.fixture
