@@ -2,8 +2,8 @@
 
 Four columns control when a job runs. ``lock``: jobs with the same lock run one at a time and in the order they were
 written, also across workers and retries. ``queueing_lock``: at most one job with the same value waits; a second one is
-dropped, or moves the first (``when_waiting``). ``scheduled_at``: the job does not run before this time. Of the jobs
-that may run the one with the lowest ``priority`` does.
+dropped, or moves the first (:class:`Due`). ``scheduled_at``: the job does not run before this time. Of the jobs that
+may run the one with the lowest ``priority`` does.
 
 Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
 from other jobs (:class:`kernel.worker.Worker`).
@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -38,9 +38,7 @@ from kernel.job_statements import (
 )
 from kernel.tables import jobs
 
-__all__ = ["BACKGROUND", "CHANNELS", "Job", "Jobs", "Priority", "must_park", "pause_after"]
-
-WhenWaiting: TypeAlias = Literal["keep", "move", "earlier"]
+__all__ = ["AT_ONCE", "BACKGROUND", "CHANNELS", "Due", "Job", "Jobs", "Priority", "must_park", "pause_after"]
 
 BACKGROUND: Final = "background"
 """The lock of jobs that nobody waits for."""
@@ -57,6 +55,26 @@ FAULTS_BEFORE_PARKING: Final = 4
 
 DEATHS_BEFORE_PARKING: Final = 10
 """After this many attempts a job whose worker died is parked: it may be the cause of the crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a job may run.
+
+    Parameters
+    ----------
+    at
+        Not before this time; None is at once.
+    when_waiting
+        What becomes of a job that waits already with the same ``queueing_lock``: ``keep`` its time, ``move`` it to
+        ``at``, or move it only to an ``earlier`` time.
+    """
+
+    at: datetime | None = None
+    when_waiting: Literal["keep", "move", "earlier"] = "keep"
+
+
+AT_ONCE: Final = Due()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +139,7 @@ class Jobs:
         self._ids = ids
         self._cipher = cipher
 
-    def enqueue(  # noqa: PLR0913 - the three columns are the feature
+    def enqueue(  # noqa: PLR0913 - the columns are the feature
         self,
         tx: Transaction,
         step: str,
@@ -129,8 +147,7 @@ class Jobs:
         *,
         lock: str | None = None,
         queueing_lock: str | None = None,
-        scheduled_at: datetime | None = None,
-        when_waiting: WhenWaiting = "keep",
+        due: Due = AT_ONCE,
         priority: Priority = Priority.ROUTINE,
     ) -> None:
         """Add a job to the transaction that causes it.
@@ -143,23 +160,22 @@ class Jobs:
             Name of the flow step (see ``service.application.build``).
         payload
             References to the rows that the step reads; JSON, never PHI.
-        lock, queueing_lock, scheduled_at
-            See the module docstring; the job is due at once when no time is given.
-        when_waiting
-            What becomes of a job that waits already with this ``queueing_lock``: ``keep`` its time, ``move`` it to
-            ``scheduled_at``, or move it only to an ``earlier`` time.
+        lock, queueing_lock
+            See the module docstring.
+        due
+            When it may run.
         priority
             When several are due.
         """
         now = self._clock.now()
-        due = scheduled_at or now
+        at = due.at or now
         tx.wake(_channel(lock))
         if queueing_lock is not None:
             tx.lock(f"queueing:{queueing_lock}")
             waiting = tx.execute(WAITING_WITH, {"with_lock": queueing_lock}).first()
             if waiting is not None:
-                if when_waiting == "move" or (when_waiting == "earlier" and due < waiting.scheduled_at):
-                    tx.execute(RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
+                if due.when_waiting == "move" or (due.when_waiting == "earlier" and at < waiting.scheduled_at):
+                    tx.execute(RESCHEDULE, {"which": waiting.seq, "scheduled_at": at, "changed_at": now})
                 return
         is_free = True
         if lock is not None:
@@ -173,7 +189,7 @@ class Jobs:
                 "payload": json.dumps(payload),
                 "lock": lock,
                 "queueing_lock": queueing_lock,
-                "scheduled_at": due,
+                "scheduled_at": at,
                 "priority": IN_BACKGROUND if lock == BACKGROUND else int(priority),
                 "ready": int(is_free),
                 "status": "waiting",

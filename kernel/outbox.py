@@ -26,7 +26,7 @@ from kernel.blobs import Blobs, Cipher
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import Problem
-from kernel.jobs import Jobs, Priority
+from kernel.jobs import Due, Jobs, Priority
 from kernel.statements import Statement
 from kernel.tables import outbox
 
@@ -154,7 +154,7 @@ class Outbox:
             When; as soon as the destination is not paused when None.
         """
         key = f"{STEP}:{destination}"
-        due = at or backlog.paused_until(tx.connection, destination) or self._clock.now()
+        due = Due(at or backlog.paused_until(tx.connection, destination) or self._clock.now(), "earlier")
         payload = {"destination": destination}
         self._jobs.enqueue(
             tx,
@@ -162,8 +162,7 @@ class Outbox:
             payload,
             lock=key,
             queueing_lock=key,
-            scheduled_at=due,
-            when_waiting="earlier",
+            due=due,
             priority=Priority.DELIVERY,
         )
 

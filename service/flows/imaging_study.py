@@ -24,7 +24,7 @@ from inference.catalogue import DeclaredModel
 from inference.contract import ModelInput, NotAvailable, Outcome
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import Job
+from kernel.jobs import Due, Job
 from kernel.log import get_logger
 from kernel.worker import Commit
 from privacy import balp
@@ -306,8 +306,7 @@ class ImagingStudyFlow:
             {"study": StudyInstanceUID},
             lock=key,
             queueing_lock=key,
-            scheduled_at=now + timedelta(seconds=self._quiet_s),
-            when_waiting="move",
+            due=Due(now + timedelta(seconds=self._quiet_s), "move"),
         )
 
     def _enqueue_read(self, tx: Transaction, model: DeclaredModel, StudyInstanceUID: str, revision: int) -> None:

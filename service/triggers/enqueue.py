@@ -6,7 +6,7 @@ from typing import Final
 from inference.catalogue import Catalogue
 from inference.registry import ModelRow
 from kernel.db import Transaction
-from kernel.jobs import Jobs
+from kernel.jobs import Due, Jobs
 from service.flows.lanes import lane_of
 from service.triggers.contract import Run
 
@@ -128,7 +128,7 @@ def _at(tx: Transaction, jobs: Jobs, step: str, model: ModelRow, run: Run, due: 
     if run.document is not None:
         payload["document"] = run.document
     key = ":".join((step, *payload.values()))
-    jobs.enqueue(tx, step, payload, lock=key, queueing_lock=key, scheduled_at=due, when_waiting="earlier")
+    jobs.enqueue(tx, step, payload, lock=key, queueing_lock=key, due=Due(due, "earlier"))
 
 
 def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime) -> None:
@@ -151,7 +151,7 @@ def repeat(tx: Transaction, jobs: Jobs, model: str, patient: str, due: datetime)
     if jobs.is_pending(tx.connection, key):
         return
     payload = {"model": model, "patient": patient, "due": due.isoformat()}
-    jobs.enqueue(tx, REPEAT, payload, lock=key, queueing_lock=key, scheduled_at=due)
+    jobs.enqueue(tx, REPEAT, payload, lock=key, queueing_lock=key, due=Due(due))
 
 
 def lock_cadence(tx: Transaction, model: str, patient: str) -> str:

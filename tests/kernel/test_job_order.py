@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import Job, Jobs, Priority
+from kernel.jobs import Due, Job, Jobs, Priority
 from kernel.tables import jobs as jobs_table
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
 from kernel.worker import Commit, Worker
@@ -31,7 +31,7 @@ def test_of_several_that_are_due_the_one_with_the_lowest_priority_runs(
         database.write(lambda tx, n=number, p=priority: jobs.enqueue(tx, "step", {"n": n}, priority=p))
         clock.advance(1)
     later = clock.now() + timedelta(seconds=1)
-    database.write(lambda tx: jobs.enqueue(tx, "step", {"n": 4}, priority=Priority.STAT, scheduled_at=later))
+    database.write(lambda tx: jobs.enqueue(tx, "step", {"n": 4}, priority=Priority.STAT, due=Due(later)))
     assert [claimed(database, jobs) for _ in range(5)] == [2, 1, 3, 0, None]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, select
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import BACKGROUND, DEATHS_BEFORE_PARKING, FAULTS_BEFORE_PARKING, Job, Jobs, pause_after
+from kernel.jobs import BACKGROUND, DEATHS_BEFORE_PARKING, FAULTS_BEFORE_PARKING, Due, Job, Jobs, pause_after
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
@@ -100,9 +100,7 @@ def test_only_one_job_waits_per_queueing_lock_and_another_may_move_it(
     for quiet in (30, 60):
         later = clock.now() + timedelta(seconds=quiet)
         database.write(
-            lambda tx, later=later: jobs.enqueue(
-                tx, "study", {}, queueing_lock="study:1", scheduled_at=later, when_waiting="move"
-            )
+            lambda tx, later=later: jobs.enqueue(tx, "study", {}, queueing_lock="study:1", due=Due(later, "move"))
         )
     clock.advance(59)
     assert database.write(lambda tx: jobs.claim(tx, "w")) is None
@@ -432,7 +430,7 @@ def test_when_the_clock_is_set_back_a_job_waits_no_longer_than_its_pause(
     worker: Worker = worker_for(step=fail)
     worker.register()
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
-    database.write(lambda tx: jobs.enqueue(tx, "step", {}, scheduled_at=clock.now() + timedelta(hours=2)))
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, due=Due(clock.now() + timedelta(hours=2))))
     assert worker.run_one()
     clock.advance(-3600)
     assert database.write(lambda tx: jobs.claim(tx, "w")) is None
