@@ -46,6 +46,9 @@ BACKGROUND: Final = "background"
 CHANNELS: Final = {False: "jobs", True: "jobs-background"}
 """Whether in the background -> the channel that is signalled when such a job may have become due."""
 
+LOOKS_EVERY: Final = timedelta(seconds=5)
+"""How often a worker looks for due jobs without a signal; a job that is due later than this needs none."""
+
 LONGEST_PAUSE: Final = timedelta(seconds=60)
 """The longest pause between two attempts."""
 
@@ -169,7 +172,8 @@ class Jobs:
         """
         now = self._clock.now()
         at = due.at or now
-        tx.wake(_channel(lock))
+        if at - now <= LOOKS_EVERY:
+            tx.wake(_channel(lock))
         if queueing_lock is not None:
             tx.lock(f"queueing:{queueing_lock}")
             waiting = tx.execute(WAITING_WITH, {"with_lock": queueing_lock}).first()
@@ -219,6 +223,21 @@ class Jobs:
         except IntegrityError:  # another worker has just taken a job with the same lock
             return None
         return None if row is None else _from_row(row)
+
+    def claim_many(self, tx: Transaction, worker: str, most: int, *, background: bool = False) -> list[Job]:
+        """Claim the jobs that are due, in their order.
+
+        Parameters
+        ----------
+        tx, worker, background
+            As for :meth:`claim`.
+        most
+            How many at most.
+        """
+        claimed: list[Job] = []
+        while len(claimed) < most and (job := self.claim(tx, worker, background=background)) is not None:
+            claimed.append(job)
+        return claimed
 
     def finish(self, tx: Transaction, job: Job) -> None:
         """Remove a finished job.

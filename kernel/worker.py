@@ -12,7 +12,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +24,7 @@ from sqlalchemy import Row, delete, insert, select, update
 from kernel.clock import Clock, Ids
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem, as_problem
-from kernel.jobs import CHANNELS, Job, Jobs
+from kernel.jobs import CHANNELS, LOOKS_EVERY, Job, Jobs
 from kernel.log import get_logger
 from kernel.set_back import realign
 from kernel.tables import workers
@@ -30,13 +32,41 @@ from kernel.tables import workers
 Commit = Callable[[Transaction], None]
 Step = Callable[[Job], Commit]
 
-HEARTBEAT: Final = 5.0
-"""Seconds between two heartbeats; also the longest time that a job from another process on SQLite goes unnoticed."""
+HEARTBEAT: Final = LOOKS_EVERY.total_seconds()
+"""Seconds between two heartbeats, and between two looks for due jobs."""
 
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=30)
 """A worker on another host is considered dead after this time without a heartbeat."""
 
 _log = get_logger(__name__)
+
+
+class _Lane:
+    """The idle threads of one kind of job."""
+
+    def __init__(self) -> None:
+        #: Held by the idle thread that looks for jobs, for all of them.
+        self.turn = threading.Lock()
+        self.claimed: deque[Job] = deque()
+        self._idle = 0
+        self._counting = threading.Lock()
+
+    @property
+    def idle(self) -> int:
+        """How many threads wait."""
+        return self._idle
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the calling thread as idle."""
+        with self._counting:
+            self._idle += 1
+        try:
+            with self.turn:
+                yield
+        finally:
+            with self._counting:
+                self._idle -= 1
 
 
 class Worker:
@@ -72,7 +102,7 @@ class Worker:
         self._clock = clock
         self._on_parked = on_parked
         self._stopping = threading.Event()
-        self._next_to_claim = {background: threading.Lock() for background in CHANNELS}
+        self._lanes = {background: _Lane() for background in CHANNELS}
         self._threads = [
             threading.Thread(target=self._work, args=(False,), name=f"worker-{number}", daemon=True)
             for number in range(threads)
@@ -113,6 +143,11 @@ class Worker:
                 thread.join(max(0.0, until - time.monotonic()))
         self._database.write(self._unregister)
 
+    @property
+    def idle(self) -> int:
+        """How many threads wait for a job, but for that of the background."""
+        return self._lanes[False].idle
+
     def run_one(self) -> bool:
         """Claim and run one due job, of the background only when there is no other; return whether there was one."""
         for background in CHANNELS:
@@ -123,6 +158,9 @@ class Worker:
 
     def _claim(self, *, background: bool) -> Job | None:
         return self._database.write(lambda tx: self._jobs.claim(tx, self.name, background=background))
+
+    def _claim_many(self, most: int, *, background: bool) -> list[Job]:
+        return self._database.write(lambda tx: self._jobs.claim_many(tx, self.name, most, background=background))
 
     def _run(self, job: Job, claim_next: Callable[[Transaction], Job | None] = lambda _: None) -> Job | None:
         """Run a job; return the next one, if it was claimed in the transaction that finished this one."""
@@ -184,18 +222,22 @@ class Worker:
                 self._stopping.wait(1.0)
 
     def _wait_for_job(self, *, background: bool) -> Job | None:
-        """Claim a job as soon as one is due; None when the worker stops.
+        """Return a claimed job as soon as one is due; None when the worker stops.
 
-        One idle thread waits for signals and looks by a read; the others wait for that thread, so that a commit wakes
-        one thread and an idle worker writes nothing.
+        One idle thread waits for signals, looks by a read, and claims a job for each idle thread in one transaction;
+        the others wait for that thread. So a commit wakes one thread, and an idle worker writes nothing.
         """
-        with self._next_to_claim[background]:
+        lane = self._lanes[background]
+        with lane.waiting():
+            if lane.claimed:
+                return lane.claimed.popleft()
             while not self._stopping.is_set():
                 generation = self._database.signals.generation(CHANNELS[background])
                 seconds = self._until_due(background=background)
                 if seconds <= 0:
-                    if (job := self._claim(background=background)) is not None:
-                        return job
+                    lane.claimed.extend(self._claim_many(lane.idle, background=background))
+                    if lane.claimed:
+                        return lane.claimed.popleft()
                     seconds = HEARTBEAT  # another worker took it, and signals when it ends
                 self._database.signals.wait(CHANNELS[background], generation, seconds)
         return None

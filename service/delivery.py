@@ -8,7 +8,6 @@ in the same commit as its receipt.
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from sqlalchemy import Connection
@@ -21,6 +20,7 @@ from kernel.db import Transaction
 from kernel.errors import Category, PeerProblem, Problem, as_problem
 from kernel.jobs import Job
 from kernel.log import get_logger
+from kernel.parallel import for_each
 from kernel.worker import Commit
 from privacy import balp
 from privacy.principal import Principal
@@ -98,12 +98,7 @@ class DeliveryFlow:
                     stopped.set()
 
         threads = min(destination.parallel, len(waiting))
-        if threads == 1:
-            for delivery in waiting:
-                send(delivery)
-        else:
-            with ThreadPoolExecutor(threads, thread_name_prefix=f"deliver-{destination.name}") as pool:
-                list(pool.map(send, waiting))
+        for_each(waiting, send, threads=threads, name=f"deliver-{destination.name}")
         return not stopped.is_set()
 
     def _is_paused(self, name: str) -> bool:

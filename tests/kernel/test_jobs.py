@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,7 +11,16 @@ from sqlalchemy import func, insert, select
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import BACKGROUND, DEATHS_BEFORE_PARKING, FAULTS_BEFORE_PARKING, Due, Job, Jobs, pause_after
+from kernel.jobs import (
+    BACKGROUND,
+    DEATHS_BEFORE_PARKING,
+    FAULTS_BEFORE_PARKING,
+    LOOKS_EVERY,
+    Due,
+    Job,
+    Jobs,
+    pause_after,
+)
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
@@ -335,7 +345,54 @@ def test_a_commit_wakes_one_thread_and_the_others_look_for_nothing(
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     assert done.wait(10)
     worker.stop()
-    assert looked == [False, False]  # once when woken, and once in the transaction that finished the job
+    assert looked == [False, False, False]  # twice when woken, and once in the transaction that finished the job
+
+
+def test_as_many_jobs_as_there_are_idle_threads_are_claimed_in_one_transaction(
+    database: Database, jobs: Jobs, clock, ids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims: list[int] = []
+    claim_many = jobs.claim_many
+
+    def counting(tx: Transaction, worker: str, most: int, *, background: bool = False) -> list[Job]:
+        found = claim_many(tx, worker, most, background=background)
+        claims.append(len(found))
+        return found
+
+    monkeypatch.setattr(jobs, "claim_many", counting)
+    together = threading.Barrier(5)
+
+    def step(job: Job) -> Commit:
+        together.wait(10)
+        return nothing
+
+    worker = Worker(database, jobs, {"step": step}, clock, ids, threads=4)
+    worker.start()
+    until = time.monotonic() + 10
+    while worker.idle < 4 and time.monotonic() < until:
+        time.sleep(0.001)
+
+    def four(tx: Transaction) -> None:
+        for _ in range(4):
+            jobs.enqueue(tx, "step", {})
+
+    database.write(four)
+    together.wait(10)
+    worker.stop()
+    assert claims[0] == 4
+    assert waiting(database) == 0
+
+
+def test_a_job_that_is_due_later_than_the_next_look_wakes_nobody(database: Database, jobs: Jobs, clock) -> None:
+    def signals(due: Due) -> set[str]:
+        def enqueue(tx: Transaction) -> set[str]:
+            jobs.enqueue(tx, "step", {}, due=due)
+            return set(tx.channels)
+
+        return database.write(enqueue)
+
+    assert signals(Due(clock.now() + LOOKS_EVERY + timedelta(seconds=1))) == set()
+    assert signals(Due(clock.now() + timedelta(seconds=1))) == {"jobs"}
 
 
 @pytest.mark.parametrize(("others_wait", "expected"), [(False, 8), (True, 12)])
