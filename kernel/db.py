@@ -1,4 +1,4 @@
-"""One database, one commit: SQLite or PostgreSQL, with a writer thread that groups the commits of one process.
+"""One database, one commit: SQLite (a file) or PostgreSQL, with a writer thread that groups the commits of one process.
 
 :meth:`Database.write` returns only when what it wrote is durable. All writers share one thread: it takes every waiting
 request, runs each inside its own savepoint, and commits them together with one fsync. A request that raises is rolled
@@ -22,8 +22,9 @@ from sqlalchemy.pool import QueuePool
 
 from kernel.errors import Category, Problem
 from kernel.group_commit import GroupWriter, Request
-from kernel.signals import PostgresSignals, Signals
+from kernel.signals import LocalSignals, PostgresSignals, Signals
 from kernel.transaction import Transaction
+from kernel.turnstile import Turnstile
 
 __all__ = ["Database", "TookLong", "Transaction"]
 
@@ -48,17 +49,19 @@ class Database:
         self._closed = False
         self._of_thread = threading.local()
         self.signals: Signals
+        turnstile = None
         if self.is_sqlite:
-            if self.url.database:
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            file = Path(self.url.database or "").absolute()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            turnstile = Turnstile(file)
+            self.signals = LocalSignals(file.with_name(f"{file.name}-signals"))
             self._engine = _sqlite_engine(url, query_only=False, pool_size=1)
             self._readers = _sqlite_engine(url, query_only=True, pool_size=16, most=-1)
-            self.signals = Signals()
         else:
             self._engine = create_engine(self.url, isolation_level="AUTOCOMMIT", pool_size=2, pool_pre_ping=True)
             self._readers = create_engine(self.url, pool_size=24, max_overflow=8, pool_pre_ping=True)
             self.signals = PostgresSignals(self.url)
-        self._writer = GroupWriter(self._engine, self.signals)
+        self._writer = GroupWriter(self._engine, self.signals, turnstile)
 
     @classmethod
     def open(cls, url: str) -> "Database":

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,7 @@ from kernel.errors import Category, Problem
 from kernel.log import get_logger
 from kernel.signals import Signals
 from kernel.transaction import AtCommit, Transaction
+from kernel.turnstile import Turnstile
 
 LARGEST_GROUP: Final = 256
 """The largest number of requests that share one commit."""
@@ -69,11 +70,14 @@ class GroupWriter:
         Gives connections on which this class begins and ends the transactions itself.
     signals
         Sent after each commit.
+    turnstile
+        Passed before each commit, where the database itself lets a writer wait too long.
     """
 
-    def __init__(self, engine: Engine, signals: Signals) -> None:
+    def __init__(self, engine: Engine, signals: Signals, turnstile: Turnstile | None = None) -> None:
         self._engine = engine
         self._signals = signals
+        self._turn = nullcontext if turnstile is None else turnstile.turn
         self._is_postgresql = engine.dialect.name == "postgresql"
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
@@ -95,34 +99,49 @@ class GroupWriter:
     def _write_forever(self) -> None:
         stopping = False
         while not stopping:
-            waiting: list[Request] = []
             request = self._queue.get()
-            while request is not None:
-                waiting.append(request)
-                if len(waiting) >= LARGEST_GROUP:
-                    break
-                try:
-                    request = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            stopping = request is None
-            if waiting:
-                self._commit_group(waiting)
-
-    def _commit_group(self, requests: Sequence[Request]) -> None:
-        try:
-            group = self._run(requests)
-        except BaseException as failure:  # noqa: BLE001 - the writer thread must complete every request
-            if len(requests) > 1 and _is_retryable(failure):
-                for request in requests:
-                    self._commit_group([request])
+            if request is None:
                 return
-            _log.error("group_commit_failed", requests=len(requests), failure=failure)
-            refusal = failure if isinstance(failure, Problem) else _cannot_save(failure)
-            _complete([_Ended(request=request, raised=refusal) for request in requests])
-            with suppress(Exception):
-                self._engine.dispose()  # after a failed fsync the connection must not be used again
+            requests = [request]
+            try:
+                with self._turn():
+                    stopping = self._take_waiting(requests)
+                    group = self._run(requests)
+            except BaseException as failure:  # noqa: BLE001 - the writer thread must complete every request
+                self._failed(requests, failure)
+            else:
+                self._finish(group)
+
+    def _take_waiting(self, requests: list[Request]) -> bool:
+        """Add what waits, and what came while the turn was awaited; return whether the writer is to end."""
+        while len(requests) < LARGEST_GROUP:
+            try:
+                request = self._queue.get_nowait()
+            except queue.Empty:
+                return False
+            if request is None:
+                return True
+            requests.append(request)
+        return False
+
+    def _failed(self, requests: Sequence[Request], failure: BaseException) -> None:
+        """Refuse the requests of a group, or run each by itself when another process was in the way."""
+        if len(requests) > 1 and _is_retryable(failure):
+            for request in requests:
+                try:
+                    group = self._run([request])
+                except BaseException as raised:  # noqa: BLE001 - as above
+                    self._failed([request], raised)
+                else:
+                    self._finish(group)
             return
+        _log.error("group_commit_failed", requests=len(requests), failure=failure)
+        refusal = failure if isinstance(failure, Problem) else _cannot_save(failure)
+        _complete([_Ended(request=request, raised=refusal) for request in requests])
+        with suppress(Exception):
+            self._engine.dispose()  # after a failed fsync the connection must not be used again
+
+    def _finish(self, group: _Group) -> None:
         self._signals.send(group.channels)
         _complete(group.ended)
 

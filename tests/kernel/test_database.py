@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -84,14 +85,14 @@ def test_a_violated_constraint_reaches_only_the_one_who_caused_it(database: Data
 def test_many_writers_share_commits(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen writers need far fewer commits than requests, and lose none."""
     commits = 0
-    whole = sqlite._writer._commit_group
+    whole = sqlite._writer._run
 
-    def counted(requests: object) -> None:
+    def counted(requests: Any) -> Any:
         nonlocal commits
         commits += 1
-        whole(requests)  # type: ignore[arg-type]
+        return whole(requests)
 
-    monkeypatch.setattr(sqlite._writer, "_commit_group", counted)
+    monkeypatch.setattr(sqlite._writer, "_run", counted)
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: sqlite.write(lambda tx: add(tx, str(n))), range(640)))
     assert count(sqlite) == 640
