@@ -42,6 +42,25 @@ def _place_of(failure: BaseException) -> str:
     return place
 
 
+_process = ""
+
+
+def name_process(name: str) -> None:
+    """Have each log line of this process name it.
+
+    Parameters
+    ----------
+    name
+        What the process does, such as ``worker-1``.
+    """
+    global _process  # noqa: PLW0603 - a process has one name, and threads do not inherit context variables
+    _process = name
+
+
+def _with_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {"process": _process, **event} if _process else event
+
+
 def configure_logging(*, level: str = "INFO", json: bool = True, stream: TextIO | None = None) -> None:
     """Configure the log of the process; called once, by the service layer.
 
@@ -59,6 +78,7 @@ def configure_logging(*, level: str = "INFO", json: bool = True, stream: TextIO 
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_process,
             _only_scalars,
             renderer,
         ],

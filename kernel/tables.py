@@ -153,6 +153,7 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("process_start", Text, nullable=False, comment="a process number is used again, its start time is not"),
     Column("heartbeat_at", Instant, nullable=False),
+    Column("threads", Integer, nullable=False, server_default="0", comment="jobs at a time; a listener runs none"),
 )
 
 outbox = Table(

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Row, delete, insert, select, update
@@ -26,6 +25,7 @@ from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem, as_problem
 from kernel.jobs import CHANNELS, LOOKS_EVERY, Job, Jobs
 from kernel.log import get_logger
+from kernel.process import process_start
 from kernel.set_back import realign
 from kernel.tables import workers
 
@@ -256,7 +256,8 @@ class Worker:
 
     def _register(self, tx: Transaction) -> None:
         process = {"host": socket.gethostname(), "pid": os.getpid(), "process_start": process_start(os.getpid())}
-        tx.execute(insert(workers), {"id": self.name, "heartbeat_at": self._clock.now(), **process})
+        row = {"id": self.name, "heartbeat_at": self._clock.now(), "threads": len(self._threads)}
+        tx.execute(insert(workers), row | process)
         self._reclaim_dead_workers(tx)
 
     def _unregister(self, tx: Transaction) -> None:
@@ -283,15 +284,3 @@ class Worker:
         if row.heartbeat_at + HEARTBEAT_TIMEOUT < self._clock.now():
             return True
         return bool(row.host == socket.gethostname() and process_start(row.pid) != row.process_start)
-
-
-def process_start(pid: int) -> str:
-    """Return when a process of this host started, in clock ticks since boot; empty when there is no such process.
-
-    The process id alone does not identify a process: it is reused, and in a container every server is process 1.
-    """
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return status.rpartition(")")[2].split()[19]  # field 22 of proc(5), counted after the name in parentheses

@@ -89,7 +89,8 @@ def health_services(application: Application) -> HealthServices:
 def create_app(settings: Settings) -> FastAPI:
     """Build and start a complete server, its MLLP and DICOM listeners included, as one ASGI application.
 
-    The worker and the listeners run on threads of this process from now on. ``app.state.close()`` stops them; a process
+    The worker and the listeners run on threads of this process from now on: ``WORKER_PROCESSES`` and
+    ``HTTP_PROCESSES`` are those of ``ausculta serve``. ``app.state.close()`` stops them; a process
     that ends without this call loses nothing that was acknowledged.
 
     Raises

@@ -5,9 +5,10 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, timedelta
+from enum import Enum
 from importlib.metadata import version
 from types import MappingProxyType
 
@@ -66,6 +67,13 @@ from service.triggers.cadence import CadenceFlow
 from service.triggers.enqueue import ASK_LATER, REPEAT, SETTLE, START_CADENCES, start_cadences
 
 
+class Role(Enum):
+    """What a process does with an application."""
+
+    LISTEN = "listen"
+    WORK = "work"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Application(CoreServices):
     """Every component of a running Ausculta, but for its listeners (``service.listeners``)."""
@@ -85,25 +93,31 @@ class Application(CoreServices):
     authorizer: Authorizer
     operations: OperationContext
 
-    def start(self, *, loaded: Callable[[], None] = lambda: None) -> None:
-        """Start the worker, the signing of the audit log and the loading of models.
+    def start(self, *roles: Role, loaded: Callable[[], None] = lambda: None) -> None:
+        """Start what the process does: the worker, the signing of the audit log, the loading of models.
 
         The state of a listener is left alone: it belongs to the process that opens the listener.
 
         Parameters
         ----------
+        *roles
+            What this process does; everything when none is named.
         loaded
             Called in another thread when what the first requests need is loaded.
         """
-        self.checkpoints.start()
-        self.database.write(lambda tx: start_cadences(tx, self.jobs))
+        wanted = frozenset(roles or Role)
+        if Role.LISTEN in wanted:
+            self.checkpoints.start()
+        if Role.WORK in wanted:
+            self.database.write(lambda tx: start_cadences(tx, self.jobs))
         self.worker.start()
-        threading.Thread(target=self._warm_up, args=(loaded,), name="warm-up", daemon=True).start()
+        threading.Thread(target=self._warm_up, args=(wanted, loaded), name="warm-up", daemon=True).start()
 
-    def _warm_up(self, loaded: Callable[[], None]) -> None:
+    def _warm_up(self, roles: Set[Role], loaded: Callable[[], None]) -> None:
         """Load what the first message and the first patient would otherwise wait for."""
         self.writer.warm_up()
-        self.runtime.warm_up()
+        if Role.WORK in roles:
+            self.runtime.warm_up()
         loaded()
 
     def close(self) -> None:
@@ -116,10 +130,37 @@ class Application(CoreServices):
         self.database.close()
 
 
+def prepare(settings: Settings, *, clock: Clock | None = None) -> None:
+    """Make ready what the processes of a server share: the folder, the keys, the schema, the models; safe to repeat.
+
+    Parameters
+    ----------
+    settings
+        Checked settings.
+    clock
+        For tests; the system's otherwise.
+
+    Raises
+    ------
+    Problem
+        When the data folder, the key file or the database cannot be used.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    KeyRing.open_or_create(settings.data_dir / "keys.json")
+    database = Database.open(settings.database)
+    try:
+        database.migrate()
+        rebuild_index(database)
+        model_files = ModelFiles(settings.data_dir / MODEL_FILES)
+        register_models(database, model_files, settings.model_dirs, clock or SystemClock())
+    finally:
+        database.close()
+
+
 def build(
     settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None, authorizer: Authorizer | None = None
 ) -> Application:
-    """Build the application.
+    """Prepare, and build the application: :func:`prepare` and :func:`compose`.
 
     Parameters
     ----------
@@ -133,22 +174,37 @@ def build(
     Returns
     -------
     Application
-        Built, its schema migrated and its models registered; :meth:`Application.start` makes it work.
+        Built; :meth:`Application.start` makes it work.
 
     Raises
     ------
     Problem
         When the data folder, the key file or the database cannot be used.
     """
+    prepare(settings, clock=clock)
+    return compose(settings, clock=clock, ids=ids, authorizer=authorizer)
+
+
+def compose(
+    settings: Settings, *, clock: Clock | None = None, ids: Ids | None = None, authorizer: Authorizer | None = None
+) -> Application:
+    """Build the application on what :func:`prepare` has made ready.
+
+    Parameters
+    ----------
+    settings, clock, ids, authorizer
+        As for :func:`build`.
+
+    Raises
+    ------
+    Problem
+        When the key file or the database cannot be used.
+    """
     clock, ids, authorizer = clock or SystemClock(), ids or RandomIds(), authorizer or LoopbackAuthorizer()
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = KeyRing.open_or_create(settings.data_dir / "keys.json")
     pseudonyms = Pseudonyms(keys.derive("pseudonyms"))
     database = Database.open(settings.database)
-    database.migrate()
-    rebuild_index(database)
     model_files = ModelFiles(settings.data_dir / MODEL_FILES)
-    register_models(database, model_files, settings.model_dirs, clock)
 
     catalogue = Catalogue()
     core = build_core_services(settings, keys, database, catalogue, clock, ids)

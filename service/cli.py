@@ -4,9 +4,7 @@ Each command imports what it needs when it runs, so that ``ausculta models stop`
 library. A :class:`~kernel.errors.Problem` ends a command with its one sentence and exit code 2.
 """
 
-import signal
 import sys
-import threading
 from typing import Annotated
 
 import typer
@@ -63,16 +61,9 @@ def worker(config: ConfigOption = None) -> None:
     """Work without listeners: several of these share one PostgreSQL database."""
     settings = read_settings(config)
     authorizer, _ = require_command(Interaction.OPERATE)
-    from service.application import build
+    from service.serving import work as run
 
-    application = build(settings, authorizer=authorizer)
-    stopping = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stopping.set())
-    application.start()
-    typer.echo("working; stop with SIGTERM or Ctrl-C", err=True)
-    stopping.wait()
-    application.close()
+    run(settings, authorizer)
 
 
 @app.command()

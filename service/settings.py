@@ -70,6 +70,17 @@ def _port(text: str) -> int:
     return port
 
 
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            msg = f"must be between {least} and {most}"
+            raise ValueError(msg)
+        return number
+
+    return read
+
+
 def _ae_title(text: str) -> str:
     if not 0 < len(text.strip()) <= 16 or not text.isascii() or "\\" in text:
         msg = "must have 1 to 16 ASCII characters (PS3.5, VR AE)"
@@ -218,6 +229,18 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "which may not answer; 0: none at all.",
     ),
     Setting(
+        name="WORKER_PROCESSES",
+        read=_whole(0, 64),
+        default=1,
+        help="How many processes of `serve` or `worker` run jobs; 0 where `worker` runs elsewhere on PostgreSQL.",
+    ),
+    Setting(
+        name="HTTP_PROCESSES",
+        read=_whole(1, 64),
+        default=1,
+        help="How many processes of `serve` answer HTTP on one port; the first has the HL7 v2 and DICOM listeners too.",
+    ),
+    Setting(
         name="REFUSALS_IN_A_ROW",
         read=_integer,
         default=5,
@@ -276,6 +299,8 @@ class Settings:
     device: str
     model_deadline_s: float
     worker_threads: int
+    worker_processes: int
+    http_processes: int
     refusals_in_a_row: int
     log_level: str
     log_format: str
