@@ -137,6 +137,10 @@ class ServerProcess:
             process.terminate()
         return process.wait(timeout_s)
 
+    def wait(self, timeout_s: float = 40.0) -> int:
+        """Wait until the server ends by itself; return its exit code."""
+        return self._running().wait(timeout_s)
+
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
@@ -147,13 +151,14 @@ class ServerProcess:
         """Its process id."""
         return self._running().pid
 
+    def processes(self) -> dict[str, int]:
+        """Return the processes of the server by their role; it is the name of their first thread."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return {_role(int(pid)): int(pid) for pid in children}
+
     def memory(self) -> int:
-        """Return the bytes of memory that are resident (``VmRSS``)."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-        msg = "the kernel does not report the resident memory"
-        raise OSError(msg)
+        """Return the bytes of memory of all its processes, shared ones in part (``Pss``)."""
+        return sum(_memory(pid) for pid in (self.pid, *self.processes().values()))
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another ``ausculta`` command on the same data."""
@@ -174,6 +179,18 @@ class ServerProcess:
     ) -> None:
         if self.alive:
             self.kill()
+
+
+def _role(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def _memory(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    msg = "the kernel does not report the memory"
+    raise OSError(msg)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from kernel.clock import Clock, Ids
 from kernel.db import Database, Transaction
@@ -275,12 +275,27 @@ class Worker:
 
     def _reclaim_dead_workers(self, tx: Transaction) -> None:
         for row in tx.execute(select(workers).where(workers.c.id != self.name)).all():
-            if self._is_dead(row):
+            if _is_dead(row, self._clock.now()):
                 released = self._jobs.release(tx, row.id, on_parked=self._on_parked)
                 tx.execute(delete(workers).where(workers.c.id == row.id))
                 _log.warning("worker_taken_over", worker=row.id, jobs=released)
 
-    def _is_dead(self, row: Row[Any]) -> bool:
-        if row.heartbeat_at + HEARTBEAT_TIMEOUT < self._clock.now():
-            return True
-        return bool(row.host == socket.gethostname() and process_start(row.pid) != row.process_start)
+
+def running(connection: Connection, now: datetime) -> list[Row[Any]]:
+    """Return the rows of the processes that run jobs, without those that have died.
+
+    Parameters
+    ----------
+    connection
+        A connection that can read.
+    now
+        The current time.
+    """
+    working = select(workers).where(workers.c.threads > 0).order_by(workers.c.host, workers.c.pid)
+    return [row for row in connection.execute(working) if not _is_dead(row, now)]
+
+
+def _is_dead(row: Row[Any], now: datetime) -> bool:
+    if row.heartbeat_at + HEARTBEAT_TIMEOUT < now:
+        return True
+    return bool(row.host == socket.gethostname() and process_start(row.pid) != row.process_start)

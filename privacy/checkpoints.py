@@ -4,7 +4,10 @@ A compliance officer copies the file ``audit-checkpoints.jsonl`` to another host
 events is detected even when somebody had both the database and the key file.
 """
 
+import fcntl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -53,11 +56,19 @@ class Checkpoints:
     def sign(self) -> None:
         """Sign the head now, if anything was recorded since the last time."""
         try:
-            checkpoint = self._database.write(self._audit.checkpoint)
-            if checkpoint is not None:
-                append_checkpoint(self.file, checkpoint)
+            with self._alone():
+                checkpoint = self._database.write(self._audit.checkpoint)
+                if checkpoint is not None:
+                    append_checkpoint(self.file, checkpoint)
         except (Problem, OSError) as failure:
             _log.error("checkpoint_not_saved", failure=failure)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the other processes of this server from signing: the file has the checkpoints in their order."""
+        with self.file.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _run(self) -> None:
         while not self._stopping.wait(INTERVAL_S):

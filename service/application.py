@@ -71,6 +71,8 @@ class Role(Enum):
     """What a process does with an application."""
 
     LISTEN = "listen"
+    #: Sign the audit log; one process of a server does.
+    SIGN = "sign"
     WORK = "work"
 
 
@@ -106,7 +108,7 @@ class Application(CoreServices):
             Called in another thread when what the first requests need is loaded.
         """
         wanted = frozenset(roles or Role)
-        if Role.LISTEN in wanted:
+        if Role.SIGN in wanted:
             self.checkpoints.start()
         if Role.WORK in wanted:
             self.database.write(lambda tx: start_cadences(tx, self.jobs))

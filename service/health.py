@@ -19,6 +19,7 @@ from kernel.errors import Problem
 from kernel.jobs import Jobs
 from kernel.tables import audit_head, inbox
 from kernel.tables import jobs as jobs_table
+from kernel.worker import running
 from service.identity_holds import IdentityHolds
 from service.results import Results
 from service.triggers.enqueue import ASK_LATER
@@ -51,7 +52,7 @@ class HealthServices:
     results: Results
     holds: IdentityHolds
     heartbeat: Callable[[], object]
-    """Saves the worker's heartbeat, or raises a Problem."""
+    """Saves a heartbeat of this process, or raises a Problem."""
 
 
 def health_router(services: HealthServices) -> APIRouter:
@@ -65,13 +66,13 @@ def health_router(services: HealthServices) -> APIRouter:
     router = APIRouter()
 
     @router.get("/health/live")
-    def live() -> dict[str, str]:
+    async def live() -> dict[str, str]:
         """Answer 200 while the process runs."""
         return {"status": "pass"}
 
     @router.get("/health/ready")
     def ready(response: Response) -> dict[str, Any]:
-        """Answer 200 when the worker's heartbeat was saved durably, 503 otherwise."""
+        """Answer 200 when a heartbeat was saved durably, 503 otherwise; warn when nothing runs jobs."""
         try:
             services.heartbeat()
         except Problem as problem:
@@ -84,10 +85,12 @@ def health_router(services: HealthServices) -> APIRouter:
             future = _values_in_the_future(connection)
             in_doubt = services.holds.open_count(connection)
             messages = _counted(connection)
-        waits = waiting.get("parked") or future or in_doubt or messages.get("unmatched")
+            workers = len(running(connection, services.clock.now()))
+        waits = not workers or waiting.get("parked") or future or in_doubt or messages.get("unmatched")
         warns = waits or any(one.needs_attention for one in found)
         deliveries = {one.destination: _state(one, services.clock.now()) for one in found}
-        state = {"status": "warn" if warns else "pass", "jobs": waiting, "deliveries": deliveries, "models": models}
+        state: dict[str, Any] = {"status": "warn" if warns else "pass", "workers": workers, "jobs": waiting}
+        state |= {"deliveries": deliveries, "models": models}
         return state | {"values_in_the_future": future, "identity_in_doubt": in_doubt, "messages": messages}
 
     @router.get("/metrics")
@@ -159,11 +162,15 @@ def _lines(services: HealthServices) -> Iterable[str]:
         states = _counted(connection)
         future = _values_in_the_future(connection)
         in_doubt = services.holds.open_count(connection)
+        workers = len(running(connection, now))
         audited = connection.execute(select(audit_head.c.size)).scalar() or 0
     yield "# HELP ausculta_jobs Jobs by status."
     yield "# TYPE ausculta_jobs gauge"
     for status in ("waiting", "running", "parked"):
         yield f'ausculta_jobs{{status="{status}"}} {jobs.get(status, 0)}'
+    yield "# HELP ausculta_workers Processes that run jobs."
+    yield "# TYPE ausculta_workers gauge"
+    yield f"ausculta_workers {workers}"
     yield "# HELP ausculta_values_in_the_future Models that wait for a value whose time lies in the future."
     yield "# TYPE ausculta_values_in_the_future gauge"
     yield f"ausculta_values_in_the_future {future}"

@@ -120,7 +120,7 @@ def _listen(settings: Settings, authorizer: Authorizer | None, bound: socket.soc
     try:
         listeners.open()
         ports = {"MLLP_PORT": listeners.mllp_port, "DICOM_PORT": listeners.dicom_port}
-        _run_http(application, bound, lambda: ready(ports))
+        _run_http(application, bound, lambda: ready(ports), Part.SIGN)
     finally:
         listeners.close()
         application.close()
@@ -141,11 +141,11 @@ def _listening(settings: Settings, authorizer: Authorizer | None) -> Application
     return compose(dataclasses.replace(settings, worker_threads=0), authorizer=authorizer)
 
 
-def _run_http(application: Application, bound: socket.socket, ready: Callable[[], None]) -> None:
+def _run_http(application: Application, bound: socket.socket, ready: Callable[[], None], *parts: Part) -> None:
     """Answer HTTP until SIGTERM."""
     server = http_server(http_application(application))
     signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
-    application.start(Part.LISTEN, loaded=keep_what_is_loaded)
+    application.start(Part.LISTEN, *parts, loaded=keep_what_is_loaded)
     bound.listen(512)
     ready()
     server.run(sockets=[bound])

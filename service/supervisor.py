@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from kernel.errors import Category, Problem
@@ -253,6 +254,8 @@ def _run(role: Role, says: Connection, lifeline: tuple[int, int]) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     name_process(role.name)
+    with suppress(OSError):  # a system that has no such file; elsewhere top and ps show the role
+        Path("/proc/self/comm").write_text(role.name, encoding="ascii")
     reading, writing = lifeline
     os.close(writing)
     threading.Thread(target=_end_with, args=(reading,), name="supervisor-watch", daemon=True).start()

@@ -15,7 +15,7 @@ from kernel.errors import Category, Problem
 from kernel.inbox import unmatched
 from kernel.jobs import Job
 from kernel.tables import audit_checkpoints, audit_head, audit_log, outbox, workers
-from kernel.worker import HEARTBEAT_TIMEOUT
+from kernel.worker import running
 from service.console import reading
 from service.console.records import (
     AuditPage,
@@ -252,10 +252,13 @@ def _job(job: Job) -> JobShown:
 
 
 def _workers(data: ConsoleData, connection: Connection) -> tuple[WorkerShown, ...]:
-    oldest = data.clock.now() - HEARTBEAT_TIMEOUT
+    alive = {row.id for row in running(connection, data.clock.now())}
+    working = select(workers).where(workers.c.threads > 0).order_by(workers.c.host, workers.c.pid)
     return tuple(
-        WorkerShown(host=row.host, pid=row.pid, heartbeat_at=row.heartbeat_at, alive=row.heartbeat_at >= oldest)
-        for row in connection.execute(select(workers).order_by(workers.c.host, workers.c.pid))
+        WorkerShown(
+            host=row.host, pid=row.pid, threads=row.threads, heartbeat_at=row.heartbeat_at, alive=row.id in alive
+        )
+        for row in connection.execute(working)
     )
 
 

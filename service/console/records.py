@@ -255,8 +255,10 @@ class WorkerShown:
 
     host: str
     pid: int
+    #: How many jobs it runs at a time.
+    threads: int
     heartbeat_at: datetime
-    #: It gave a sign of life lately.
+    #: It runs, and gave a sign of life lately.
     alive: bool
 
 

@@ -239,10 +239,10 @@ class TestQueue:
     def test_shows_the_running_workers_or_that_there_are_none(self, application: Application, browser: Browser) -> None:
         assert "No worker is running" in browser.get("/console/queue").text
         row = {"id": "w", "host": "app-1", "pid": 7, "process_start": "", "heartbeat_at": application.clock.now()}
-        application.database.write(lambda tx: tx.execute(insert(workers), row))
+        application.database.write(lambda tx: tx.execute(insert(workers), row | {"threads": 4}))
         page = words(browser.get("/console/queue").text)
         assert "No worker is running" not in page
-        assert "Worker 7 on app-1, last sign of life 2026-01-15 12:00:00 UTC" in page
+        assert "Worker 7 on app-1, 4 jobs at a time, last sign of life 2026-01-15 12:00:00 UTC" in page
 
 
 class TestModels:
