@@ -1,4 +1,6 @@
-"""Kills the real server at random moments while three listeners receive data; nothing may be lost or duplicated.
+"""Kills the real server, or one of its processes, at random moments while three listeners receive data.
+
+Nothing may be lost or duplicated.
 
 Senders repeat each item until they get a receipt. At the end the harness waits until no work is left; every item that
 was acknowledged must be stored and have exactly one result at each stand-in that it concerns
@@ -35,6 +37,9 @@ KILLED_EARLY: Final = 0.2
 KILLED_WHEN_READY: Final = 0.25
 """Share of the kills immediately after the server is ready, when it resumes unfinished work."""
 _AFTER_READY_S: Final = 0.3
+ONE_PROCESS: Final = 0.5
+"""Share of the kills of a running server that kill one of its processes, which the supervisor starts again."""
+PROCESSES: Final = ("listeners", "worker-1", "worker-2")
 
 PATIENCE_S: Final = 60.0
 """Longest time without progress at the end before the run gives up."""
@@ -88,7 +93,7 @@ def run(plan: Plan, folder: Path, progress: Callable[[str], None] = lambda _line
     started = time.monotonic()
     chance, ledger = random.Random(plan.seed), Ledger()
     with Hospital(folder) as hospital:
-        server = ServerProcess(folder, hospital.settings | dict(plan.settings))
+        server = ServerProcess(folder, hospital.settings | {"WORKER_PROCESSES": "2"} | dict(plan.settings))
         with server:
             starts: list[float] = []
             senders = _senders(server, ledger, hospital, plan.seed)
@@ -99,7 +104,8 @@ def run(plan: Plan, folder: Path, progress: Callable[[str], None] = lambda _line
                 starts += _run_and_kill(server, chance, how, plan.longest_uptime_s)
                 if number == min(KILLED_AT_FIRST_START, plan.kills):
                     server.command("models", "activate", IMAGING_MODEL)
-                server.start()
+                if not server.alive:
+                    server.start()
                 if number % 10 == 0:
                     progress(f"{number} kills, {sum(ledger.counts().values())} acknowledged")
                 if number % RESTS_EVERY == 0:
@@ -141,6 +147,9 @@ def _run_and_kill(server: ServerProcess, chance: random.Random, how: float, long
     else:
         took = [server.wait_ready()]
         time.sleep(chance.uniform(0.0, _AFTER_READY_S if how < KILLED_EARLY + KILLED_WHEN_READY else longest_s))
+        if chance.random() < ONE_PROCESS:
+            server.kill_one(chance.choice(PROCESSES))
+            return took
     server.kill()
     return took
 

@@ -2,11 +2,9 @@
 
 import json
 import math
-import sqlite3
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,7 +13,7 @@ import httpx
 
 from benchmarks.items import IDENTIFIER_SYSTEM, Item
 from benchmarks.late import LateEhr, LateEngine, LatePacs
-from benchmarks.processes import ServerProcess
+from benchmarks.processes import Read, ServerProcess
 from benchmarks.verdict import EHR, ENGINE, PACS, STORE, Evidence
 from dicom_node.testing import StandInPacs
 from fhir_adapter.hl7v2.testing import StandInEngine
@@ -124,9 +122,9 @@ def drain(server: ServerProcess, received: Callable[[], int], *, patience_s: flo
 
 def _completed(server: ServerProcess) -> int:
     """Return how many messages were converted and results made; neither ever falls."""
-    with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
-        queries = ("SELECT count(*) FROM inbox WHERE state <> 'received'", "SELECT count(*) FROM results")
-        return sum(int(connection.execute(query).fetchone()[0]) for query in queries)
+    queries = ("SELECT count(*) FROM inbox WHERE state <> 'received'", "SELECT count(*) FROM results")
+    with server.snapshot() as read:
+        return sum(int(count) for query in queries for (count,) in read(query))
 
 
 def waiting(server: ServerProcess) -> dict[str, int]:
@@ -167,7 +165,7 @@ def _stored(server: ServerProcess) -> dict[str, int]:
     for observation in _search(server, "Observation"):
         if not _is_ours(observation):
             counted[observation["subject"]["reference"]] += 1
-    kept = _kept_instances(server.data)
+    kept = _kept_instances(server)
     for study in _search(server, "ImagingStudy"):
         counted[study["subject"]["reference"]] += kept[_uid(study)]
     mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
@@ -180,37 +178,30 @@ def _stored(server: ServerProcess) -> dict[str, int]:
 def _on_the_way(server: ServerProcess) -> dict[str, frozenset[str]]:
     """Read pending and parked work from the server's database: the patients, and the destinations of the results."""
     mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
-    with closing(sqlite3.connect(f"file:{server.data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
-        connection.execute("BEGIN")  # one snapshot: work that progresses meanwhile is not missed between two reads
-        return find_on_the_way(connection, mrns, _blobs(server.data))
+    with server.snapshot() as read:  # work that progresses meanwhile is not missed between two reads
+        return find_on_the_way(read, mrns, _blobs(server.data))
 
 
-def find_on_the_way(
-    connection: sqlite3.Connection, mrns: Mapping[str, str], blobs: Collection[str]
-) -> dict[str, frozenset[str]]:
+def find_on_the_way(read: Read, mrns: Mapping[str, str], blobs: Collection[str]) -> dict[str, frozenset[str]]:
     """Return, for each place, the patients and items for which the database still holds work.
 
     Parameters
     ----------
-    connection
-        The server's database.
+    read
+        Reads the server's database.
     mrns
         Reference of a patient -> the patient's number.
     blobs
         The files of which the bytes are stored: an instance without them is lost, whatever waits for it.
     """
     found: defaultdict[str, set[str]] = defaultdict(set)
-    for destination, patient in connection.execute(
-        "SELECT destination, patient FROM outbox WHERE status IN ('pending', 'parked')"
-    ):
+    for destination, patient in read("SELECT destination, patient FROM outbox WHERE status IN ('pending', 'parked')"):
         found[_PLACES[destination]].add(mrns.get(patient, ""))
-    unconverted = connection.execute("SELECT key FROM inbox WHERE state <> 'done'").fetchall()
+    unconverted = list(read("SELECT key FROM inbox WHERE state <> 'done'"))
     for place in (STORE, *_PLACES.values()):
         found[place].update(key for (key,) in unconverted)
-    concerned = {
-        str(value) for (payload,) in connection.execute("SELECT payload FROM jobs") for value in _values(payload)
-    }
-    instances = connection.execute("SELECT SOPInstanceUID, StudyInstanceUID, blob FROM instances").fetchall()
+    concerned = {str(value) for (payload,) in read("SELECT payload FROM jobs") for value in _values(payload)}
+    instances = list(read('SELECT "SOPInstanceUID", "StudyInstanceUID", blob FROM instances'))
     waiting_instances = {instance for instance, study, blob in instances if study in concerned and blob in blobs}
     found[STORE].update(waiting_instances)  # the ImagingStudy is stored by the job that reads the study
     for place in _PLACES.values():
@@ -224,16 +215,13 @@ def _values(payload: str) -> Iterable[object]:
     return values
 
 
-def _kept_instances(data: Path) -> Counter[str]:
+def _kept_instances(server: ServerProcess) -> Counter[str]:
     """Count the instances of each study whose bytes are stored."""
     counted: Counter[str] = Counter()
-    blobs = _blobs(data)
-    connection = sqlite3.connect(f"file:{data / 'ausculta.db'}?mode=ro", uri=True)
-    try:
-        for study, blob in connection.execute("SELECT StudyInstanceUID, blob FROM instances"):
+    blobs = _blobs(server.data)
+    with server.snapshot() as read:
+        for study, blob in read('SELECT "StudyInstanceUID", blob FROM instances'):
             counted[study] += blob in blobs
-    finally:
-        connection.close()
     return counted
 
 

@@ -7,19 +7,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import httpx
+from sqlalchemy import NullPool, create_engine
 
 PORTS: Final = range(20_000, 32_000)
 """Ports below the range that the kernel assigns to clients, so that no client gets one while the server is down."""
 
 _TRIES: Final = 200
+
+
+Read: TypeAlias = Callable[[str], Iterable[Any]]
+"""A query -> its rows."""
 
 
 class NotReady(Exception):
@@ -124,8 +129,30 @@ class ServerProcess:
             time.sleep(0.05)
         raise NotReady(self.log.read_text(errors="replace")[-3000:])
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Read]:
+        """Read the database as it is at one moment."""
+        url = self._environment.get("AUSCULTA_DATABASE_URL") or f"sqlite:///{self.data / 'ausculta.db'}"
+        is_sqlite = url.startswith("sqlite")
+        options = {} if is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        engine = create_engine(url, poolclass=NullPool, **options)
+        try:
+            with engine.connect() as connection:
+                if is_sqlite:
+                    connection.exec_driver_sql("BEGIN")
+                yield connection.exec_driver_sql
+                connection.rollback()
+        finally:
+            engine.dispose()
+
+    def kill_one(self, role: str) -> None:
+        """Kill one of its processes (SIGKILL), if there is one with that role."""
+        with suppress(ProcessLookupError, FileNotFoundError):
+            if (pid := self.processes().get(role)) is not None:
+                os.kill(pid, signal.SIGKILL)
+
     def kill(self) -> None:
-        """Kill the process (SIGKILL)."""
+        """Kill the first process (SIGKILL); the others end with it."""
         process = self._running()
         process.send_signal(signal.SIGKILL)
         process.wait()

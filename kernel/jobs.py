@@ -91,6 +91,7 @@ class Job:
     """References only: never PHI."""
     lock: str | None
     queueing_lock: str | None
+    priority: int
     scheduled_at: datetime
     status: str
     attempts: int
@@ -116,6 +117,7 @@ def _from_row(row: Row[Any]) -> Job:
         payload=json.loads(row.payload),
         lock=row.lock,
         queueing_lock=row.queueing_lock,
+        priority=row.priority,
         scheduled_at=row.scheduled_at,
         status=row.status,
         attempts=row.attempts,
@@ -168,10 +170,12 @@ class Jobs:
         due
             When it may run.
         priority
-            When several are due.
+            When several are due. Whatever a job of priority ``STAT`` enqueues when it ends is ``STAT`` too.
         """
         now = self._clock.now()
         at = due.at or now
+        if tx.urgent:
+            priority = Priority.STAT
         if at - now <= LOOKS_EVERY:
             tx.wake(_channel(lock))
         if queueing_lock is not None:
@@ -257,6 +261,8 @@ class Jobs:
         deleted = tx.execute(FINISH, {"this": job.seq, "of": job.worker, "attempt": job.attempts})
         if deleted.rowcount != 1:
             raise Problem(Category.CONFLICT, "the job was taken over by another worker")
+        if job.priority == Priority.STAT:
+            tx.urgent.add(job.id)
         self._promote(tx, job.lock)
 
     def fail(self, tx: Transaction, job: Job, problem: Problem) -> bool:

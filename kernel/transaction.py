@@ -20,6 +20,8 @@ class Transaction:
     connection: Connection
     channels: set[str] = field(default_factory=set)
     at_commit: dict[AtCommit, list[Any]] = field(default_factory=dict)
+    urgent: set[str] = field(default_factory=set)
+    """Ids of the jobs that end in this transaction and that a person waits for: what follows from them is as urgent."""
 
     @overload
     def execute(self, statement: Statement, parameters: Parameters = None) -> Rows: ...

@@ -14,14 +14,14 @@ from fhir_adapter.hl7v2.events import read_events, write_events
 from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
-from fhir_adapter.hl7v2.messages import check, convert
+from fhir_adapter.hl7v2.messages import check, convert, is_stat
 from fhir_adapter.hl7v2.order import InOrder, in_order
 from fhir_adapter.hl7v2.origin_rows import write_origins
 from fhir_adapter.patient_identity import PatientIdentities
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.inbox import InboundMessage
-from kernel.jobs import Job
+from kernel.jobs import Job, Priority
 from kernel.log import get_logger
 from kernel.worker import Commit
 from privacy import balp
@@ -94,7 +94,9 @@ class Hl7MessageFlow:
             ``unsupported`` for a message type without a conversion, ``incorrect`` for a message that can never be
             converted; the MLLP server answers AR or AE.
         """
-        check(Message.parse(raw))
+        parsed = Message.parse(raw)
+        check(parsed)
+        priority = Priority.STAT if is_stat(parsed) else Priority.ROUTINE
         source = source_of(header)
         reply = acknowledge(raw, "AA", control_id=self._core.ids.new(), at=self._core.clock.now())
         message = self._core.inbox.seal(InboundMessage(source=source, key=header.control_id, raw=raw, reply=reply))
@@ -105,7 +107,7 @@ class Hl7MessageFlow:
                 self._core.inbox.mark(tx, identifier, _NOT_PRODUCTION)
                 _log.info("hl7_message_not_production", message=identifier)
             elif identifier:
-                self._core.jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source)
+                self._core.jobs.enqueue(tx, CONVERT, {"message": identifier}, lock=source, priority=priority)
             self._core.audit.record(tx, self._received(header, principal, identifier))
             return receipt
 

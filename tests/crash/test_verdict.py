@@ -83,7 +83,9 @@ def test_work_for_one_place_or_patient_does_not_excuse_another() -> None:
 def test_pending_and_parked_work_is_found_in_the_database_of_the_server() -> None:
     connection = sqlite3.connect(":memory:")
     connection.executescript(WORK)
-    found = find_on_the_way(connection, {f"Patient/p{number}": f"H{number}" for number in range(1, 6)}, {"aa", "bb"})
+    found = find_on_the_way(
+        connection.execute, {f"Patient/p{number}": f"H{number}" for number in range(1, 6)}, {"aa", "bb"}
+    )
     assert found == {
         "the store": {"M5", "2.25.1"},
         "the EHR": {"H1", "H4", "M5", "2.25.1"},

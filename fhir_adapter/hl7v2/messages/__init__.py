@@ -42,6 +42,9 @@ MOST_SEGMENTS: Final = 4500
 _UNFRAMED: Final = "utf-16"
 
 
+_STAT: Final = frozenset({"S", "STAT"})
+
+
 def check(message: Message) -> None:
     """Refuse, before it is acknowledged, a message that can never be converted, so that its sender can correct it.
 
@@ -60,6 +63,17 @@ def check(message: Message) -> None:
     for segment in message_type.required:
         if message.first(segment) is None:
             raise Problem(Category.INCORRECT, f"{segment} is missing")
+
+
+def is_stat(message: Message) -> bool:
+    """Return whether an order of the message is urgent: TQ1-9, or before version 2.5 OBR-5 or OBR-27.6, is ``S``.
+
+    Table 0485 has S for "with highest priority"; ``STAT`` is what some senders write in its place.
+    """
+    stated = [segment.get(9) for segment in message.all("TQ1")]
+    for order in message.all("OBR"):
+        stated += (order.get(5), order.get(27, component=6))
+    return any(priority.upper() in _STAT for priority in stated)
 
 
 def convert(message: Message, context: Context) -> Conversion:
