@@ -22,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 
 from kernel.errors import Category, Problem
 from kernel.group_commit import GroupWriter, Request
+from kernel.one_process import database_file, one_process_of_file, one_process_of_server
 from kernel.signals import PostgresSignals, Signals
 from kernel.transaction import Transaction
 
@@ -66,10 +67,27 @@ class Database:
         return cls(url)
 
     def migrate(self) -> None:
-        """Upgrade the schema to the newest revision (Alembic); safe to call at every start."""
+        """Upgrade the schema to the newest revision (Alembic); safe to call at every start, by several processes.
+
+        Raises
+        ------
+        Problem
+            ``conflict`` when the database is of a newer release; ``unavailable`` when its disk is full. Nothing is
+            changed.
+        """
         from kernel.migrations.run import upgrade  # noqa: PLC0415 - Alembic is needed only here
 
         upgrade(self._engine if self.is_sqlite else self._readers)  # the other one commits each statement
+
+    @contextmanager
+    def one_process(self) -> Iterator[None]:
+        """Do alone what is in the block: another process that migrates, or enters such a block, waits for its end."""
+        if self.is_sqlite:
+            with one_process_of_file(database_file(self.url)):
+                yield
+        else:
+            with one_process_of_server(self._readers):
+                yield
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in one transaction and return what it returns, after the durable commit.

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from dicom_node.archive import Archive
 from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from fhir_adapter.rest.interactions import Interactions
-from fhir_adapter.store.search.rebuild import rebuild_index
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter
 from inference.catalogue import Catalogue
@@ -145,8 +145,7 @@ def build(
     keys = KeyRing.open_or_create(settings.data_dir / "keys.json")
     pseudonyms = Pseudonyms(keys.derive("pseudonyms"))
     database = Database.open(settings.database)
-    database.migrate()
-    rebuild_index(database)
+    prepare_database(database)
     model_files = ModelFiles(settings.data_dir / MODEL_FILES)
     register_models(database, model_files, settings.model_dirs, clock)
 
