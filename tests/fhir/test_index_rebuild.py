@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,16 @@ from fhir_adapter.store.search import rebuild
 from fhir_adapter.store.search.index import rows
 from fhir_adapter.store.search.rebuild import fingerprint, rebuild_index
 from fhir_adapter.store.upgrade import prepare_database
+from fhir_adapter.store.validate import Validator
+from fhir_adapter.store.versions import CURRENT
+from fhir_adapter.store.write import StoreWriter
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import index_state, resource_dates, resource_heads, resource_index, resource_versions
-from kernel.testing import FakeClock
+from kernel.testing import FakeClock, SequenceIds
+from privacy.audit import AuditLog
+from privacy.keys import KeyRing
+from privacy.principal import Principal
 
 from .examples import observation
 
@@ -38,7 +45,7 @@ def stock(tx: Transaction) -> None:
     """Store resources without their index, as a migration leaves them."""
     head = {"type": "Observation", "version": 1, "deleted": False, "last_updated": NOON}
     version = {"version": 1, "last_updated": NOON, "method": "POST", "patient": None}
-    tx.execute(insert(resource_heads), [{**head, "key": key, "id": f"o{key}"} for key in CONTENTS])
+    tx.execute(insert(resource_heads), [{**head, "id": f"o{key}"} for key in CONTENTS])
     tx.execute(insert(resource_versions), [{**version, "key": key, "content": it} for key, it in CONTENTS.items()])
     outdate(tx)
 
@@ -56,13 +63,15 @@ def sorted_rows(found: Any) -> list[list[tuple[str, Any]]]:
 
 
 def assert_whole(database: Database) -> None:
-    made = [(key, rows(orjson.loads(content))) for key, content in CONTENTS.items()]
+    """Compare the index with the newest versions, read one by one."""
     with database.read() as connection:
+        current = connection.execute(CURRENT.where(resource_heads.c.deleted.is_(False))).all()
         values, dates = (
             [dict(row) for row in connection.execute(select(table)).mappings()]
             for table in (resource_index, resource_dates)
         )
         marks = connection.execute(select(index_state.c.fingerprint)).scalars().all()
+    made = [(row.key, rows(orjson.loads(row.content))) for row in current]
     assert marks == [fingerprint()]
     assert sorted_rows(values) == sorted_rows({"key": key, **row} for key, index in made for row in index.values)
     assert sorted_rows(dates) == sorted_rows({"key": key, **row} for key, index in made for row in index.dates)
@@ -113,7 +122,7 @@ def test_a_process_killed_meanwhile_leaves_the_work_to_the_next(tmp_path: Path) 
     if child == 0:
         try:
             rebuild._PROGRESS_EVERY = 1  # type: ignore[misc]
-            rebuild._log = KilledByLog()
+            rebuild._log = Interleaved(lambda: os.kill(os.getpid(), 9))
             rebuild_index(Database.open(url))
         finally:
             os._exit(0)
@@ -124,35 +133,53 @@ def test_a_process_killed_meanwhile_leaves_the_work_to_the_next(tmp_path: Path) 
     again.close()
 
 
-class KilledByLog:
-    """A log that kills its process at the first line, which is written after the first commit of rows."""
+class Interleaved:
+    """A log that does something at its first line, which is written after the first commit of rows."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._waiting = [work]
 
     def info(self, *_: object, **__: object) -> None:
-        os.kill(os.getpid(), 9)
+        while self._waiting:
+            self._waiting.pop()()
+
+
+def test_what_another_process_writes_meanwhile_is_indexed_as_it_is(
+    stocked: Database, servers: list[Database], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was started before the upgrade may still be there when a command makes the index again."""
+    keys = KeyRing.open_or_create(tmp_path / "keys.json")
+    clock, ids = FakeClock(), SequenceIds()
+    writer = StoreWriter(Validator(), AuditLog(keys, clock, ids), (), clock, ids)
+    changed = {"code": {"coding": [{"system": "http://loinc.org", "code": "9279-1"}]}}
+    principal = Principal(client="test", client_address="", user="test")
+
+    def write_on() -> None:
+        for changes in (
+            *(
+                writer.prepare_update("Observation", name, orjson.dumps({**observation(**changed), "id": name}))
+                for name in ("o5", "o1000")
+            ),
+            *(writer.prepare_delete("Observation", name) for name in ("o6", "o1001")),
+            writer.prepare_create("Observation", orjson.dumps(observation(**changed))),
+        ):
+            servers[1].write(lambda tx, changes=changes: writer.apply(tx, changes, principal))
+
+    monkeypatch.setattr(rebuild, "_PROGRESS_EVERY", 1)
+    monkeypatch.setattr(rebuild, "_log", Interleaved(write_on))
+    rebuild_index(servers[0])
+    assert_whole(stocked)
 
 
 def test_a_process_that_lost_its_lock_stops_and_leaves_no_mark(
     stocked: Database, servers: list[Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server of PostgreSQL may end the connection that holds the lock; another process then begins."""
-    fill = rebuild._fill
-
-    def fill_after_another_began(tx: Transaction, **arguments: Any) -> None:
-        servers[1].write(lambda other: rebuild._empty(other, mark="of another process"))
-        fill(tx, **arguments)
-
-    with monkeypatch.context() as patched:
-        if not stocked.is_sqlite:
-            patched.setattr(rebuild, "_fill", fill_after_another_began)
-        else:  # where a transaction waits for every other one, the other begins between two
-
-            def numbers_of(_rows: Any) -> None:
-                servers[1].write(lambda other: rebuild._empty(other, mark="of another process"))
-
-            patched.setattr(rebuild, "_PROGRESS_EVERY", 1)
-            patched.setattr(rebuild, "_log", type("Log", (), {"info": lambda *_, **__: numbers_of(None)})())
-        with pytest.raises(Problem, match="another process") as refused:
-            rebuild_index(servers[0])
+    monkeypatch.setattr(rebuild, "_PROGRESS_EVERY", 1)
+    begin = partial(rebuild._empty, mark="of another process")
+    monkeypatch.setattr(rebuild, "_log", Interleaved(lambda: servers[1].write(begin)))
+    with pytest.raises(Problem, match="another process") as refused:
+        rebuild_index(servers[0])
     assert refused.value.category is Category.UNAVAILABLE
     with stocked.read() as connection:
         assert connection.execute(select(index_state.c.fingerprint)).scalars().all() == ["of another process"]

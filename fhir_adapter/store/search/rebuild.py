@@ -8,12 +8,14 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as on_postgresql
+from sqlalchemy.dialects.sqlite import insert as on_sqlite
 
-from fhir_adapter.store.search.index import rows
+from fhir_adapter.store.search.index import IndexRows, rows
 from fhir_adapter.store.search.parameters import PARAMETERS
 from fhir_adapter.store.versions import CURRENT
 from kernel.db import Database, Transaction
@@ -30,11 +32,22 @@ _PROGRESS_EVERY: Final = 20_000
 
 _HEADS: Final = resource_heads.c
 _NEXT: Final = Statement(
-    CURRENT.where(_HEADS.key > bindparam("after"), _HEADS.deleted.is_(False)).order_by(_HEADS.key).limit(_AT_A_TIME)
+    select(_HEADS.key, _HEADS.type, _HEADS.id)
+    .where(_HEADS.key > bindparam("after"), _HEADS.deleted.is_(False))
+    .order_by(_HEADS.key)
+    .limit(_AT_A_TIME)
+)
+_CONTENTS: Final = Statement(
+    CURRENT.where(_HEADS.key.between(bindparam("first"), bindparam("last")), _HEADS.deleted.is_(False))
 )
 _STATE: Final = select(index_state.c.fingerprint)
-_ADD_VALUES: Final = Statement(insert(resource_index))
-_ADD_DATES: Final = Statement(insert(resource_dates))
+_ADD: Final = {
+    "sqlite": tuple(Statement(on_sqlite(table).on_conflict_do_nothing()) for table in (resource_index, resource_dates)),
+    "postgresql": tuple(
+        Statement(on_postgresql(table).on_conflict_do_nothing()) for table in (resource_index, resource_dates)
+    ),
+}
+"""Adds values and dates; a row that is there is of a server that has written the resource meanwhile."""
 
 _log = get_logger(__name__)
 
@@ -81,13 +94,8 @@ def _rebuild(database: Database, *, mark: str) -> int:
         total = connection.execute(select(func.count()).where(_HEADS.deleted.is_(False))).scalar_one()
     database.write(partial(_empty, mark=mark))
     after, done = 0, 0
-    while True:
-        with database.read() as connection:
-            found = _NEXT.run(connection, {"after": after}).all()
-        if not found:
-            break
-        database.write(partial(_fill, mark=mark, found=found))
-        after, done = found[-1].key, done + len(found)
+    while filled := database.write(partial(_fill, mark=mark, after=after)):
+        after, done = filled[-1], done + len(filled)
         if done % _PROGRESS_EVERY < _AT_A_TIME:
             _log.info("search_index_rebuilding", done=done, of=total)
     database.write(partial(_finish, mark=mark))
@@ -119,12 +127,25 @@ def _require_mark(tx: Transaction, mark: str) -> None:
         raise Problem(Category.UNAVAILABLE, "another process makes the search index; start again when it has done so")
 
 
-def _fill(tx: Transaction, *, mark: str, found: Sequence[Any]) -> None:
+def _fill(tx: Transaction, *, mark: str, after: int) -> Sequence[int]:
+    """Index the next resources as they are, while no other process can change them, and return their keys."""
     _require_mark(tx, mark)
-    made = [(row.key, rows(orjson.loads(row.content))) for row in found]
+    found = tx.execute(_NEXT, {"after": after}).all()
+    keys = [row.key for row in found]
+    if keys:
+        for kind, identifier in sorted((row.type, row.id) for row in found):  # in the order of every writer
+            tx.lock(f"{kind}/{identifier}")
+        locked = set(keys)
+        current = tx.execute(_CONTENTS, {"first": keys[0], "last": keys[-1]})
+        _add(tx, [(row.key, rows(orjson.loads(row.content))) for row in current if row.key in locked])
+    return keys
+
+
+def _add(tx: Transaction, made: Sequence[tuple[int, IndexRows]]) -> None:
+    add_values, add_dates = _ADD[tx.connection.dialect.name]
     for statement, wanted in (
-        (_ADD_VALUES, [{"key": key, **row} for key, index in made for row in index.values]),
-        (_ADD_DATES, [{"key": key, **row} for key, index in made for row in index.dates]),
+        (add_values, [{"key": key, **row} for key, index in made for row in index.values]),
+        (add_dates, [{"key": key, **row} for key, index in made for row in index.dates]),
     ):
         if wanted:
             tx.execute(statement, wanted)
