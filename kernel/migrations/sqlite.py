@@ -134,11 +134,12 @@ def _remove_part(part: Path) -> None:
 
 
 def _remove_earlier_copies(newest: Path) -> None:
+    """Keep one copy of each database; one that cannot be removed is no failure of the upgrade."""
     stem = newest.stem.rpartition("-")[0]
-    for other in newest.parent.iterdir():
-        name, _, revision = other.name.removesuffix(JOURNAL).removesuffix(PART).removesuffix(".db").rpartition("-")
-        if other != newest and name == stem and len(revision) == 4 and revision.isdigit():
-            with suppress(OSError):
+    with suppress(OSError):
+        for other in newest.parent.iterdir():
+            name, _, revision = other.name.removesuffix(JOURNAL).removesuffix(PART).removesuffix(".db").rpartition("-")
+            if other != newest and name == stem and len(revision) == 4 and revision.isdigit():
                 other.unlink()
 
 

@@ -6,14 +6,17 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import event
+from sqlalchemy import event, text
 
+from kernel import one_process
 from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.migrations import sqlite as sqlite_upgrade
@@ -165,15 +168,40 @@ def test_the_newest_schema_is_recognised_while_another_process_writes(tmp_path: 
         other.execute("ROLLBACK")
 
 
-def test_a_database_of_a_newer_release_is_refused(file: Path) -> None:
-    migrate(file)
-    with closing(sqlite3.connect(file)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    before = content(file)
-    with pytest.raises(Problem, match="newer release") as refused:
-        migrate(file)
-    assert refused.value.category is Category.CONFLICT
-    assert content(file) == before
+def test_a_database_of_a_newer_release_is_refused(database: Database) -> None:
+    database.write(lambda tx: tx.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    with pytest.raises(
+        Problem, match=f"newer release .schema 9999.; this release knows the schema up to {NEWEST}"
+    ) as it:
+        database.migrate()
+    assert it.value.category is Category.CONFLICT
+
+
+class Waits:
+    """A log that tells when a process begins to wait for another one."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    def info(self, name: str) -> None:
+        assert name == "waiting_for_another_process"
+        self.begun.set()
+
+
+def test_a_migration_waits_for_the_process_that_works_alone(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that makes the search index again."""
+    waits = Waits()
+    monkeypatch.setattr(one_process, "_log", waits)
+    other = Database.open(database.url.render_as_string(hide_password=False))
+    with ThreadPoolExecutor(1) as pool:
+        with database.one_process():
+            migration = pool.submit(other.migrate)
+            assert waits.begun.wait(60)
+            assert not migration.done()
+        migration.result(60)
+    other.close()
 
 
 def test_a_revision_that_fails_undoes_the_whole_upgrade(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,8 +133,8 @@ def _fill(tx: Transaction, *, mark: str, after: int) -> Sequence[int]:
     found = tx.execute(_NEXT, {"after": after}).all()
     keys = [row.key for row in found]
     if keys:
-        for kind, identifier in sorted((row.type, row.id) for row in found):  # in the order of every writer
-            tx.lock(f"{kind}/{identifier}")
+        in_order_of_writers = sorted((row.type, row.id) for row in found)
+        tx.lock(*(f"{kind}/{identifier}" for kind, identifier in in_order_of_writers))
         locked = set(keys)
         current = tx.execute(_CONTENTS, {"first": keys[0], "last": keys[-1]})
         _add(tx, [(row.key, rows(orjson.loads(row.content))) for row in current if row.key in locked])
