@@ -1,6 +1,7 @@
 """Bring a database to the newest schema, from within the program: there is no alembic.ini to find or forget."""
 
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
@@ -9,8 +10,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from kernel.errors import Category, Problem
-from kernel.migrations.sqlite import upgrade_file
+from kernel.migrations.sqlite import Pending, upgrade_file
 from kernel.one_process import one_process_of_server
+
+_SPACE: Final = 2
+"""Free space for a revision that does not state its own ``SPACE``: for the copy, and for the journal of the changes."""
 
 
 def configuration() -> Config:
@@ -49,16 +53,24 @@ def upgrade(engine: Engine) -> None:
             _apply(connection)
 
 
-def _pending(connection: Connection) -> tuple[str | None, str] | None:
-    """Return the revision of the database, if it has one, and the newest; None when they are the same."""
-    stored, newest = MigrationContext.configure(connection).get_current_revision(), newest_revision()
+def _pending(connection: Connection) -> Pending | None:
+    """Return what is to be done; None when the schema is the newest.
+
+    Raises
+    ------
+    Problem
+        ``conflict``.
+    """
+    scripts = ScriptDirectory.from_config(configuration())
+    stored, newest = MigrationContext.configure(connection).get_current_revision(), str(scripts.get_current_head())
     if stored == newest:
         return None
-    known = {revision.revision for revision in ScriptDirectory.from_config(configuration()).walk_revisions()}
-    if stored is not None and stored not in known:
+    if stored is not None and stored not in {revision.revision for revision in scripts.walk_revisions()}:
         detail = f"the database is of a newer release (schema {stored}); this release knows the schema up to {newest}"
         raise Problem(Category.CONFLICT, detail)
-    return stored, newest
+    revisions = scripts.iterate_revisions(newest, stored or "base")
+    space = max(getattr(revision.module, "SPACE", _SPACE) for revision in revisions)
+    return Pending(stored=stored, newest=newest, space=space)
 
 
 def _apply(connection: Connection) -> None:

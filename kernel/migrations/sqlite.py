@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from traceback import clear_frames
 from typing import Any, Final, TypeAlias
@@ -33,7 +34,7 @@ JOURNAL: Final = "-journal"
 
 _MB: Final = 1_000_000
 _RESERVE: Final = 8 * _MB
-"""Free space that an upgrade needs beyond twice the size of the database: one copy, and the journal of the changes."""
+"""Free space that an upgrade needs beyond the multiple of the size of the database."""
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DISK_TROUBLE: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
@@ -41,10 +42,22 @@ _DISK_TROUBLE: Final = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 
 _log = get_logger(__name__)
 
-Pending: TypeAlias = Callable[[Connection], tuple[str | None, str] | None]
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """What an upgrade has to do."""
+
+    stored: str | None
+    """The revision of the database; none of a new one."""
+    newest: str
+    space: int
+    """Free space that it needs, as a multiple of the size of the database."""
 
 
-def upgrade_file(engine: Engine, *, pending: Pending, apply: Callable[[Connection], None]) -> None:
+FindPending: TypeAlias = Callable[[Connection], Pending | None]
+
+
+def upgrade_file(engine: Engine, *, pending: FindPending, apply: Callable[[Connection], None]) -> None:
     """Bring a database of SQLite to the newest schema.
 
     Parameters
@@ -52,7 +65,7 @@ def upgrade_file(engine: Engine, *, pending: Pending, apply: Callable[[Connectio
     engine
         Leaves the transactions to its caller.
     pending
-        Returns the revision of the database and the newest one; None when nothing is to be done.
+        Returns what is to be done; None when the schema is the newest.
     apply
         Applies the revisions.
 
@@ -71,19 +84,19 @@ def upgrade_file(engine: Engine, *, pending: Pending, apply: Callable[[Connectio
         raise
 
 
-def _upgrade(connection: Connection, file: Path | None, pending: Pending, apply: Callable[[Connection], None]) -> None:
+def _upgrade(
+    connection: Connection, file: Path | None, pending: FindPending, apply: Callable[[Connection], None]
+) -> None:
     """Copy and upgrade in one transaction: what is copied is what is changed, whoever else writes to the file."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-    copy: Path | None = None
+    started, copy = time.monotonic(), None
     try:
-        revisions = pending(connection)
-        if revisions is not None:
-            started = time.monotonic()
-            stored, newest = revisions
-            if stored is not None and file is not None:
-                _require_space(connection, file)
-                _log.info("schema_upgrade_started", stored=stored, newest=newest)
-                copy = _copy(file, stored)
+        wanted = pending(connection)
+        if wanted is not None:
+            if wanted.stored is not None and file is not None:
+                _require_space(connection, file, wanted.space)
+                _log.info("schema_upgrade_started", stored=wanted.stored, newest=wanted.newest)
+                copy = _copy(file, wanted.stored)
             apply(connection)
         connection.exec_driver_sql("COMMIT")
     except BaseException as failure:
@@ -94,7 +107,7 @@ def _upgrade(connection: Connection, file: Path | None, pending: Pending, apply:
         raise
     if copy is not None:
         _remove_earlier_copies(copy)
-        _log.info("schema_upgraded", newest=newest, seconds=round(time.monotonic() - started, 1))
+        _log.info("schema_upgraded", seconds=round(time.monotonic() - started, 1))
 
 
 def _roll_back(connection: Connection) -> None:
@@ -151,22 +164,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _require_space(connection: Connection, file: Path) -> None:
-    needed, free = _space(connection), shutil.disk_usage(file.parent).free
+def _require_space(connection: Connection, file: Path, times: int) -> None:
+    pages, unused, size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    needed, free = times * (pages - unused) * size + _RESERVE, shutil.disk_usage(file.parent).free
     if free < needed:
         detail = (
             f"the disk of the database is full: the upgrade of its schema needs {-(-needed // _MB)} MB of free space"
             f" and finds {free // _MB} MB; nothing was changed"
         )
         raise Problem(Category.UNAVAILABLE, detail)
-
-
-def _space(connection: Connection) -> int:
-    pages, free_pages, size = (
-        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int(2 * (pages - free_pages) * size + _RESERVE)
 
 
 @contextmanager

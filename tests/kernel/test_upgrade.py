@@ -1,6 +1,7 @@
 """An upgrade of the schema on SQLite: whole or not at all, by one process, with a copy, and when the disk is full."""
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -342,6 +343,7 @@ class SmallDisk:
 
     def leave_free(self, size_kb: int) -> None:
         """Fill the disk but for so much."""
+        (self.folder / "other-data").unlink(missing_ok=True)
         free = shutil.disk_usage(self.folder).free - size_kb * 1024
         (self.folder / "other-data").write_bytes(bytes(free))
 
@@ -376,13 +378,28 @@ def test_an_upgrade_for_which_the_disk_is_too_small_is_refused_before_it_begins(
         migrate(file)
     assert refused.value.category is Category.UNAVAILABLE
     assert refused.value.detail == (
-        "the disk of the database is full: the upgrade of its schema needs 18 MB of free space and finds 4 MB;"
+        "the disk of the database is full: the upgrade of its schema needs 32 MB of free space and finds 4 MB;"
         " nothing was changed"
     )
     assert (content(file), copies(file)) == (before, [])
     disk.make_room()
     migrate(file)
     assert (revision(file), versions(file), copies(file)) == (NEWEST, RESOURCES, [f"a-{OLDER}.db"])
+
+
+def test_an_upgrade_that_finds_the_space_that_it_asks_for_has_enough(
+    small_disk: Callable[[int], SmallDisk], template: Path
+) -> None:
+    disk = small_disk(60_000)
+    file = Path(shutil.copy(template, disk.folder / "a.db"))
+    disk.leave_free(1000)
+    with pytest.raises(Problem) as refused:
+        migrate(file)
+    needed = re.search(r"needs (\d+) MB", refused.value.detail)
+    assert needed is not None
+    disk.leave_free(int(needed[1]) * 1_000_000 // 1024 + 8)
+    migrate(file)
+    assert (revision(file), versions(file)) == (NEWEST, RESOURCES)
 
 
 @pytest.mark.parametrize("free_kb", [0, 4, 40, 400, 2000, 3900, 4200, 5000, 7000, 9000])
