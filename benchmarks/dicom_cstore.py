@@ -29,6 +29,7 @@ from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.server import DicomServer, StorageHandlers
 from dicom_node.scu import Peer, send
 from dicom_node.synthesise import ChestXRay, chest_x_ray
+from fhir_adapter.store.upgrade import prepare_database
 from kernel.blobs import Blobs
 from kernel.clock import SystemClock
 from kernel.db import Database
@@ -41,7 +42,7 @@ PDU = 128 * 1024
 def ausculta(folder: Path, control: Connection) -> None:
     keys = KeyRing.open_or_create(folder / "keys.json")
     database = Database.open(f"sqlite:///{folder}/ausculta.db")
-    database.migrate()
+    prepare_database(database)
     archive = Archive(database, Blobs(folder / "blobs", keys.cipher()), SystemClock())
     server = DicomServer(
         "SCP",

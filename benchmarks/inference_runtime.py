@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from fhir_adapter.store.upgrade import prepare_database
 from inference import registry
 from inference.contract import Prediction
 from inference.folder import bundled_folder, open_folder
@@ -76,7 +77,7 @@ def by_batch() -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(f"sqlite:///{folder}/bench.db")
-        database.migrate()
+        prepare_database(database)
         model_files = ModelFiles(Path(folder) / "model-files")
         for name in MODELS:
             opened = open_folder(bundled_folder(name))

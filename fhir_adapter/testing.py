@@ -20,6 +20,7 @@ from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import LARGEST_COUNT, parse
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.store.write import StoreWriter
@@ -94,7 +95,7 @@ class StandInEhr:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._database = Database.open(f"sqlite:///{folder / 'ehr.db'}")
-        self._database.migrate()
+        prepare_database(self._database)
         clock, ids = SystemClock(), RandomIds()
         audit = AuditLog(KeyRing.open_or_create(folder / "ehr-keys.json"), clock, ids)
         self._writer = StoreWriter(Validator(), audit, (), clock, ids)

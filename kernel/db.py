@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -22,6 +21,7 @@ from sqlalchemy.pool import QueuePool
 
 from kernel.errors import Category, Problem
 from kernel.group_commit import GroupWriter, Request
+from kernel.one_process import database_file, one_process_of_file, one_process_of_server
 from kernel.signals import LocalSignals, PostgresSignals, Signals
 from kernel.transaction import Transaction
 from kernel.turnstile import Turnstile
@@ -51,10 +51,11 @@ class Database:
         self.signals: Signals
         turnstile = None
         if self.is_sqlite:
-            file = Path(self.url.database or "").absolute()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            turnstile = Turnstile(file)
-            self.signals = LocalSignals(file.with_name(f"{file.name}-signals"))
+            self.signals = Signals()
+            if (file := database_file(self.url)) is not None:  # other processes see it too
+                file.parent.mkdir(parents=True, exist_ok=True)
+                turnstile = Turnstile(file)
+                self.signals = LocalSignals(file.with_name(f"{file.name}-signals").absolute())
             self._engine = _sqlite_engine(url, query_only=False, pool_size=1)
             self._readers = _sqlite_engine(url, query_only=True, pool_size=16, most=-1)
         else:
@@ -69,10 +70,27 @@ class Database:
         return cls(url)
 
     def migrate(self) -> None:
-        """Upgrade the schema to the newest revision (Alembic); safe to call at every start."""
+        """Upgrade the schema to the newest revision (Alembic); safe to call at every start, by several processes.
+
+        Raises
+        ------
+        Problem
+            ``conflict`` when the database is of a newer release; ``unavailable`` when its disk is full. Nothing is
+            changed.
+        """
         from kernel.migrations.run import upgrade  # noqa: PLC0415 - Alembic is needed only here
 
         upgrade(self._engine if self.is_sqlite else self._readers)  # the other one commits each statement
+
+    @contextmanager
+    def one_process(self) -> Iterator[None]:
+        """Do alone what is in the block: another process that migrates, or enters such a block, waits for its end."""
+        if self.is_sqlite:
+            with one_process_of_file(database_file(self.url)):
+                yield
+        else:
+            with one_process_of_server(self._readers):
+                yield
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in one transaction and return what it returns, after the durable commit.

@@ -77,10 +77,13 @@ class Transaction:
         finally:
             driver.execute("RELEASE SAVEPOINT inner_savepoint")
 
-    def lock(self, name: str) -> None:
-        """Lock ``name`` against other transactions until this one ends; SQLite has one writer and needs no lock."""
-        if self.connection.dialect.name == "postgresql":
-            _LOCK.run(self.connection, {"name": name})
+    def lock(self, *names: str) -> None:
+        """Lock names, in this order, against other transactions until this one ends; SQLite has one writer."""
+        if self.connection.dialect.name == "postgresql" and names:
+            _LOCK.run(self.connection, {"names": list(names)})
 
 
-_LOCK = Statement(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"))
+_LOCK = Statement(
+    text("SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS wanted(name)")
+)
+"""The names of an array are locked in its order."""

@@ -15,8 +15,8 @@ from types import MappingProxyType
 from dicom_node.archive import Archive
 from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from fhir_adapter.rest.interactions import Interactions
-from fhir_adapter.store.search.rebuild import rebuild_index
 from fhir_adapter.store.store import Store
+from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter
 from inference.catalogue import Catalogue
@@ -151,8 +151,7 @@ def prepare(settings: Settings, *, clock: Clock | None = None) -> None:
     KeyRing.open_or_create(settings.data_dir / "keys.json")
     database = Database.open(settings.database)
     try:
-        database.migrate()
-        rebuild_index(database)
+        prepare_database(database)
         model_files = ModelFiles(settings.data_dir / MODEL_FILES)
         register_models(database, model_files, settings.model_dirs, clock or SystemClock())
     finally:

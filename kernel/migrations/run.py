@@ -5,10 +5,16 @@ from typing import Final
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, text
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
 
-_LOCK: Final = 4_711_2575
-"""PostgreSQL advisory lock: of several servers that start at once, one migrates and the others wait."""
+from kernel.errors import Category, Problem
+from kernel.migrations.sqlite import Pending, upgrade_file
+from kernel.one_process import one_process_of_server
+
+_SPACE: Final = 2
+"""Free space for a revision that does not state its own ``SPACE``: for the copy, and for the journal of the changes."""
 
 
 def configuration() -> Config:
@@ -18,40 +24,56 @@ def configuration() -> Config:
     return config
 
 
+def newest_revision() -> str:
+    """Return the revision of this release."""
+    return str(ScriptDirectory.from_config(configuration()).get_current_head())
+
+
 def upgrade(engine: Engine) -> None:
-    """Apply every revision that the database does not have yet.
+    """Apply every revision that the database does not have yet, all in one transaction.
+
+    Of several processes that call this at once, one does the work and the others wait for it.
 
     Parameters
     ----------
     engine
         Connected to the database that is to be changed.
+
+    Raises
+    ------
+    Problem
+        ``conflict`` when the database is of a newer release; ``unavailable`` when its disk is full. In both cases
+        nothing is changed.
     """
+    if engine.dialect.name == "sqlite":
+        upgrade_file(engine, pending=_pending, apply=_apply)
+        return
+    with one_process_of_server(engine) as connection:
+        if _pending(connection):
+            _apply(connection)
+
+
+def _pending(connection: Connection) -> Pending | None:
+    """Return what is to be done; None when the schema is the newest.
+
+    Raises
+    ------
+    Problem
+        ``conflict``.
+    """
+    scripts = ScriptDirectory.from_config(configuration())
+    stored, newest = MigrationContext.configure(connection).get_current_revision(), str(scripts.get_current_head())
+    if stored == newest:
+        return None
+    if stored is not None and stored not in {revision.revision for revision in scripts.walk_revisions()}:
+        detail = f"the database is of a newer release (schema {stored}); this release knows the schema up to {newest}"
+        raise Problem(Category.CONFLICT, detail)
+    revisions = scripts.iterate_revisions(newest, stored or "base")
+    space = max(getattr(revision.module, "SPACE", _SPACE) for revision in revisions)
+    return Pending(stored=stored, newest=newest, space=space)
+
+
+def _apply(connection: Connection) -> None:
     config = configuration()
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        if connection.dialect.name != "postgresql":
-            _upgrade_sqlite(config, connection)
-            return
-        connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
-        try:
-            connection.commit()
-            command.upgrade(config, "head")
-            connection.commit()
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": _LOCK})
-            connection.commit()
-
-
-def _upgrade_sqlite(config: Config, connection: Connection) -> None:
-    """Apply the revisions in one transaction, so that a process that is killed meanwhile leaves no half of them.
-
-    Alembic takes SQLite for a database without transactional DDL and opens none of its own. The lock also makes a
-    second process wait, which then finds nothing left to do.
-    """
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        command.upgrade(config, "head")
-    except BaseException:
-        connection.exec_driver_sql("ROLLBACK")
-        raise
-    connection.exec_driver_sql("COMMIT")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import click
 import typer
 
+from fhir_adapter.store.upgrade import prepare_database
 from inference.model_files import MODEL_FILES, ModelFiles
 from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
@@ -93,7 +94,7 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
         Outbox(clock, ids, cipher, jobs, Blobs(settings.data_dir / "blobs", cipher)),
     )
     try:
-        database.migrate()
+        prepare_database(database)
         yield CommandContext(
             settings=settings,
             clock=clock,

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import delete, select
 
 from dicom_node.synthesise import chest_x_ray
 from inference.testing_folder import PULSE_RISK, pulse_risk
+from kernel.tables import index_state, resource_dates, resource_index
 
 from .hospital import Hospital
 from .test_dicom_path import CHEST
@@ -164,3 +167,25 @@ def test_hospitals_train_together_and_the_result_is_a_shadow_with_a_ledger(auscu
     assert "the record is whole" in ausculta("audit", "verify").stdout
     again = ausculta("federated", "simulate", str(shared / "data" / "uci-heart"), "--rounds", "1", "--seed", "2")
     assert again.returncode == 0, again.stderr
+
+
+def test_a_command_that_comes_first_after_an_upgrade_makes_the_search_index_again(
+    ausculta: Command, hospital: Hospital
+) -> None:
+    """As a migration leaves it, the index is empty: whatever looks a resource up would find none."""
+    hospital.admit()
+    hospital.hl7(hospital.vitals())
+    hospital.work()
+    database = hospital.application.database
+
+    def index() -> tuple[list[str], set[tuple[Any, ...]]]:
+        with database.read() as connection:
+            marks = list(connection.execute(select(index_state.c.fingerprint)).scalars())
+            return marks, {tuple(row) for row in connection.execute(select(resource_index))}
+
+    before = index()
+    assert before[1]
+    for table in (index_state, resource_index, resource_dates):
+        database.write(lambda tx, table=table: tx.execute(delete(table)))
+    assert ausculta("models", "list").returncode == 0
+    assert index() == before

@@ -9,6 +9,9 @@ from alembic import op
 revision: Final = "0012"
 down_revision: Final = "0011"
 
+SPACE: Final = 5
+"""Free space as a multiple of the size of the database: it writes every version again."""
+
 _SEQUENCE: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _BY_BYTES: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _SUBJECTS: Final = ("subject", "patient", "for", "beneficiary", "individual")
