@@ -1,12 +1,13 @@
 """Blobs: content-addressed, durable when put returns, and refused when the disk fails."""
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from kernel.blobs import Blobs
+from kernel.blobs import BLOCK, BUFFER, Blobs
 from kernel.errors import Category, Problem
 from kernel.testing import PlainCipher
 
@@ -57,7 +58,7 @@ def test_a_blob_that_exists_is_confirmed_only_when_its_name_is_durable(
         blobs.put(b"x")
 
 
-@pytest.mark.parametrize("broken", ["fsync", "fdopen"])
+@pytest.mark.parametrize("broken", ["fsync", "write", "replace"])
 def test_a_write_error_raises_a_problem_and_leaves_no_partial_file(
     broken: str, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,11 +67,53 @@ def test_a_write_error_raises_a_problem_and_leaves_no_partial_file(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, broken, refuse)
+    monkeypatch.setattr(Path if broken == "replace" else os, broken, refuse)
     with pytest.raises(Problem) as refused:
-        blobs.put(b"second")
+        blobs.put(b"second" * BLOCK)
     assert refused.value.category is Category.UNAVAILABLE
     assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, BUFFER, BUFFER + BLOCK + 1, 3 * BUFFER - 1])
+def test_content_of_any_size_is_returned_as_it_was(blobs: Blobs, size: int) -> None:
+    content = os.urandom(size)
+    assert blobs.get(blobs.put(content)) == content
+
+
+def test_whole_blocks_go_past_the_page_cache_and_the_rest_through_it(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[bool, int]] = []
+    real = os.write
+
+    def spy(handle: int, data: bytes) -> int:
+        written.append((bool(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_DIRECT), len(data)))
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", spy)
+    blobs.put(bytes(2 * BLOCK + 5))
+    assert written == [(True, 2 * BLOCK), (False, 5)]
+
+
+def test_a_file_system_without_direct_writes_stores_all_the_same(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One says so when the flag is set, another when the first block is written."""
+    real_write, real_fcntl = os.write, fcntl.fcntl
+
+    def refuse_write(handle: int, data: bytes) -> int:
+        if real_fcntl(handle, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real_write(handle, data)
+
+    def refuse_flag(handle: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETFL and argument & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real_fcntl(handle, command, argument)
+
+    with monkeypatch.context() as first:
+        first.setattr(os, "write", refuse_write)
+        assert blobs.get(blobs.put(b"a" * 3 * BLOCK)) == b"a" * 3 * BLOCK
+    monkeypatch.setattr(fcntl, "fcntl", refuse_flag)
+    assert blobs.get(blobs.put(b"b" * 3 * BLOCK)) == b"b" * 3 * BLOCK
 
 
 @pytest.mark.parametrize("address", ["../../etc/passwd", "0" * 63, "G" * 64, "0" * 64])
