@@ -3,8 +3,8 @@
 Ausculta (``ausculta serve``) answers after sealing the bytes (AES-256-GCM), the durable write of its file, and the
 durable commit of index, job and audit event. Orthanc syncs its file (``SyncStorageArea``) and writes its SQLite index;
 it encrypts nothing and has no audit log. Plain pynetdicom writes ``encoded_dataset()`` to a file without fsync, index
-or encryption. Each has a process of its own; rounds alternate between them, and medians and their ratios are printed, with
-the CPU time of the server for each instance.
+or encryption. Each has a process of its own; rounds alternate between them. Printed are medians, their ratios, and the
+CPU time of the server for each instance.
 
 DCMTK's ``storescu`` sends, one process for each association, with ``TCP_NODELAY=1``: without it a receiver loses 40 ms
 for each instance because of Nagle's algorithm, and the comparison would favour Ausculta. Orthanc is left out, with a

@@ -238,7 +238,10 @@ def _kept_instances(data: Path) -> Counter[str]:
 
 
 def _blobs(data: Path) -> set[str]:
-    return {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
+    """Return the addresses of the blobs that are stored, in files and in the database."""
+    with closing(sqlite3.connect(f"file:{data / 'ausculta.db'}?mode=ro", uri=True)) as connection:
+        small = {address for (address,) in connection.execute("SELECT address FROM small_blobs")}
+    return small | {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
 
 
 def _search(server: ServerProcess, kind: str) -> Iterator[dict[str, Any]]:

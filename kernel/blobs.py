@@ -12,13 +12,23 @@ import os
 import secrets
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from sqlalchemy import bindparam, select, text
+
+from kernel.db import Database
 from kernel.errors import Category, Problem
+from kernel.statements import Statement
+from kernel.tables import small_blobs
+from kernel.transaction import Transaction
 
 UNFINISHED: Final = ".new-"
 """How the name of a file starts that is being written."""
+
+SMALL: Final = 160 * 1024
+"""Largest content that is kept in the database: a slice of 256 x 256 pixels of 16 bits with its header is."""
 
 BLOCK: Final = 4096
 """Multiple of the size of a block of any disk: what is written past the page cache is a multiple of it."""
@@ -28,6 +38,11 @@ BUFFER: Final = 1024 * 1024
 
 _buffers: Final[deque[mmap.mmap]] = deque(maxlen=64)
 """Buffers that nobody uses at present."""
+
+_KEEP: Final = Statement(
+    text("INSERT INTO small_blobs (address, sealed) VALUES (:address, :sealed) ON CONFLICT (address) DO NOTHING")
+)
+_GET: Final = Statement(select(small_blobs.c.sealed).where(small_blobs.c.address == bindparam("of")))
 
 
 class Cipher(Protocol):
@@ -68,6 +83,15 @@ class Cipher(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreparedBlob:
+    """A blob whose file is durable, or which becomes durable in the commit that keeps it."""
+
+    address: str
+    #: The sealed bytes of a small blob; None when there is a file.
+    sealed: bytes | None = field(repr=False)
+
+
 class Blobs:
     """A folder of sealed files named by their content.
 
@@ -77,10 +101,13 @@ class Blobs:
         Where the files are; created when absent, with its 256 subfolders.
     cipher
         Encrypts the content and computes its address.
+    database
+        Where small blobs are kept; without one each blob is a file.
     """
 
-    def __init__(self, folder: Path, cipher: Cipher) -> None:
+    def __init__(self, folder: Path, cipher: Cipher, database: Database | None = None) -> None:
         self._folder = folder
+        self._database = database
         self._cipher = cipher
         for number in range(256):
             (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
@@ -94,7 +121,35 @@ class Blobs:
         Problem
             ``unavailable`` when the file system reports an error.
         """
+        return self._put(self._cipher.address(content), content)
+
+    def prepare(self, content: bytes) -> PreparedBlob:
+        """Store ``content`` durably when it is large; a small one is stored by :meth:`keep`.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when the file system reports an error.
+        """
         address = self._cipher.address(content)
+        if self._database is None or len(content) > SMALL:
+            return PreparedBlob(address=self._put(address, content), sealed=None)
+        return PreparedBlob(address=address, sealed=self._cipher.seal(content, address.encode()))
+
+    def keep(self, tx: Transaction, prepared: PreparedBlob) -> None:
+        """Make a blob part of the transaction that refers to it.
+
+        Parameters
+        ----------
+        tx
+            The transaction that refers to the blob.
+        prepared
+            What :meth:`prepare` returned.
+        """
+        if prepared.sealed is not None:
+            tx.execute(_KEEP, {"address": prepared.address, "sealed": prepared.sealed})
+
+    def _put(self, address: str, content: bytes) -> str:
         place = self._place(address)
         try:
             if place.exists():  # the name may not be durable yet: another thread, or an attempt that failed
@@ -116,9 +171,18 @@ class Blobs:
         """
         try:
             sealed = self._place(address).read_bytes()
-        except FileNotFoundError as failure:
-            raise Problem(Category.NOT_FOUND, "there is no such blob") from failure
+        except FileNotFoundError:
+            sealed = self._small(address)
         return self._cipher.open(sealed, address.encode())
+
+    def _small(self, address: str) -> bytes:
+        sealed: bytes | None = None
+        if self._database is not None:
+            with self._database.read() as connection:
+                sealed = _GET.run(connection, {"of": address}).scalar()
+        if sealed is None:
+            raise Problem(Category.NOT_FOUND, "there is no such blob")
+        return sealed
 
     def _place(self, address: str) -> Path:
         if len(address) != 64 or not set(address) <= set("0123456789abcdef"):

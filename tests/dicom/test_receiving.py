@@ -36,6 +36,7 @@ from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 from dicom_node.encoding import open_file
 from dicom_node.listener.server import DicomServer
 from dicom_node.synthesise import ChestXRay, chest_x_ray
+from kernel.blobs import SMALL
 from kernel.errors import Category, Problem
 from kernel.tables import associations
 
@@ -143,13 +144,14 @@ def test_an_fsync_that_fails_is_never_acknowledged(ward, instance: Make, monkeyp
     def fail(handle: int) -> None:
         raise OSError(5, "Input/output error")
 
+    large = instance(payload=bytes(SMALL))
     association = ward.associate((CTImageStorage, ExplicitVRLittleEndian))
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", fail)
-        assert association.send_c_store(instance()).Status == 0xA700
+        assert association.send_c_store(large).Status == 0xA700
     with pytest.raises(Problem, match="no such instance"):
         ward.archive.read("2.25.1.2.1")
-    assert association.send_c_store(instance()).Status == 0x0000
+    assert association.send_c_store(large).Status == 0x0000
     association.release()
 
 
