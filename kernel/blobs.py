@@ -161,6 +161,13 @@ class Blobs:
             raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
         return address
 
+    def remove_unfinished(self) -> int:
+        """Remove the files that a crash left half written, and return how many; for the only process of the folder."""
+        left = list(self._folder.glob(f"*/{UNFINISHED}*"))
+        for draft in left:
+            draft.unlink(missing_ok=True)
+        return len(left)
+
     def get(self, address: str) -> bytes:
         """Return the content at ``address``.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel.blobs import BLOCK, BUFFER, Blobs
+from kernel.blobs import BLOCK, BUFFER, SMALL, UNFINISHED, Blobs
+from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.testing import PlainCipher
 
@@ -121,3 +122,45 @@ def test_a_malformed_or_unknown_address_is_not_found(blobs: Blobs, address: str)
     with pytest.raises(Problem) as missing:
         blobs.get(address)
     assert missing.value.category is Category.NOT_FOUND
+
+
+@pytest.fixture
+def in_database(tmp_path: Path, database: Database) -> Blobs:
+    return Blobs(tmp_path / "blobs", PlainCipher(), database)
+
+
+def test_a_small_blob_becomes_durable_with_the_commit_that_keeps_it(
+    in_database: Blobs, database: Database, tmp_path: Path
+) -> None:
+    prepared = in_database.prepare(b"x" * SMALL)
+    with pytest.raises(Problem, match="no such blob"):
+        in_database.get(prepared.address)
+    for _ in range(2):  # a sender repeats itself
+        database.write(lambda tx: in_database.keep(tx, prepared))
+    assert (in_database.get(prepared.address), files(tmp_path)) == (b"x" * SMALL, [])
+
+
+def test_a_commit_that_fails_leaves_nothing_of_a_small_blob(in_database: Blobs, database: Database) -> None:
+    prepared = in_database.prepare(b"small")
+
+    def fail(tx: Transaction) -> None:
+        in_database.keep(tx, prepared)
+        raise Problem(Category.CONFLICT, "refused")
+
+    with pytest.raises(Problem, match="refused"):
+        database.write(fail)
+    with pytest.raises(Problem, match="no such blob"):
+        in_database.get(prepared.address)
+
+
+def test_a_large_blob_is_a_file_as_soon_as_it_is_prepared(in_database: Blobs, tmp_path: Path) -> None:
+    content = b"x" * (SMALL + 1)
+    prepared = in_database.prepare(content)
+    assert (prepared.sealed, in_database.get(prepared.address), len(files(tmp_path))) == (None, content, 1)
+
+
+def test_a_file_that_a_crash_left_half_written_is_removed(blobs: Blobs, tmp_path: Path) -> None:
+    address = blobs.put(b"whole")
+    (tmp_path / "blobs" / "00" / f"{UNFINISHED}1").write_bytes(b"half")
+    assert blobs.remove_unfinished() == 1
+    assert (len(files(tmp_path)), blobs.get(address)) == (1, b"whole")
