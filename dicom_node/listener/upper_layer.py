@@ -145,6 +145,9 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
         if self.ended:
             return
         event = self._next_event()
+        if event == DATA_RECEIVED and self.state == ESTABLISHED:  # action DT-2, which leads to the same state
+            self.assoc.dimse.receive_primitive(self._recv_pdu.get_nowait().to_primitive())
+            return
         if event is not None:
             self.event_queue.put(event)
         else:
