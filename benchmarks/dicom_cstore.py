@@ -52,9 +52,16 @@ class Provider:
     process: int
 
     def cpu_ms(self) -> float:
-        """Return the CPU time that the process has used, in milliseconds; user and system."""
-        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+        """Return the CPU time that the process and its children have used, in milliseconds; user and system."""
+        ticks = 0
+        for place in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = place.read_text().rpartition(")")[2].split()
+            except OSError:  # it has ended
+                continue
+            if str(self.process) in {place.parent.name, fields[1]}:
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 A blob's address is a keyed digest of its content (see :class:`Cipher`), so equal content is stored once and a file
 name reveals nothing about a patient. :meth:`Blobs.put` returns only when the file and its name are durable: it writes a
-temporary file in the same folder, fsyncs it, renames it and fsyncs the folder.
+file beside them, past the page cache where that is possible, fsyncs it, renames it and fsyncs its new folder.
+
+A small blob needs none of that: :meth:`Blobs.prepare` and :meth:`Blobs.keep` make it a row of the commit that refers to
+it, so that bytes and reference become durable with the same fsync, or not at all.
 """
 
 import errno
@@ -24,8 +27,8 @@ from kernel.statements import Statement
 from kernel.tables import small_blobs
 from kernel.transaction import Transaction
 
-UNFINISHED: Final = ".new-"
-"""How the name of a file starts that is being written."""
+UNFINISHED: Final = "unfinished"
+"""The subfolder of the files that are being written."""
 
 SMALL: Final = 160 * 1024
 """Largest content that is kept in the database: a slice of 256 x 256 pixels of 16 bits with its header is."""
@@ -98,7 +101,8 @@ class Blobs:
     Parameters
     ----------
     folder
-        Where the files are; created when absent, with its 256 subfolders.
+        Where the files are; created when absent, with its subfolders. What a crash left half written is
+        removed.
     cipher
         Encrypts the content and computes its address.
     database
@@ -111,7 +115,10 @@ class Blobs:
         self._cipher = cipher
         for number in range(256):
             (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+        self._unfinished = folder / UNFINISHED
+        self._unfinished.mkdir(exist_ok=True)
         _sync_folder(folder)
+        self._remove_unfinished()
 
     def put(self, content: bytes) -> str:
         """Store ``content`` durably and return its address.
@@ -155,18 +162,11 @@ class Blobs:
             if place.exists():  # the name may not be durable yet: another thread, or an attempt that failed
                 _sync_folder(place.parent)
             else:
-                _write(place, self._cipher.seal(content, address.encode()))
+                _write(self._unfinished / secrets.token_hex(8), place, self._cipher.seal(content, address.encode()))
         except OSError as failure:
             detail = "this server cannot save at present; send it again later"
             raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
         return address
-
-    def remove_unfinished(self) -> int:
-        """Remove the files that a crash left half written, and return how many; for the only process of the folder."""
-        left = list(self._folder.glob(f"*/{UNFINISHED}*"))
-        for draft in left:
-            draft.unlink(missing_ok=True)
-        return len(left)
 
     def get(self, address: str) -> bytes:
         """Return the content at ``address``.
@@ -181,6 +181,13 @@ class Blobs:
         except FileNotFoundError:
             sealed = self._small(address)
         return self._cipher.open(sealed, address.encode())
+
+    def _remove_unfinished(self) -> None:
+        """Remove the files that a crash left half written; one that is being written is locked."""
+        for draft in self._unfinished.iterdir():
+            with suppress(OSError), draft.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                draft.unlink()
 
     def _small(self, address: str) -> bytes:
         sealed: bytes | None = None
@@ -197,17 +204,17 @@ class Blobs:
         return self._folder / address[:2] / address[2:]
 
 
-def _write(place: Path, sealed: bytes) -> None:
-    draft = place.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+def _write(draft: Path, place: Path, sealed: bytes) -> None:
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
             written = _write_past_the_cache(handle, sealed)
             _write_all(handle, memoryview(sealed)[written:])
             os.fsync(handle)
+            draft.replace(place)
         finally:
             os.close(handle)
-        draft.replace(place)
         _sync_folder(place.parent)
     except BaseException:
         with suppress(OSError):

@@ -27,7 +27,6 @@ from kernel.db import Database, Transaction
 from kernel.errors import Problem
 from kernel.inbox import Inbox
 from kernel.jobs import Job, Jobs
-from kernel.log import get_logger
 from kernel.outbox import STEP as DELIVER
 from kernel.outbox import Outbox
 from kernel.worker import Step, Worker
@@ -96,8 +95,6 @@ class Application(CoreServices):
         loaded
             Called in another thread when what the first requests need is loaded.
         """
-        if left := self.blobs.remove_unfinished():
-            get_logger(__name__).warning("unfinished_files_removed", files=left)
         self.checkpoints.start()
         self.database.write(lambda tx: start_cadences(tx, self.jobs))
         self.worker.start()

@@ -159,8 +159,23 @@ def test_a_large_blob_is_a_file_as_soon_as_it_is_prepared(in_database: Blobs, tm
     assert (prepared.sealed, in_database.get(prepared.address), len(files(tmp_path))) == (None, content, 1)
 
 
-def test_a_file_that_a_crash_left_half_written_is_removed(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_file_that_a_crash_left_half_written_is_removed_at_the_next_start(blobs: Blobs, tmp_path: Path) -> None:
     address = blobs.put(b"whole")
-    (tmp_path / "blobs" / "00" / f"{UNFINISHED}1").write_bytes(b"half")
-    assert blobs.remove_unfinished() == 1
-    assert (len(files(tmp_path)), blobs.get(address)) == (1, b"whole")
+    (tmp_path / "blobs" / UNFINISHED / "1").write_bytes(b"half")
+    again = Blobs(tmp_path / "blobs", PlainCipher())
+    assert (len(files(tmp_path)), again.get(address)) == (1, b"whole")
+
+
+def test_a_process_that_starts_leaves_the_file_that_another_one_writes(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def start_another(handle: int) -> None:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(os, "fsync", real)
+            Blobs(tmp_path / "blobs", PlainCipher())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", start_another)
+    assert blobs.get(blobs.put(b"x" * BLOCK)) == b"x" * BLOCK
