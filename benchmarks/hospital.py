@@ -179,7 +179,7 @@ def _on_the_way(server: ServerProcess) -> dict[str, frozenset[str]]:
     """Read pending and parked work from the server's database: the patients, and the destinations of the results."""
     mrns = {f"Patient/{patient['id']}": _mrn(patient) for patient in _search(server, "Patient")}
     with server.snapshot() as read:  # work that progresses meanwhile is not missed between two reads
-        return find_on_the_way(read, mrns, _blobs(server.data))
+        return find_on_the_way(read, mrns, _blobs(read, server.data))
 
 
 def find_on_the_way(read: Read, mrns: Mapping[str, str], blobs: Collection[str]) -> dict[str, frozenset[str]]:
@@ -218,15 +218,17 @@ def _values(payload: str) -> Iterable[object]:
 def _kept_instances(server: ServerProcess) -> Counter[str]:
     """Count the instances of each study whose bytes are stored."""
     counted: Counter[str] = Counter()
-    blobs = _blobs(server.data)
     with server.snapshot() as read:
+        blobs = _blobs(read, server.data)
         for study, blob in read('SELECT "StudyInstanceUID", blob FROM instances'):
             counted[study] += blob in blobs
     return counted
 
 
-def _blobs(data: Path) -> set[str]:
-    return {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
+def _blobs(read: Read, data: Path) -> set[str]:
+    """Return the addresses of the blobs that are stored, in files and in the database."""
+    small = {str(address) for (address,) in read("SELECT address FROM small_blobs")}
+    return small | {path.parent.name + path.name for path in (data / "blobs").rglob("*") if path.is_file()}
 
 
 def _search(server: ServerProcess, kind: str) -> Iterator[dict[str, Any]]:

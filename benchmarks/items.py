@@ -73,7 +73,8 @@ def fhir_item(run: str, number: int) -> Item:
 
 
 def dicom_item(run: str, number: int) -> Item:
-    """Make a study of one small chest radiograph."""
+    """Make a study of one small chest radiograph; those of odd numbers are large enough to be stored in a file."""
+    size = 320 if number % 2 else 96
     mrn = f"D{run}{number:06d}"
     wanted = ChestXRay(
         PatientID=mrn,
@@ -81,8 +82,8 @@ def dicom_item(run: str, number: int) -> Item:
         PatientName="Synthetic^Dicom",
         AccessionNumber=mrn[-16:],
         modality="CR",
-        rows=96,
-        columns=96,
+        rows=size,
+        columns=size,
         seed=number,
     )
     payload = chest_x_ray(wanted)

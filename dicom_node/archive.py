@@ -1,6 +1,7 @@
-"""The archive of received instances: the bytes in an encrypted blob, then an index row.
+"""The archive of received instances: the bytes in an encrypted blob, and an index row.
 
-``add`` returns when both are durable. The caller's rows (the study's waiting job) are part of the same commit.
+The row is committed after the bytes of a large instance, and together with those of a small one; ``add`` returns when
+both are durable. The caller's rows (the study's waiting job) are part of the same commit.
 The dataset is stored byte for byte; only the file meta information before it is made here (PS3.10 section 7.1).
 """
 
@@ -9,9 +10,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from dicom_node.archive_statements import ADDRESS, INSERT, NOTE_ASSOCIATION, NOTE_STUDY, REPLACED, ROW
 from dicom_node.encoding import keep_values_out_of_warnings, part10, read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.pixels import same_picture
@@ -99,6 +101,7 @@ class Archive:
             SOPInstanceUID=received.SOPInstanceUID,
             TransferSyntaxUID=received.TransferSyntaxUID,
         )
+        sealed = self._blobs.prepare(content)
         stored = StoredInstance(
             SOPInstanceUID=attributes.SOPInstanceUID,
             SOPClassUID=attributes.SOPClassUID,
@@ -106,20 +109,24 @@ class Archive:
             SeriesInstanceUID=attributes.SeriesInstanceUID,
             Modality=attributes.Modality,
             TransferSyntaxUID=received.TransferSyntaxUID,
-            blob=self._blobs.put(content),
+            blob=sealed.address,
             size=len(content),
             calling_ae=received.calling_ae,
             received_at=self._clock.now(),
         )
-        earlier = self._reconciled(stored, content)
 
-        def commit(tx: Transaction) -> None:
+        def commit(tx: Transaction, earlier: StoredInstance | None = None) -> None:
             self._note_association(tx, received.association, stored)
             if _is_new(tx, stored, earlier):
+                self._blobs.keep(tx, sealed)
                 _keep(tx, stored, earlier)
             on_commit(tx, stored)
 
-        self._database.write(commit)
+        try:
+            self._database.write(commit)
+        except _IsStored:
+            earlier = self._reconciled(stored, content)
+            self._database.write(lambda tx: commit(tx, earlier))
         return stored
 
     def read(self, SOPInstanceUID: str) -> bytes:
@@ -131,8 +138,7 @@ class Archive:
             ``not-found`` when there is none; ``fault`` when its bytes were altered.
         """
         with self._database.read() as connection:
-            query = select(instances.c.blob).where(instances.c.SOPInstanceUID == SOPInstanceUID)
-            address = connection.execute(query).scalar_one_or_none()
+            address = ADDRESS.run(connection, {"of": SOPInstanceUID}).scalar()
         if address is None:
             raise Problem(Category.NOT_FOUND, "there is no such instance")
         return self._blobs.get(address)
@@ -147,9 +153,7 @@ class Archive:
         stored
             The instance.
         """
-        mine = replaced_instances.c.SOPInstanceUID == stored.SOPInstanceUID
-        then = replaced_instances.c.replaced_at == stored.received_at
-        return connection.execute(select(replaced_instances.c.blob).where(mine, then)).first() is not None
+        return REPLACED.run(connection, {"of": stored.SOPInstanceUID, "at": stored.received_at}).first() is not None
 
     def replaced(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
         """Return the earlier versions of a study's instances, in the order in which they were replaced.
@@ -166,21 +170,23 @@ class Archive:
         rows = connection.execute(query.order_by(replaced_instances.c.replaced_at)).mappings()
         return [StoredInstance(**row) for row in rows]
 
-    def _reconciled(self, stored: StoredInstance, content: bytes) -> StoredInstance | None:
+    def _reconciled(self, stored: StoredInstance, content: bytes) -> StoredInstance:
         """Return the earlier version that an instance may replace: of the same study and with the same picture.
 
         A PACS that splits or merges series gives an instance another SeriesInstanceUID.
+
+        Raises
+        ------
+        Problem
+            ``conflict`` when what is stored is not such a version.
         """
         with self._database.read() as connection:
-            query = select(instances).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None or row["blob"] == stored.blob:
-            return None
-        earlier = StoredInstance(**row)
+            earlier = StoredInstance(**ROW.run(connection, {"of": stored.SOPInstanceUID}).first()._asdict())
         place = "StudyInstanceUID", "SOPClassUID"
-        if any(getattr(earlier, name) != getattr(stored, name) for name in place):
-            return None
-        return earlier if same_picture(self._blobs.get(earlier.blob), content) else None
+        is_same = all(getattr(earlier, name) == getattr(stored, name) for name in place)
+        if not is_same or not same_picture(self._blobs.get(earlier.blob), content):
+            raise _conflict()
+        return earlier
 
     def instances(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
         """Return the stored instances of a study, in the order of SOPInstanceUID.
@@ -219,36 +225,42 @@ class Archive:
         return list(touched)
 
     def _note_association(self, tx: Transaction, association: str, stored: StoredInstance) -> None:
-        values = {
-            "association": association,
-            "StudyInstanceUID": stored.StudyInstanceUID,
-            "listener": self._listener,
-            "seen_at": stored.received_at,
-        }
-        upsert = _upsert(tx, associations).values(values)
         tx.execute(
-            upsert.on_conflict_do_update(
-                index_elements=["association", "StudyInstanceUID"], set_={"seen_at": stored.received_at}
-            )
+            NOTE_ASSOCIATION,
+            {
+                "association": association,
+                "study": stored.StudyInstanceUID,
+                "listener": self._listener,
+                "at": stored.received_at,
+            },
         )
+
+
+class _IsStored(Exception):
+    """Another version of the instance is stored: whether it may be replaced is looked at outside the commit."""
+
+
+def _conflict() -> Problem:
+    return Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is stored")
 
 
 def _is_new(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | None) -> bool:
     tx.lock(f"instance {stored.SOPInstanceUID}")
-    query = select(instances.c.blob).where(instances.c.SOPInstanceUID == stored.SOPInstanceUID)
-    existing = tx.execute(query).scalar_one_or_none()
+    existing = tx.execute(ADDRESS, {"of": stored.SOPInstanceUID}).scalar()
     if existing in {None, stored.blob}:
         return existing is None
-    if earlier is None or existing != earlier.blob:
-        raise Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is stored")
+    if earlier is None:
+        raise _IsStored
+    if existing != earlier.blob:
+        raise _conflict()
     return True
 
 
 def _keep(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | None) -> None:
     """Index an instance; one that replaces an earlier one takes its place, and the earlier one is kept beside it."""
     if earlier is None:
-        tx.execute(insert(instances), vars(stored))
-        _note_study(tx, stored)
+        tx.execute(INSERT, vars(stored))
+        tx.execute(NOTE_STUDY, {"study": stored.StudyInstanceUID, "at": stored.received_at})
         return
     kept = _upsert(tx, replaced_instances).values(**vars(earlier), replaced_at=stored.received_at)
     again = {"replaced_at": stored.received_at}
@@ -258,23 +270,6 @@ def _keep(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | Non
     study = studies.c.StudyInstanceUID == stored.StudyInstanceUID
     tx.execute(update(studies).where(study).values(last_received_at=stored.received_at, completed_at=None))
     _log.warning("instance_reconciled", instance=stored.SOPInstanceUID)
-
-
-def _note_study(tx: Transaction, stored: StoredInstance) -> None:
-    """Open the study, or open it again: ``completed_at`` is cleared."""
-    upsert = _upsert(tx, studies).values(
-        StudyInstanceUID=stored.StudyInstanceUID,
-        revision=0,
-        instances=1,
-        last_received_at=stored.received_at,
-        completed_at=None,
-    )
-    again = {
-        "instances": studies.c.instances + 1,
-        "last_received_at": stored.received_at,
-        "completed_at": None,
-    }
-    tx.execute(upsert.on_conflict_do_update(index_elements=["StudyInstanceUID"], set_=again))
 
 
 def _upsert(tx: Transaction, table: Table) -> sqlite.Insert | postgresql.Insert:

@@ -389,6 +389,13 @@ audit_checkpoints = Table(
     Column("signature", LargeBinary, nullable=False, comment="Ed25519 over the checkpoint's text"),
 )
 
+small_blobs = Table(
+    "small_blobs",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False, comment="the content, sealed: PHI"),
+)
+
 instances = Table(
     "instances",
     metadata,

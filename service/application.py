@@ -331,7 +331,7 @@ def build_core_services(
     """
     cipher = keys.cipher()
     jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
-    results, store, blobs = Results(), Store(), Blobs(settings.data_dir / "blobs", cipher)
+    results, store, blobs = Results(), Store(), Blobs(settings.data_dir / "blobs", cipher, database)
     triggers = Triggers(catalogue, jobs, results, store, settle_s=settings.settle_s)
     return CoreServices(
         clock=clock,

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from pynetdicom import ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_ECHO, C_STORE
+from pynetdicom.dimse_primitives import C_ECHO
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass, StorageServiceClass
@@ -21,6 +21,7 @@ from pynetdicom.transport import AddressInformation
 
 from dicom_node.encoding import UID_SYNTAX
 from dicom_node.listener.limits import DicomLimits
+from dicom_node.listener.store_messages import StoreRequest, store_response
 from dicom_node.listener.upper_layer import BoundedMessages, Transport, UpperLayer
 from kernel.errors import DIMSE_STATUS, Category, Problem, as_problem
 from kernel.log import get_logger
@@ -135,9 +136,9 @@ class StorageAssociation(Association):  # type: ignore[misc]
         self.acceptor.implementation_version_name = entity.implementation_version_name
         self.requestor.address_info = AddressInformation.from_tuple(peer)
         self._principal = Principal(client="", client_address=peer[0], server_address=local[0], request_id=identifier)
-        self._answers: dict[type, Callable[[Any, PresentationContext], Any]] = {
+        self._answers: dict[type, Callable[[Any, PresentationContext, int], None]] = {
             C_ECHO: self._echo,
-            C_STORE: self._store,
+            StoreRequest: self._store,
         }
 
     def serve(self) -> None:
@@ -183,7 +184,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
                 _log.warning("dicom_request_refused", association=self._identifier, request=type(request).__name__)
                 self.acse.send_abort(0x00)
                 return
-            self.dimse.send_msg(answer(request, context), context_id)
+            answer(request, context, context_id)
 
     def _decide_on_arriving(self) -> None:
         """Authorize a C-STORE when its command set is complete; a refused one is answered before its dataset."""
@@ -194,10 +195,10 @@ class StorageAssociation(Association):  # type: ignore[misc]
         if context_id not in self._accepted_cx or request.MessageID is None:
             return  # the association is aborted when the message is complete
         try:
-            self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
+            self._authorize(Interaction.STORE, request.AffectedSOPClassUID)
         except Exception as failure:  # noqa: BLE001 - the peer is always answered
             self.dimse.drop()
-            self.dimse.send_msg(self._store_response(request, failure), context_id)
+            self._answer_store(request, context_id, failure)
 
     def _check_for_end(self) -> None:
         if self.acse.is_release_requested():
@@ -206,7 +207,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
         elif self.acse.is_aborted() or self.dul.ended:
             self.is_established = False
 
-    def _echo(self, request: C_ECHO, _context: PresentationContext) -> C_ECHO:
+    def _echo(self, request: C_ECHO, _context: PresentationContext, context_id: int) -> None:
         response = C_ECHO()
         response.MessageIDBeingRespondedTo = request.MessageID
         response.AffectedSOPClassUID = Verification
@@ -216,51 +217,46 @@ class StorageAssociation(Association):  # type: ignore[misc]
             response.Status = DIMSE_STATUS[problem.category]
         else:
             response.Status = SUCCESS
-        return response
+        self.dimse.send_msg(response, context_id)
 
-    def _store(self, request: C_STORE, context: PresentationContext) -> C_STORE:
+    def _store(self, request: StoreRequest, context: PresentationContext, context_id: int) -> None:
+        refused: Exception | None = None
         try:
             if not self.dimse.decided:
-                self._authorize(Interaction.STORE, str(request.AffectedSOPClassUID or ""))
+                self._authorize(Interaction.STORE, request.AffectedSOPClassUID)
             self._server.store(self._received(request, context))
         except Exception as failure:  # noqa: BLE001 - the peer is always answered
-            return self._store_response(request, failure)
-        return self._store_response(request, None)
+            refused = failure
+        self._answer_store(request, context_id, refused)
 
-    def _store_response(self, request: C_STORE, failure: Exception | None) -> C_STORE:
-        response = C_STORE()
-        response.MessageIDBeingRespondedTo = request.MessageID
-        response.AffectedSOPClassUID = request.AffectedSOPClassUID
-        response.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        if failure is None:
-            response.Status = SUCCESS
-            return response
-        problem = as_problem(failure)
-        _log.warning("instance_refused", association=self._identifier, failure=problem, detail=problem.detail)
-        response.Status = DIMSE_STATUS[problem.category]
-        response.ErrorComment = problem.detail[:64]
-        return response
+    def _answer_store(self, request: StoreRequest, context_id: int, failure: Exception | None) -> None:
+        status, comment = SUCCESS, ""
+        if failure is not None:
+            problem = as_problem(failure)
+            _log.warning("instance_refused", association=self._identifier, failure=problem, detail=problem.detail)
+            status, comment = DIMSE_STATUS[problem.category], problem.detail
+        self.dul.send_command(context_id, store_response(request, status, comment), self.dimse.maximum_pdu_size)
 
     def _authorize(self, interaction: Interaction, SOPClassUID: str) -> None:
         """Call the server's authorizer for one request; raises ``forbidden``."""
         self._server.authorizer.require(self._principal, Request(interaction=interaction, target=SOPClassUID))
 
-    def _received(self, request: C_STORE, context: PresentationContext) -> ReceivedInstance:
+    def _received(self, request: StoreRequest, context: PresentationContext) -> ReceivedInstance:
         if self.dimse.too_large:
             raise Problem(Category.INCORRECT, "the instance is larger than this server takes")
         uids = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
-        if not all(UID_SYNTAX.fullmatch(str(uid or "")) for uid in uids):
+        if not all(UID_SYNTAX.fullmatch(uid) for uid in uids):
             raise Problem(Category.INCORRECT, "a UID of the request is malformed")
-        if str(context.abstract_syntax) != str(request.AffectedSOPClassUID):
+        if str(context.abstract_syntax) != request.AffectedSOPClassUID:
             raise Problem(Category.INCORRECT, "the SOP class is not that of the presentation context")
-        if request.DataSet is None or not request.DataSet.getbuffer():
+        if not request.dataset.getbuffer():
             raise Problem(Category.INCORRECT, "the request holds no dataset")
         return ReceivedInstance(
             association=self._identifier,
             principal=self._principal,
             called_ae=str(self.requestor.primitive.called_ae_title).strip(),
-            SOPClassUID=str(request.AffectedSOPClassUID),
-            SOPInstanceUID=str(request.AffectedSOPInstanceUID),
+            SOPClassUID=request.AffectedSOPClassUID,
+            SOPInstanceUID=request.AffectedSOPInstanceUID,
             TransferSyntaxUID=str(context.transfer_syntax[0]),
-            encoded=request.DataSet.getvalue(),
+            encoded=request.dataset.getvalue(),
         )

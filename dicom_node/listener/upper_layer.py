@@ -21,6 +21,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
 from dicom_node.listener.limits import DicomLimits
+from dicom_node.listener.store_messages import StoreRequest, read_store_request
 from kernel.log import get_logger
 
 DATA_RECEIVED: Final = "Evt10"
@@ -30,6 +31,7 @@ INVALID_PDU: Final = "Evt19"
 """Events of the upper layer's state machine (PS3.8 Table 9-8)."""
 
 AWAITING_REQUEST: Final = "Sta2"
+ESTABLISHED: Final = "Sta6"
 AWAITING_CLOSE: Final = "Sta13"
 """States of it (PS3.8 Tables 9-1 to 9-5)."""
 
@@ -38,6 +40,9 @@ P_DATA_TF: Final = 0x04
 
 _HEADER: Final = struct.Struct(">BxL")
 _VALUE: Final = struct.Struct(">LB")
+_PART_OF_COMMAND: Final = b"\x01"
+_LAST_OF_COMMAND: Final = b"\x03"
+"""Message control headers (PS3.8 section E.2)."""
 
 _log = get_logger(__name__)
 
@@ -140,6 +145,9 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
         if self.ended:
             return
         event = self._next_event()
+        if event == DATA_RECEIVED and self.state == ESTABLISHED:  # action DT-2, which leads to the same state
+            self.assoc.dimse.receive_primitive(self._recv_pdu.get_nowait().to_primitive())
+            return
         if event is not None:
             self.event_queue.put(event)
         else:
@@ -149,6 +157,32 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
     def send_pdu(self, primitive: Any) -> None:
         """Send the PDU of ``primitive``; returns when it is sent."""
         super().send_pdu(primitive)
+        self.act()
+
+    def send_command(self, context_id: int, command: bytes, longest: int) -> None:
+        """Send the command set of a message without dataset; returns when it is sent.
+
+        Parameters
+        ----------
+        context_id
+            The presentation context.
+        command
+            The encoded command set.
+        longest
+            Maximum Length of the peer, 0 when it states none.
+        """
+        most = max(2, (longest - _VALUE.size - 1) & ~1) if longest else len(command)  # fragments are of even length
+        for start in range(0, len(command), most):
+            is_last = start + most >= len(command)
+            value = (_LAST_OF_COMMAND if is_last else _PART_OF_COMMAND) + command[start : start + most]
+            if self.state == ESTABLISHED and self.event_queue.empty():
+                length = len(value) + 1
+                pdu = _HEADER.pack(P_DATA_TF, length + 4) + _VALUE.pack(length, context_id) + value
+                self.socket.send(pdu)
+            else:
+                primitive = P_DATA()
+                primitive.presentation_data_value_list.append((context_id, value))
+                self.send_pdu(primitive)
         self.act()
 
     def act(self) -> None:
@@ -240,30 +274,31 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
 
     def __init__(self, association: Any, largest: int) -> None:
         super().__init__(association)
-        self.message: DIMSEMessage | None = None
+        self.message: Any = None
         self.decided = False
         """Whether the newest message is a C-STORE request that was decided on before its dataset had arrived."""
         self._largest = largest
         self._received = 0
         self._dropping = False
+        self._request: StoreRequest | None = None
 
     @property
     def too_large(self) -> bool:
         """Whether the newest message exceeds the limit, so that its dataset is not complete."""
         return self._received > self._largest
 
-    def arriving_store(self) -> tuple[int, C_STORE] | None:
+    def arriving_store(self) -> tuple[int, StoreRequest] | None:
         """Return a C-STORE request, once, whose command set is complete while its dataset still arrives.
 
         Returns
         -------
-        tuple[int, C_STORE] | None
+        tuple[int, StoreRequest] | None
             Presentation context and request; ``decided`` is true from now on. None when there is no such request.
         """
         if not isinstance(self.message, C_STORE_RQ) or self.decided:
             return None
         self.decided = True
-        return self.message.context_id, self.message.message_to_primitive()
+        return self.message.context_id, self._request or StoreRequest.of(self.message.message_to_primitive())
 
     def drop(self) -> None:
         """Discard the dataset of the arriving message, which is answered already, fragment by fragment."""
@@ -271,16 +306,33 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
 
     def receive_primitive(self, primitive: Any) -> None:
         """Add the fragments of one P-DATA; a complete message goes to ``msg_queue``, unless it is discarded."""
+        values = primitive.presentation_data_value_list
+        is_new = self.message is None
         if self.message is None:
             self.message = DIMSEMessage()
             self._received = 0
+            self._request = None
             self.decided = self._dropping = False
-        values = primitive.presentation_data_value_list
         self._received += sum(len(data) - 1 for _, data in values)
         if self.too_large or self._dropping:
             values[:] = [(context, data[:1]) for context, data in values]
+        elif is_new and values:
+            self._read_command(*values[0])
+            del values[: self._request is not None]
         if self.message.decode_msg(primitive, self.assoc):
             message, self.message = self.message, None
             if self._dropping:
                 return
-            self.msg_queue.put((message.context_id, message.message_to_primitive()))
+            complete = self._request or message.message_to_primitive()
+            if isinstance(complete, C_STORE):
+                complete = StoreRequest.of(complete)
+            self.msg_queue.put((message.context_id, complete))
+
+    def _read_command(self, context_id: int, value: memoryview) -> None:
+        """Read the command set of an ordinary C-STORE request, when the first fragment of a message holds it whole."""
+        if bytes(value[:1]) != _LAST_OF_COMMAND:
+            return
+        self._request = read_store_request(value[1:], self.message.data_set)
+        if self._request is not None:
+            self.message.__class__ = C_STORE_RQ
+            self.message.context_id = context_id

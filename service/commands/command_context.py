@@ -91,7 +91,7 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
     database = Database.open(settings.database)
     audit, outbox = (
         AuditLog(keys, clock, ids),
-        Outbox(clock, ids, cipher, jobs, Blobs(settings.data_dir / "blobs", cipher)),
+        Outbox(clock, ids, cipher, jobs, Blobs(settings.data_dir / "blobs", cipher, database)),
     )
     try:
         prepare_database(database)

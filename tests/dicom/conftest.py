@@ -75,7 +75,7 @@ class RunningListener:
 
 @pytest.fixture
 def ward(sqlite: Database, tmp_path: Path, clock: FakeClock) -> Iterator[RunningListener]:
-    archive = Archive(sqlite, Blobs(tmp_path / "blobs", PlainCipher()), clock)
+    archive = Archive(sqlite, Blobs(tmp_path / "blobs", PlainCipher(), sqlite), clock)
     ward = RunningListener(database=sqlite, archive=archive, clock=clock)
     ward.server = DicomServer("AUSCULTA", ward.handlers, QUICK, ids=SequenceIds())
     ward.server.start("127.0.0.1", 0)

@@ -41,7 +41,7 @@ def received(number: int = 1, association: str = "a", **changes: str) -> Receive
 class Station:
     def __init__(self, database: Database, folder: Path, clock: FakeClock) -> None:
         self.database, self.clock = database, clock
-        self.archive = Archive(database, Blobs(folder, PlainCipher()), clock)
+        self.archive = Archive(database, Blobs(folder, PlainCipher(), database), clock)
 
     def add(self, number: int = 1, association: str = "a") -> None:
         self.archive.add(received(number, association), on_commit=lambda _tx, _stored: None)

@@ -36,6 +36,7 @@ from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 from dicom_node.encoding import open_file
 from dicom_node.listener.server import DicomServer
 from dicom_node.synthesise import ChestXRay, chest_x_ray
+from kernel.blobs import SMALL
 from kernel.errors import Category, Problem
 from kernel.tables import associations
 
@@ -143,14 +144,65 @@ def test_an_fsync_that_fails_is_never_acknowledged(ward, instance: Make, monkeyp
     def fail(handle: int) -> None:
         raise OSError(5, "Input/output error")
 
+    large = instance(payload=bytes(SMALL))
     association = ward.associate((CTImageStorage, ExplicitVRLittleEndian))
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", fail)
-        assert association.send_c_store(instance()).Status == 0xA700
+        assert association.send_c_store(large).Status == 0xA700
     with pytest.raises(Problem, match="no such instance"):
         ward.archive.read("2.25.1.2.1")
-    assert association.send_c_store(instance()).Status == 0x0000
+    assert association.send_c_store(large).Status == 0x0000
     association.release()
+
+
+@pytest.mark.parametrize(
+    ("size", "order"),
+    [(SMALL, ["file", "folder", "commit", "answer"]), (2, ["commit", "answer"])],
+    ids=["a file", "in the commit"],
+)
+def test_the_answer_follows_the_commit_and_the_commit_follows_the_bytes(
+    ward, instance: Make, monkeypatch: pytest.MonkeyPatch, size: int, order: list[str]
+) -> None:
+    done: list[str] = []
+    fsync, write = os.fsync, ward.database.write
+
+    def synced(handle: int) -> None:
+        fsync(handle)
+        done.append("folder" if Path(f"/proc/self/fd/{handle}").readlink().is_dir() else "file")
+
+    def committed(work: Callable[..., object]) -> object:
+        result = write(work)
+        done.append("commit")
+        return result
+
+    association = ward.associate((CTImageStorage, ExplicitVRLittleEndian))
+    with monkeypatch.context() as traced:
+        traced.setattr(os, "fsync", synced)
+        traced.setattr(ward.database, "write", committed)
+        assert association.send_c_store(instance(payload=bytes(size))).Status == 0x0000
+        done.append("answer")
+    association.release()
+    assert done == order
+
+
+@pytest.mark.parametrize("size", [SMALL, 2], ids=["a file", "in the commit"])
+def test_without_its_commit_an_instance_has_no_row_and_is_taken_when_it_is_sent_again(
+    ward, instance: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int
+) -> None:
+    def fail(_work: object) -> None:
+        raise Problem(Category.UNAVAILABLE, "the disk is full")
+
+    sent = instance(payload=bytes(size))
+    association = ward.associate((CTImageStorage, ExplicitVRLittleEndian))
+    with monkeypatch.context() as full:
+        full.setattr(ward.database, "write", fail)
+        assert association.send_c_store(sent).Status == 0xA700
+    with ward.database.read() as connection:
+        assert ward.archive.instances(connection, "2.25.1") == []
+    assert association.send_c_store(sent).Status == 0x0000
+    association.release()
+    assert open_file(ward.archive.read(sent.SOPInstanceUID)).PixelData == bytes(size)
+    assert len([path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]) == (size == SMALL)
 
 
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])

@@ -1,12 +1,14 @@
 """Blobs: content-addressed, durable when put returns, and refused when the disk fails."""
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
-from kernel.blobs import Blobs
+from kernel.blobs import BLOCK, BUFFER, SMALL, UNFINISHED, Blobs
+from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.testing import PlainCipher
 
@@ -57,7 +59,7 @@ def test_a_blob_that_exists_is_confirmed_only_when_its_name_is_durable(
         blobs.put(b"x")
 
 
-@pytest.mark.parametrize("broken", ["fsync", "fdopen"])
+@pytest.mark.parametrize("broken", ["fsync", "write", "replace"])
 def test_a_write_error_raises_a_problem_and_leaves_no_partial_file(
     broken: str, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,11 +68,53 @@ def test_a_write_error_raises_a_problem_and_leaves_no_partial_file(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, broken, refuse)
+    monkeypatch.setattr(Path if broken == "replace" else os, broken, refuse)
     with pytest.raises(Problem) as refused:
-        blobs.put(b"second")
+        blobs.put(b"second" * BLOCK)
     assert refused.value.category is Category.UNAVAILABLE
     assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, BUFFER, BUFFER + BLOCK + 1, 3 * BUFFER - 1])
+def test_content_of_any_size_is_returned_as_it_was(blobs: Blobs, size: int) -> None:
+    content = os.urandom(size)
+    assert blobs.get(blobs.put(content)) == content
+
+
+def test_whole_blocks_go_past_the_page_cache_and_the_rest_through_it(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[bool, int]] = []
+    real = os.write
+
+    def spy(handle: int, data: bytes) -> int:
+        written.append((bool(fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_DIRECT), len(data)))
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", spy)
+    blobs.put(bytes(2 * BLOCK + 5))
+    assert written == [(True, 2 * BLOCK), (False, 5)]
+
+
+def test_a_file_system_without_direct_writes_stores_all_the_same(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One says so when the flag is set, another when the first block is written."""
+    real_write, real_fcntl = os.write, fcntl.fcntl
+
+    def refuse_write(handle: int, data: bytes) -> int:
+        if real_fcntl(handle, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real_write(handle, data)
+
+    def refuse_flag(handle: int, command: int, argument: int = 0) -> int:
+        if command == fcntl.F_SETFL and argument & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real_fcntl(handle, command, argument)
+
+    with monkeypatch.context() as first:
+        first.setattr(os, "write", refuse_write)
+        assert blobs.get(blobs.put(b"a" * 3 * BLOCK)) == b"a" * 3 * BLOCK
+    monkeypatch.setattr(fcntl, "fcntl", refuse_flag)
+    assert blobs.get(blobs.put(b"b" * 3 * BLOCK)) == b"b" * 3 * BLOCK
 
 
 @pytest.mark.parametrize("address", ["../../etc/passwd", "0" * 63, "G" * 64, "0" * 64])
@@ -78,3 +122,60 @@ def test_a_malformed_or_unknown_address_is_not_found(blobs: Blobs, address: str)
     with pytest.raises(Problem) as missing:
         blobs.get(address)
     assert missing.value.category is Category.NOT_FOUND
+
+
+@pytest.fixture
+def in_database(tmp_path: Path, database: Database) -> Blobs:
+    return Blobs(tmp_path / "blobs", PlainCipher(), database)
+
+
+def test_a_small_blob_becomes_durable_with_the_commit_that_keeps_it(
+    in_database: Blobs, database: Database, tmp_path: Path
+) -> None:
+    prepared = in_database.prepare(b"x" * SMALL)
+    with pytest.raises(Problem, match="no such blob"):
+        in_database.get(prepared.address)
+    for _ in range(2):  # a sender repeats itself
+        database.write(lambda tx: in_database.keep(tx, prepared))
+    assert (in_database.get(prepared.address), files(tmp_path)) == (b"x" * SMALL, [])
+
+
+def test_a_commit_that_fails_leaves_nothing_of_a_small_blob(in_database: Blobs, database: Database) -> None:
+    prepared = in_database.prepare(b"small")
+
+    def fail(tx: Transaction) -> None:
+        in_database.keep(tx, prepared)
+        raise Problem(Category.CONFLICT, "refused")
+
+    with pytest.raises(Problem, match="refused"):
+        database.write(fail)
+    with pytest.raises(Problem, match="no such blob"):
+        in_database.get(prepared.address)
+
+
+def test_a_large_blob_is_a_file_as_soon_as_it_is_prepared(in_database: Blobs, tmp_path: Path) -> None:
+    content = b"x" * (SMALL + 1)
+    prepared = in_database.prepare(content)
+    assert (prepared.sealed, in_database.get(prepared.address), len(files(tmp_path))) == (None, content, 1)
+
+
+def test_a_file_that_a_crash_left_half_written_is_removed_at_the_next_start(blobs: Blobs, tmp_path: Path) -> None:
+    address = blobs.put(b"whole")
+    (tmp_path / "blobs" / UNFINISHED / "1").write_bytes(b"half")
+    again = Blobs(tmp_path / "blobs", PlainCipher())
+    assert (len(files(tmp_path)), again.get(address)) == (1, b"whole")
+
+
+def test_a_process_that_starts_leaves_the_file_that_another_one_writes(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def start_another(handle: int) -> None:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(os, "fsync", real)
+            Blobs(tmp_path / "blobs", PlainCipher())
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", start_another)
+    assert blobs.get(blobs.put(b"x" * BLOCK)) == b"x" * BLOCK

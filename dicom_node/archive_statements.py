@@ -1,0 +1,36 @@
+"""The statements with which an instance is stored, compiled once (see :mod:`kernel.statements`)."""
+
+from typing import Final
+
+from sqlalchemy import bindparam, insert, select, text
+
+from kernel.statements import Statement
+from kernel.tables import Instant, instances, replaced_instances
+
+ADDRESS: Final = Statement(select(instances.c.blob).where(instances.c.SOPInstanceUID == bindparam("of")))
+ROW: Final = Statement(select(instances).where(instances.c.SOPInstanceUID == bindparam("of")))
+INSERT: Final = Statement(insert(instances))
+REPLACED: Final = Statement(
+    select(replaced_instances.c.blob).where(
+        replaced_instances.c.SOPInstanceUID == bindparam("of"), replaced_instances.c.replaced_at == bindparam("at")
+    )
+)
+"""The version that an instance replaced when it was received."""
+
+NOTE_STUDY: Final = Statement(
+    text(
+        'INSERT INTO studies ("StudyInstanceUID", revision, instances, last_received_at)'
+        " VALUES (:study, 0, 1, :at)"
+        ' ON CONFLICT ("StudyInstanceUID") DO UPDATE SET instances = studies.instances + 1,'
+        " last_received_at = excluded.last_received_at, completed_at = NULL"
+    ).bindparams(bindparam("at", type_=Instant))
+)
+"""Open the study, or open it again."""
+
+NOTE_ASSOCIATION: Final = Statement(
+    text(
+        'INSERT INTO associations (association, "StudyInstanceUID", listener, seen_at)'
+        " VALUES (:association, :study, :listener, :at)"
+        ' ON CONFLICT (association, "StudyInstanceUID") DO UPDATE SET seen_at = excluded.seen_at'
+    ).bindparams(bindparam("at", type_=Instant))
+)
