@@ -13,6 +13,9 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import BindParameter, Connection, Dialect, Executable, TypeDecorator, bindparam
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import NullType
+
+from kernel.many_rows import ManyRows, many_rows
 
 Values: TypeAlias = Mapping[str, Any]
 Parameters: TypeAlias = Values | Sequence[Values] | None
@@ -77,6 +80,7 @@ class Statement:
             A connection; within a transaction, the transaction's.
         parameters
             Values of the bind parameters; a sequence runs the statement once for each, and they have the same names.
+            PostgreSQL does so at once; those of an ``update`` must concern different rows.
 
         Raises
         ------
@@ -94,6 +98,8 @@ class Statement:
         try:
             if many is None:
                 cursor = driver.execute(compiled.sql, compiled.bind(one))
+            elif compiled.many is not None and len(many) > 1:
+                cursor = driver.execute(compiled.many.sql, compiled.many.bind([compiled.bind(it) for it in many]))
             else:
                 cursor = driver.cursor()
                 cursor.executemany(compiled.sql, [compiled.bind(values) for values in many])
@@ -151,6 +157,8 @@ class _Compiled:
     bind: Callable[[Values], Any]
     #: What the driver returns -> a named tuple; None for a statement that returns no rows.
     row: Callable[[Sequence[Any]], Any] | None
+    #: The statement for many sets of values, where there is one.
+    many: ManyRows | None = None
 
 
 def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compiled:
@@ -168,7 +176,12 @@ def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compi
     if "POSTCOMPILE" in str(compiled):
         msg = "a statement with a list of values has no fixed text"
         raise TypeError(msg)
-    return _Compiled(sql=str(compiled), bind=bind_all, row=_row(core, dialect))
+    many = None
+    if dialect.name == "postgresql":
+        typed = {name: bind.type for bind, name in named.items() if not isinstance(bind.type, NullType)}
+        types = {name: kind.compile(dialect=dialect) for name, kind in typed.items()}
+        many = many_rows(str(compiled), types)
+    return _Compiled(sql=str(compiled), bind=bind_all, row=_row(core, dialect), many=many)
 
 
 def _in_order(

@@ -20,6 +20,8 @@ class Transaction:
     connection: Connection
     channels: set[str] = field(default_factory=set)
     at_commit: dict[AtCommit, list[Any]] = field(default_factory=dict)
+    #: The names that it has locked.
+    locked: set[str] = field(default_factory=set)
 
     @overload
     def execute(self, statement: Statement, parameters: Parameters = None) -> Rows: ...
@@ -63,6 +65,7 @@ class Transaction:
     def savepoint(self) -> Iterator[None]:
         """Undo what the block did, and nothing else of this transaction, when it raises."""
         before = {work: len(items) for work, items in self.at_commit.items()}
+        locked = set(self.locked)
         driver: Any = self.connection.connection.dbapi_connection
         driver.execute("SAVEPOINT inner_savepoint")
         try:
@@ -71,14 +74,21 @@ class Transaction:
             driver.execute("ROLLBACK TO SAVEPOINT inner_savepoint")
             for work, items in self.at_commit.items():
                 del items[before.get(work, 0) :]
+            self.locked.intersection_update(locked)
             raise
         finally:
             driver.execute("RELEASE SAVEPOINT inner_savepoint")
 
-    def lock(self, name: str) -> None:
-        """Lock ``name`` against other transactions until this one ends; SQLite has one writer and needs no lock."""
+    def lock(self, *names: str) -> None:
+        """Lock names, in this order, against other transactions until this one ends; SQLite has one writer."""
         if self.connection.dialect.name == "postgresql":
-            _LOCK.run(self.connection, {"name": name})
+            wanted = [name for name in dict.fromkeys(names) if name not in self.locked]
+            if wanted:
+                _LOCK.run(self.connection, {"names": wanted})
+                self.locked.update(wanted)
 
 
-_LOCK = Statement(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"))
+_LOCK = Statement(
+    text("SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS wanted(name)")
+)
+"""The names of an array are locked in its order."""

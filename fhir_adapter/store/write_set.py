@@ -74,8 +74,8 @@ class WriteSet:
         self._values: list[Json] = []
         self._dates: list[Json] = []
         keys = sorted(set(touched))
-        for kind, resource_id in keys:  # always in the same order, so that two transactions cannot deadlock
-            tx.lock(f"{kind}/{resource_id}")
+        # always in the same order, so that two transactions cannot deadlock
+        tx.lock(*(f"{kind}/{resource_id}" for kind, resource_id in keys))
         self._stored = self._read(keys)
         self._at = clock.now()
 
