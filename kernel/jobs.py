@@ -159,13 +159,13 @@ class Jobs:
             waiting = tx.execute(WAITING_WITH, {"with_lock": queueing_lock}).first()
             if waiting is not None:
                 if when_waiting == "move" or (when_waiting == "earlier" and due < waiting.scheduled_at):
-                    tx.execute(RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
+                    tx.send(RESCHEDULE, {"which": waiting.seq, "scheduled_at": due, "changed_at": now})
                 return
         is_free = True
         if lock is not None:
             tx.lock(_lock_name(lock))
             is_free = tx.execute(LOCKED, {"with_lock": lock}).first() is None
-        tx.execute(
+        tx.send(
             INSERT,
             {
                 "id": self._ids.new(),
@@ -402,8 +402,8 @@ class Jobs:
         if lock is not None:
             tx.lock(_lock_name(lock))
             if again:
-                tx.execute(DEMOTE, {"with_lock": lock})
-            tx.execute(PROMOTE, {"with_lock": lock, "now": self._clock.now()})
+                tx.send(DEMOTE, {"with_lock": lock})
+            tx.send(PROMOTE, {"with_lock": lock, "now": self._clock.now()})
 
     @staticmethod
     def _successor(tx: Transaction, job: Job) -> int | None:

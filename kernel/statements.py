@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Dialect, Executable, TypeDecorator, bindparam
+from sqlalchemy import BindParameter, Connection, Dialect, Executable, Insert, TypeDecorator, bindparam
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
 from kernel.many_rows import ManyRows, many_rows
+from kernel.pipeline import pipeline_of
 
 Values: TypeAlias = Mapping[str, Any]
 Parameters: TypeAlias = Values | Sequence[Values] | None
@@ -87,6 +88,33 @@ class Statement:
         sqlalchemy.exc.DBAPIError
             As SQLAlchemy raises it; the text of the statement is kept, the parameters are not.
         """
+        compiled, cursor = self._start(connection, parameters)
+        try:
+            found = cursor.fetchall() if compiled.row is not None and not isinstance(parameters, Sequence) else []
+            if compiled.row is None and (pipeline := pipeline_of(connection)) is not None:
+                pipeline.sync()
+        except Exception as failure:
+            raise _failed(connection, failure, compiled.sql) from failure
+        return Rows([compiled.row(row) for row in found] if compiled.row is not None else found, cursor.rowcount)
+
+    def send(self, connection: Connection, parameters: Parameters = None) -> None:
+        """Run the statement without waiting for its end, where the connection has a pipeline.
+
+        Parameters
+        ----------
+        connection, parameters
+            As for :meth:`run`.
+
+        Raises
+        ------
+        sqlalchemy.exc.DBAPIError
+            As :meth:`run`, or later: at a statement that waits.
+        """
+        if (pipeline := pipeline_of(connection)) is not None:
+            pipeline.enter()
+        self._start(connection, parameters)
+
+    def _start(self, connection: Connection, parameters: Parameters) -> tuple["_Compiled", Any]:
         many = parameters if isinstance(parameters, Sequence) else None
         one: Values = parameters if isinstance(parameters, Mapping) else {}
         names = tuple(one if many is None else many[0])
@@ -103,10 +131,9 @@ class Statement:
             else:
                 cursor = driver.cursor()
                 cursor.executemany(compiled.sql, [compiled.bind(values) for values in many])
-            found = cursor.fetchall() if compiled.row is not None and many is None else []
         except Exception as failure:
-            raise _as_sqlalchemy_raises(failure, compiled.sql, dialect) from failure
-        return Rows([compiled.row(row) for row in found] if compiled.row is not None else found, cursor.rowcount)
+            raise _failed(connection, failure, compiled.sql) from failure
+        return compiled, cursor
 
 
 class StatementOfMany:
@@ -162,6 +189,8 @@ class _Compiled:
 
 
 def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compiled:
+    if isinstance(core, Insert):
+        core = core.inline()  # nothing is returned that was not asked for
     compiled: Any = core.compile(dialect=dialect, column_keys=list(names) or None)  # type: ignore[attr-defined]
     converters: dict[str, Callable[[Any], Any]] = {}
     named: Mapping[BindParameter[Any], str] = compiled.bind_names
@@ -239,7 +268,25 @@ def _row(core: Any, dialect: Dialect) -> Callable[[Sequence[Any]], Any] | None:
     return row
 
 
-def _as_sqlalchemy_raises(failure: Exception, sql: str, dialect: Dialect) -> BaseException:
+def _failed(connection: Connection, failure: Exception, sql: str) -> BaseException:
+    """Return what SQLAlchemy raises; the pipeline, if there is one, counts for nothing then."""
+    if (pipeline := pipeline_of(connection)) is not None:
+        pipeline.failed(failure)
+    return as_sqlalchemy_raises(failure, sql, connection.dialect)
+
+
+def as_sqlalchemy_raises(failure: Exception, sql: str, dialect: Dialect) -> BaseException:
+    """Return what SQLAlchemy raises for a failure of the driver.
+
+    Parameters
+    ----------
+    failure
+        What the driver raised; anything else is returned as it is.
+    sql
+        The statement; its parameters are not kept.
+    dialect
+        Of the connection.
+    """
     errors: Any = dialect.loaded_dbapi.Error
     if not isinstance(failure, errors):
         return failure

@@ -45,6 +45,16 @@ class Transaction:
             return statement.run(self.connection, parameters)
         return self.connection.execute(statement, parameters)
 
+    def send(self, statement: Statement, parameters: Parameters = None) -> None:
+        """Run a statement whose result nobody needs: on PostgreSQL without waiting for its end.
+
+        Parameters
+        ----------
+        statement, parameters
+            As for :meth:`execute`. When the statement fails, the unit of work is run again, each statement by itself.
+        """
+        statement.send(self.connection, parameters)
+
     def wake(self, channel: str) -> None:
         """Wake the threads that wait for ``channel``, once the transaction is durable."""
         self.channels.add(channel)
@@ -66,28 +76,30 @@ class Transaction:
         """Undo what the block did, and nothing else of this transaction, when it raises."""
         before = {work: len(items) for work, items in self.at_commit.items()}
         locked = set(self.locked)
-        driver: Any = self.connection.connection.dbapi_connection
-        driver.execute("SAVEPOINT inner_savepoint")
+        self.send(_SAVEPOINT)
         try:
             yield
         except BaseException:
-            driver.execute("ROLLBACK TO SAVEPOINT inner_savepoint")
+            self.send(_BACK_TO_SAVEPOINT)
             for work, items in self.at_commit.items():
                 del items[before.get(work, 0) :]
             self.locked.intersection_update(locked)
             raise
         finally:
-            driver.execute("RELEASE SAVEPOINT inner_savepoint")
+            self.send(_RELEASE_SAVEPOINT)
 
     def lock(self, *names: str) -> None:
         """Lock names, in this order, against other transactions until this one ends; SQLite has one writer."""
         if self.connection.dialect.name == "postgresql":
             wanted = [name for name in dict.fromkeys(names) if name not in self.locked]
             if wanted:
-                _LOCK.run(self.connection, {"names": wanted})
+                self.send(_LOCK, {"names": wanted})
                 self.locked.update(wanted)
 
 
+_SAVEPOINT = Statement(text("SAVEPOINT inner_savepoint"))
+_BACK_TO_SAVEPOINT = Statement(text("ROLLBACK TO SAVEPOINT inner_savepoint"))
+_RELEASE_SAVEPOINT = Statement(text("RELEASE SAVEPOINT inner_savepoint"))
 _LOCK = Statement(
     text("SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS wanted(name)")
 )

@@ -70,5 +70,5 @@ def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
     """
     if not events:
         return
-    tx.execute(_DROP, [{"of_type": it.type, "of_id": it.id, "of_source": it.source} for it in events])
-    tx.execute(_ADD, [{name: getattr(event, name) for name in _COLUMNS} for event in events])
+    tx.send(_DROP, [{"of_type": it.type, "of_id": it.id, "of_source": it.source} for it in events])
+    tx.send(_ADD, [{name: getattr(event, name) for name in _COLUMNS} for event in events])

@@ -53,8 +53,8 @@ def write_origins(tx: Transaction, origins: Sequence[Origin]) -> None:
     """
     if not origins:
         return
-    tx.execute(_DROP, [{"of_id": one.id} for one in origins])
-    tx.execute(_ADD, [_row(one) for one in origins])
+    tx.send(_DROP, [{"of_id": one.id} for one in origins])
+    tx.send(_ADD, [_row(one) for one in origins])
 
 
 def _origin(row: Any) -> Origin:

@@ -168,7 +168,7 @@ class WriteSet:
             (_ADD_DATES, self._dates),
         ):
             if gathered:
-                self._tx.execute(statement, gathered if len(gathered) > 1 else gathered[0])
+                self._tx.send(statement, gathered if len(gathered) > 1 else gathered[0])
                 gathered.clear()
 
     def _add(self, document: Document, resource_id: str, head: Any) -> StoredVersion:
