@@ -145,6 +145,9 @@ def _rounds(measure: Any, loader: Loader, pairs: Mapping[str, Pair]) -> dict[str
     variants = {name: lambda one=one: measure(loader, one) for name, one in pairs.items()}
     for warm_up in variants.values():
         warm_up()
+    for one in pairs.values():  # PostgreSQL does so by itself, a minute later
+        with psycopg.connect(one.database, autocommit=True) as connection:
+            connection.execute("ANALYZE")
     return {name: round(statistics.median(rates), 1) for name, rates in in_turns(variants, ROUNDS).items()}
 
 
