@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-_INSERT: Final = re.compile(r"(?P<into>INSERT INTO \w+ \([^)]*\)) VALUES \((?P<values>(?:[^()]|%\(\w+\)s)*)\)")
+_INSERT: Final = re.compile(
+    r"(?P<into>INSERT INTO \w+ \([^)]*\)) VALUES \((?P<values>(?:[^()]|%\(\w+\)s)*)\)"
+    r"(?P<conflict> ON CONFLICT \([^()]*\) DO UPDATE SET [^()%]*)?"
+)
 _DELETE: Final = re.compile(r"(?P<from>DELETE FROM \w+) WHERE (?P<condition>.*)", re.DOTALL)
 _UPDATE: Final = re.compile(r"(?P<set>UPDATE \w+ SET .*?) WHERE (?P<condition>.*)", re.DOTALL)
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
@@ -59,7 +62,7 @@ def many_rows(sql: str, types: Mapping[str, str]) -> ManyRows | None:
 
 def _joined(sql: str, source: str) -> str | None:
     if match := _INSERT.fullmatch(sql):
-        return f"{match['into']} SELECT {_of_many(match['values'])} FROM {source}"  # noqa: S608 - of a statement's own text
+        return f"{match['into']} SELECT {_of_many(match['values'])} FROM {source}{match['conflict'] or ''}"  # noqa: S608 - of a statement's own text
     if match := _DELETE.fullmatch(sql):
         return f"{match['from']} USING {source} WHERE {_of_many(match['condition'])}"
     if match := _UPDATE.fullmatch(sql):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Dialect, Executable, Insert, TypeDecorator, bindparam
+from sqlalchemy import BindParameter, Connection, Dialect, Executable, Insert, Table, TypeDecorator, bindparam, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
@@ -134,6 +134,19 @@ class Statement:
         except Exception as failure:
             raise _failed(connection, failure, compiled.sql) from failure
         return compiled, cursor
+
+
+def upsert(table: Table) -> Statement:
+    """Return the statement that inserts a row, or replaces all of the one with the same primary key."""
+    names = [column.name for column in table.columns]
+    quoted = {name: f'"{name}"' for name in names}
+    key = ", ".join(quoted[column.name] for column in table.primary_key)
+    others = ", ".join(f"{it} = excluded.{it}" for name, it in quoted.items() if name not in table.primary_key.columns)
+    sql = (
+        f"INSERT INTO {table.name} ({', '.join(quoted.values())}) VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608 - names of our own
+        f" ON CONFLICT ({key}) DO UPDATE SET {others}"
+    )
+    return Statement(text(sql).bindparams(*(bindparam(it.name, type_=it.type) for it in table.columns)))
 
 
 class StatementOfMany:

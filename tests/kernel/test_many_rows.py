@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from kernel.db import Database, Transaction
 from kernel.many_rows import many_rows
-from kernel.statements import Statement
+from kernel.statements import Statement, upsert
 from kernel.tables import audit_log, observation_origins, resource_heads, resource_index, workers
 from kernel.testing import FakeClock
 
@@ -86,6 +86,32 @@ def test_a_column_may_have_the_name_of_a_word_of_sql(database: Database) -> None
     with database.read() as connection:
         found = connection.execute(select(observation_origins.c.start, observation_origins.c.end)).all()
     assert [tuple(one) for one in found] == [(0.1, 1e300)] * 2
+
+
+def test_an_upsert_replaces_what_is_there_and_adds_the_rest(database: Database) -> None:
+    put = upsert(observation_origins)
+    row = {
+        "patient": "p",
+        "sender": "",
+        "placer": "",
+        "filler": "",
+        "sub_id": "",
+        "codes": "",
+        "start": 0.1,
+        "end": 1.0,
+    }
+    write(database, (put, [{"id": "a", **row}]))
+    write(database, (put, [{"id": name, **row, "end": 2.0} for name in "ab"]))
+    with database.read() as connection:
+        found = connection.execute(select(observation_origins.c.id, observation_origins.c.end)).all()
+    assert sorted(tuple(one) for one in found) == [("a", 2.0), ("b", 2.0)]
+
+
+def test_an_upsert_of_many_rows_is_one_statement() -> None:
+    sql = 'INSERT INTO t ("a", b) VALUES (%(a)s::BIGINT, %(b)s) ON CONFLICT ("a") DO UPDATE SET b = excluded.b'
+    many = many_rows(sql, {"a": "BIGINT", "b": "TEXT"})
+    assert many is not None
+    assert many.sql.endswith('AS many("a", "b") ON CONFLICT ("a") DO UPDATE SET b = excluded.b')
 
 
 @pytest.mark.parametrize(
