@@ -149,7 +149,7 @@ def _run_pipelined(connection: Connection, requests: Sequence[Request]) -> _Grou
     """Run the group in a pipeline; when a statement fails there, run it again and wait for each statement.
 
     Nothing of the first run is left then: neither what it stored nor what its requests returned or raised, for one may
-    have been told of the failure of another.
+    have met the failure of another.
     """
     with pipelined(connection) as pipeline:
         try:

@@ -146,7 +146,7 @@ def test_a_group_leaves_what_its_requests_leave_one_by_one(seed: int, database: 
 
 
 def test_a_statement_that_was_sent_and_fails_fails_its_own_request_alone(database: Database) -> None:
-    """The failure may come to light at a statement of a later request, which is not told of it."""
+    """The failure may come to light at a statement of a later request, which does not meet it."""
 
     def fails_late(tx: Transaction) -> None:
         tx.send(ADD, row("taken"))
@@ -155,7 +155,7 @@ def test_a_statement_that_was_sent_and_fails_fails_its_own_request_alone(databas
         try:
             return [it.id for it in tx.execute(NAMES)]
         except Exception:  # noqa: BLE001 - a request may handle what its own statements raise
-            return ["told of another's failure"]
+            return ["met another's failure"]
 
     database.write(lambda tx: tx.send(ADD, row("taken")))
     found = together(
