@@ -188,6 +188,19 @@ class Database:
         self._writer.add(request)
 
 
+@contextmanager
+def in_steps(connection: Connection) -> Iterator[None]:
+    """Let a long result be fetched in steps within the block: PostgreSQL does so in a transaction only."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    connection.exec_driver_sql("BEGIN")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql("ROLLBACK")
+
+
 def _postgresql_engine(url: URL, *, pool_size: int, most: int) -> Engine:
     """Return an engine whose connections commit each statement; one that was idle is tried before it is used."""
     engine = create_engine(
