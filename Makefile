@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 COVERAGE_AT_LEAST ?= 93
 
-.PHONY: demo test check fast coverage bench bench-validate bench-against bench-crash format clean
+.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -41,6 +41,9 @@ bench-validate: $(INSTALLED) ## validating R4 resources, side by side with fhir.
 
 bench-against: $(INSTALLED) ## side by side with another checkout: make bench-against CHECKOUT=../other
 	$(BIN)/python -m benchmarks.against $(CHECKOUT)
+
+bench-postgres: $(INSTALLED) ## creates and messages on a private PostgreSQL server
+	$(BIN)/python -m benchmarks.postgres $(if $(CHECKOUT),--other $(CHECKOUT))
 
 bench-crash: $(INSTALLED) ## the long kill run: make bench-crash N=1000
 	$(BIN)/python -m benchmarks.crash --kills $(or $(N),1000)

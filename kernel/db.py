@@ -7,6 +7,7 @@ PostgreSQL other processes write too: a group that waits long for a lock of thei
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,9 +16,9 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from kernel.errors import Category, Problem
 from kernel.group_commit import GroupWriter, Request
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 BRIEF_S: Final = 0.005
 """How long an event loop reads from a file at a time, in seconds."""
+IDLE_S: Final = 1.0
+"""A connection to PostgreSQL that was idle for longer is tried before it is used, in seconds."""
 _STEPS_BETWEEN_LOOKS: Final = 500
 """Steps of SQLite's virtual machine between two looks at the clock."""
 
@@ -59,8 +62,8 @@ class Database:
             self._engine = _sqlite_engine(url, query_only=False, pool_size=1)
             self._readers = _sqlite_engine(url, query_only=True, pool_size=16, most=-1)
         else:
-            self._engine = create_engine(self.url, isolation_level="AUTOCOMMIT", pool_size=2, pool_pre_ping=True)
-            self._readers = create_engine(self.url, pool_size=24, max_overflow=8, pool_pre_ping=True)
+            self._engine = _postgresql_engine(self.url, pool_size=2, most=0)
+            self._readers = _postgresql_engine(self.url, pool_size=24, most=8)
             self.signals = PostgresSignals(self.url)
         self._writer = GroupWriter(self._engine, self.signals, turnstile)
 
@@ -80,7 +83,11 @@ class Database:
         """
         from kernel.migrations.run import upgrade  # noqa: PLC0415 - Alembic is needed only here
 
-        upgrade(self._engine if self.is_sqlite else self._readers)  # the other one commits each statement
+        if self.is_sqlite:
+            upgrade(self._engine)
+            return
+        engine = create_engine(self.url, poolclass=NullPool)  # the others commit each statement
+        upgrade(engine)
 
     @contextmanager
     def one_process(self) -> Iterator[None]:
@@ -200,6 +207,40 @@ class Database:
         if self._closed:
             raise Problem(Category.UNAVAILABLE, "the server is stopping")
         self._writer.add(request)
+
+
+@contextmanager
+def in_steps(connection: Connection) -> Iterator[None]:
+    """Let a long result be fetched in steps within the block: PostgreSQL does so in a transaction only."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    connection.exec_driver_sql("BEGIN")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql("ROLLBACK")
+
+
+def _postgresql_engine(url: URL, *, pool_size: int, most: int) -> Engine:
+    """Return an engine whose connections commit each statement; one that was idle is tried before it is used."""
+    engine = create_engine(
+        url, isolation_level="AUTOCOMMIT", pool_size=pool_size, max_overflow=most, pool_use_lifo=True
+    )
+
+    def returned(_driver: Any, record: ConnectionPoolEntry) -> None:
+        record.info["returned"] = time.monotonic()
+
+    def taken(driver: Any, record: ConnectionPoolEntry, _taker: Any) -> None:
+        if time.monotonic() - record.info.get("returned", math.inf) > IDLE_S:
+            try:
+                driver.execute("")
+            except engine.dialect.loaded_dbapi.Error as failure:
+                raise DisconnectionError from failure
+
+    event.listen(engine, "checkin", returned)
+    event.listen(engine, "checkout", taken)
+    return engine
 
 
 def _sqlite_engine(url: str, *, query_only: bool, pool_size: int, most: int = 0) -> Engine:

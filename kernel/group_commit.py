@@ -14,7 +14,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
+from kernel.pipeline import leave_for_others, pipeline_of, pipelined
 from kernel.signals import Signals
+from kernel.statements import Statement
 from kernel.transaction import AtCommit, Transaction
 from kernel.turnstile import Turnstile
 
@@ -79,6 +81,7 @@ class GroupWriter:
         self._signals = signals
         self._turn = nullcontext if turnstile is None else turnstile.turn
         self._is_postgresql = engine.dialect.name == "postgresql"
+        leave_for_others(engine)
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._thread.start()
@@ -150,57 +153,104 @@ class GroupWriter:
         for tries_left in reversed(range(_TRIES if self._is_postgresql and len(requests) == 1 else 1)):
             try:
                 with self._engine.connect() as connection:
-                    return _run_group(connection, requests, is_postgresql=self._is_postgresql)
+                    return (
+                        _run_pipelined(connection, requests)
+                        if self._is_postgresql
+                        else _run_group(connection, requests)
+                    )
             except Exception as failure:
                 if not tries_left or not _is_retryable(failure):
                     raise
         raise AssertionError
 
 
-def _run_group(connection: Connection, requests: Sequence[Request], *, is_postgresql: bool) -> _Group:
+def _run_pipelined(connection: Connection, requests: Sequence[Request]) -> _Group:
+    """Run the group in a pipeline; when a statement fails there, run it again and wait for each statement.
+
+    Nothing of the first run is left then: neither what it stored nor what its requests returned or raised, for one may
+    have met the failure of another.
+    """
+    with pipelined(connection) as pipeline:
+        try:
+            group = _run_group(connection, requests)
+        except Exception as failure:
+            if pipeline.failure is not None and _is_retryable(pipeline.failure):
+                raise pipeline.failure from failure
+            if not pipeline.undone or not _can_go_on(connection):
+                raise
+        else:
+            return group
+    return _run_group(connection, requests)
+
+
+def _run_group(connection: Connection, requests: Sequence[Request]) -> _Group:
     """Run each request in a savepoint and commit them all; raises when the whole group failed."""
     group = _Group()
-    driver: Any = connection.connection.dbapi_connection
-    driver.execute("BEGIN" if is_postgresql else "BEGIN IMMEDIATE")
+    is_postgresql = connection.dialect.name == "postgresql"
+    (_BEGIN if is_postgresql else _BEGIN_IMMEDIATE).send(connection)
     try:
         if is_postgresql and len(requests) > 1:
-            driver.execute(f"SET LOCAL lock_timeout = {LONGEST_LOCK_MS}")
+            _LOCK_TIMEOUT.send(connection)
         for request in requests:
             group.ended.append(_run_one(connection, request, group))
         if group.at_commit:
             last = Transaction(connection=connection)
             for work, items in group.at_commit.items():
                 work(last, items)
-        if is_postgresql:
-            for channel in sorted(group.channels):
-                connection.execute(_NOTIFY, {"channel": channel})
-        driver.execute("COMMIT")
+        if is_postgresql and group.channels:
+            _NOTIFY.send(connection, {"channels": sorted(group.channels)})
+        if (pipeline := pipeline_of(connection)) is not None:
+            pipeline.is_ending = True
+        _COMMIT.run(connection)
+        _check_pipeline(connection)
     except BaseException:
-        if _in_transaction(connection):
-            driver.execute("ROLLBACK")
+        _roll_back(connection)
         raise
     return group
 
 
 def _run_one(connection: Connection, request: Request, group: _Group) -> _Ended:
     transaction = Transaction(connection=connection)
-    driver: Any = connection.connection.dbapi_connection
-    driver.execute("SAVEPOINT request")
+    _SAVEPOINT.send(connection)
     try:
         result = request.work(transaction)
     except BaseException as raised:
+        _check_pipeline(connection)
         # SQLite rolls the whole transaction back when the disk is full or fails; PostgreSQL has another try.
         if not _in_transaction(connection) or _is_retryable(raised):
             raise
-        driver.execute("ROLLBACK TO SAVEPOINT request")
+        _BACK_TO_SAVEPOINT.send(connection)
         ended = _Ended(request=request, raised=_cannot_save(raised) if isinstance(raised, OperationalError) else raised)
     else:
+        _check_pipeline(connection)
         group.channels.update(transaction.channels)
         for work, items in transaction.at_commit.items():
             group.at_commit.setdefault(work, []).extend(items)
         ended = _Ended(request=request, result=result)
-    driver.execute("RELEASE SAVEPOINT request")
+    _RELEASE_SAVEPOINT.send(connection)
     return ended
+
+
+def _check_pipeline(connection: Connection) -> None:
+    """Raise the failure of a statement in the pipeline, whatever became of it where it was raised."""
+    pipeline = pipeline_of(connection)
+    if pipeline is not None and pipeline.failure is not None:
+        raise pipeline.failure
+
+
+def _roll_back(connection: Connection) -> None:
+    if (pipeline := pipeline_of(connection)) is not None:
+        with suppress(Exception):  # it is known already
+            pipeline.leave()
+    if _in_transaction(connection):
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("ROLLBACK")
+
+
+def _can_go_on(connection: Connection) -> bool:
+    """Return whether a connection to PostgreSQL is open and has no transaction."""
+    driver: Any = connection.connection.dbapi_connection
+    return not driver.closed and driver.info.transaction_status == 0
 
 
 def _in_transaction(connection: Connection) -> bool:
@@ -208,6 +258,8 @@ def _in_transaction(connection: Connection) -> bool:
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
         return bool(driver.in_transaction)
+    if pipeline_of(connection) is not None and not driver.closed and driver.info.pipeline_status != 0:
+        return True  # in a pipeline the driver does not know
     return not driver.closed and driver.info.transaction_status != 0
 
 
@@ -247,4 +299,13 @@ def _is_retryable(failure: BaseException) -> bool:
     return getattr(of_driver, "sqlstate", None) in _RETRYABLE
 
 
-_NOTIFY: Final = text("SELECT pg_notify('ausculta', :channel)")
+_BEGIN: Final = Statement(text("BEGIN"))
+_BEGIN_IMMEDIATE: Final = Statement(text("BEGIN IMMEDIATE"))
+_SAVEPOINT: Final = Statement(text("SAVEPOINT request"))
+_BACK_TO_SAVEPOINT: Final = Statement(text("ROLLBACK TO SAVEPOINT request"))
+_RELEASE_SAVEPOINT: Final = Statement(text("RELEASE SAVEPOINT request"))
+_COMMIT: Final = Statement(text("COMMIT"))
+_LOCK_TIMEOUT: Final = Statement(text(f"SET LOCAL lock_timeout = {LONGEST_LOCK_MS}"))
+_NOTIFY: Final = Statement(
+    text("SELECT pg_notify('ausculta', name) FROM unnest(CAST(:channels AS text[])) AS woken(name)")
+)

@@ -173,7 +173,7 @@ class Inbox:
         first_reply = self.receipt(tx.connection, message.source, message.key, message.digest)
         if first_reply is not None:
             return "", first_reply
-        tx.execute(
+        tx.send(
             _INSERT,
             {
                 "id": message.id,
@@ -223,4 +223,4 @@ class Inbox:
             ``not-production``: only kept; ``held``: it contradicts what is known of its patient, and a person decides;
             ``rejected``: a person decided that it is another's; ``parked``.
         """
-        tx.execute(_MARK, {"wanted": identifier, "state": state})
+        tx.send(_MARK, {"wanted": identifier, "state": state})

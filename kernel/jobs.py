@@ -183,13 +183,13 @@ class Jobs:
             waiting = tx.execute(WAITING_WITH, {"with_lock": queueing_lock}).first()
             if waiting is not None:
                 if due.when_waiting == "move" or (due.when_waiting == "earlier" and at < waiting.scheduled_at):
-                    tx.execute(RESCHEDULE, {"which": waiting.seq, "scheduled_at": at, "changed_at": now})
+                    tx.send(RESCHEDULE, {"which": waiting.seq, "scheduled_at": at, "changed_at": now})
                 return
         is_free = True
         if lock is not None:
             tx.lock(_lock_name(lock))
             is_free = tx.execute(LOCKED, {"with_lock": lock}).first() is None
-        tx.execute(
+        tx.send(
             INSERT,
             {
                 "id": self._ids.new(),
@@ -443,8 +443,8 @@ class Jobs:
         if lock is not None:
             tx.lock(_lock_name(lock))
             if again:
-                tx.execute(DEMOTE, {"with_lock": lock})
-            tx.execute(PROMOTE, {"with_lock": lock, "now": self._clock.now()})
+                tx.send(DEMOTE, {"with_lock": lock})
+            tx.send(PROMOTE, {"with_lock": lock, "now": self._clock.now()})
 
     @staticmethod
     def _successor(tx: Transaction, job: Job) -> int | None:

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import BindParameter, Connection, Dialect, Executable, TypeDecorator, bindparam
+from sqlalchemy import BindParameter, Connection, Dialect, Executable, Insert, Table, TypeDecorator, bindparam, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import NullType
+
+from kernel.many_rows import ManyRows, many_rows
+from kernel.pipeline import pipeline_of
 
 Values: TypeAlias = Mapping[str, Any]
 Parameters: TypeAlias = Values | Sequence[Values] | None
@@ -77,12 +81,40 @@ class Statement:
             A connection; within a transaction, the transaction's.
         parameters
             Values of the bind parameters; a sequence runs the statement once for each, and they have the same names.
+            PostgreSQL does so at once; those of an ``update`` must concern different rows.
 
         Raises
         ------
         sqlalchemy.exc.DBAPIError
             As SQLAlchemy raises it; the text of the statement is kept, the parameters are not.
         """
+        compiled, cursor = self._start(connection, parameters)
+        try:
+            found = cursor.fetchall() if compiled.row is not None and not isinstance(parameters, Sequence) else []
+            if compiled.row is None and (pipeline := pipeline_of(connection)) is not None:
+                pipeline.sync()
+        except Exception as failure:
+            raise _failed(connection, failure, compiled.sql) from failure
+        return Rows([compiled.row(row) for row in found] if compiled.row is not None else found, cursor.rowcount)
+
+    def send(self, connection: Connection, parameters: Parameters = None) -> None:
+        """Run the statement without waiting for its end, where the connection has a pipeline.
+
+        Parameters
+        ----------
+        connection, parameters
+            As for :meth:`run`.
+
+        Raises
+        ------
+        sqlalchemy.exc.DBAPIError
+            As :meth:`run`, or later: at a statement that waits.
+        """
+        if (pipeline := pipeline_of(connection)) is not None:
+            pipeline.enter()
+        self._start(connection, parameters)
+
+    def _start(self, connection: Connection, parameters: Parameters) -> tuple["_Compiled", Any]:
         many = parameters if isinstance(parameters, Sequence) else None
         one: Values = parameters if isinstance(parameters, Mapping) else {}
         names = tuple(one if many is None else many[0])
@@ -94,13 +126,27 @@ class Statement:
         try:
             if many is None:
                 cursor = driver.execute(compiled.sql, compiled.bind(one))
+            elif compiled.many is not None and len(many) > 1:
+                cursor = driver.execute(compiled.many.sql, compiled.many.bind([compiled.bind(it) for it in many]))
             else:
                 cursor = driver.cursor()
                 cursor.executemany(compiled.sql, [compiled.bind(values) for values in many])
-            found = cursor.fetchall() if compiled.row is not None and many is None else []
         except Exception as failure:
-            raise _as_sqlalchemy_raises(failure, compiled.sql, dialect) from failure
-        return Rows([compiled.row(row) for row in found] if compiled.row is not None else found, cursor.rowcount)
+            raise _failed(connection, failure, compiled.sql) from failure
+        return compiled, cursor
+
+
+def upsert(table: Table) -> Statement:
+    """Return the statement that inserts a row, or replaces all of the one with the same primary key."""
+    names = [column.name for column in table.columns]
+    quoted = {name: f'"{name}"' for name in names}
+    key = ", ".join(quoted[column.name] for column in table.primary_key)
+    others = ", ".join(f"{it} = excluded.{it}" for name, it in quoted.items() if name not in table.primary_key.columns)
+    sql = (
+        f"INSERT INTO {table.name} ({', '.join(quoted.values())}) VALUES ({', '.join(f':{name}' for name in names)})"  # noqa: S608 - names of our own
+        f" ON CONFLICT ({key}) DO UPDATE SET {others}"
+    )
+    return Statement(text(sql).bindparams(*(bindparam(it.name, type_=it.type) for it in table.columns)))
 
 
 class StatementOfMany:
@@ -151,9 +197,13 @@ class _Compiled:
     bind: Callable[[Values], Any]
     #: What the driver returns -> a named tuple; None for a statement that returns no rows.
     row: Callable[[Sequence[Any]], Any] | None
+    #: The statement for many sets of values, where there is one.
+    many: ManyRows | None = None
 
 
 def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compiled:
+    if isinstance(core, Insert):
+        core = core.inline()  # nothing is returned that was not asked for
     compiled: Any = core.compile(dialect=dialect, column_keys=list(names) or None)  # type: ignore[attr-defined]
     converters: dict[str, Callable[[Any], Any]] = {}
     named: Mapping[BindParameter[Any], str] = compiled.bind_names
@@ -168,7 +218,12 @@ def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compi
     if "POSTCOMPILE" in str(compiled):
         msg = "a statement with a list of values has no fixed text"
         raise TypeError(msg)
-    return _Compiled(sql=str(compiled), bind=bind_all, row=_row(core, dialect))
+    many = None
+    if dialect.name == "postgresql":
+        typed = {name: bind.type for bind, name in named.items() if not isinstance(bind.type, NullType)}
+        types = {name: kind.compile(dialect=dialect) for name, kind in typed.items()}
+        many = many_rows(str(compiled), types)
+    return _Compiled(sql=str(compiled), bind=bind_all, row=_row(core, dialect), many=many)
 
 
 def _in_order(
@@ -226,7 +281,25 @@ def _row(core: Any, dialect: Dialect) -> Callable[[Sequence[Any]], Any] | None:
     return row
 
 
-def _as_sqlalchemy_raises(failure: Exception, sql: str, dialect: Dialect) -> BaseException:
+def _failed(connection: Connection, failure: Exception, sql: str) -> BaseException:
+    """Return what SQLAlchemy raises; the pipeline, if there is one, counts for nothing then."""
+    if (pipeline := pipeline_of(connection)) is not None:
+        pipeline.failed(failure)
+    return as_sqlalchemy_raises(failure, sql, connection.dialect)
+
+
+def as_sqlalchemy_raises(failure: Exception, sql: str, dialect: Dialect) -> BaseException:
+    """Return what SQLAlchemy raises for a failure of the driver.
+
+    Parameters
+    ----------
+    failure
+        What the driver raised; anything else is returned as it is.
+    sql
+        The statement; its parameters are not kept.
+    dialect
+        Of the connection.
+    """
     errors: Any = dialect.loaded_dbapi.Error
     if not isinstance(failure, errors):
         return failure

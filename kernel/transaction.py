@@ -22,6 +22,8 @@ class Transaction:
     at_commit: dict[AtCommit, list[Any]] = field(default_factory=dict)
     urgent: set[str] = field(default_factory=set)
     """Ids of the jobs that end in this transaction and that a person waits for: what follows from them is as urgent."""
+    #: The names that it has locked.
+    locked: set[str] = field(default_factory=set)
 
     @overload
     def execute(self, statement: Statement, parameters: Parameters = None) -> Rows: ...
@@ -45,6 +47,16 @@ class Transaction:
             return statement.run(self.connection, parameters)
         return self.connection.execute(statement, parameters)
 
+    def send(self, statement: Statement, parameters: Parameters = None) -> None:
+        """Run a statement whose result nobody needs: on PostgreSQL without waiting for its end.
+
+        Parameters
+        ----------
+        statement, parameters
+            As for :meth:`execute`. When the statement fails, the unit of work is run again, each statement by itself.
+        """
+        statement.send(self.connection, parameters)
+
     def wake(self, channel: str) -> None:
         """Wake the threads that wait for ``channel``, once the transaction is durable."""
         self.channels.add(channel)
@@ -65,24 +77,31 @@ class Transaction:
     def savepoint(self) -> Iterator[None]:
         """Undo what the block did, and nothing else of this transaction, when it raises."""
         before = {work: len(items) for work, items in self.at_commit.items()}
-        driver: Any = self.connection.connection.dbapi_connection
-        driver.execute("SAVEPOINT inner_savepoint")
+        locked = set(self.locked)
+        self.send(_SAVEPOINT)
         try:
             yield
         except BaseException:
-            driver.execute("ROLLBACK TO SAVEPOINT inner_savepoint")
+            self.send(_BACK_TO_SAVEPOINT)
             for work, items in self.at_commit.items():
                 del items[before.get(work, 0) :]
+            self.locked.intersection_update(locked)
             raise
         finally:
-            driver.execute("RELEASE SAVEPOINT inner_savepoint")
+            self.send(_RELEASE_SAVEPOINT)
 
     def lock(self, *names: str) -> None:
         """Lock names, in this order, against other transactions until this one ends; SQLite has one writer."""
-        if self.connection.dialect.name == "postgresql" and names:
-            _LOCK.run(self.connection, {"names": list(names)})
+        if self.connection.dialect.name == "postgresql":
+            wanted = [name for name in dict.fromkeys(names) if name not in self.locked]
+            if wanted:
+                self.send(_LOCK, {"names": wanted})
+                self.locked.update(wanted)
 
 
+_SAVEPOINT = Statement(text("SAVEPOINT inner_savepoint"))
+_BACK_TO_SAVEPOINT = Statement(text("ROLLBACK TO SAVEPOINT inner_savepoint"))
+_RELEASE_SAVEPOINT = Statement(text("RELEASE SAVEPOINT inner_savepoint"))
 _LOCK = Statement(
     text("SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS wanted(name)")
 )

@@ -164,7 +164,7 @@ class AuditLog:
             placed.append({"seq": size, **row})
             peaks = merkle.append(size, peaks, row["leaf"])
             size += 1
-        tx.execute(_ADD, placed if len(placed) > 1 else placed[0])
+        tx.send(_ADD, placed if len(placed) > 1 else placed[0])
         self._write_head(tx, LogHead(size=size, peaks=peaks), first=head.size == 0)
 
     def checkpoint(self, tx: Transaction) -> Checkpoint | None:
@@ -192,9 +192,9 @@ class AuditLog:
     def _write_head(self, tx: Transaction, head: LogHead, *, first: bool) -> None:
         row = {"size": head.size, "peaks": b"".join(head.peaks), "seal": head.sealed_by(self._seal_key)}
         if first:
-            tx.execute(_FIRST_HEAD, {"id": _ROW, **row})
+            tx.send(_FIRST_HEAD, {"id": _ROW, **row})
         else:
-            tx.execute(_NEXT_HEAD, row)
+            tx.send(_NEXT_HEAD, row)
 
 
 def _row(name: str, event: Mapping[str, Any], recorded: datetime) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, select
 
+from kernel.db import in_steps
 from kernel.errors import Problem
 from kernel.tables import audit_checkpoints, audit_log
 from privacy import merkle
@@ -74,7 +75,8 @@ def verify(connection: Connection, keys: KeyRing, checkpoint_file: Path | None) 
     before = _head(connection, seal_key, walk)
     checkpoints = _checkpoints(connection, keys.signing_key().public_key(), checkpoint_file, walk)
     wanted = {checkpoint.size for checkpoint in checkpoints} | ({before.size} if before else set())
-    _go_through(connection, walk, wanted)
+    with in_steps(connection):
+        _go_through(connection, walk, wanted)
     after = _head(connection, seal_key, walk) if before else None
     if before and after:
         _compare_with_head(walk, before, after, _good_until(walk, checkpoints))
@@ -89,11 +91,10 @@ def verify(connection: Connection, keys: KeyRing, checkpoint_file: Path | None) 
 
 def export(connection: Connection) -> Iterator[bytes]:
     """Return every AuditEvent in order, one line of JSON each (NDJSON), byte for byte as recorded."""
-    rows = connection.execution_options(yield_per=_AT_A_TIME).execute(
-        select(audit_log.c.event).order_by(audit_log.c.seq)
-    )
-    for (event,) in rows:
-        yield event + b"\n"
+    query = select(audit_log.c.event).order_by(audit_log.c.seq)
+    with in_steps(connection):
+        for (event,) in connection.execute(query, execution_options={"yield_per": _AT_A_TIME}):
+            yield event + b"\n"
 
 
 def _head(connection: Connection, seal_key: bytes, walk: _Walk) -> LogHead | None:
@@ -110,7 +111,7 @@ def _go_through(connection: Connection, walk: _Walk, wanted: set[int]) -> None:
     query = select(columns.seq, columns.leaf, columns.event, *indexed).order_by(columns.seq)
     walk.passed[0] = ()
     expected = 0
-    for seq, stored, found, *row in connection.execution_options(yield_per=_AT_A_TIME).execute(query):
+    for seq, stored, found, *row in connection.execute(query, execution_options={"yield_per": _AT_A_TIME}):
         if seq != expected:
             walk.report(_missing(expected, seq))
         expected = seq + 1

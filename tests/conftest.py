@@ -1,15 +1,13 @@
 """Fixtures for all tests: time, ids, real databases, a private PostgreSQL cluster on loopback."""
 
 import os
-import shutil
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from benchmarks.cluster import cluster, programs
 from kernel.db import Database
 from kernel.testing import FakeClock, SequenceIds
 
@@ -59,42 +57,13 @@ def shared() -> Path:
     return SHARED
 
 
-def _postgres_programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
-def _as_server_user(folder: Path, command: list[str]) -> list[str]:
-    if os.geteuid() != 0:
-        return command
-    shutil.chown(folder, "postgres")
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-
-
 @pytest.fixture(scope="session")
-def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_cluster() -> Iterator[str]:
     """URL prefix of a PostgreSQL server of our own, on loopback, removed with the session."""
-    programs = _postgres_programs()
-    if programs is None:
+    if programs() is None:
         pytest.skip("PostgreSQL's server programs are not installed (Debian package: postgresql)")
-    folder = Path("/tmp") / f"ausculta-pg-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    data = folder / "data"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    def run(*command: str) -> None:
-        subprocess.run(_as_server_user(folder, list(command)), check=True, capture_output=True, cwd=folder)
-
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c max_connections=200"
-    try:
-        run(str(programs / "initdb"), "-D", str(data), "-U", "ausculta", "-A", "trust", "-E", "UTF8", "--no-locale")
-        run(str(programs / "pg_ctl"), "-D", str(data), "-o", options, "-w", "-l", str(folder / "log"), "start")
-        yield f"postgresql+psycopg://ausculta@127.0.0.1:{port}"
-        run(str(programs / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with cluster() as prefix:
+        yield prefix
 
 
 @pytest.fixture

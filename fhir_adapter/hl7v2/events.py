@@ -3,25 +3,18 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from fhir_adapter.hl7v2.order import Events, ResourceEvent
 from kernel.db import Transaction
-from kernel.statements import Statement, StatementOfMany
+from kernel.statements import StatementOfMany, upsert
 from kernel.tables import resource_events
 
 _EVENTS: Final = resource_events.c
 _OF: Final = StatementOfMany(
     lambda ids: select(resource_events).where(_EVENTS.type == bindparam("of_type"), _EVENTS.id.in_(ids))
 )
-_DROP: Final = Statement(
-    delete(resource_events).where(
-        _EVENTS.type == bindparam("of_type"),
-        _EVENTS.id == bindparam("of_id"),
-        _EVENTS.source == bindparam("of_source"),
-    )
-)
-_ADD: Final = Statement(insert(resource_events))
+_PUT: Final = upsert(resource_events)
 _COLUMNS: Final = tuple(column.name for column in resource_events.columns)
 
 
@@ -70,5 +63,4 @@ def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
     """
     if not events:
         return
-    tx.execute(_DROP, [{"of_type": it.type, "of_id": it.id, "of_source": it.source} for it in events])
-    tx.execute(_ADD, [{name: getattr(event, name) for name in _COLUMNS} for event in events])
+    tx.send(_PUT, [{name: getattr(event, name) for name in _COLUMNS} for event in events])

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, select
 
 from fhir_adapter.hl7v2.origin import WIDEST_S, Origin
 from kernel.db import Transaction
-from kernel.statements import Statement
+from kernel.statements import Statement, upsert
 from kernel.tables import observation_origins
 
 _ORIGINS: Final = observation_origins.c
@@ -21,8 +21,7 @@ _OF: Final = Statement(
     )
     .order_by(_ORIGINS.start, _ORIGINS.id)
 )
-_DROP: Final = Statement(delete(observation_origins).where(_ORIGINS.id == bindparam("of_id")))
-_ADD: Final = Statement(insert(observation_origins))
+_PUT: Final = upsert(observation_origins)
 
 
 def read_origins(connection: Connection, patient: str, start: float, end: float) -> tuple[Origin, ...]:
@@ -53,8 +52,7 @@ def write_origins(tx: Transaction, origins: Sequence[Origin]) -> None:
     """
     if not origins:
         return
-    tx.execute(_DROP, [{"of_id": one.id} for one in origins])
-    tx.execute(_ADD, [_row(one) for one in origins])
+    tx.send(_PUT, [_row(one) for one in origins])
 
 
 def _origin(row: Any) -> Origin:

@@ -153,8 +153,7 @@ class StoreWriter:
             ``not-found`` for the deletion of a resource that was never stored.
         """
         operations = prepared.in_order()
-        for name in _patient_locks(prepared):
-            tx.lock(name)
+        tx.lock(*_patient_locks(prepared))
         existing = self._existing(tx, operations)
         names = {operation.full_url: operation.reference for operation in prepared.operations if operation.full_url}
         names |= {prepared.operations[it].full_url: _reference(version) for it, version in existing.items()}

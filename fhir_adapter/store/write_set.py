@@ -74,8 +74,8 @@ class WriteSet:
         self._values: list[Json] = []
         self._dates: list[Json] = []
         keys = sorted(set(touched))
-        for kind, resource_id in keys:  # always in the same order, so that two transactions cannot deadlock
-            tx.lock(f"{kind}/{resource_id}")
+        # always in the same order, so that two transactions cannot deadlock
+        tx.lock(*(f"{kind}/{resource_id}" for kind, resource_id in keys))
         self._stored = self._read(keys)
         self._at = clock.now()
 
@@ -168,7 +168,7 @@ class WriteSet:
             (_ADD_DATES, self._dates),
         ):
             if gathered:
-                self._tx.execute(statement, gathered if len(gathered) > 1 else gathered[0])
+                self._tx.send(statement, gathered if len(gathered) > 1 else gathered[0])
                 gathered.clear()
 
     def _add(self, document: Document, resource_id: str, head: Any) -> StoredVersion:

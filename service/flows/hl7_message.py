@@ -143,8 +143,7 @@ class Hl7MessageFlow:
 
         def commit(tx: Transaction) -> None:
             read_set.still_holds(tx)
-            for event in sorted(conversion.events, key=lambda event: event.key):
-                tx.lock(f"{event.type}/{event.id}")
+            tx.lock(*sorted(f"{event.type}/{event.id}" for event in conversion.events))
             if read_events(tx.connection, conversion.events) != stored:
                 raise Problem(Category.BUSY, "another message about the same resources was stored meanwhile")
             if found.resources:

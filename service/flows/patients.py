@@ -136,8 +136,7 @@ class PatientMatching:
             return
         reference = patient.subject.reference
         if patient.subject.identifier is not None:
-            for name in lock_names([patient.subject.identifier]):
-                tx.lock(name)
+            tx.lock(*lock_names([patient.subject.identifier]))
         tx.lock(reference)
         if self._identity(tx.connection, patient.study).reference != reference:
             raise Problem(Category.BUSY, "a Patient with the identifier was stored by somebody else meanwhile")

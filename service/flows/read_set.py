@@ -90,13 +90,11 @@ class ReadSet:
         """
         asked = [token for tokens, _ in self._holders for token in tokens]
         known = [token for found in self._holders.values() for holder in found for token in holder.identifiers]
-        for name in lock_names((*asked, *known)):
-            tx.lock(name)
+        tx.lock(*lock_names((*asked, *known)), *(f"{kind}/{resource_id}" for kind, resource_id in self._versions))
         for (tokens, resource_id), found in self._holders.items():
             if holders(tx.connection, tokens, resource_id) != found:
                 raise Problem(Category.BUSY, "a Patient with the identifier was changed by somebody else meanwhile")
         for (kind, resource_id), version in self._versions.items():
-            tx.lock(f"{kind}/{resource_id}")
             stored = newest_version(tx.connection, self._store, kind, resource_id)
             if version != (0 if stored is None else stored.version):
                 raise Problem(Category.BUSY, f"the {kind} was changed by somebody else meanwhile")

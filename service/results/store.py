@@ -5,15 +5,27 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
 
 from inference.contract import Outcome, statement_id
 from inference.registry import ModelRow
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
+from kernel.statements import Statement
 from kernel.tables import outbox, results
 from service.results.records import LIVE, TRANSITIONS, NewResult, Place, State, StoredResult
 
+_MODELS_OF: Final = Statement(select(results.c.model).where(results.c.subject == bindparam("of_subject")).distinct())
+_STUDIES_OF: Final = Statement(
+    select(results.c.study)
+    .where(
+        results.c.model == bindparam("of_model"),
+        results.c.subject == bindparam("of_subject"),
+        results.c.study.is_not(None),
+    )
+    .distinct()
+    .order_by(results.c.study)
+)
 _LISTS: Final = ("inputs", "outputs", "features", "artefacts", "resources")
 """Columns that hold a JSON list."""
 
@@ -211,8 +223,7 @@ class Results:
         subject
             Reference of the patient.
         """
-        wanted = select(results.c.model).where(results.c.subject == subject).distinct()
-        return frozenset(connection.execute(wanted).scalars())
+        return frozenset(row.model for row in _MODELS_OF.run(connection, {"of_subject": subject}))
 
     def studies_of(self, connection: Connection, model: str, subject: str) -> tuple[str, ...]:
         """Return the StudyInstanceUIDs of a patient about which a model has a result.
@@ -226,9 +237,7 @@ class Results:
         subject
             Reference of the patient.
         """
-        about = results.c.model == model, results.c.subject == subject, results.c.study.is_not(None)
-        wanted = select(results.c.study).where(*about).distinct().order_by(results.c.study)
-        return tuple(connection.execute(wanted).scalars())
+        return tuple(row.study for row in _STUDIES_OF.run(connection, {"of_model": model, "of_subject": subject}))
 
     def counts(self, connection: Connection) -> dict[tuple[str, str, str], int]:
         """Return how many results there are per model, version and kind."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import bindparam, delete, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from kernel.db import Database, TookLong, Transaction
 from kernel.errors import Category, Problem
+from kernel.pipeline import Pipeline
 from kernel.statements import Statement, StatementOfMany
 from kernel.tables import destination_states, workers
 from kernel.testing import FakeClock
@@ -20,6 +21,8 @@ from kernel.testing import FakeClock
 NOON = FakeClock().now()
 ADD = Statement(insert(workers))
 LOG = Statement(insert(destination_states))
+NAMES = Statement(select(workers.c.id).order_by(workers.c.id))
+DROP = Statement(delete(workers).where(workers.c.id == bindparam("which")))
 
 Work = Callable[[Transaction], Any]
 
@@ -37,7 +40,8 @@ def write_log(tx: Transaction, items: Sequence[str]) -> None:
 
 def request(number: int, chosen: random.Random) -> Work:
     """Return a unit of work that may insert, fail, undo a part of itself, and add to the log before it fails."""
-    steps = [chosen.choice(("add", "log", "undo", "fail", "read")) for _ in range(chosen.randint(1, 4))]
+    known = ("add", "send", "attempt", "log", "undo", "fail", "read", "lock")
+    steps = [chosen.choice(known) for _ in range(chosen.randint(1, 5))]
     name = str(chosen.randint(0, 6))
 
     def work(tx: Transaction) -> tuple[str, ...]:
@@ -45,6 +49,12 @@ def request(number: int, chosen: random.Random) -> Work:
         for step in steps:
             if step == "add":
                 tx.execute(ADD, row(name))
+            elif step == "send":
+                tx.send(ADD, row(name))
+            elif step == "attempt":
+                seen.append(attempted(tx, name))
+            elif step == "lock":
+                tx.lock(name, "one for all")
             elif step == "log":
                 tx.before_commit(write_log, [f"{number}"])
             elif step == "undo":
@@ -57,6 +67,16 @@ def request(number: int, chosen: random.Random) -> Work:
         return tuple(seen)
 
     return work
+
+
+def attempted(tx: Transaction, name: str) -> str:
+    """Add a row in a savepoint, without waiting for it, and say whether it was there."""
+    try:
+        with tx.savepoint():
+            tx.send(ADD, row(name))
+    except IntegrityError:
+        return "was there"
+    return "added"
 
 
 def undone(tx: Transaction, number: int) -> None:
@@ -112,7 +132,7 @@ def together(database: Database, works: Sequence[Work]) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(20))
 def test_a_group_leaves_what_its_requests_leave_one_by_one(seed: int, database: Database, tmp_path: Path) -> None:
     works = [request(number, random.Random(f"{seed} {number}")) for number in range(16)]
     alone = Database.open(f"sqlite:///{tmp_path}/alone.db")
@@ -123,6 +143,66 @@ def test_a_group_leaves_what_its_requests_leave_one_by_one(seed: int, database: 
         assert left(database) == left(alone)
     finally:
         alone.close()
+
+
+def test_a_statement_that_was_sent_and_fails_fails_its_own_request_alone(database: Database) -> None:
+    """The failure may come to light at a statement of a later request, which does not meet it."""
+
+    def fails_late(tx: Transaction) -> None:
+        tx.send(ADD, row("taken"))
+
+    def reads(tx: Transaction) -> list[str]:
+        try:
+            return [it.id for it in tx.execute(NAMES)]
+        except Exception:  # noqa: BLE001 - a request may handle what its own statements raise
+            return ["met another's failure"]
+
+    database.write(lambda tx: tx.send(ADD, row("taken")))
+    found = together(
+        database, [lambda tx: tx.send(ADD, row("a")), fails_late, reads, lambda tx: tx.send(ADD, row("b"))]
+    )
+    assert found == [None, "not unique", ["a", "taken"], None]
+    assert left(database)[0] == ["a", "b", "taken"]
+
+
+def test_the_last_statement_that_was_sent_may_fail(database: Database) -> None:
+    found = together(database, [lambda tx: tx.send(ADD, row("x")), lambda tx: tx.send(ADD, row("x"))])
+    assert found == [None, "not unique"]
+    assert left(database)[0] == ["x"]
+
+
+def test_many_failing_groups_leave_the_connection_usable(database: Database) -> None:
+    """What a pipeline prepared before it failed is prepared again, or still there."""
+    for number in range(8):
+        name = f"{number}"
+        assert together(database, [lambda tx, n=name: tx.send(ADD, row(n))] * 2) == [None, "not unique"]
+    assert left(database)[0] == [f"{number}" for number in range(8)]
+
+
+def test_how_many_rows_were_changed_is_known_after_statements_that_were_sent(database: Database) -> None:
+    def work(tx: Transaction) -> tuple[int, int]:
+        tx.send(ADD, row("a"))
+        gone = tx.execute(DROP, {"which": "a"}).rowcount
+        return gone, tx.execute(DROP, {"which": "a"}).rowcount
+
+    assert database.write(work) == (1, 0)
+
+
+@pytest.mark.postgres
+def test_statements_of_a_group_are_sent_without_waiting(
+    new_postgres_url: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten requests that only send wait once: for their commit."""
+    database = Database.open(new_postgres_url())
+    database.migrate()
+    waits: list[int] = []
+    whole = Pipeline.sync
+    monkeypatch.setattr(Pipeline, "sync", lambda self: (waits.append(1), whole(self))[1])
+    try:
+        together(database, [lambda tx, n=n: tx.send(ADD, row(f"{n}")) for n in range(10)])
+    finally:
+        database.close()
+    assert len(waits) == 2  # the group before it, which blocked the writer, and this one
 
 
 def test_what_is_done_before_a_commit_is_done_once_for_the_group(database: Database) -> None:
