@@ -5,7 +5,7 @@ Nothing may be lost or duplicated.
 Senders repeat each item until they get a receipt. At the end the harness waits until no work is left; every item that
 was acknowledged must be stored and have exactly one result at each stand-in that it concerns
 (:mod:`benchmarks.verdict`).
-Run as ``python -m benchmarks.crash --kills 20 --seed 1``.
+Run as ``python -m benchmarks.crash --kills 20 --seed 1``, on PostgreSQL with ``--postgres``.
 """
 
 import argparse
@@ -14,10 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.cluster import cluster, new_database
 from benchmarks.hospital import Hospital, drain, gather
 from benchmarks.items import Interface
 from benchmarks.processes import ServerProcess
@@ -206,25 +208,34 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--life", type=float, default=4.0, help="longest life between ready and killed, in seconds")
+    parser.add_argument("--postgres", action="store_true", help="on a PostgreSQL server of its own, not on SQLite")
     parser.add_argument("--folder", type=Path, help="keep everything here, to look at afterwards")
     wanted = parser.parse_args(arguments)
-    plan = Plan(kills=wanted.kills, seed=wanted.seed, longest_uptime_s=wanted.life)
-
     configure_logging(level="ERROR")
+    with ExitStack() as stack:
+        settings = {}
+        if wanted.postgres:
+            settings["DATABASE_URL"] = new_database(stack.enter_context(cluster()), "crash")
+        plan = Plan(kills=wanted.kills, seed=wanted.seed, longest_uptime_s=wanted.life, settings=settings)
+        return _main(plan, wanted.folder)
+
+
+def _main(plan: Plan, folder: Path | None) -> dict[str, Any]:
 
     def progress(line: str) -> None:
         print(line, flush=True)
 
-    if wanted.folder is not None:
-        wanted.folder.mkdir(parents=True)
-        outcome = run(plan, wanted.folder.resolve(), progress)
+    if folder is not None:
+        folder.mkdir(parents=True)
+        outcome = run(plan, folder.resolve(), progress)
     else:
-        with tempfile.TemporaryDirectory(prefix="ausculta-crash-") as folder:
-            outcome = run(plan, Path(folder), progress)
+        with tempfile.TemporaryDirectory(prefix="ausculta-crash-") as made:
+            outcome = run(plan, Path(made), progress)
     print(report(outcome))
     return {
         "kills": outcome.kills,
         "seed": plan.seed,
+        "database": "PostgreSQL" if plan.settings else "SQLite",
         "acknowledged": {str(interface): count for interface, count in outcome.acknowledged.items()},
         "lost": len(outcome.verdict.lost),
         "undelivered": len(outcome.verdict.undelivered),

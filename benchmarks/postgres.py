@@ -57,7 +57,7 @@ def pair(program: Path, folder: Path, database: str) -> Iterator[Pair]:
         URL of an empty database.
     """
     folder.mkdir()
-    settings = {"DATABASE_URL": database, "WORKER_THREADS": "0"}
+    settings = {"DATABASE_URL": database, "WORKER_THREADS": "0", "WORKER_PROCESSES": "0"}
     with ServerProcess(folder, settings, program=program) as server, (folder / "worker.log").open("wb") as log:
         server.wait_ready()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AUSCULTA_")}
