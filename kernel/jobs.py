@@ -419,12 +419,13 @@ class Jobs:
 
     def _put_back(self, tx: Transaction, job: Job, *, attempts: int) -> None:
         now = self._clock.now()
+        as_read = jobs.c.seq == job.seq, jobs.c.status == job.status, jobs.c.attempts == job.attempts
         if self._successor(tx, job) is not None:  # the waiting job will read the same rows
-            tx.execute(delete(jobs).where(jobs.c.seq == job.seq))
+            tx.execute(delete(jobs).where(*as_read))
             self._promote(tx, job.lock)
             return
         state = {"status": "waiting", "worker": None, "attempts": attempts, "scheduled_at": now, "changed_at": now}
-        tx.execute(update(jobs).where(jobs.c.seq == job.seq), state)
+        tx.execute(update(jobs).where(*as_read), state)
         self._promote(tx, job.lock, again=True)
 
     def _promote(self, tx: Transaction, lock: str | None, *, again: bool = False) -> None:

@@ -261,8 +261,7 @@ class Worker:
         self._reclaim_dead_workers(tx)
 
     def _unregister(self, tx: Transaction) -> None:
-        self._jobs.release(tx, self.name, on_parked=self._on_parked)
-        tx.execute(delete(workers).where(workers.c.id == self.name))
+        self._release_jobs_of(tx, self.name)
 
     def _heartbeat(self, tx: Transaction) -> bool:
         updated = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
@@ -275,10 +274,14 @@ class Worker:
 
     def _reclaim_dead_workers(self, tx: Transaction) -> None:
         for row in tx.execute(select(workers).where(workers.c.id != self.name)).all():
-            if _is_dead(row, self._clock.now()):
-                released = self._jobs.release(tx, row.id, on_parked=self._on_parked)
-                tx.execute(delete(workers).where(workers.c.id == row.id))
+            if _is_dead(row, self._clock.now()) and (released := self._release_jobs_of(tx, row.id)) is not None:
                 _log.warning("worker_taken_over", worker=row.id, jobs=released)
+
+    def _release_jobs_of(self, tx: Transaction, worker: str) -> int | None:
+        """Remove a worker and return its jobs to the queue; None when another process does so at the same time."""
+        if tx.execute(delete(workers).where(workers.c.id == worker)).rowcount != 1:
+            return None
+        return self._jobs.release(tx, worker, on_parked=self._on_parked)
 
 
 def running(connection: Connection, now: datetime) -> list[Row[Any]]:

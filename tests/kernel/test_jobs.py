@@ -4,10 +4,11 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -239,6 +240,52 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
     worker.register()
     assert worker.run_one()
     assert waiting(database) == 0
+
+
+@pytest.mark.postgres
+def test_two_workers_that_take_over_a_dead_one_at_the_same_time_lose_none_of_its_jobs(
+    new_postgres_url: Callable[[], str], jobs: Jobs, clock: FakeClock, ids: SequenceIds
+) -> None:
+    url = new_postgres_url()
+    with closing(Database.open(url)) as first, closing(Database.open(url)) as second:
+        first.migrate()
+        for study in ("a", "b", "c"):
+            first.write(lambda tx, study=study: jobs.enqueue(tx, "step", {}, lock=study, queueing_lock=study))
+        dead = {"id": "dead", "host": "elsewhere", "pid": 1, "process_start": "", "heartbeat_at": clock.now()}
+        first.write(lambda tx: tx.execute(insert(workers), dead))
+        assert len(first.write(lambda tx: jobs.claim_many(tx, "dead", 3))) == 3
+        clock.advance(60)
+        begun, go = threading.Event(), threading.Event()
+
+        def take_over_and_wait(tx: Transaction) -> None:
+            Worker(first, jobs, {}, clock, ids)._register(tx)
+            begun.set()
+            go.wait(20)
+
+        taking = threading.Thread(target=first.write, args=(take_over_and_wait,))
+        taking.start()
+        assert begun.wait(10)
+        late = threading.Thread(target=Worker(second, jobs, {}, clock, ids).register)
+        late.start()
+        until_one_waits_for_a_lock(first)
+        go.set()
+        taking.join()
+        late.join()
+        with first.read() as connection:
+            assert [job.status for job in jobs.listing(connection)] == ["waiting"] * 3
+
+
+def until_one_waits_for_a_lock(database: Database) -> None:
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        with database.read() as connection:
+            if connection.execute(waits).scalar_one():
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits for a lock")
 
 
 def test_a_job_whose_worker_dies_repeatedly_is_parked(database: Database, jobs: Jobs) -> None:
