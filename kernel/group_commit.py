@@ -79,6 +79,7 @@ class GroupWriter:
     def __init__(self, engine: Engine, signals: Signals, turnstile: Turnstile | None = None) -> None:
         self._engine = engine
         self._signals = signals
+        self._turnstile = turnstile
         self._turn = nullcontext if turnstile is None else turnstile.turn
         self._is_postgresql = engine.dialect.name == "postgresql"
         leave_for_others(engine)
@@ -98,6 +99,8 @@ class GroupWriter:
         """Finish the requests that wait, and end the thread."""
         self._queue.put(None)
         self._thread.join()
+        if self._turnstile is not None:
+            self._turnstile.close()
 
     def _write_forever(self) -> None:
         stopping = False

@@ -1,5 +1,6 @@
 """Processes that share a SQLite file: they take turns to write, and a commit of one wakes the others."""
 
+import gc
 import subprocess
 import sys
 import threading
@@ -119,3 +120,23 @@ def test_a_folder_with_a_long_path_has_sockets_too(tmp_path: Path) -> None:
     assert first.signals.generation("jobs") == generation + 1
     first.close()
     second.close()
+
+
+def test_a_closed_database_holds_no_file_open(tmp_path: Path) -> None:
+    def opened() -> int:
+        gc.collect()  # the connections of this thread end with the object
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def use() -> None:
+        database = Database.open(f"sqlite:///{tmp_path / ('long-' * 20) / 'ausculta.db'}")
+        database.signals.generation("jobs")
+        database.write(lambda tx: tx.execute(text("SELECT 1")))
+        with database.read() as connection:
+            connection.execute(text("SELECT 1"))
+        database.close()
+
+    use()
+    before = opened()
+    for _ in range(5):
+        use()
+    assert opened() == before
