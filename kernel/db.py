@@ -200,6 +200,9 @@ class Database:
         self._closed = True
         self.signals.close()
         self._writer.close()
+        reader: Connection | None = getattr(self._of_thread, "reader", None)
+        if reader is not None:  # those of other threads end with them
+            reader.close()
         self._engine.dispose()
         self._readers.dispose()
 
