@@ -47,19 +47,21 @@ def of_sender(name: str, framed: bytes) -> bytes:
 def main() -> dict[str, Any]:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name, Loader() as loader:
-        with ServerProcess(Path(name)) as server:
+        folders = [Path(name) / str(number) for number in range(3)]
+        for folder in folders:
+            folder.mkdir()
+        with ServerProcess(folders[0]) as server:
             server.wait_ready()
             time.sleep(5)  # the models are loaded in the background
             found: dict[str, Any] = {"one sender": _one_sender(loader, server), "live": _live(loader, server)}
-        with ServerProcess(Path(name), {"WORKER_PROCESSES": "0"}) as server, _plain_mllp() as port:
+        with ServerProcess(folders[1], {"WORKER_PROCESSES": "0"}) as server, _plain_mllp() as port:
             server.wait_ready()
             found["accepted"] = _accepted(loader, server, port)
         with (
-            ServerProcess(Path(name)) as server,
+            ServerProcess(folders[2]) as server,
             serving("benchmarks.bare", "{port}", str(Path(name) / "bare")) as bare,
         ):
             server.wait_ready()
-            _drained(server)
             found["creates with NEWS2 behind"] = _vital_signs(loader, server, bare)
     print(_report(found))
     return found
