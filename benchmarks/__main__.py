@@ -18,9 +18,11 @@ BENCHMARKS: Final = (
     ("fhir_requests", "FHIR creates against a bare FastAPI; reads, searches, transactions"),
     ("mllp_messages", "durable HL7 v2 messages through the server"),
     ("hl7v2_mllp", "reading and converting HL7 v2, and the bare interface"),
+    ("neighbours", "what one sender notices of the others, and what is behind a create"),
     ("delivery", "deliveries to an EHR that answers after 100 ms"),
     ("dicom_cstore", "C-STORE of 512 KB instances"),
     ("inference_runtime", "models through the runtime"),
+    ("store_growth", "a create as the store grows to a million resources"),
     ("group_commit", "the gain of group commit"),
     ("crash", "no loss and no duplicates when the server is killed"),
 )
