@@ -1,14 +1,12 @@
 """Jobs: durable, in order per lock, debounced per queueing lock, retried, parked with the reason, taken over."""
 
-import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, select
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -223,71 +221,6 @@ def test_a_failing_job_passes_its_pause_to_the_waiting_job(database: Database, j
     assert database.write(lambda tx: jobs.claim(tx, "w")) is not None
 
 
-def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
-    database: Database, jobs: Jobs, clock: FakeClock, worker_for
-) -> None:
-    import socket
-
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-    row = {"id": "dead", "host": socket.gethostname(), "pid": child, "process_start": "1", "heartbeat_at": clock.now()}
-    database.write(lambda tx: tx.execute(insert(workers), row))
-    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
-    assert database.write(lambda tx: jobs.claim(tx, "dead")) is not None
-    worker = worker_for(step=lambda job: nothing)
-    worker.register()
-    assert worker.run_one()
-    assert waiting(database) == 0
-
-
-@pytest.mark.postgres
-def test_two_workers_that_take_over_a_dead_one_at_the_same_time_lose_none_of_its_jobs(
-    new_postgres_url: Callable[[], str], jobs: Jobs, clock: FakeClock, ids: SequenceIds
-) -> None:
-    url = new_postgres_url()
-    with closing(Database.open(url)) as first, closing(Database.open(url)) as second:
-        first.migrate()
-        for study in ("a", "b", "c"):
-            first.write(lambda tx, study=study: jobs.enqueue(tx, "step", {}, lock=study, queueing_lock=study))
-        dead = {"id": "dead", "host": "elsewhere", "pid": 1, "process_start": "", "heartbeat_at": clock.now()}
-        first.write(lambda tx: tx.execute(insert(workers), dead))
-        assert len(first.write(lambda tx: jobs.claim_many(tx, "dead", 3))) == 3
-        clock.advance(60)
-        begun, go = threading.Event(), threading.Event()
-
-        def take_over_and_wait(tx: Transaction) -> None:
-            Worker(first, jobs, {}, clock, ids)._register(tx)
-            begun.set()
-            go.wait(20)
-
-        taking = threading.Thread(target=first.write, args=(take_over_and_wait,))
-        taking.start()
-        assert begun.wait(10)
-        late = threading.Thread(target=Worker(second, jobs, {}, clock, ids).register)
-        late.start()
-        until_one_waits_for_a_lock(first)
-        go.set()
-        taking.join()
-        late.join()
-        with first.read() as connection:
-            assert [job.status for job in jobs.listing(connection)] == ["waiting"] * 3
-
-
-def until_one_waits_for_a_lock(database: Database) -> None:
-    waits = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        with database.read() as connection:
-            if connection.execute(waits).scalar_one():
-                return
-        time.sleep(0.01)
-    raise AssertionError("nobody waits for a lock")
-
-
 def test_a_job_whose_worker_dies_repeatedly_is_parked(database: Database, jobs: Jobs) -> None:
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     for death in range(DEATHS_BEFORE_PARKING):
@@ -297,45 +230,6 @@ def test_a_job_whose_worker_dies_repeatedly_is_parked(database: Database, jobs: 
     assert parked.status == "parked"
     assert parked.problem is not None
     assert "died" in parked.problem.detail
-
-
-def test_another_process_with_the_dead_one_s_number_is_not_taken_for_it(
-    database: Database, jobs: Jobs, clock: FakeClock, worker_for
-) -> None:
-    """In a container the server is process 1, before its kill and after."""
-    import socket
-
-    row = {
-        "id": "dead",
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process_start": "1",
-        "heartbeat_at": clock.now(),
-    }
-    database.write(lambda tx: tx.execute(insert(workers), row))
-    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
-    assert database.write(lambda tx: jobs.claim(tx, "dead")) is not None
-    worker = worker_for(step=lambda job: nothing)
-    worker.register()
-    assert worker.run_one()
-
-
-def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbeat(
-    database: Database, jobs: Jobs, clock: FakeClock, worker_for
-) -> None:
-    row = {"id": "far", "host": "another-host", "pid": 1, "process_start": "", "heartbeat_at": clock.now()}
-    database.write(lambda tx: tx.execute(insert(workers), row))
-    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
-    slow = database.write(lambda tx: jobs.claim(tx, "far"))
-    assert slow is not None
-    worker = worker_for(step=lambda job: nothing)
-    worker.register()
-    assert not worker.run_one()
-    clock.advance(31)
-    worker.heartbeat()
-    assert worker.run_one()
-    with pytest.raises(Problem, match="taken over"):  # and the slow one can no longer save what it did
-        database.write(lambda tx: jobs.finish(tx, slow))
 
 
 def test_a_stopping_worker_finishes_what_it_holds(database: Database, jobs: Jobs, clock, ids) -> None:
