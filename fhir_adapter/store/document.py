@@ -38,6 +38,8 @@ _SAFE_INTEGER: Final = 18
 """An integer with at most this many characters fits into the 64 bits that orjson writes."""
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
+_NEAR_BOUNDS: Final = re.compile(rb"[0-9.]{40}|[0-9][eE][+-]?[0-9]{3}")
+"""May be a number that has too many characters or too great an exponent."""
 _EXPONENT: Final = re.compile(r"[eE]([+-]?\d+)$")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_ISSUES: Final = 20
@@ -116,13 +118,28 @@ def parse(raw: bytes) -> Document:
 
 
 def of(value: Mapping[str, Any]) -> Document:
-    """Return the document of a dict that may hold :class:`~decimal.Decimal` values, which keep their digits."""
-    return parse(encode(value))
+    """Return the document of a dict that may hold :class:`~decimal.Decimal` values, which keep their digits.
+
+    What the dict holds is the exact view, so it must not be changed afterwards.
+
+    Raises
+    ------
+    Problem, Invalid
+        As :func:`parse` raises them.
+    """
+    raw = encode(value)
+    if _NEAR_BOUNDS.search(raw) or _ESCAPED_CONTROL.search(raw):
+        return parse(raw)
+    plain = orjson.loads(raw)
+    if not isinstance(plain, dict):
+        return parse(raw)
+    _check_shape(plain)
+    return Document(exact=dict(value), plain=plain)
 
 
 def reread(exact: Json) -> Document:
     """Return the document of a changed exact view."""
-    return Document(exact=exact, plain=orjson.loads(orjson.dumps(exact)))
+    return Document(exact=exact, plain=orjson.loads(encode(exact)))
 
 
 def encode(value: Any) -> bytes:
@@ -157,11 +174,9 @@ def stamp(document: Document, *, resource_id: str, version: int, last_updated: d
     """
     exact = document.exact
     meta = exact.get("meta", {}) | {"versionId": str(version), "lastUpdated": instant(last_updated)}
-    return orjson.dumps(
-        {"resourceType": exact["resourceType"], "id": resource_id, "meta": meta}
-        | exact
-        | {"id": resource_id, "meta": meta}
-    )
+    stamped = {"resourceType": exact["resourceType"], "id": resource_id, "meta": meta} | exact
+    stamped["id"], stamped["meta"] = resource_id, meta
+    return encode(stamped)
 
 
 def instant(moment: datetime) -> str:
@@ -266,25 +281,30 @@ def _decimal(value: Any) -> orjson.Fragment:
 def _check_shape(plain: Json) -> None:
     level: list[Any] = [plain]
     for _ in range(DEEPEST):
-        level = [child for container in level for child in _containers(container)]
-        if not level:
+        found: list[Any] = []
+        for container in level:
+            if not container:
+                raise Problem(Category.INCORRECT, "FHIR allows no empty array and no empty object")
+            if type(container) is list:
+                found += [child for child in container if type(child) is dict or type(child) is list]
+            else:
+                _add_containers(found, container)
+        if not found:
             return
+        level = found
     raise Problem(Category.INCORRECT, f"the JSON is nested more than {DEEPEST} levels deep")
 
 
-def _containers(container: Any) -> Iterator[Any]:
-    if not container:
-        raise Problem(Category.INCORRECT, "FHIR allows no empty array and no empty object")
-    if type(container) is list:
-        yield from (child for child in container if type(child) is dict or type(child) is list)
-        return
+def _add_containers(found: list[Any], container: Json) -> None:
     for name, child in container.items():
+        if type(child) is str:
+            continue
         if type(child) is dict:
-            yield child
+            found.append(child)
         elif type(child) is list:
             if None in child and f"_{name}" not in container and name[:1] != "_":
                 raise Problem(Category.INCORRECT, "FHIR allows null only where an extension stands for the value")
-            yield child
+            found.append(child)
         elif child is None:
             raise Problem(Category.INCORRECT, "FHIR allows null only in an array")
 
