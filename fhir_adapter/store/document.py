@@ -38,8 +38,8 @@ _SAFE_INTEGER: Final = 18
 """An integer with at most this many characters fits into the 64 bits that orjson writes."""
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
-_NEAR_BOUNDS: Final = re.compile(rb"[0-9.]{40}|[0-9][eE][+-]?[0-9]{3}")
-"""May be a number that has too many characters or too great an exponent."""
+_GREAT_EXPONENT: Final = re.compile(rb"e[+-]?[0-9]{3}")
+"""May be a float whose exponent is too great; orjson writes no longer ones."""
 _EXPONENT: Final = re.compile(r"[eE]([+-]?\d+)$")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_ISSUES: Final = 20
@@ -127,12 +127,13 @@ def of(value: Mapping[str, Any]) -> Document:
     Problem, Invalid
         As :func:`parse` raises them.
     """
-    raw = encode(value)
-    if _NEAR_BOUNDS.search(raw) or _ESCAPED_CONTROL.search(raw):
+    try:
+        raw = orjson.dumps(value, default=_bounded_decimal)
+    except orjson.JSONEncodeError:
+        return parse(encode(value))
+    if _GREAT_EXPONENT.search(raw) or _ESCAPED_CONTROL.search(raw):
         return parse(raw)
     plain = orjson.loads(raw)
-    if not isinstance(plain, dict):
-        return parse(raw)
     _check_shape(plain)
     return Document(exact=dict(value), plain=plain)
 
@@ -270,12 +271,20 @@ _EXACT: Final = json.JSONDecoder(parse_float=_number, parse_int=_integer, object
 
 
 def _decimal(value: Any) -> orjson.Fragment:
+    return orjson.Fragment(_characters(value))
+
+
+def _bounded_decimal(value: Any) -> orjson.Fragment:
+    return _number(_characters(value))
+
+
+def _characters(value: Any) -> str:
     if not isinstance(value, Decimal):
         raise TypeError(f"{type(value).__name__} is not JSON")
     if isinstance(value, WrittenNumber):
-        return orjson.Fragment(value.text)
+        return value.text
     plain = abs(value.adjusted()) <= _PLAIN and abs(int(value.as_tuple().exponent)) <= _PLAIN
-    return orjson.Fragment(format(value, "f") if plain else str(value))
+    return format(value, "f") if plain else str(value)
 
 
 def _check_shape(plain: Json) -> None:
