@@ -33,6 +33,10 @@ class ManyRows:
         """Return the arrays of the sets of values, each as PostgreSQL reads an array (section 8.15.2 of its manual)."""
         return {name: write([values[name] for values in sets]) for name, write in self.columns}
 
+    def bind_columns(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+        """Return the arrays of the values of each name, as :meth:`bind`."""
+        return {name: write(columns[name]) for name, write in self.columns}
+
 
 def many_rows(sql: str, types: Mapping[str, str]) -> ManyRows | None:
     """Return the statement for many sets of values that stands for one, None when there is none.

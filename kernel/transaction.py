@@ -57,6 +57,19 @@ class Transaction:
         """
         statement.send(self.connection, parameters)
 
+    def send_rows(self, statement: Statement, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for each row, if there is one; otherwise as :meth:`send`.
+
+        Parameters
+        ----------
+        statement
+            A statement that returns nothing.
+        names, rows
+            As for :meth:`kernel.statements.Statement.send_rows`.
+        """
+        if rows:
+            statement.send_rows(self.connection, names, rows)
+
     def wake(self, channel: str) -> None:
         """Wake the threads that wait for ``channel``, once the transaction is durable."""
         self.channels.add(channel)

@@ -4,10 +4,10 @@ HMAC-SHA256 (RFC 2104) over an unambiguous encoding of the identifier, truncated
 each research project has a key of its own, so that pseudonyms of two kinds or two projects cannot be linked.
 """
 
-import hashlib
 import hmac
-import json
 import uuid
+from collections.abc import Iterable
+from json.encoder import encode_basestring_ascii
 
 
 class Pseudonyms:
@@ -21,6 +21,7 @@ class Pseudonyms:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._of_resources = self._of_kind("resource")
 
     def __repr__(self) -> str:
         return "Pseudonyms(…)"
@@ -40,7 +41,7 @@ class Pseudonyms:
         str
             32 hexadecimal digits, a legal FHIR id.
         """
-        return self._name("resource", resource_type, system, value).hex()
+        return _digest(self._of_resources, (resource_type, system, value)).hex()
 
     def uid(self, seed: str) -> str:
         """Derive a DICOM UID that is always the same for ``seed`` (DICOM PS3.5 section B.2).
@@ -78,5 +79,12 @@ class Pseudonyms:
         return self._name("project " + project, system, value).hex()
 
     def _name(self, kind: str, *parts: str) -> bytes:
-        key = hmac.digest(self._key, kind.encode(), hashlib.sha256)
-        return hmac.digest(key, json.dumps(parts).encode(), hashlib.sha256)[:16]
+        return _digest(self._of_kind(kind), parts)
+
+    def _of_kind(self, kind: str) -> bytes:
+        return hmac.digest(self._key, kind.encode(), "sha256")
+
+
+def _digest(key: bytes, parts: Iterable[str]) -> bytes:
+    """Return the digest of the parts as a JSON array, which no other parts have."""
+    return hmac.digest(key, f"[{', '.join(map(encode_basestring_ascii, parts))}]".encode(), "sha256")[:16]

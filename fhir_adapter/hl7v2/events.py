@@ -1,6 +1,7 @@
 """The table ``resource_events``: which event made what is stored of a resource. Every read and write of it is here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, select
@@ -16,6 +17,7 @@ _OF: Final = StatementOfMany(
 )
 _PUT: Final = upsert(resource_events)
 _COLUMNS: Final = tuple(column.name for column in resource_events.columns)
+_values: Callable[[ResourceEvent], tuple[str, ...]] = attrgetter(*_COLUMNS)
 
 
 def read_events(connection: Connection, events: Iterable[ResourceEvent]) -> Events:
@@ -61,6 +63,4 @@ def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
     events
         At most one for each resource and source.
     """
-    if not events:
-        return
-    tx.send(_PUT, [{name: getattr(event, name) for name in _COLUMNS} for event in events])
+    tx.send_rows(_PUT, _COLUMNS, [_values(event) for event in events])

@@ -11,24 +11,26 @@ from functools import lru_cache
 from typing import Final
 
 from fhir_adapter.hl7v2.charset import Source, decode
-from fhir_adapter.hl7v2.escape import Delimiters, unescape
+from fhir_adapter.hl7v2.escape import STANDARD, Delimiters, unescape
 from kernel.errors import Category, Problem
 
 NULL: Final = '""'
 """A field with this content deletes the stored value (section 2.5.3); an empty field leaves it unchanged."""
 
 _LINES: Final = re.compile(r"[\r\n]+")
+_LONGEST_START: Final = 12
+"""MSH-1 and MSH-2 are within so many characters."""
 _PADDING: Final = "\ufeff\x0b\x1c\r\n\t \x00"
 
 
 class Element:
     """One repetition of a field."""
 
-    __slots__ = ("_components", "_delimiters", "raw")
+    __slots__ = ("_components", "delimiters", "raw")
 
     def __init__(self, raw: str, delimiters: Delimiters) -> None:
         self.raw = raw
-        self._delimiters = delimiters
+        self.delimiters = delimiters
         self._components: list[str] | None = None
 
     def __bool__(self) -> bool:
@@ -37,7 +39,7 @@ class Element:
     @property
     def text(self) -> str:
         """The whole repetition as text: unescaped, component separators included."""
-        return "" if self.raw == NULL else unescape(self.raw, self._delimiters)
+        return "" if self.raw == NULL else unescape(self.raw, self.delimiters)
 
     def component(self, number: int, subcomponent: int = 1) -> str:
         """Return the unescaped text of a component; empty when absent or null.
@@ -50,26 +52,30 @@ class Element:
             Subcomponent, from 1.
         """
         if self._components is None:
-            self._components = self.raw.split(self._delimiters.component)
+            self._components = self.raw.split(self.delimiters.component)
         if number > len(self._components):
             return ""
         found = self._components[number - 1]
         if not found:
             return ""
-        mark = self._delimiters.subcomponent
+        mark = self.delimiters.subcomponent
         if mark and mark in found:
             parts = found.split(mark)
             found = parts[subcomponent - 1] if subcomponent <= len(parts) else ""
         elif subcomponent > 1:
             return ""
-        return "" if found == NULL else unescape(found, self._delimiters).strip()
+        return "" if found == NULL else unescape(found, self.delimiters).strip()
 
     def part(self, number: int) -> "Element":
         """Return component ``number`` as an element of its own, its subcomponents read as components."""
-        parts = self.raw.split(self._delimiters.component)
+        parts = self.raw.split(self.delimiters.component)
         raw = parts[number - 1] if number <= len(parts) else ""
-        inner = self._delimiters.subcomponent
-        return Element(raw.replace(inner, self._delimiters.component) if inner else raw, self._delimiters)
+        inner = self.delimiters.subcomponent
+        return Element(raw.replace(inner, self.delimiters.component) if inner else raw, self.delimiters)
+
+
+_NOTHING: Final = Element("", STANDARD)
+"""An absent field: whatever the delimiters, none of its parts has content."""
 
 
 class Segment:
@@ -111,7 +117,7 @@ class Segment:
     def field(self, number: int) -> Element:
         """Return the first repetition of a field, an empty one when it is absent."""
         raw = self.raw(number)
-        return Element(raw.partition(self._delimiters.repetition)[0], self._delimiters)
+        return Element(raw.partition(self._delimiters.repetition)[0], self._delimiters) if raw else _NOTHING
 
     def get(self, number: int, component: int = 1, subcomponent: int = 1) -> str:
         """Return the unescaped text at a position of the first repetition; empty when absent or null.
@@ -123,9 +129,23 @@ class Segment:
         component, subcomponent
             Position within the field, from 1.
         """
-        if not self.raw(number):
+        fields = self._fields or self.fields
+        raw = fields[number] if number < len(fields) else ""
+        if not raw:
             return ""
+        if component == 1 and subcomponent == 1 and not _has_delimiter(raw, self._delimiters):
+            return "" if raw == NULL else raw.strip()
         return self.field(number).component(component, subcomponent)
+
+
+def _has_delimiter(raw: str, marks: Delimiters) -> bool:
+    """Return whether a field has more than one part or an escape sequence; most have not."""
+    return (
+        marks.component in raw
+        or marks.repetition in raw
+        or (marks.escape != "" and marks.escape in raw)
+        or (marks.subcomponent != "" and marks.subcomponent in raw)
+    )
 
 
 @lru_cache(maxsize=32)
@@ -224,6 +244,11 @@ def read_delimiters(text: str, codec: str) -> Delimiters:
     Problem
         ``incorrect`` when the text does not begin with MSH or its delimiters are ambiguous.
     """
+    return _delimiters(text[:_LONGEST_START], codec)
+
+
+@lru_cache(maxsize=32)
+def _delimiters(text: str, codec: str) -> Delimiters:
     if not text.startswith("MSH"):
         raise Problem(Category.INCORRECT, "the message does not begin with an MSH segment")
     separator = text[3:4]

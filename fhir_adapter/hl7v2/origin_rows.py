@@ -22,6 +22,7 @@ _OF: Final = Statement(
     .order_by(_ORIGINS.start, _ORIGINS.id)
 )
 _PUT: Final = upsert(observation_origins)
+_COLUMNS: Final = ("id", "patient", "sender", "placer", "filler", "sub_id", "codes", "start", "end")
 
 
 def read_origins(connection: Connection, patient: str, start: float, end: float) -> tuple[Origin, ...]:
@@ -50,24 +51,13 @@ def write_origins(tx: Transaction, origins: Sequence[Origin]) -> None:
     origins
         At most one for each Observation.
     """
-    if not origins:
-        return
-    tx.send(_PUT, [_row(one) for one in origins])
+    tx.send_rows(_PUT, _COLUMNS, [_row(one) for one in origins])
 
 
 def _origin(row: Any) -> Origin:
     return Origin(**row._asdict() | {"codes": frozenset(row.codes.split(_APART))})
 
 
-def _row(one: Origin) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "patient": one.patient,
-        "sender": one.sender,
-        "placer": one.placer,
-        "filler": one.filler,
-        "sub_id": one.sub_id,
-        "codes": _APART.join(sorted(one.codes)),
-        "start": one.start,
-        "end": one.end,
-    }
+def _row(one: Origin) -> tuple[str | float, ...]:
+    codes = _APART.join(sorted(one.codes))
+    return one.id, one.patient, one.sender, one.placer, one.filler, one.sub_id, codes, one.start, one.end

@@ -38,6 +38,8 @@ _SAFE_INTEGER: Final = 18
 """An integer with at most this many characters fits into the 64 bits that orjson writes."""
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
+_GREAT_EXPONENT: Final = re.compile(rb"e[+-]?[0-9]{3}")
+"""May be a float whose exponent is too great; orjson writes no longer ones."""
 _EXPONENT: Final = re.compile(r"[eE]([+-]?\d+)$")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_ISSUES: Final = 20
@@ -116,13 +118,29 @@ def parse(raw: bytes) -> Document:
 
 
 def of(value: Mapping[str, Any]) -> Document:
-    """Return the document of a dict that may hold :class:`~decimal.Decimal` values, which keep their digits."""
-    return parse(encode(value))
+    """Return the document of a dict that may hold :class:`~decimal.Decimal` values, which keep their digits.
+
+    What the dict holds is the exact view, so it must not be changed afterwards.
+
+    Raises
+    ------
+    Problem, Invalid
+        As :func:`parse` raises them.
+    """
+    try:
+        raw = orjson.dumps(value, default=_bounded_decimal)
+    except orjson.JSONEncodeError:
+        return parse(encode(value))
+    if _GREAT_EXPONENT.search(raw) or _ESCAPED_CONTROL.search(raw):
+        return parse(raw)
+    plain = orjson.loads(raw)
+    _check_shape(plain)
+    return Document(exact=dict(value), plain=plain)
 
 
 def reread(exact: Json) -> Document:
     """Return the document of a changed exact view."""
-    return Document(exact=exact, plain=orjson.loads(orjson.dumps(exact)))
+    return Document(exact=exact, plain=orjson.loads(encode(exact)))
 
 
 def encode(value: Any) -> bytes:
@@ -157,11 +175,9 @@ def stamp(document: Document, *, resource_id: str, version: int, last_updated: d
     """
     exact = document.exact
     meta = exact.get("meta", {}) | {"versionId": str(version), "lastUpdated": instant(last_updated)}
-    return orjson.dumps(
-        {"resourceType": exact["resourceType"], "id": resource_id, "meta": meta}
-        | exact
-        | {"id": resource_id, "meta": meta}
-    )
+    stamped = {"resourceType": exact["resourceType"], "id": resource_id, "meta": meta} | exact
+    stamped["id"], stamped["meta"] = resource_id, meta
+    return encode(stamped)
 
 
 def instant(moment: datetime) -> str:
@@ -255,36 +271,49 @@ _EXACT: Final = json.JSONDecoder(parse_float=_number, parse_int=_integer, object
 
 
 def _decimal(value: Any) -> orjson.Fragment:
+    return orjson.Fragment(_characters(value))
+
+
+def _bounded_decimal(value: Any) -> orjson.Fragment:
+    return _number(_characters(value))
+
+
+def _characters(value: Any) -> str:
     if not isinstance(value, Decimal):
         raise TypeError(f"{type(value).__name__} is not JSON")
     if isinstance(value, WrittenNumber):
-        return orjson.Fragment(value.text)
+        return value.text
     plain = abs(value.adjusted()) <= _PLAIN and abs(int(value.as_tuple().exponent)) <= _PLAIN
-    return orjson.Fragment(format(value, "f") if plain else str(value))
+    return format(value, "f") if plain else str(value)
 
 
 def _check_shape(plain: Json) -> None:
     level: list[Any] = [plain]
     for _ in range(DEEPEST):
-        level = [child for container in level for child in _containers(container)]
-        if not level:
+        found: list[Any] = []
+        for container in level:
+            if not container:
+                raise Problem(Category.INCORRECT, "FHIR allows no empty array and no empty object")
+            if type(container) is list:
+                found += [child for child in container if type(child) is dict or type(child) is list]
+            else:
+                _add_containers(found, container)
+        if not found:
             return
+        level = found
     raise Problem(Category.INCORRECT, f"the JSON is nested more than {DEEPEST} levels deep")
 
 
-def _containers(container: Any) -> Iterator[Any]:
-    if not container:
-        raise Problem(Category.INCORRECT, "FHIR allows no empty array and no empty object")
-    if type(container) is list:
-        yield from (child for child in container if type(child) is dict or type(child) is list)
-        return
+def _add_containers(found: list[Any], container: Json) -> None:
     for name, child in container.items():
+        if type(child) is str:
+            continue
         if type(child) is dict:
-            yield child
+            found.append(child)
         elif type(child) is list:
             if None in child and f"_{name}" not in container and name[:1] != "_":
                 raise Problem(Category.INCORRECT, "FHIR allows null only where an extension stands for the value")
-            yield child
+            found.append(child)
         elif child is None:
             raise Problem(Category.INCORRECT, "FHIR allows null only in an array")
 

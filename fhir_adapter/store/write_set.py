@@ -10,9 +10,17 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import bindparam, column, delete, func, insert, select, text, update
 
-from fhir_adapter.store.document import Document, Json, same_content, stamp
+from fhir_adapter.store.document import Document, same_content, stamp
 from fhir_adapter.store.problems import PreconditionFailed
-from fhir_adapter.store.search.index import IndexRows, patient_of, rows
+from fhir_adapter.store.search.index import (
+    DATE_COLUMNS,
+    VALUE_COLUMNS,
+    IndexRows,
+    date_rows,
+    patient_of,
+    rows,
+    value_rows,
+)
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
 from kernel.clock import Clock
 from kernel.db import Transaction
@@ -47,6 +55,14 @@ _DROP_VALUES: Final = Statement(
 )
 _DROP_DATES: Final = Statement(delete(resource_dates).where(_DATES.key == bindparam("of_key")))
 
+_HEAD_COLUMNS: Final = ("key", "type", "id", "version", "deleted", "last_updated")
+_VERSION_COLUMNS: Final = ("key", "version", "last_updated", "method", "patient", "content")
+_MOVED_COLUMNS: Final = ("version", "deleted", "last_updated", "of_key")
+_DROPPED_COLUMNS: Final = tuple(f"of_{name}" for name in VALUE_COLUMNS)
+
+Row = tuple[Any, ...]
+"""The values of the columns of one table."""
+
 Key = tuple[str, str]
 """Resource type and id."""
 
@@ -66,13 +82,11 @@ class WriteSet:
 
     def __init__(self, tx: Transaction, clock: Clock, touched: Iterable[Key]) -> None:
         self._tx = tx
-        self._versions: list[Json] = []
-        self._new: list[tuple[Json, Json, IndexRows]] = []
-        self._moved_heads: list[Json] = []
-        self._dropped_values: list[Json] = []
-        self._dropped_dates: list[Json] = []
-        self._values: list[Json] = []
-        self._dates: list[Json] = []
+        self._new: list[tuple[StoredVersion, IndexRows]] = []
+        self._versions: list[Row] = []
+        self._moved_heads: list[Row] = []
+        self._dropped: list[tuple[int, IndexRows]] = []
+        self._indexed: list[tuple[int, IndexRows]] = []
         keys = sorted(set(touched))
         # always in the same order, so that two transactions cannot deadlock
         tx.lock(*(f"{kind}/{resource_id}" for kind, resource_id in keys))
@@ -158,18 +172,16 @@ class WriteSet:
 
     def flush(self) -> None:
         """Write the collected rows."""
-        for statement, gathered in (
-            (_ADD_HEADS, self._new_heads()),
-            (_ADD_VERSIONS, self._versions),
-            (_MOVE_HEADS, self._moved_heads),
-            (_DROP_VALUES, self._dropped_values),
-            (_DROP_DATES, self._dropped_dates),
-            (_ADD_VALUES, self._values),
-            (_ADD_DATES, self._dates),
-        ):
-            if gathered:
-                self._tx.send(statement, gathered if len(gathered) > 1 else gathered[0])
-                gathered.clear()
+        tx = self._tx
+        tx.send_rows(_ADD_HEADS, _HEAD_COLUMNS, self._new_heads())
+        tx.send_rows(_ADD_VERSIONS, _VERSION_COLUMNS, self._versions)
+        tx.send_rows(_MOVE_HEADS, _MOVED_COLUMNS, self._moved_heads)
+        tx.send_rows(_DROP_VALUES, _DROPPED_COLUMNS, value_rows(self._dropped))
+        tx.send_rows(_DROP_DATES, ("of_key",), [(key,) for key, held in self._dropped if held.dates])
+        tx.send_rows(_ADD_VALUES, VALUE_COLUMNS, value_rows(self._indexed))
+        tx.send_rows(_ADD_DATES, DATE_COLUMNS, date_rows(self._indexed))
+        for gathered in (self._versions, self._moved_heads, self._dropped, self._indexed):
+            gathered.clear()
 
     def _add(self, document: Document, resource_id: str, head: Any) -> StoredVersion:
         """Add the version after ``head``, or the first one where there is none."""
@@ -186,21 +198,20 @@ class WriteSet:
         )
         found = rows(document.plain)
         if head is None:
-            row = {"type": kind, "id": resource_id, "version": version, "deleted": False, "last_updated": self._at}
-            self._new.append((row, _version_row(new_version, 0, "POST"), found))
+            self._new.append((new_version, found))
         else:
             self._move(new_version, head)
             self._versions.append(_version_row(new_version, head.key, "POST" if version == 1 else "PUT"))
-            self._index(head.key, found)
+            self._indexed.append((head.key, found))
         return new_version
 
-    def _new_heads(self) -> list[Json]:
+    def _new_heads(self) -> list[Row]:
         """Return the heads of the new resources, and name them in the other rows by the numbers that they get."""
-        heads: list[Json] = []
-        for key, (head, version, found) in zip(self._keys(len(self._new)), self._new, strict=True):
-            heads.append({"key": key, **head})
-            self._versions.append(version | {"key": key})
-            self._index(key, found)
+        heads: list[Row] = []
+        for key, (new, found) in zip(self._keys(len(self._new)), self._new, strict=True):
+            heads.append((key, new.type, new.id, new.version, new.deleted, new.last_updated))
+            self._versions.append(_version_row(new, key, "POST"))
+            self._indexed.append((key, found))
         self._new.clear()
         return heads
 
@@ -212,25 +223,11 @@ class WriteSet:
         last = int(self._tx.execute(_LAST_KEY).scalar())
         return range(last + 1, last + 1 + number)
 
-    def _index(self, key: int, found: IndexRows) -> None:
-        self._values += ({"key": key, **row} for row in found.values)
-        self._dates += ({"key": key, **row} for row in found.dates)
-
     def _move(self, new_version: StoredVersion, head: Any) -> None:
         """Have the head name the new version, and drop what the index holds of the one before."""
-        self._moved_heads.append(
-            {
-                "of_key": head.key,
-                "version": new_version.version,
-                "deleted": new_version.deleted,
-                "last_updated": new_version.last_updated,
-            }
-        )
-        if head.content is None:
-            return
-        held = rows(orjson.loads(head.content))
-        self._dropped_values += ({"of_key": head.key, **{f"of_{it}": row[it] for it in row}} for row in held.values)
-        self._dropped_dates += [{"of_key": head.key}] if held.dates else []
+        self._moved_heads.append((new_version.version, new_version.deleted, new_version.last_updated, head.key))
+        if head.content is not None:
+            self._dropped.append((head.key, rows(orjson.loads(head.content))))
 
     def _read(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
         by_type: dict[str, list[str]] = {}
@@ -246,15 +243,8 @@ class WriteSet:
         return heads
 
 
-def _version_row(new_version: StoredVersion, key: int, method: str) -> Json:
-    return {
-        "key": key,
-        "version": new_version.version,
-        "last_updated": new_version.last_updated,
-        "method": method,
-        "patient": new_version.patient,
-        "content": new_version.content or None,
-    }
+def _version_row(new: StoredVersion, key: int, method: str) -> Row:
+    return key, new.version, new.last_updated, method, new.patient, new.content or None
 
 
 def _check_match(head: Any | None, if_match: int | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import delete, insert, select, update
 
 from fhir_adapter.store.search import rebuild
-from fhir_adapter.store.search.index import rows
+from fhir_adapter.store.search.index import DATE_COLUMNS, VALUE_COLUMNS, date_rows, rows, value_rows
 from fhir_adapter.store.search.rebuild import fingerprint, rebuild_index
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
@@ -73,8 +73,10 @@ def assert_whole(database: Database) -> None:
         marks = connection.execute(select(index_state.c.fingerprint)).scalars().all()
     made = [(row.key, rows(orjson.loads(row.content))) for row in current]
     assert marks == [fingerprint()]
-    assert sorted_rows(values) == sorted_rows({"key": key, **row} for key, index in made for row in index.values)
-    assert sorted_rows(dates) == sorted_rows({"key": key, **row} for key, index in made for row in index.dates)
+    made_values = (dict(zip(VALUE_COLUMNS, row, strict=True)) for row in value_rows(made))
+    made_dates = (dict(zip(DATE_COLUMNS, row, strict=True)) for row in date_rows(made))
+    assert sorted_rows(values) == sorted_rows(made_values)
+    assert sorted_rows(dates) == sorted_rows(made_dates)
 
 
 @pytest.fixture

@@ -293,3 +293,13 @@ def test_a_damaged_message_is_valid_r4_or_refused(
         assert problem.category in (Category.INCORRECT, Category.UNSUPPORTED)  # noqa: PT017 - either outcome is right
         return
     VALIDATOR.check(parse(dumps(bundle)))
+
+
+def test_a_flag_gets_its_table_and_a_code_of_the_same_letters_does_not(context: Context) -> None:
+    head = "MSH|^~\\&|LAB|GEN|A|B|20260115120000+0000||ORU^R01^ORU_R01|M1|P|2.5.1\rPID|1||7^^^HOSPITAL^MR\rOBR|1||F1"
+    raw = f"{head}\rOBX|1|NM|H||1|mg/dl||H|||F\rOBX|2|NM|H||2|mg/dl||H|||F".encode()
+    first, second = run(raw, context), run(raw, context)
+    assert first == second
+    for observation in by_type(first, "Observation"):
+        assert observation["code"] == {"coding": [{"code": "H"}]}
+        assert observation["interpretation"][0]["coding"][0]["system"].endswith("v3-ObservationInterpretation")

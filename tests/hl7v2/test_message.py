@@ -29,6 +29,13 @@ def test_positions_are_those_of_the_standard() -> None:
     assert pid.field(5).component(1, 2) == "van"
 
 
+@given(st.text(alphabet='ab1 "^~&\\T\xa0', max_size=8), st.sampled_from(["^~\\&", "^~", "^", "^~\\"]))
+def test_the_short_way_to_the_first_part_of_a_field_reads_what_the_long_way_reads(text: str, marks: str) -> None:
+    segment = Message.parse(f"MSH|{marks}|LAB\rZZZ|x{text}|{text}|{text}x".encode()).segments[1]
+    for number in (1, 2, 3):
+        assert segment.get(number) == segment.field(number).component(1)
+
+
 def test_an_absent_field_is_empty() -> None:
     pid = message("PID|1").first("PID")
     assert pid

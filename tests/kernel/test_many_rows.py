@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
 
 from kernel.db import Database, Transaction
 from kernel.many_rows import many_rows
@@ -77,6 +78,30 @@ def test_each_set_of_values_deletes_its_own_row(database: Database) -> None:
     write(database, (ADD_WORKERS, rows), (DROP_WORKERS, dropped))
     with database.read() as connection:
         assert sorted(connection.execute(select(workers.c.id)).scalars()) == ["b", "c"]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("names", [("key", "type", "id", "version", "deleted", "last_updated"), ()])
+def test_rows_of_values_are_stored_as_sets_of_named_values_are(
+    number: int, names: tuple[str, ...], database: Database
+) -> None:
+    heads = [
+        {"deleted": key == 2, "key": key, "type": "Patient", "id": f"{key}", "version": 1, "last_updated": NOON}
+        for key in range(1, number + 1)
+    ]
+    names = names or tuple(heads[0])
+    database.write(lambda tx: tx.send_rows(ADD_HEADS, names, [tuple(it[name] for name in names) for it in heads]))
+    moved = (7, True, NOON, 1)
+    database.write(lambda tx: tx.send_rows(MOVE_HEADS, ("version", "deleted", "last_updated", "of_key"), [moved]))
+    with database.read() as connection:
+        found = connection.execute(select(resource_heads).order_by(resource_heads.c.key)).mappings().all()
+    assert [dict(row) for row in found] == [heads[0] | {"version": 7, "deleted": True}, *heads[1:]]
+
+
+def test_no_rows_are_no_statement_and_a_failure_is_one_of_sqlalchemy(database: Database) -> None:
+    database.write(lambda tx: tx.send_rows(ADD_WORKERS, ("id",), []))
+    with pytest.raises(DBAPIError):
+        database.write(lambda tx: tx.send_rows(ADD_WORKERS, ("id", "host"), [("a", "h"), ("b", None)]))
 
 
 def test_a_column_may_have_the_name_of_a_word_of_sql(database: Database) -> None:

@@ -1,5 +1,8 @@
 """A pseudonym is stable, a legal id, and reveals nothing."""
 
+import hashlib
+import hmac
+import json
 import re
 
 from hypothesis import given
@@ -15,6 +18,13 @@ def test_a_resource_id_is_always_the_same_32_hexadecimal_digits(system: str, val
     name = NAMES.resource_id("Patient", system, value)
     assert re.fullmatch("[0-9a-f]{32}", name)
     assert name == Pseudonyms(b"k" * 32).resource_id("Patient", system, value)
+
+
+@given(system=st.text(), value=st.text())
+def test_a_resource_id_is_the_digest_of_a_json_array(system: str, value: str) -> None:
+    key = hmac.digest(b"k" * 32, b"resource", hashlib.sha256)
+    digest = hmac.digest(key, json.dumps(["Patient", system, value]).encode(), hashlib.sha256)
+    assert NAMES.resource_id("Patient", system, value) == digest.hex()[:32]
 
 
 def test_the_name_does_not_hold_the_identifier() -> None:

@@ -6,6 +6,7 @@ zone it is cut to its date, because FHIR has no time without an offset and a gue
 
 import re
 from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -16,6 +17,9 @@ _MOMENT: Final = re.compile(
     r"(?:(?P<hour>\d\d)(?P<minute>\d\d)?(?:(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?)?)?)?(?P<offset>[+-]\d{4})?"
 )
 _TIME: Final = re.compile(r"(?P<hour>\d\d)(?P<minute>\d\d)?(?:(?P<second>\d\d)(?P<fraction>\.\d{1,6})?)?([+-]\d{4})?")
+
+_KEPT: Final = 512
+"""How many times are kept as they were read: the values of a message share a few."""
 
 _WIDTHS: Final = MappingProxyType(
     {
@@ -31,6 +35,7 @@ _WIDTHS: Final = MappingProxyType(
 """The finest part of a DTM -> how long it may mean."""
 
 
+@lru_cache(maxsize=_KEPT)
 def date_time(text: str, zone: tzinfo | None) -> str | None:
     """Return a FHIR dateTime.
 
@@ -103,6 +108,7 @@ def _after(first: str, second: str) -> bool:
     return first[:shared] > second[:shared]
 
 
+@lru_cache(maxsize=_KEPT)
 def placed(text: str, zone: tzinfo | None) -> str:
     """Return a DTM with its offset, or as it was sent when no zone is known; empty when it is not valid.
 
@@ -123,6 +129,7 @@ def placed(text: str, zone: tzinfo | None) -> str:
     return text + _offset_at(start, zone).replace(":", "")
 
 
+@lru_cache(maxsize=_KEPT)
 def interval(text: str) -> tuple[datetime, datetime]:
     """Return the first instant that a DTM may mean and the end of its precision; naive without an offset.
 
@@ -160,6 +167,7 @@ def time(text: str) -> str | None:
     return f"{found['hour']}:{found['minute'] or '00'}:{found['second'] or '00'}{found['fraction'] or ''}"
 
 
+@lru_cache(maxsize=_KEPT)
 def offset(text: str) -> tzinfo | None:
     """Return the offset that a DTM carries."""
     found = _MOMENT.fullmatch(text.strip())

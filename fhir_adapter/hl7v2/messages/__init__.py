@@ -8,7 +8,7 @@ from typing import Final
 from fhir_adapter.hl7v2.conversion import Context, Conversion, ConversionState, Resource, read
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import adt, oru_r01
-from fhir_adapter.hl7v2.messages.event import event
+from fhir_adapter.hl7v2.messages.event import events
 from fhir_adapter.hl7v2.segments import pid
 from kernel.errors import Category, Problem
 
@@ -101,7 +101,7 @@ def convert(message: Message, context: Context) -> Conversion:
         resources=tuple(resources),
         unmapped=tuple(state.notes),
         patient=resources[0]["id"],
-        events=tuple(event(state, resource) for resource in resources),
+        events=events(state, resources),
         origins=tuple(state.origins),
         doubts=tuple(state.doubts),
         stated=state.stated[0],

@@ -1,5 +1,6 @@
 """The event that a resource of a message states: when it happened, and with which status."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 
@@ -12,29 +13,35 @@ _RESULTS = frozenset({"Observation", "DiagnosticReport"})
 _ADMISSIONS = frozenset({"A01", "A03", "A04"})
 
 
-def event(state: ConversionState, resource: Resource) -> ResourceEvent:
-    """Return the event of a resource: of a result by its OBR, of a patient or a visit by EVN; else by MSH-7.
+def events(state: ConversionState, resources: Iterable[Resource]) -> tuple[ResourceEvent, ...]:
+    """Return the event of each resource: of a result by its OBR, of a patient or a visit by EVN; else by MSH-7.
 
     Parameters
     ----------
     state
         The state of the conversion.
-    resource
-        A resource that was made from the message.
+    resources
+        The resources that were made from the message.
     """
-    kind, header = resource["resourceType"], state.message.header
-    order, recorded = state.orders.get(resource["id"]), state.message.first("EVN")
-    sent = _moment(state, header, 7)
-    return ResourceEvent(
-        type=kind,
-        id=resource["id"],
-        source="stated" if kind in _RESULTS or state.authoritative else "quoted",
-        status=resource.get("status", "") if kind in _RESULTS else "",
-        observed=_of(state, state.measured.get(resource["id"], "")) or _moment(state, order, 7),
-        changed=_moment(state, order, 22) or _moment(state, recorded, 2) or ("" if kind in _RESULTS else sent),
-        sent=sent,
-        moves=kind == "Encounter" and header.get(9, 2) in _ADMISSIONS,
-    )
+    header, authoritative = state.message.header, state.authoritative
+    recorded, sent = _moment(state, state.message.first("EVN"), 2), _moment(state, header, 7)
+    admits = header.get(9, 2) in _ADMISSIONS
+
+    def event(resource: Resource) -> ResourceEvent:
+        kind, order = resource["resourceType"], state.orders.get(resource["id"])
+        is_result = kind in _RESULTS
+        return ResourceEvent(
+            type=kind,
+            id=resource["id"],
+            source="stated" if is_result or authoritative else "quoted",
+            status=resource.get("status", "") if is_result else "",
+            observed=_of(state, state.measured.get(resource["id"], "")) or _moment(state, order, 7),
+            changed=_moment(state, order, 22) or recorded or ("" if is_result else sent),
+            sent=sent,
+            moves=kind == "Encounter" and admits,
+        )
+
+    return tuple(map(event, resources))
 
 
 def _moment(state: ConversionState, segment: Segment | None, number: int) -> str:

@@ -11,8 +11,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -154,7 +154,8 @@ class StoredOrder:
         taken = set(ids)
         found: list[Identity] = []
         for segment, own, origin in zip(segments, ids, origins, strict=True):
-            identity, changes = Identity(id=own, time={}), status_code(segment) in _CHANGES
+            status = status_code(segment)
+            identity, changes = Identity(id=own, time={}), status in _CHANGES
             is_known = self._is_stored(own) if changes else own in self._ids or own in stored.by_id
             if not is_known:
                 meant = self._meant(segment, taken) if changes else None
@@ -162,7 +163,7 @@ class StoredOrder:
                     left = [it for it in stored.near(origin) if it.id not in taken]
                     near = fitting(origin, left, of_any_sender=changes)
                     meant = self._of_origin(origin, [it for it in near if changes or claims[it.id] == 1])
-                if meant is None and status_code(segment) in _NEEDS_STORED:
+                if meant is None and status in _NEEDS_STORED:
                     self.state.unmatched.append(own)
                 identity = meant or identity
             taken.add(identity.id)
@@ -174,7 +175,7 @@ class StoredOrder:
     def _origin(self, segment: Segment, own: str) -> Origin | None:
         """Return how an OBX is identified; None where its time is no instant."""
         placed = dtm.placed(self._time(segment), self.state.zone)
-        codes = _codes(cwe.concept(segment.field(3)))
+        codes = _coding_texts(cwe.codes(segment.field(3)))
         if not placed or not codes:
             return None
         start, end = dtm.interval(placed)
@@ -188,7 +189,7 @@ class StoredOrder:
             placer=placer,
             filler=filler,
             sub_id=segment.raw(4),
-            codes=frozenset(f"{system}|{code}" for system, code in codes),
+            codes=codes,
             start=start.timestamp(),
             end=end.timestamp(),
         )
@@ -218,8 +219,11 @@ class StoredOrder:
         key = (*self.name, segment.raw(3), segment.raw(4))
         text = self._time(segment)
         own = self.observations.resource_id("Observation", *key, instant(text, self.state))
-        written = self.observations.written_id("Observation", *key, segment.get(14))
-        return written if written != own and self._is_stored(written) else own
+        written = self.observations.written("Observation", *key, segment.get(14))
+        if self.report is None:  # nothing of it is stored
+            return own
+        before = written()
+        return before if before != own and self._is_stored(before) else own
 
     def _is_stored(self, resource_id: str) -> bool:
         if self.report is None:
@@ -231,7 +235,7 @@ class StoredOrder:
 
     def _meant(self, segment: Segment, taken: Set[str]) -> Identity | None:
         """Return the only stored Observation that a change may mean."""
-        codes = _codes(cwe.concept(segment.field(3)))
+        codes = cwe.codes(segment.field(3))
 
         def fitting(stored: Mapping[str, Stored]) -> list[Stored]:
             left = ((name, found) for name, found in stored.items() if name not in taken)
@@ -272,7 +276,7 @@ class StoredOrder:
 def _renewed(origin: Origin, identity: Identity, before: Origin | None) -> Origin:
     """Return how an Observation is identified from now on: an older message may state more than the newest."""
     if before is None:
-        return replace(origin, id=identity.id)
+        return origin if origin.id == identity.id else replace(origin, id=identity.id)
     start, end = (before.start, before.end) if identity.time else (origin.start, origin.end)
     return replace(
         origin,
@@ -296,7 +300,12 @@ def instant(text: str, state: ConversionState) -> str:
     state
         The state of the conversion, which has the zone of times without an offset.
     """
-    placed = dtm.placed(text, state.zone)
+    return _instant(text, state.zone)
+
+
+@lru_cache(maxsize=256)
+def _instant(text: str, zone: tzinfo | None) -> str:
+    placed = dtm.placed(text, zone)
     if not placed:
         return text
     start, end = dtm.interval(placed)
@@ -312,6 +321,11 @@ def instant(text: str, state: ConversionState) -> str:
 
 def _time_of(report: Stored) -> Any:
     return report.get("effectiveDateTime") or report.get("effectivePeriod")
+
+
+@lru_cache(maxsize=1024)
+def _coding_texts(codes: frozenset[tuple[str, str]]) -> frozenset[str]:
+    return frozenset(f"{system}|{code}" for system, code in codes)
 
 
 def _codes(concept: Mapping[str, Any]) -> set[tuple[str, str]]:

@@ -1,6 +1,8 @@
 """Observations of any message with OBX segments, with ids that a repetition or a correction computes again."""
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 from fhir_adapter.hl7v2.conversion import ConversionState, Resource
 from fhir_adapter.hl7v2.datatypes import st
@@ -49,10 +51,10 @@ class Observations:
         *parts
             The sender's values, such as the order number and the code.
         """
-        return self._counted(self._keys, resource_type, parts)
+        return self._counted(self._keys, resource_type, parts)()
 
-    def written_id(self, resource_type: str, *parts: str) -> str:
-        """Return the id from the values as they are written, counted apart from :meth:`resource_id`.
+    def written(self, resource_type: str, *parts: str) -> Callable[[], str]:
+        """Return what makes the id from the values as they are written, counted apart from :meth:`resource_id`.
 
         Parameters
         ----------
@@ -88,10 +90,11 @@ class Observations:
         key = self._key(resource_type, parts)
         return self._id(resource_type, key, self._keys[key] + 1)
 
-    def _counted(self, counter: Counter[str], resource_type: str, parts: tuple[str, ...]) -> str:
+    def _counted(self, counter: Counter[str], resource_type: str, parts: tuple[str, ...]) -> Callable[[], str]:
+        """Count the values; what is returned makes the id, which is needed less often."""
         key = self._key(resource_type, parts)
         counter[key] += 1
-        return self._id(resource_type, key, counter[key])
+        return partial(self._id, resource_type, key, counter[key])
 
     def _key(self, resource_type: str, parts: tuple[str, ...]) -> str:
         return _APART.join((resource_type, self._patient, *parts))

@@ -3,19 +3,21 @@
 import hashlib
 import unicodedata
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from typing import Any, Final
+from functools import cache, lru_cache
+from typing import Any, Final, TypeAlias
 
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.search.parameters import Kind, Parameter, indexed
+from fhir_adapter.store.search.parameters import Kind, indexed
 from fhir_adapter.store.times import EARLIEST, LATEST, span
 from kernel.errors import Problem
 
-Row = dict[str, Any]
-"""A row of ``resource_index`` or ``resource_dates`` without the resource's key."""
+Value: TypeAlias = tuple[int, str, str]
+"""A row of ``resource_index`` without the resource's key: number of the parameter, value, system."""
+Span: TypeAlias = tuple[int, float, float]
+"""A row of ``resource_dates`` without the resource's key: number of the parameter, start and end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,14 @@ class IndexRows:
     """What the index holds of one resource; each row once."""
 
     #: Of tokens, references and strings.
-    values: Sequence[Row]
+    values: Sequence[Value]
     #: Of dates.
-    dates: Sequence[Row]
+    dates: Sequence[Span]
 
+
+VALUE_COLUMNS: Final = ("param", "value", "key", "system")
+DATE_COLUMNS: Final = ("key", "param", "low", "high")
+"""Columns of the two tables in their order."""
 
 LONGEST_VALUE: Final = 512
 """Most characters of a value in the index; four bytes each are within what PostgreSQL can index."""
@@ -44,15 +50,33 @@ def rows(resource: Json) -> IndexRows:
     resource
         Plain JSON of a valid resource.
     """
-    values: dict[tuple[Any, ...], Row] = {}
-    dates: dict[tuple[Any, ...], Row] = {}
-    for parameter, number, paths in _prepared(resource["resourceType"]):
-        found, row_of = (dates, _dates) if parameter.kind == "date" else (values, _values)
-        for path in paths:
-            for value in _at(resource, path):
-                for row in row_of(parameter, number, value):
-                    found[tuple(row.values())] = row
-    return IndexRows(values=list(values.values()), dates=list(dates.values()))
+    values: list[Value] = []
+    dates: list[Span] = []
+    for element, rest, number, kind, targets in _prepared(resource["resourceType"]):
+        found = resource.get(element)
+        if found is None:
+            continue
+        for value in (found,) if not rest and type(found) is not list else _at(found, rest):
+            if kind == "token":
+                _add_tokens(values, number, value)
+            elif kind == "reference":
+                _add_reference(values, number, value, targets)
+            elif kind == "date":
+                if (span := _span(value)) is not None:
+                    dates.append((number, *span))
+            else:
+                values += [(number, text, "") for text in _strings(value)]
+    return IndexRows(values=list(dict.fromkeys(values)), dates=list(dict.fromkeys(dates)))
+
+
+def value_rows(made: Iterable[tuple[int, IndexRows]]) -> list[tuple[int, str, int, str]]:
+    """Return the rows of ``resource_index`` of resources by their keys, in the order in which the table keeps them."""
+    return sorted([(number, value, key, system) for key, one in made for number, value, system in one.values])
+
+
+def date_rows(made: Iterable[tuple[int, IndexRows]]) -> list[tuple[int, int, float, float]]:
+    """Return the rows of ``resource_dates`` of resources by their keys."""
+    return [(key, *row) for key, one in made for row in one.dates]
 
 
 @cache
@@ -122,58 +146,64 @@ def _at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
         yield from _at(value[path[0]], path[1:])
 
 
-def _values(parameter: Parameter, number: int, value: Any) -> Iterator[Row]:
-    for system, text in _VALUES[parameter.kind](parameter, value):
-        yield {"param": number, "value": key_of(text), "system": key_of(system)}
-
-
-def _token(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
+def _add_tokens(values: list[Value], number: int, value: Any) -> None:
     if type(value) is not dict:
-        yield "", str(value).lower() if type(value) is bool else str(value)
+        values.append((number, key_of(str(value).lower() if type(value) is bool else str(value)), ""))
     elif "coding" in value:
         for coding in value["coding"]:
-            yield from _token(parameter, coding)
+            _add_tokens(values, number, coding)
     else:
         code = value.get("code", value.get("value"))
         if code is not None:
-            yield value.get("system", ""), code
+            values.append((number, key_of(code), key_of(value.get("system", ""))))
 
 
-def _reference(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:
+def _add_reference(values: list[Value], number: int, value: Any, targets: tuple[str, ...] | None) -> None:
     reference = local(value.get("reference", "")) if type(value) is dict else ""
     if reference and not reference.startswith("#"):
         target = reference.rsplit("/", 2)[-2] if "/" in reference else ""
-        if not parameter.restrict_to_targets or target in parameter.targets:
-            yield "", reference
+        if targets is None or target in targets:
+            values.append((number, key_of(reference), ""))
 
 
-def _string(parameter: Parameter, value: Any) -> Iterator[tuple[str, str]]:  # noqa: ARG001 - as the others
+def _strings(value: Any) -> Iterator[str]:
     if type(value) is str:
-        yield "", fold(value)[:LONGEST_VALUE]
+        yield fold(value)[:LONGEST_VALUE]
     elif type(value) is dict:
         for part in _NAME_PARTS:
             for text in _at(value, (part,)):
-                yield "", fold(text)[:LONGEST_VALUE]
+                yield fold(text)[:LONGEST_VALUE]
 
 
-def _dates(parameter: Parameter, number: int, value: Any) -> Iterator[Row]:  # noqa: ARG001 - as the others
+def _span(value: Any) -> tuple[float, float] | None:
+    """Return start and end of a date or a Period; None for valid R4 that is no time that can be compared."""
     try:
-        if type(value) is dict:
-            low = span(value["start"])[0] if "start" in value else EARLIEST
-            high = span(value["end"])[1] if "end" in value else LATEST
-        else:
-            low, high = span(value)
+        if type(value) is not dict:
+            return _span_of_text(value)
+        low = span(value["start"])[0] if "start" in value else EARLIEST
+        high = span(value["end"])[1] if "end" in value else LATEST
     except Problem:
-        return  # valid R4, but no time that can be compared
-    yield {"param": number, "low": seconds(low), "high": seconds(high)}
+        return None
+    return seconds(low), seconds(high)
 
 
-_VALUES: Final[Mapping[Kind, Any]] = {"token": _token, "reference": _reference, "string": _string}
+@lru_cache(maxsize=256)
+def _span_of_text(text: str) -> tuple[float, float]:
+    low, high = span(text)
+    return seconds(low), seconds(high)
 
 
 @cache
-def _prepared(kind: str) -> tuple[tuple[Parameter, int, tuple[tuple[str, ...], ...]], ...]:
+def _prepared(kind: str) -> tuple[tuple[str, tuple[str, ...], int, Kind, tuple[str, ...] | None], ...]:
+    """Return for each path: its first step, the others, the parameter's number and kind, and the only types indexed."""
     return tuple(
-        (parameter, number_of(kind, parameter.name), tuple(tuple(path.split(".")) for path in parameter.paths))
+        (
+            path.split(".")[0],
+            tuple(path.split(".")[1:]),
+            number_of(kind, parameter.name),
+            parameter.kind,
+            parameter.targets if parameter.restrict_to_targets else None,
+        )
         for parameter in indexed(kind)
+        for path in parameter.paths
     )

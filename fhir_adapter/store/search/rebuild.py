@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as on_postgresql
 from sqlalchemy.dialects.sqlite import insert as on_sqlite
 
-from fhir_adapter.store.search.index import IndexRows, rows
+from fhir_adapter.store.search.index import DATE_COLUMNS, VALUE_COLUMNS, IndexRows, date_rows, rows, value_rows
 from fhir_adapter.store.search.parameters import PARAMETERS
 from fhir_adapter.store.versions import CURRENT
 from kernel.db import Database, Transaction
@@ -143,9 +143,5 @@ def _fill(tx: Transaction, *, mark: str, after: int) -> Sequence[int]:
 
 def _add(tx: Transaction, made: Sequence[tuple[int, IndexRows]]) -> None:
     add_values, add_dates = _ADD[tx.connection.dialect.name]
-    for statement, wanted in (
-        (add_values, [{"key": key, **row} for key, index in made for row in index.values]),
-        (add_dates, [{"key": key, **row} for key, index in made for row in index.dates]),
-    ):
-        if wanted:
-            tx.execute(statement, wanted)
+    tx.send_rows(add_values, VALUE_COLUMNS, value_rows(made))
+    tx.send_rows(add_dates, DATE_COLUMNS, date_rows(made))
