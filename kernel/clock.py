@@ -2,7 +2,6 @@
 
 import os
 import time
-import uuid
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -46,4 +45,5 @@ class RandomIds:
         milliseconds = time.time_ns() // 1_000_000
         random_bits = int.from_bytes(os.urandom(10))
         number = (milliseconds & ((1 << 48) - 1)) << 80 | (0x7000 | (random_bits >> 64) & 0x0FFF) << 64
-        return str(uuid.UUID(int=number | 0x8000_0000_0000_0000 | random_bits & 0x3FFF_FFFF_FFFF_FFFF))
+        text = f"{number | 0x8000_0000_0000_0000 | random_bits & 0x3FFF_FFFF_FFFF_FFFF:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -14,7 +14,7 @@ from starlette.datastructures import URL, QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-_MAY_NAME_FORMAT: Final = re.compile(r"_format|%[^=&]*=|%[^=&]*(?:&|$)|\+")
+_MAY_NAME_FORMAT: Final = re.compile(rb"(?:\A|&)(?:[^=&%]*%|_format)")
 """A query that may hold ``_format``, as it is or with escaped characters in its name."""
 
 
@@ -50,7 +50,7 @@ class HttpRequest:
     def format(self) -> str:
         """The parameter ``_format``, empty when absent."""
         query = self._scope["query_string"]
-        if not query or not _MAY_NAME_FORMAT.search(query.decode("latin-1")):
+        if not query or not _MAY_NAME_FORMAT.search(query):
             return ""
         return QueryParams(query).get("_format", "")
 
