@@ -48,8 +48,10 @@ def rows(resource: Json) -> IndexRows:
     dates: dict[tuple[Any, ...], Row] = {}
     for parameter, number, paths in _prepared(resource["resourceType"]):
         found, row_of = (dates, _dates) if parameter.kind == "date" else (values, _values)
-        for path in paths:
-            for value in _at(resource, path):
+        for first, below in paths:
+            if first not in resource:
+                continue
+            for value in _at(resource[first], below):
                 for row in row_of(parameter, number, value):
                     found[tuple(row.values())] = row
     return IndexRows(values=list(values.values()), dates=list(dates.values()))
@@ -172,8 +174,14 @@ _VALUES: Final[Mapping[Kind, Any]] = {"token": _token, "reference": _reference, 
 
 
 @cache
-def _prepared(kind: str) -> tuple[tuple[Parameter, int, tuple[tuple[str, ...], ...]], ...]:
+def _prepared(kind: str) -> tuple[tuple[Parameter, int, tuple[tuple[str, tuple[str, ...]], ...]], ...]:
+    """Return the parameters of a type: each with its number and its paths, of which the first name is apart."""
     return tuple(
-        (parameter, number_of(kind, parameter.name), tuple(tuple(path.split(".")) for path in parameter.paths))
+        (parameter, number_of(kind, parameter.name), tuple(_split(path) for path in parameter.paths))
         for parameter in indexed(kind)
     )
+
+
+def _split(path: str) -> tuple[str, tuple[str, ...]]:
+    first, *below = path.split(".")
+    return first, tuple(below)
