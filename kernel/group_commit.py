@@ -213,7 +213,8 @@ def _run_group(connection: Connection, requests: Sequence[Request]) -> _Group:
         if group.at_commit:
             last = Transaction(enter=lambda: connection, shared=group.shared)
             for work, items in group.at_commit.items():
-                work(last, items)
+                if items:  # none is left when what added them was undone
+                    work(last, items)
         if is_postgresql and group.channels:
             _NOTIFY.send(connection, {"channels": sorted(group.channels)})
         if (pipeline := pipeline_of(connection)) is not None:

@@ -84,11 +84,23 @@ class FhirRoute(BaseRoute):
         return (Match.NONE if self._below(scope) is None else Match.FULL), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request.
+
+        Parameters
+        ----------
+        scope, receive, send
+            As ASGI gives them.
+        """
         await self.answered(scope, receive, send)
 
     async def answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Answer one request if it is for this API, and return whether it is."""
+        """Answer one request if it is for this API, and return whether it is.
+
+        Parameters
+        ----------
+        scope, receive, send
+            As ASGI gives them.
+        """
         path = self._below(scope)
         if path is None:
             return False

@@ -1,6 +1,7 @@
 """Requests that share a commit leave what they leave one by one, whatever fails among them."""
 
 import asyncio
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -345,3 +346,15 @@ def test_what_a_commit_has_read_once_is_read_again_after_an_undone_request(datab
 
     assert together(database, [read, add, read, fail, read, fail_within]) == [0, 1, 1, "undone", 1, 1]
     assert database.write(read) == 1
+
+
+def test_nothing_is_done_before_a_commit_for_what_was_undone(database: Database) -> None:
+    asked: list[Sequence[str]] = []
+
+    def undo(tx: Transaction) -> None:
+        with contextlib.suppress(ZeroDivisionError), tx.savepoint():
+            tx.before_commit(lambda _, items: asked.append(items), ["undone"])
+            raise ZeroDivisionError
+
+    database.write(undo)
+    assert asked == []
