@@ -36,7 +36,7 @@ class JoinedWrites:
             self._transport.write(data)
         elif self._kept:
             self._is_joined = True
-            self._transport.writelines((self._kept, data) if data else (self._kept,))
+            self._transport.write(self._kept + data)
             self._kept = b""
         elif data.startswith(_INTERIM):
             self._transport.write(data)
