@@ -9,6 +9,7 @@ from inference import registry
 from inference.features.spec import FeatureSpec
 from inference.manifest import Manifest
 from inference.registry import ModelRow
+from kernel.db import Transaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,13 @@ class Catalogue:
 
     def serving(self, connection: Connection) -> tuple[DeclaredModel, ...]:
         """Return the active and shadow models; read again only when a row of the registry has changed."""
-        state = registry.state(connection)
+        return self._serving_at(registry.state(connection), connection)
+
+    def serving_in(self, tx: Transaction) -> tuple[DeclaredModel, ...]:
+        """Return what :meth:`serving` does; asked once for the transactions that commit together."""
+        return self._serving_at(registry.state_in(tx), tx.connection)
+
+    def _serving_at(self, state: object, connection: Connection) -> tuple[DeclaredModel, ...]:
         previous_state, models = self._serving
         if state != previous_state:
             models = tuple(self._join(row) for row in registry.serving(connection))

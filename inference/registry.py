@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, Update, delete, insert, select, update
+from sqlalchemy import Connection, Insert, Row, Update, delete, insert, select, update
 
 from inference.contract import ModelIdentity
 from inference.features.spec import FeatureSpec, parse_features
@@ -126,7 +126,7 @@ def register(
         "changed_at": at,
         "changed_by": by,
     }
-    tx.execute(insert(models).values(values))
+    _change(tx, insert(models).values(values))
     if status != "shadow":
         set_status(tx, manifest.name, manifest.version, status, by=by, at=at)
 
@@ -166,7 +166,7 @@ def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: dateti
             changed_at=at,
             changed_by=by,
         )
-        tx.execute(change)
+        _change(tx, change)
 
 
 def everything(conn: Connection) -> Sequence[ModelRow]:
@@ -182,9 +182,20 @@ _STATE = Statement(
 )
 
 
+_SHARED_STATE: Final = "registry.state"
+
+
 def state(conn: Connection) -> object:
     """Return a value that changes whenever the answer of :func:`serving` changes; cheaper than reading the rows."""
     return _STATE.run(conn).all()
+
+
+def state_in(tx: Transaction) -> object:
+    """Return :func:`state`, read once for the transactions that commit together."""
+    found = tx.shared.get(_SHARED_STATE)
+    if found is None:
+        found = tx.shared[_SHARED_STATE] = state(tx.connection)
+    return found
 
 
 def active(conn: Connection) -> Sequence[ModelRow]:
@@ -236,9 +247,9 @@ def set_status(tx: Transaction, name: str, version: str, status: Status, *, by: 
     """
     if status == "active":
         others = update(models).where(models.c.name == name, models.c.version != version, models.c.status == "active")
-        tx.execute(others.values(status="retired", changed_at=at, changed_by=by))
-    changed = tx.execute(_one(name, version).values(status=status, changed_at=at, changed_by=by))
-    if not changed.rowcount:
+        _change(tx, others.values(status="retired", changed_at=at, changed_by=by))
+    changed = _change(tx, _one(name, version).values(status=status, changed_at=at, changed_by=by))
+    if not changed:
         raise Problem(Category.NOT_FOUND, f"there is no model {name} {version}")
 
 
@@ -289,10 +300,16 @@ def resume(tx: Transaction, name: str | None, *, by: str, at: datetime) -> int:
 
 def _switch(tx: Transaction, name: str | None, values: dict[str, Any]) -> int:
     change = update(models) if name is None else update(models).where(models.c.name == name)
-    changed = tx.execute(change.values(values)).rowcount
+    changed = _change(tx, change.values(values))
     if name is not None and not changed:
         raise Problem(Category.NOT_FOUND, f"there is no model {name}")
-    return int(changed)
+    return changed
+
+
+def _change(tx: Transaction, statement: Insert | Update) -> int:
+    """Change rows of the registry and return how many; what was read of it in this commit is read again."""
+    tx.shared.pop(_SHARED_STATE, None)
+    return int(tx.execute(statement).rowcount)
 
 
 def declared(row: ModelRow) -> tuple[Manifest, tuple[FeatureSpec, ...]]:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -135,8 +135,7 @@ class Database:
         self._add(Request(work=work, outcome=outcome))
         return await outcome
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> AbstractContextManager[Connection]:
         """Open a connection that sees the newest committed state and cannot write.
 
         Raises
@@ -144,9 +143,10 @@ class Database:
         Problem
             ``unavailable`` when the database cannot be reached.
         """
-        if self.is_sqlite:
-            yield self._reader_of_thread()
-            return
+        return nullcontext(self._reader_of_thread()) if self.is_sqlite else self._reader_of_pool()
+
+    @contextmanager
+    def _reader_of_pool(self) -> Iterator[Connection]:
         try:
             connection = self._readers.connect()
         except DBAPIError as failure:

@@ -61,6 +61,23 @@ class _Group:
     ended: list[_Ended] = field(default_factory=list)
     channels: set[str] = field(default_factory=set)
     at_commit: dict[AtCommit, list[Any]] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
+
+
+class _Entered:
+    """The savepoint of one request, set when it first uses the connection."""
+
+    __slots__ = ("_connection", "is_set")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.is_set = False
+
+    def __call__(self) -> Connection:
+        if not self.is_set:
+            self.is_set = True
+            _SAVEPOINT.send(self._connection)
+        return self._connection
 
 
 class GroupWriter:
@@ -197,9 +214,10 @@ def _run_group(connection: Connection, requests: Sequence[Request]) -> _Group:
         for request in requests:
             group.ended.append(_run_one(connection, request, group))
         if group.at_commit:
-            last = Transaction(connection=connection)
+            last = Transaction(enter=lambda: connection, shared=group.shared)
             for work, items in group.at_commit.items():
-                work(last, items)
+                if items:  # none is left when what added them was undone
+                    work(last, items)
         if is_postgresql and group.channels:
             _NOTIFY.send(connection, {"channels": sorted(group.channels)})
         if (pipeline := pipeline_of(connection)) is not None:
@@ -213,8 +231,8 @@ def _run_group(connection: Connection, requests: Sequence[Request]) -> _Group:
 
 
 def _run_one(connection: Connection, request: Request, group: _Group) -> _Ended:
-    transaction = Transaction(connection=connection)
-    _SAVEPOINT.send(connection)
+    entered = _Entered(connection)
+    transaction = Transaction(enter=entered, shared=group.shared)
     try:
         result = request.work(transaction)
     except BaseException as raised:
@@ -222,7 +240,9 @@ def _run_one(connection: Connection, request: Request, group: _Group) -> _Ended:
         # SQLite rolls the whole transaction back when the disk is full or fails; PostgreSQL has another try.
         if not _in_transaction(connection) or _is_retryable(raised):
             raise
-        _BACK_TO_SAVEPOINT.send(connection)
+        if entered.is_set:
+            _BACK_TO_SAVEPOINT.send(connection)
+        group.shared.clear()
         ended = _Ended(request=request, raised=_cannot_save(raised) if isinstance(raised, OperationalError) else raised)
     else:
         _check_pipeline(connection)
@@ -230,7 +250,8 @@ def _run_one(connection: Connection, request: Request, group: _Group) -> _Ended:
         for work, items in transaction.at_commit.items():
             group.at_commit.setdefault(work, []).extend(items)
         ended = _Ended(request=request, result=result)
-    _RELEASE_SAVEPOINT.send(connection)
+    if entered.is_set:
+        _RELEASE_SAVEPOINT.send(connection)
     return ended
 
 
@@ -245,6 +266,7 @@ def _roll_back(connection: Connection) -> None:
     if (pipeline := pipeline_of(connection)) is not None:
         with suppress(Exception):  # it is known already
             pipeline.leave()
+        pipeline.forget_prepared()
     if _in_transaction(connection):
         driver: Any = connection.connection.dbapi_connection
         driver.execute("ROLLBACK")

@@ -62,6 +62,13 @@ class Pipeline:
                 self.failed(failure)
                 raise
 
+    def forget_prepared(self) -> None:
+        """Have the driver prepare its statements again: after a failure it believes some to be prepared that are not.
+
+        The driver forgets them itself at a ROLLBACK, but not when it has counted one before.
+        """
+        self._driver._prepared.clear()  # noqa: SLF001 - the driver has no public name for it
+
     def failed(self, failure: BaseException) -> None:
         """Record that a statement failed."""
         self.failure = self.failure or failure

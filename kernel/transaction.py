@@ -17,13 +17,21 @@ AtCommit: TypeAlias = Callable[["Transaction", Sequence[Any]], None]
 class Transaction:
     """The interface of a unit of work: statements, signals that are sent after the commit, work before it."""
 
-    connection: Connection
+    #: Returns the connection; the first call begins the unit of work there, so that one without statements costs none.
+    enter: Callable[[], Connection]
     channels: set[str] = field(default_factory=set)
     at_commit: dict[AtCommit, list[Any]] = field(default_factory=dict)
     urgent: set[str] = field(default_factory=set)
     """Ids of the jobs that end in this transaction and that a person waits for: what follows from them is as urgent."""
     #: The names that it has locked.
     locked: set[str] = field(default_factory=set)
+    #: What the units of work that commit together have read and need not read again; emptied when one is undone.
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, on which everything is part of this unit of work."""
+        return self.enter()
 
     @overload
     def execute(self, statement: Statement, parameters: Parameters = None) -> Rows: ...
@@ -96,6 +104,7 @@ class Transaction:
             yield
         except BaseException:
             self.send(_BACK_TO_SAVEPOINT)
+            self.shared.clear()
             for work, items in self.at_commit.items():
                 del items[before.get(work, 0) :]
             self.locked.intersection_update(locked)
@@ -105,7 +114,7 @@ class Transaction:
 
     def lock(self, *names: str) -> None:
         """Lock names, in this order, against other transactions until this one ends; SQLite has one writer."""
-        if self.connection.dialect.name == "postgresql":
+        if names and self.connection.dialect.name == "postgresql":
             wanted = [name for name in dict.fromkeys(names) if name not in self.locked]
             if wanted:
                 self.send(_LOCK, {"names": wanted})

@@ -11,6 +11,7 @@ IHE ITI BALP: https://profiles.ihe.net/ITI/BALP. FHIR R4: https://hl7.org/fhir/R
 
 from base64 import b64encode
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 from kernel.errors import Category, Problem
@@ -45,6 +46,7 @@ _SOURCE: Final = {"coding": [{"system": _DCM, "code": "110153", "display": "Sour
 _DESTINATION: Final = {"coding": [{"system": _DCM, "code": "110152", "display": "Destination Role ID"}]}
 _APPLICATION: Final = {"coding": [{"system": _DCM, "code": "110150", "display": "Application"}]}
 _CUSTODIAN: Final = {"coding": [{"system": _PARTICIPANT, "code": "custodian", "display": "Custodian"}]}
+_ROLES: Final = {role["coding"][0]["code"]: role for role in (_SOURCE, _DESTINATION, _APPLICATION, _CUSTODIAN)}
 _PARTICIPATION: Final = "http://terminology.hl7.org/CodeSystem/v3-ParticipationType"
 _AUTHOR: Final = {"coding": [{"system": _PARTICIPATION, "code": "AUT", "display": "author (originator)"}]}
 _RECIPIENT: Final = {"coding": [{"system": _PARTICIPATION, "code": "IRCP", "display": "information recipient"}]}
@@ -332,7 +334,13 @@ def _server(principal: Principal, role: dict[str, Any]) -> dict[str, Any]:
 
 
 def _agent(name: str, address: str, role: dict[str, Any], *, requestor: bool) -> dict[str, Any]:
-    agent: dict[str, Any] = {"type": role, "who": _who(name or "unknown"), "requestor": requestor}
+    return _known_agent(name, address, role["coding"][0]["code"], requestor)
+
+
+@lru_cache(maxsize=256)
+def _known_agent(name: str, address: str, role: str, requestor: bool) -> dict[str, Any]:  # noqa: FBT001 - of a cache
+    """Make an agent; events share it, because few clients make most requests."""
+    agent: dict[str, Any] = {"type": _ROLES[role], "who": _who(name or "unknown"), "requestor": requestor}
     if address:
         agent["network"] = {"address": address, "type": _network_type(address)}
     return agent

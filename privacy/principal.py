@@ -6,6 +6,7 @@ nothing verifies; only ``AUTH=smart`` authenticates a client.
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 
@@ -40,6 +41,7 @@ class Principal:
         return not self.client_address or is_loopback(self.client_address)
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Return whether a host name or an address is a loopback address.
 

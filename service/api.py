@@ -4,13 +4,15 @@ app.mount("/ausculta", create_app(load(os.environ)))
 """
 
 import contextlib
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
 
-from fhir_adapter.rest.http import HttpSettings, fhir_route
+from fhir_adapter.rest.http import FhirRoute, HttpSettings, fhir_route
 from kernel.folder_lock import one_server
 from service.application import Application, build, fhir_url
 from service.console import ConsoleData, ConsoleServices, console_router
@@ -23,6 +25,29 @@ OPEN_CLIENT: Final = "anybody on this machine"
 """Name of the client in audit events while ``AUTH=open``."""
 
 
+class HttpApplication(FastAPI):
+    """A FastAPI application that hands a FHIR request to its endpoint at once.
+
+    The endpoint answers every failure itself. FastAPI's and Starlette's layers around a route, which do so for the
+    others, would cost as much as reading a resource does. Middleware that somebody adds gets FHIR requests too.
+
+    Parameters
+    ----------
+    fhir
+        The route of the FHIR API.
+    """
+
+    def __init__(self, fhir: FhirRoute) -> None:
+        super().__init__(title="Ausculta", docs_url=None, redoc_url=None, openapi_url=None)
+        self._fhir = fhir
+        self.router.routes.append(fhir)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if self.user_middleware or not await self._fhir.answered(scope, receive, send):
+            await super().__call__(scope, receive, send)
+
+
 def http_application(application: Application) -> FastAPI:
     """Return the HTTP side of an application: FHIR, console, health and metrics.
 
@@ -31,17 +56,16 @@ def http_application(application: Application) -> FastAPI:
     application
         The application; the caller starts it.
     """
-    app = FastAPI(title="Ausculta", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.application = application
     settings = application.settings
 
-    def identify(request: Request) -> str:
+    def identify(headers: Mapping[str, str]) -> str:
         """Return the client's name, with ``AUTH=open`` always the same, after a check of the Host header."""
-        check_host(request, settings.public_url)
+        check_host(headers.get("host", ""), settings.public_url)
         return OPEN_CLIENT
 
     fhir = HttpSettings(version=version("ausculta"), public_base=fhir_url(settings), identify=identify)
-    app.router.routes.append(fhir_route(application.interactions, application.ids, fhir))
+    app = HttpApplication(fhir_route(application.interactions, application.ids, fhir))
+    app.state.application = application
     app.include_router(health_router(health_services(application)))
     app.include_router(console_router(console_services(application)))
 

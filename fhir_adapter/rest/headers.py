@@ -27,6 +27,8 @@ def answers_json(accept: str, wanted_format: str) -> None:
     HttpProblem
         406 when neither JSON nor any type is accepted.
     """
+    if not accept and not wanted_format:
+        return
     offers = wanted_format.replace(" ", "+") or accept or "*/*"
     types = {part.split(";", 1)[0].strip().lower() for part in offers.split(",")}
     if not types & (_JSON | _ANY):

@@ -5,20 +5,19 @@ commit without a thread; a large one, a Bundle or a search goes to a thread, so 
 error is answered with an OperationOutcome, and every answer has the request's ``X-Request-Id``.
 """
 
-import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from fhir_adapter.rest.capability import statement
+from fhir_adapter.rest.exchange import HttpAnswer, HttpRequest
 from fhir_adapter.rest.headers import answers_json, check_content_type, http_date, same_etag
 from fhir_adapter.rest.interactions import Call, Interactions, Refused, Reply, Step
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
@@ -50,13 +49,13 @@ class HttpSettings:
     largest_body: int = 16 * 2**20
     #: Longest time for a body to arrive, in seconds.
     body_seconds: float = 30.0
-    #: Returns the name of a request's client; None for an open server.
-    identify: Callable[[Request], str] | None = None
+    #: Returns the name of a request's client, of its headers; None for an open server.
+    identify: Callable[[Mapping[str, str]], str] | None = None
 
 
 def fhir_route(
     interactions: Interactions, ids: Ids, settings: HttpSettings | None = None, *, prefix: str = "/fhir"
-) -> BaseRoute:
+) -> "FhirRoute":
     """Build the route of one FHIR API: all paths below ``prefix``, in one step.
 
     Parameters
@@ -70,10 +69,10 @@ def fhir_route(
     prefix
         Path of the API, without a final slash.
     """
-    return _FhirRoute(_Endpoint(interactions, ids, settings or HttpSettings()), prefix)
+    return FhirRoute(_Endpoint(interactions, ids, settings or HttpSettings()), prefix)
 
 
-class _FhirRoute(BaseRoute):
+class FhirRoute(BaseRoute):
     """Every method and path below a prefix; the table of interactions does the rest."""
 
     def __init__(self, endpoint: "_Endpoint", prefix: str) -> None:
@@ -82,18 +81,41 @@ class _FhirRoute(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Take every HTTP request whose path is the prefix or below it."""
-        if scope["type"] != "http":
-            return Match.NONE, {}
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        below = path.removeprefix(self._prefix)
-        if below == path or (below and not below.startswith("/")):
-            return Match.NONE, {}
-        return Match.FULL, {"path_params": {"path": below[1:]}}
+        return (Match.NONE if self._below(scope) is None else Match.FULL), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        response = await self._endpoint.answer(Request(scope, receive))
-        await response(scope, receive, send)
+        """Answer one request.
+
+        Parameters
+        ----------
+        scope, receive, send
+            As ASGI gives them.
+        """
+        await self.answered(scope, receive, send)
+
+    async def answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer one request if it is for this API, and return whether it is.
+
+        Parameters
+        ----------
+        scope, receive, send
+            As ASGI gives them.
+        """
+        path = self._below(scope)
+        if path is None:
+            return False
+        await self._endpoint.answer(HttpRequest(scope, receive, path), send)
+        return True
+
+    def _below(self, scope: Scope) -> str | None:
+        """Return the path below the prefix; None for what is not a request of this API."""
+        if scope["type"] != "http":
+            return None
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        if not path.startswith(self._prefix):
+            return None
+        below = path[len(self._prefix) :]
+        return None if below and below[0] != "/" else below[1:]
 
 
 class _Endpoint:
@@ -102,20 +124,19 @@ class _Endpoint:
         self._ids = ids
         self._settings = settings
 
-    async def answer(self, request: Request) -> Response:
+    async def answer(self, request: HttpRequest, send: Send) -> None:
         """Answer one request."""
         offered = request.headers.get("x-request-id", "")
         request_id = offered if _REQUEST_ID.fullmatch(offered) else self._ids.new()
         try:
-            response = await self._answer_or_refuse(request, request_id)
+            answer = await self._answer_or_refuse(request, request_id)
         except ClientDisconnect:
-            response = Response(status_code=400)  # the client has disconnected
+            answer = HttpAnswer(status=400)  # the client has disconnected
         except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
-            response = _failure(as_problem(failure), request_id)
-        response.headers["X-Request-Id"] = request_id
-        return response
+            answer = _failure(as_problem(failure), request_id)
+        await answer.send(send, request_id)
 
-    async def _answer_or_refuse(self, request: Request, request_id: str) -> Response:
+    async def _answer_or_refuse(self, request: HttpRequest, request_id: str) -> HttpAnswer:
         """Answer a request; a refusal is recorded in the audit log first, and the connection ends with it."""
         try:
             return await self._answer(request, request_id)
@@ -124,33 +145,33 @@ class _Endpoint:
             headers = _CLOSE if request.method in {"POST", "PUT"} else {}
             raise HttpProblem(status_of(refused), refused.category, refused.detail, headers=headers) from refused
 
-    async def _answer(self, request: Request, request_id: str) -> Response:
-        answers_json(request.headers.get("accept", ""), request.query_params.get("_format", ""))
-        segments = tuple(part for part in request.path_params.get("path", "").split("/") if part)
+    async def _answer(self, request: HttpRequest, request_id: str) -> HttpAnswer:
+        answers_json(request.headers.get("accept", ""), request.format)
+        segments = tuple([part for part in request.path.split("/") if part])
         method = "GET" if request.method == "HEAD" else request.method
-        base = self._base(request)
+        base = self._settings.public_base or request.base
         if segments == ("metadata",):
             if method != "GET":
                 raise _not_allowed({"GET"})
             principal = self._principal(request, request_id)
             self._interactions.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
             capability = statement(self._interactions.types, base=base, version=self._settings.version)
-            return Response(orjson.dumps(capability), media_type=FHIR_JSON)
+            return HttpAnswer(status=200, body=orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
         principal = self._principal(request, request_id)
         call = Call(principal=principal, base=base, permitted=self._permitted(principal, route, parts))
-        body = await self._body(request, route)
+        body = await self._body(request, route) if route.reads_body else b""
         interaction = InteractionRequest(
             call=call,
             parts=parts,
-            query=request.url.query,
+            query=request.query,
             headers=request.headers,
             body=body,
         )
         step = self._carried_out_here(route, interaction)
         if step is None:
             step = await run_in_threadpool(self._carried_out, route, interaction)
-        return _response(await self._interactions.complete_async(step), interaction.headers)
+        return _answer(await self._interactions.complete_async(step), interaction.headers)
 
     def _carried_out_here(self, route: Route, interaction: InteractionRequest) -> Step | None:
         """Carry a request out on the event loop; None when it is large, or turns out to take long."""
@@ -183,56 +204,56 @@ class _Endpoint:
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Return the route of a request; raises 404 or 405."""
-        fitting = [(route, parts) for route in ROUTES if (parts := _parts(route.path, segments)) is not None]
         kind = segments[0] if segments else ""
+        if not kind or kind in self._interactions.types:
+            for route in _BY_METHOD.get((method, len(segments)), ()):
+                parts = _parts(route.path, segments)
+                if parts is not None and _is_open(kind, route):
+                    if not _RESOURCE_ID.fullmatch(parts.get("id", "x")):
+                        raise Problem(Category.NOT_FOUND, "no resource has an id like this")
+                    return route, parts
+        fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
         if not fitting or (kind and kind not in self._interactions.types):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
-        if kind == "AuditEvent":
-            fitting = [(route, parts) for route, parts in fitting if AUDIT_INTERACTIONS.issuperset(route.codes)]
-        for route, parts in fitting:
-            if route.method == method:
-                if not _RESOURCE_ID.fullmatch(parts.get("id", "x")):
-                    raise Problem(Category.NOT_FOUND, "no resource has an id like this")
-                return route, parts
-        raise _not_allowed({route.method for route, _ in fitting})
+        raise _not_allowed({route.method for route in fitting if _is_open(kind, route)})
 
-    async def _body(self, request: Request, route: Route) -> bytes:
+    async def _body(self, request: HttpRequest, route: Route) -> bytes:
         """Read the body within its limits of type, size and time."""
-        if not route.reads_body:
-            return b""
         check_content_type(request.headers.get("content-type", ""), is_form=route.path[-1:] == ("_search",))
         limit = self._settings.largest_body
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared[:12]) > limit:
             raise _too_large(limit)
-        body = bytearray()
         try:
-            async with asyncio.timeout(self._settings.body_seconds):
-                async for chunk in request.stream():
-                    body += chunk
-                    if len(body) > limit:
-                        raise _too_large(limit)
+            body = await request.body(limit, self._settings.body_seconds)
         except TimeoutError as failure:
             raise HttpProblem(
                 408, Category.INTERRUPTED, "the body took too long to arrive", headers=_CLOSE
             ) from failure
-        return bytes(body)
+        if body is None:
+            raise _too_large(limit)
+        return body
 
-    def _base(self, request: Request) -> str:
-        if self._settings.public_base:
-            return self._settings.public_base
-        path = request.path_params.get("path", "")
-        return str(request.url.replace(query="")).removesuffix(path).rstrip("/")
-
-    def _principal(self, request: Request, request_id: str) -> Principal:
+    def _principal(self, request: HttpRequest, request_id: str) -> Principal:
         identify = self._settings.identify
-        server = request.scope.get("server") or ("", None)
         return Principal(
-            client=identify(request) if identify else "anonymous",
-            client_address=request.client.host if request.client else "",
-            server_address=str(server[0] or ""),
+            client=identify(request.headers) if identify else "anonymous",
+            client_address=request.client,
+            server_address=request.server,
             request_id=request_id,
         )
+
+
+_BY_METHOD: Final[Mapping[tuple[str, int], Sequence[Route]]] = {
+    (method, length): [route for route in ROUTES if (route.method, len(route.path)) == (method, length)]
+    for method, length in {(route.method, len(route.path)) for route in ROUTES}
+}
+"""The routes of a method and a number of segments, in the order of the table."""
+
+
+def _is_open(kind: str, route: Route) -> bool:
+    """Return whether a route is there for a resource type."""
+    return kind != "AuditEvent" or AUDIT_INTERACTIONS.issuperset(route.codes)
 
 
 _CLOSE: Final = {"Connection": "close"}
@@ -251,7 +272,7 @@ def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str
     return parts
 
 
-def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
+def _answer(reply: Reply, headers: Mapping[str, str]) -> HttpAnswer:
     response_headers = {}
     if reply.etag:
         response_headers["ETag"] = reply.etag
@@ -260,26 +281,25 @@ def _response(reply: Reply, headers: Mapping[str, str]) -> Response:
     if reply.location:
         response_headers["Location"] = reply.location
     if reply.etag and not reply.location and same_etag(headers.get("if-none-match", ""), reply.etag):
-        return Response(status_code=304, headers=response_headers)
+        return HttpAnswer(status=304, headers=response_headers)
     body = reply.body
     prefer = headers.get("prefer", "") if reply.location else ""
     if "return=minimal" in prefer:
         body = b""
     elif "return=OperationOutcome" in prefer:
         body = orjson.dumps(success("stored"))
-    return Response(body, status_code=reply.status, headers=response_headers, media_type=FHIR_JSON if body else None)
+    return HttpAnswer(status=reply.status, body=body, headers=response_headers, media_type=FHIR_JSON if body else "")
 
 
-def _failure(problem: Problem, request_id: str) -> Response:
+def _failure(problem: Problem, request_id: str) -> HttpAnswer:
     status = status_of(problem)
     if status >= 500:
         _log.error("fhir_request_failed", request_id=request_id, category=problem.category, status=status)
     headers = problem.headers if isinstance(problem, HttpProblem) else {}
     if status in {429, 503}:
         headers = headers | {"Retry-After": "5"}
-    return Response(
-        orjson.dumps(outcome(problem, request_id)), status_code=status, headers=headers, media_type=FHIR_JSON
-    )
+    body = orjson.dumps(outcome(problem, request_id))
+    return HttpAnswer(status=status, body=body, headers=headers, media_type=FHIR_JSON)
 
 
 def _not_allowed(methods: set[str]) -> HttpProblem:

@@ -1,8 +1,7 @@
 """One version of one resource: the record, and the statement that finds the newest ones."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import and_, select
 
@@ -30,9 +29,8 @@ CURRENT: Final = (
 """Selects the newest versions; the caller adds the condition."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredVersion:
-    """One version of one resource, as stored."""
+class StoredVersion(NamedTuple):
+    """One version of one resource, as stored; a tuple, because a page of a search makes many of them."""
 
     type: str
     id: str
@@ -62,14 +60,6 @@ class StoredVersion:
 
 
 def stored(row: Any) -> StoredVersion:
-    """Return the record of a row of :data:`COLUMNS`."""
-    content = row.content
-    return StoredVersion(
-        type=row.type,
-        id=row.id,
-        version=row.version,
-        last_updated=row.last_updated,
-        content=content or b"",
-        patient=row.patient,
-        deleted=content is None,
-    )
+    """Return the record of a row of :data:`COLUMNS`, with or without further columns."""
+    kind, resource_id, _, version, last_updated, patient, content = row[:7]
+    return StoredVersion(kind, resource_id, version, last_updated, content or b"", patient, deleted=content is None)

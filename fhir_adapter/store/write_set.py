@@ -43,6 +43,9 @@ _NEXT_KEYS: Final = Statement(
     ).columns(column("key"))
 )
 """PostgreSQL's; SQLite has one writer, which counts on."""
+_BLOCK: Final = 64
+"""So many numbers are asked for at once, at least; what is left of them is for the next writes of the connection."""
+_KEYS: Final = "resource_heads.key"
 _ADD_HEADS: Final = Statement(insert(resource_heads))
 _MOVE_HEADS: Final = Statement(update(resource_heads).where(_HEADS.key == bindparam("of_key")))
 _ADD_VERSIONS: Final = Statement(insert(resource_versions))
@@ -219,9 +222,22 @@ class WriteSet:
         if not number:
             return ()
         if self._tx.connection.dialect.name == "postgresql":
-            return sorted(row.key for row in self._tx.execute(_NEXT_KEYS, {"number": number}))
-        last = int(self._tx.execute(_LAST_KEY).scalar())
+            return self._reserved(number)
+        last = self._tx.shared.get(_KEYS)
+        if last is None:
+            last = int(self._tx.execute(_LAST_KEY).scalar())
+        self._tx.shared[_KEYS] = last + number
         return range(last + 1, last + 1 + number)
+
+    def _reserved(self, number: int) -> list[int]:
+        """Return numbers of PostgreSQL's sequence, which gives none a second time, whatever is undone."""
+        left: list[int] = self._tx.connection.info.setdefault(_KEYS, [])
+        if len(left) < number:
+            rows = self._tx.execute(_NEXT_KEYS, {"number": max(number, _BLOCK)})
+            left += sorted(row.key for row in rows)
+        taken = left[:number]
+        del left[:number]
+        return taken
 
     def _move(self, new_version: StoredVersion, head: Any) -> None:
         """Have the head name the new version, and drop what the index holds of the one before."""

@@ -55,7 +55,7 @@ def guarded(pages: Pages, authorizer: Authorizer, public_url: str) -> type[APIRo
 
             async def answer(request: Request) -> Response:
                 try:
-                    check_host(request, public_url)
+                    check_host(request.headers.get("host", ""), public_url)
                     if request.method == "POST":
                         check_same_origin(request)
                     else:

@@ -7,19 +7,17 @@ server that answers its own machine only. Such a request has the foreign name in
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.requests import Request
-
 from kernel.errors import Category, Problem
 from privacy.principal import is_loopback
 
 
-def check_host(request: Request, public_url: str) -> None:
+def check_host(host: str, public_url: str) -> None:
     """Refuse a request for another name than this server's own.
 
     Parameters
     ----------
-    request
-        The request; only its ``Host`` header is read.
+    host
+        The request's ``Host`` header, empty when it has none.
     public_url
         Its host is accepted besides the loopback names; may be empty.
 
@@ -28,7 +26,7 @@ def check_host(request: Request, public_url: str) -> None:
     Problem
         ``forbidden`` for any other host.
     """
-    if not _is_own(request.headers.get("host", ""), public_url):
+    if not _is_own(host, public_url):
         raise Problem(
             Category.FORBIDDEN, "this server does not answer under this name; the setting PUBLIC_URL gives it one"
         )

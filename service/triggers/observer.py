@@ -59,7 +59,7 @@ class Triggers:
         concerned = [change for change in changes if change.changed and change.type in TYPES]
         if not concerned:
             return
-        models = self._catalogue.serving(tx.connection)
+        models = self._catalogue.serving_in(tx)
         decided: dict[tuple[str, str, Decision], tuple[DeclaredModel, Decision, StoredVersion]] = {}
         for version in concerned:
             for model, decision in self._decide(tx, models, version):

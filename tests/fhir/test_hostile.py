@@ -72,6 +72,7 @@ def test_a_body_that_cannot_be_accepted_is_refused(lasting: Server, body: bytes,
         ("POST", "/Patient", {"Content-Type": "application/fhir+xml"}, (415, "not-supported")),
         ("GET", "/Patient/1", {"Accept": "application/fhir+xml"}, (406, "not-supported")),
         ("GET", "/Patient?_format=xml", {}, (406, "not-supported")),
+        ("GET", "/Patient?_count=1&%5Fform%61t=xml", {}, (406, "not-supported")),
     ],
 )
 def test_a_request_that_is_not_supported_is_refused(

@@ -1,5 +1,6 @@
 """The same store on SQLite and on PostgreSQL: one contract."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.store.write import StoreWriter
 from kernel.clock import RandomIds
-from kernel.db import Database
+from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock
 from privacy.audit import AuditLog
@@ -155,3 +156,27 @@ def test_a_transaction_that_fails_late_leaves_nothing(writer: StoreWriter, datab
     with pytest.raises(PreconditionFailed):
         database.write(lambda tx: writer.apply(tx, bundle.changes, CALL.principal))
     assert found(database, "Patient", "") == []
+
+
+def test_resources_created_after_an_undone_request_have_numbers_of_their_own(
+    database: Database, writer: StoreWriter
+) -> None:
+    def create(name: str) -> None:
+        prepared = writer.prepare_create("Patient", encode(patient(identifier=[{"system": "urn:x", "value": name}])))
+
+        def work(tx: Transaction) -> None:
+            if name == "undone":
+                with contextlib.suppress(ZeroDivisionError), tx.savepoint():
+                    writer.apply(tx, prepared, CALL.principal)
+                    raise ZeroDivisionError
+            else:
+                writer.apply(tx, prepared, CALL.principal)
+
+        database.write(work)
+
+    with ThreadPoolExecutor(8) as many:
+        list(many.map(create, [*map(str, range(70)), "undone", *map(str, range(70, 100)), "undone"]))
+    for name in ("0", "69", "70", "99"):
+        assert len(found(database, "Patient", f"identifier=urn:x|{name}")) == 1
+    assert found(database, "Patient", "identifier=urn:x|undone") == []
+    assert len(found(database, "Patient", "_count=1000")) == 100

@@ -1,5 +1,6 @@
 """Folders are verified before they are served, and the registry states which models run."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from inference import registry
+from inference.catalogue import Catalogue
 from inference.contract import FactsInput
 from inference.digest import seal, verify
 from inference.finalize import finalize_folder
@@ -21,7 +23,7 @@ from inference.models import MODELS
 from inference.registry import ModelRow
 from inference.testing import NOW, toy_folder, vitals
 from inference.testing_folder import CASE, MANIFEST, PULSE_RISK, pulse_risk
-from kernel.db import Database
+from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.testing import FakeClock
 
@@ -342,3 +344,24 @@ def test_a_small_probability_is_held_to_as_many_digits_as_a_large_one(linear: Pa
 def test_golden_cases_of_bundled_models_of_facts_cover_values_of_different_times(name: str) -> None:
     cases = [json.loads(path.read_text())["input"]["facts"] for path in bundled_folder(name).glob("golden/*.json")]
     assert any(len({fact.get("at") for fact in facts}) > 2 for facts in cases)
+
+
+def test_what_is_read_once_for_a_commit_is_read_again_after_a_change(database: Database, clock: FakeClock) -> None:
+    catalogue, model = Catalogue(), toy_folder()
+
+    def retire(tx: Transaction) -> None:
+        registry.set_status(tx, "toy", model.manifest.version, "retired", by="ada", at=clock.now())
+
+    def work(tx: Transaction) -> list[int]:
+        served = [len(catalogue.serving_in(tx))]
+        registry.register(tx, model, "active", by="ada", at=clock.now())
+        served.append(len(catalogue.serving_in(tx)))
+        with contextlib.suppress(ZeroDivisionError), tx.savepoint():
+            retire(tx)
+            served.append(len(catalogue.serving_in(tx)))
+            raise ZeroDivisionError
+        served.append(len(catalogue.serving_in(tx)))
+        retire(tx)
+        return [*served, len(catalogue.serving_in(tx))]
+
+    assert database.write(work) == [0, 1, 0, 1, 0]

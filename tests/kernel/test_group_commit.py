@@ -1,6 +1,7 @@
 """Requests that share a commit leave what they leave one by one, whatever fails among them."""
 
 import asyncio
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -309,3 +310,51 @@ def test_a_statement_about_many_finds_each_of_them_once(sqlite: Database, number
     about = StatementOfMany(lambda ids: select(workers.c.id).where(workers.c.id.in_(ids)))
     with sqlite.read() as connection:
         assert sorted(it.id for it in about.run(connection, wanted)) == sorted(wanted)
+
+
+def test_a_request_that_only_adds_to_the_commit_needs_no_savepoint(sqlite: Database) -> None:
+    ran: list[str] = []
+    sqlite.write(lambda tx: tx.connection.connection.dbapi_connection.set_trace_callback(ran.append))  # type: ignore[union-attr]
+    ran.clear()
+    logs: list[Work] = [lambda tx: tx.before_commit(write_log, ["read"])] * 3
+    together(sqlite, [*logs, lambda tx: tx.execute(ADD, row("a"))])
+    assert [it for it in ran if "SAVEPOINT" in it] == ["SAVEPOINT request", "RELEASE SAVEPOINT request"]
+    assert left(sqlite) == (["a"], ["000 read", "001 read", "002 read"])
+
+
+def test_what_a_commit_has_read_once_is_read_again_after_an_undone_request(database: Database) -> None:
+    def read(tx: Transaction) -> int:
+        if "size" not in tx.shared:
+            tx.shared["size"] = len(tx.execute(NAMES).all())
+        return int(tx.shared["size"])
+
+    def add(tx: Transaction) -> int:
+        tx.execute(ADD, row("a"))
+        tx.shared.clear()
+        return read(tx)
+
+    def fail(tx: Transaction) -> None:
+        tx.execute(DROP, {"which": "a"})
+        tx.shared.clear()
+        read(tx)
+        raise Problem(Category.CONFLICT, "undone")
+
+    def fail_within(tx: Transaction) -> int:
+        with pytest.raises(Problem), tx.savepoint():
+            fail(tx)
+        return read(tx)
+
+    assert together(database, [read, add, read, fail, read, fail_within]) == [0, 1, 1, "undone", 1, 1]
+    assert database.write(read) == 1
+
+
+def test_nothing_is_done_before_a_commit_for_what_was_undone(database: Database) -> None:
+    asked: list[Sequence[str]] = []
+
+    def undo(tx: Transaction) -> None:
+        with contextlib.suppress(ZeroDivisionError), tx.savepoint():
+            tx.before_commit(lambda _, items: asked.append(items), ["undone"])
+            raise ZeroDivisionError
+
+    database.write(undo)
+    assert asked == []

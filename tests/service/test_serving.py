@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
 
 from fhir_adapter.hl7v2.client import MllpClient
 from fhir_adapter.testing import LoopbackServer
@@ -150,6 +151,14 @@ def test_ausculta_can_be_mounted_in_an_existing_application(tmp_path: Path) -> N
         assert httpx.get(f"{server.url}/ausculta/fhir/metadata").status_code == 200
         assert httpx.get(f"{server.url}/ausculta/console").status_code == 200
         assert httpx.post(f"{server.url}/ausculta/fhir/Patient", json={"resourceType": "Patient"}).status_code == 201
+    ours.state.close()
+
+
+def test_middleware_of_an_application_around_it_gets_fhir_requests(tmp_path: Path) -> None:
+    ours = create_app(load({}, None, data_dir=tmp_path / "data", mllp_port=0, dicom_port=0))
+    ours.add_middleware(GZipMiddleware, minimum_size=1)
+    with LoopbackServer(ours) as server:
+        assert httpx.get(f"{server.url}/fhir/metadata").headers["content-encoding"] == "gzip"
     ours.state.close()
 
 

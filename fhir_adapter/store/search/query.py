@@ -142,7 +142,7 @@ def _criterion(kind: str, name: str, value: str) -> Criterion:
     if parameter is None:
         shown = re.sub(r"[^A-Za-z0-9_:.\-]", "", name)[:40]
         raise Problem(Category.INCORRECT, f"search parameter '{shown}' is not supported for {kind}")
-    texts = [text for text in _UNESCAPED_COMMA.split(value) if text]
+    texts = [text for text in (_UNESCAPED_COMMA.split(value) if "," in value else (value,)) if text]
     if not texts:
         raise Problem(Category.INCORRECT, f"search parameter '{name}' has no value")
     if parameter.kind == "date":
@@ -152,11 +152,11 @@ def _criterion(kind: str, name: str, value: str) -> Criterion:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\\([,|$\\])", r"\1", text)
+    return re.sub(r"\\([,|$\\])", r"\1", text) if "\\" in text else text
 
 
 def _token(parameter: Parameter, text: str) -> Iterator[tuple[str | None, str | None]]:  # noqa: ARG001 - one shape for all
-    system, *code = _UNESCAPED_BAR.split(text, maxsplit=1)
+    system, *code = _UNESCAPED_BAR.split(text, maxsplit=1) if "\\" in text else text.split("|", 1)
     if not code:
         yield None, _plain(system)
     elif system or code[0]:
