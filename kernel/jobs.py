@@ -280,7 +280,7 @@ class Jobs:
         Returns
         -------
         bool
-            Whether the job was parked.
+            Whether the job was parked; a job that another worker has taken over is left to it.
         """
         parked = must_park(job, problem)
         now = self._clock.now()
@@ -297,10 +297,11 @@ class Jobs:
         mine = jobs.c.seq == job.seq, jobs.c.worker == job.worker, jobs.c.attempts == job.attempts
         successor = None if parked else self._successor(tx, job)
         if successor is not None:  # it does the same work; it takes over the pause, so that retries stay spaced out
-            tx.execute(delete(jobs).where(*mine))
+            if tx.execute(delete(jobs).where(*mine)).rowcount != 1:
+                return False
             tx.execute(update(jobs).where(jobs.c.seq == successor), state)
-        else:
-            tx.execute(update(jobs).where(*mine), state)
+        elif tx.execute(update(jobs).where(*mine), state).rowcount != 1:
+            return False
         self._promote(tx, job.lock, again=not parked)
         return parked
 

@@ -27,6 +27,7 @@ from kernel.jobs import CHANNELS, LOOKS_EVERY, Job, Jobs
 from kernel.log import get_logger
 from kernel.process import process_start
 from kernel.set_back import realign
+from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 
 Commit = Callable[[Transaction], None]
@@ -37,6 +38,12 @@ HEARTBEAT: Final = LOOKS_EVERY.total_seconds()
 
 HEARTBEAT_TIMEOUT: Final = timedelta(seconds=30)
 """A worker on another host is considered dead after this time without a heartbeat."""
+
+_WITHOUT_WORKER: Final = (
+    select(jobs_table.c.worker)
+    .where(jobs_table.c.status == "running", jobs_table.c.worker.not_in(select(workers.c.id)))
+    .distinct()
+)
 
 _log = get_logger(__name__)
 
@@ -102,6 +109,7 @@ class Worker:
         self._clock = clock
         self._on_parked = on_parked
         self._stopping = threading.Event()
+        self._is_registered = False
         self._lanes = {background: _Lane() for background in CHANNELS}
         self._threads = [
             threading.Thread(target=self._work, args=(False,), name=f"worker-{number}", daemon=True)
@@ -115,6 +123,7 @@ class Worker:
     def register(self) -> None:
         """Register as a worker and take over the jobs of dead workers; part of :meth:`start`."""
         self._database.write(self._register)
+        self._is_registered = True
 
     def heartbeat(self) -> None:
         """Save a heartbeat, durably; if the clock was set back, nothing waits longer for that.
@@ -255,27 +264,39 @@ class Worker:
                 _log.error("heartbeat_not_saved", failure=failure)
 
     def _register(self, tx: Transaction) -> None:
+        self._insert(tx)
+        self._reclaim_dead_workers(tx)
+
+    def _insert(self, tx: Transaction) -> None:
         process = {"host": socket.gethostname(), "pid": os.getpid(), "process_start": process_start(os.getpid())}
         row = {"id": self.name, "heartbeat_at": self._clock.now(), "threads": len(self._threads)}
         tx.execute(insert(workers), row | process)
-        self._reclaim_dead_workers(tx)
 
     def _unregister(self, tx: Transaction) -> None:
         self._release_jobs_of(tx, self.name)
 
     def _heartbeat(self, tx: Transaction) -> bool:
         updated = tx.execute(update(workers).where(workers.c.id == self.name), {"heartbeat_at": self._clock.now()})
+        if updated.rowcount != 1:
+            if not self._is_registered or self._stopping.is_set():
+                return False
+            self._insert(tx)  # it was silent for long, and another worker took its jobs over
+            _log.warning("worker_registered_again", worker=self.name)
         self._reclaim_dead_workers(tx)
         if moved := realign(tx, self._clock.now()):
             for channel in CHANNELS.values():
                 tx.wake(channel)
             _log.warning("clock_set_back", waiting=moved)
-        return updated.rowcount == 1
+        return True
 
     def _reclaim_dead_workers(self, tx: Transaction) -> None:
+        """Return the jobs of dead workers to the queue, and those that a worker claimed after it was taken for dead."""
         for row in tx.execute(select(workers).where(workers.c.id != self.name)).all():
             if _is_dead(row, self._clock.now()) and (released := self._release_jobs_of(tx, row.id)) is not None:
                 _log.warning("worker_taken_over", worker=row.id, jobs=released)
+        for row in tx.execute(_WITHOUT_WORKER).all():
+            released = self._jobs.release(tx, row.worker, on_parked=self._on_parked)
+            _log.warning("worker_taken_over", worker=row.worker, jobs=released)
 
     def _release_jobs_of(self, tx: Transaction, worker: str) -> int | None:
         """Remove a worker and return its jobs to the queue; None when another process does so at the same time."""
@@ -285,7 +306,7 @@ class Worker:
 
 
 def running(connection: Connection, now: datetime) -> list[Row[Any]]:
-    """Return the rows of the processes that run jobs, without those that have died.
+    """Return the rows of the processes that run jobs, without those that have died or fallen silent.
 
     Parameters
     ----------
@@ -295,10 +316,16 @@ def running(connection: Connection, now: datetime) -> list[Row[Any]]:
         The current time.
     """
     working = select(workers).where(workers.c.threads > 0).order_by(workers.c.host, workers.c.pid)
-    return [row for row in connection.execute(working) if not _is_dead(row, now)]
+    found = connection.execute(working).all()
+    return [row for row in found if not _is_dead(row, now) and not _is_silent(row, now)]
 
 
 def _is_dead(row: Row[Any], now: datetime) -> bool:
-    if row.heartbeat_at + HEARTBEAT_TIMEOUT < now:
-        return True
-    return bool(row.host == socket.gethostname() and process_start(row.pid) != row.process_start)
+    """Return whether a process has ended, as far as this host can know."""
+    if row.host == socket.gethostname():
+        return process_start(row.pid) != str(row.process_start)
+    return _is_silent(row, now)
+
+
+def _is_silent(row: Row[Any], now: datetime) -> bool:
+    return bool(row.heartbeat_at + HEARTBEAT_TIMEOUT < now)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text
 
 from kernel.db import Database, Transaction
 from kernel.errors import Problem
@@ -15,7 +15,7 @@ from kernel.jobs import Job, Jobs
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
-from kernel.worker import Worker
+from kernel.worker import Commit, Worker, running
 
 
 @pytest.fixture
@@ -145,3 +145,69 @@ def test_a_silent_worker_on_another_host_is_taken_over_after_its_missed_heartbea
     assert worker.run_one()
     with pytest.raises(Problem, match="taken over"):  # and the slow one can no longer save what it did
         database.write(lambda tx: jobs.finish(tx, slow))
+
+
+def registered(database: Database) -> list[str]:
+    with database.read() as connection:
+        return sorted(row.id for row in connection.execute(select(workers)))
+
+
+def test_a_worker_that_was_taken_for_dead_registers_again(database: Database, worker_for) -> None:
+    """Its host was suspended, and another host took its jobs over: from its next heartbeat on it counts again."""
+    worker = worker_for()
+    worker.register()
+    database.write(lambda tx: tx.execute(delete(workers)))
+    worker.heartbeat()
+    assert registered(database) == [worker.name]
+
+
+def test_a_worker_that_has_stopped_does_not_register_again(database: Database, worker_for) -> None:
+    worker = worker_for()
+    worker.register()
+    worker.stop()
+    with pytest.raises(Problem, match="no worker"):
+        worker.heartbeat()
+    assert registered(database) == []
+
+
+def test_what_a_worker_without_a_row_has_claimed_is_taken_over(database: Database, jobs: Jobs, worker_for) -> None:
+    """It was taken for dead, claimed one more job, and died before it had registered again."""
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="study", queueing_lock="study"))
+    assert database.write(lambda tx: jobs.claim(tx, "unknown")) is not None
+    worker = worker_for(step=lambda _: nothing)
+    worker.register()
+    assert worker.run_one()
+    assert waiting(database) == 0
+
+
+def test_a_worker_whose_process_runs_on_this_host_is_not_taken_over_however_old_its_heartbeat(
+    database: Database, clock: FakeClock, worker_for
+) -> None:
+    """The host was suspended: all heartbeats are old, and nobody is dead."""
+    first, second = worker_for(), worker_for()
+    first.register()
+    second.register()
+    clock.advance(3600)
+    second.heartbeat()
+    assert registered(database) == sorted([first.name, second.name])
+    with database.read() as connection:
+        assert [row.id for row in running(connection, clock.now())] == [second.name]
+
+
+def test_a_job_that_was_taken_over_is_not_parked_by_the_worker_that_lost_it(
+    database: Database, jobs: Jobs, clock: FakeClock, ids: SequenceIds
+) -> None:
+    parked: list[str] = []
+
+    def step(job: Job) -> Commit:
+        database.write(lambda tx: jobs.release(tx, job.worker or ""))
+        return nothing
+
+    worker = Worker(
+        database, jobs, {"step": step}, clock, ids, threads=1, on_parked=lambda tx, job, problem: parked.append(job.id)
+    )
+    worker.register()
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    assert worker.run_one()
+    assert parked == []
+    assert only(database, jobs).status == "waiting"
