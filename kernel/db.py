@@ -78,16 +78,33 @@ class Database:
         Raises
         ------
         Problem
-            ``conflict`` when the database is of a newer release; ``unavailable`` when its disk is full. Nothing is
-            changed.
+            ``conflict`` when the database is of a newer release; ``unavailable`` when its disk is full, or when it
+            cannot be reached. Nothing is changed.
         """
         from kernel.migrations.run import upgrade  # noqa: PLC0415 - Alembic is needed only here
 
         if self.is_sqlite:
             upgrade(self._engine)
             return
-        engine = create_engine(self.url, poolclass=NullPool)  # the others commit each statement
-        upgrade(engine)
+        try:
+            upgrade(create_engine(self.url, poolclass=NullPool))  # the others commit each statement
+        except OperationalError as failure:
+            raise Problem(Category.UNAVAILABLE, "the database is away", diagnostics=str(failure)) from failure
+
+    def is_older(self) -> bool:
+        """Return whether the database has the schema of an earlier release.
+
+        Raises
+        ------
+        Problem
+            ``conflict`` when it is of a newer release; ``unavailable`` when it cannot be reached.
+        """
+        from kernel.migrations.run import is_older  # noqa: PLC0415 - as above
+
+        try:
+            return is_older(self._readers)
+        except OperationalError as failure:
+            raise Problem(Category.UNAVAILABLE, "the database is away", diagnostics=str(failure)) from failure
 
     @contextmanager
     def one_process(self) -> Iterator[None]:

@@ -83,7 +83,7 @@ def configure_logging(*, level: str = "INFO", json: bool = True, stream: TextIO 
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
     )
     for library in ("pynetdicom", "pydicom", "sqlalchemy", "httpx", "uvicorn.access", "flwr"):
         logging.getLogger(library).setLevel(logging.CRITICAL)

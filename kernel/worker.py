@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -317,6 +317,19 @@ def running(connection: Connection, now: datetime) -> list[Row[Any]]:
     """
     working = select(workers).where(workers.c.threads > 0).order_by(workers.c.host, workers.c.pid)
     found = connection.execute(working).all()
+    return [row for row in found if not _is_dead(row, now) and not _is_silent(row, now)]
+
+
+def processes(connection: Connection, now: datetime) -> list[Row[Any]]:
+    """Return the rows of all processes that use the database, also under the schema of an earlier release.
+
+    Parameters
+    ----------
+    connection, now
+        As for :func:`running`.
+    """
+    known = select(workers.c.host, workers.c.pid, workers.c.process_start, workers.c.heartbeat_at)
+    found: Sequence[Any] = connection.execute(known).all()
     return [row for row in found if not _is_dead(row, now) and not _is_silent(row, now)]
 
 

@@ -182,7 +182,7 @@ class Supervisor:
                 self._died(child)
             if child.start_again_at is not None and child.start_again_at <= self._monotonic():
                 self._start(child)
-                _log.info("process_started", role=child.role.name)
+                _log.info("process_started", role=child.role.name, pid=child.process.pid if child.process else None)
 
     def _died(self, child: _Child) -> None:
         assert child.process is not None
@@ -190,7 +190,13 @@ class Supervisor:
         lived = now - child.started_at
         child.deaths = 1 if lived > LONG_LIFE_S else child.deaths + 1
         child.start_again_at = now + pause_before(child.deaths)
-        _log.error("process_died", role=child.role.name, exit_code=child.process.exitcode, deaths=child.deaths)
+        _log.error(
+            "process_died",
+            role=child.role.name,
+            pid=child.process.pid,
+            exit_code=child.process.exitcode,
+            deaths=child.deaths,
+        )
         self._forget(child)
 
     def _stop_all(self) -> None:

@@ -163,7 +163,7 @@ class Upstream:
         except httpx.HTTPError as failure:
             raise PeerProblem(
                 Category.UNAVAILABLE,
-                "the FHIR server cannot be reached",
+                without_answer("the FHIR server", failure),
                 diagnostics=str(failure),
                 whole=isinstance(failure, UNCONNECTED),
             ) from failure
@@ -174,6 +174,21 @@ class Upstream:
 
     def _relative(self, location: str) -> str:
         return location.removeprefix(self._base).lstrip("/")
+
+
+def without_answer(peer: str, failure: httpx.HTTPError) -> str:
+    """Return what became of a request without an answer.
+
+    Parameters
+    ----------
+    peer
+        How the peer is named, such as ``the FHIR server``.
+    failure
+        What httpx raised.
+    """
+    if isinstance(failure, httpx.ReadTimeout):
+        return f"{peer} took the request and did not answer in time"
+    return f"{peer} cannot be reached"
 
 
 def refusal_of(response: httpx.Response, peer: str) -> PeerProblem:

@@ -53,6 +53,24 @@ def upgrade(engine: Engine) -> None:
             _apply(connection)
 
 
+def is_older(engine: Engine) -> bool:
+    """Return whether the database has the schema of an earlier release; one without a schema has not.
+
+    Parameters
+    ----------
+    engine
+        Connected to the database.
+
+    Raises
+    ------
+    Problem
+        ``conflict`` when it is of a newer release.
+    """
+    with engine.connect() as connection:
+        pending = _pending(connection)
+    return pending is not None and pending.stored is not None
+
+
 def _pending(connection: Connection) -> Pending | None:
     """Return what is to be done; None when the schema is the newest.
 

@@ -16,10 +16,12 @@ from inference.model_files import MODEL_FILES, ModelFiles
 from kernel.blobs import Blobs
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
+from kernel.errors import Category, Problem
 from kernel.inbox import Inbox
 from kernel.jobs import Jobs
 from kernel.log import configure_logging
 from kernel.outbox import Outbox
+from kernel.worker import processes
 from privacy.audit import AuditLog
 from privacy.authorize import Authorizer, Interaction, LoopbackAuthorizer, Request
 from privacy.keys import KeyRing
@@ -94,6 +96,7 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
         Outbox(clock, ids, cipher, jobs, Blobs(settings.data_dir / "blobs", cipher, database)),
     )
     try:
+        _require_no_other_release(database, clock)
         prepare_database(database)
         yield CommandContext(
             settings=settings,
@@ -119,6 +122,18 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
         )
     finally:
         database.close()
+
+
+def _require_no_other_release(database: Database, clock: SystemClock) -> None:
+    """Refuse to upgrade the schema beneath a server or worker of an earlier release, which could not go on."""
+    if not database.is_older():
+        return
+    with database.read() as connection:
+        users = processes(connection, clock.now())
+    if users:
+        named = ", ".join(f"{row.pid} on {row.host}" for row in users)
+        detail = f"the database has an older schema and is in use (process {named}): stop that first, then upgrade"
+        raise Problem(Category.CONFLICT, detail)
 
 
 def require_command(interaction: Interaction) -> tuple[Authorizer, Principal]:

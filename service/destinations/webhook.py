@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from fhir_adapter.ehr.upstream import UNCONNECTED, http_client, refusal_of, require_no_page
+from fhir_adapter.ehr.upstream import UNCONNECTED, http_client, refusal_of, require_no_page, without_answer
 from fhir_adapter.results import for_ehr
 from fhir_adapter.store.document import encode
 from kernel.errors import Category, PeerProblem
@@ -106,7 +106,7 @@ class WebhookDestination(Destination):
         try:
             response = self._client.post(self.address, content=payload, headers=headers, timeout=_TIMEOUT)
         except httpx.HTTPError as failure:
-            detail = "the webhook cannot be reached"
+            detail = without_answer("the webhook", failure)
             raise PeerProblem(
                 Category.UNAVAILABLE, detail, diagnostics=str(failure), whole=isinstance(failure, UNCONNECTED)
             ) from failure
