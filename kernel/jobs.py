@@ -10,7 +10,7 @@ from other jobs (:class:`kernel.worker.Worker`).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -327,9 +327,14 @@ class Jobs:
         return True
 
     def release(
-        self, tx: Transaction, worker: str, *, on_parked: Callable[[Transaction, Job, Problem], None] | None = None
+        self,
+        tx: Transaction,
+        worker: str,
+        *,
+        on_parked: Callable[[Transaction, Job, Problem], None] | None = None,
+        besides: Collection[tuple[int, int]] = (),
     ) -> int:
-        """Return the jobs of a dead or stopping worker to the queue.
+        """Return the jobs of a dead or stopping worker to the queue, or those that it does not know of.
 
         A job that was claimed ``DEATHS_BEFORE_PARKING`` times is parked instead.
 
@@ -341,13 +346,16 @@ class Jobs:
             Id of the worker that held them.
         on_parked
             Called for each job that is parked.
+        besides
+            Number and attempts of the jobs that it keeps.
 
         Returns
         -------
         int
-            How many jobs the worker held.
+            How many jobs were returned or parked.
         """
         running = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
+        running = [row for row in running if (row.seq, row.attempts) not in besides]
         for row in running:
             job = _from_row(row)
             if job.attempts >= DEATHS_BEFORE_PARKING:

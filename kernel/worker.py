@@ -110,6 +110,8 @@ class Worker:
         self._on_parked = on_parked
         self._stopping = threading.Event()
         self._is_registered = False
+        #: Number and attempts of the jobs that a thread of this process runs or is about to run.
+        self._held: set[tuple[int, int]] = set()
         self._lanes = {background: _Lane() for background in CHANNELS}
         self._threads = [
             threading.Thread(target=self._work, args=(False,), name=f"worker-{number}", daemon=True)
@@ -160,31 +162,48 @@ class Worker:
     def run_one(self) -> bool:
         """Claim and run one due job, of the background only when there is no other; return whether there was one."""
         for background in CHANNELS:
-            if (job := self._claim(background=background)) is not None:
-                self._run(job)
+            if claimed := self._claim_many(1, background=background):
+                self._run(claimed[0])
                 return True
         return False
 
-    def _claim(self, *, background: bool) -> Job | None:
-        return self._database.write(lambda tx: self._jobs.claim(tx, self.name, background=background))
-
     def _claim_many(self, most: int, *, background: bool) -> list[Job]:
-        return self._database.write(lambda tx: self._jobs.claim_many(tx, self.name, most, background=background))
+        return self._claim(lambda tx: self._jobs.claim_many(tx, self.name, most, background=background))
 
-    def _run(self, job: Job, claim_next: Callable[[Transaction], Job | None] = lambda _: None) -> Job | None:
+    def _claim(self, claim: Callable[[Transaction], list[Job]]) -> list[Job]:
+        """Commit a claim; what was claimed counts as held before the commit, so that no heartbeat returns it."""
+        tried: list[Job] = []
+        claimed: list[Job] = []
+
+        def work(tx: Transaction) -> list[Job]:
+            found = claim(tx)
+            tried.extend(found)
+            self._held.update((job.seq, job.attempts) for job in found)
+            return found
+
+        try:
+            claimed = self._database.write(work)
+            return claimed
+        finally:  # without a reply the commit may have been made: a heartbeat returns those jobs
+            self._held.difference_update((job.seq, job.attempts) for job in tried if job not in claimed)
+
+    def _run(self, job: Job, claim_next: Callable[[Transaction], list[Job]] = lambda _: []) -> Job | None:
         """Run a job; return the next one, if it was claimed in the transaction that finished this one."""
         try:
             commit = self._step(job)(job)
 
-            def finish(tx: Transaction) -> Job | None:
+            def finish(tx: Transaction) -> list[Job]:
                 self._jobs.finish(tx, job)
                 commit(tx)
                 return claim_next(tx)
 
-            return self._database.write(finish)
+            claimed = self._claim(finish)
         except BaseException as raised:  # noqa: BLE001 - whatever a step raises becomes the job's visible problem
             self._fail(job, raised)
             return None
+        finally:
+            self._held.discard((job.seq, job.attempts))
+        return claimed[0] if claimed else None
 
     def _step(self, job: Job) -> Step:
         try:
@@ -216,11 +235,11 @@ class Worker:
             return
 
     def _work(self, background: bool) -> None:  # noqa: FBT001 - the only argument of a thread's function
-        def claim_next(tx: Transaction) -> Job | None:
+        def claim_next(tx: Transaction) -> list[Job]:
             # With requests waiting, a backlog of jobs would take every turn of the writer from the listeners.
             if self._stopping.is_set() or self._database.others_wait():
-                return None
-            return self._jobs.claim(tx, self.name, background=background)
+                return []
+            return self._jobs.claim_many(tx, self.name, 1, background=background)
 
         job: Job | None = None
         while job is not None or not self._stopping.is_set():
@@ -228,6 +247,7 @@ class Worker:
                 job = self._wait_for_job(background=background) if job is None else self._run(job, claim_next)
             except Exception as failure:  # noqa: BLE001 - a worker keeps running while the database is unavailable
                 _log.error("worker_waits", failure=failure)
+                job = None  # nobody holds it any more, so a heartbeat returns it to the queue
                 self._stopping.wait(1.0)
 
     def _wait_for_job(self, *, background: bool) -> Job | None:
@@ -282,6 +302,9 @@ class Worker:
                 return False
             self._insert(tx)  # it was silent for long, and another worker took its jobs over
             _log.warning("worker_registered_again", worker=self.name)
+        held = frozenset(self._held)
+        if returned := self._jobs.release(tx, self.name, on_parked=self._on_parked, besides=held):
+            _log.warning("jobs_returned", jobs=returned)
         self._reclaim_dead_workers(tx)
         if moved := realign(tx, self._clock.now()):
             for channel in CHANNELS.values():

@@ -55,7 +55,8 @@ def serve(settings: Settings, authorizer: Authorizer | None = None) -> None:
         contextlib.closing(listening_socket(settings.http_host, settings.http_port)) as bound,
     ):
         settings = dataclasses.replace(settings, http_port=bound.getsockname()[1])
-        _prepare(settings)
+        if not _prepare(settings):
+            return
         first = Role(name="listeners", run=lambda ready: _listen(settings, authorizer, bound, ready))
         more = [
             Role(name=f"http-{number}", run=lambda ready: _answer_http(settings, authorizer, bound, ready))
@@ -80,16 +81,20 @@ def work(settings: Settings, authorizer: Authorizer | None = None) -> None:
         When the data folder or the database cannot be used.
     """
     check_packages()
-    _prepare(settings)
+    if not _prepare(settings):
+        return
     settings = dataclasses.replace(settings, worker_processes=max(1, settings.worker_processes))
     supervisor = Supervisor([_workers(settings, authorizer)])
     supervisor.run(lambda _: typer.echo("working; stop with SIGTERM or Ctrl-C", err=True))
 
 
-def _prepare(settings: Settings) -> None:
-    """Make ready what the processes share, in a process that ends: the supervisor has no connection to inherit."""
+def _prepare(settings: Settings) -> bool:
+    """Make ready what the processes share, in a process that ends: the supervisor has no connection to inherit.
+
+    Returns whether it is ready; not when the server was asked to stop meanwhile.
+    """
     keep_what_is_loaded()
-    run_once("prepare", lambda: prepare(settings))
+    return run_once("prepare", lambda: prepare(settings))
 
 
 def _workers(settings: Settings, authorizer: Authorizer | None) -> Sequence[Role]:

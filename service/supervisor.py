@@ -99,7 +99,7 @@ class Supervisor:
         Parameters
         ----------
         announce
-            Called once, when every process works, with what they said.
+            Called once, when every process works, with what they said; not at all when it is stopped before.
 
         Raises
         ------
@@ -108,7 +108,9 @@ class Supervisor:
         """
         with self._signals() as awakened:
             try:
-                announce(self._start_all(awakened))
+                said = self._start_all(awakened)
+                if not self._stopping:
+                    announce(said)
                 while not self._stopping:
                     self._look(awakened)
             finally:
@@ -229,8 +231,8 @@ class Supervisor:
         return (child for group in self._groups for child in group)
 
 
-def run_once(name: str, work: Callable[[], None]) -> None:
-    """Do something in a process of its own and wait for its end.
+def run_once(name: str, work: Callable[[], None]) -> bool:
+    """Do something in a process of its own and wait for its end; return whether it is done, and was not stopped.
 
     Parameters
     ----------
@@ -250,7 +252,15 @@ def run_once(name: str, work: Callable[[], None]) -> None:
         ready({})
 
     supervisor = Supervisor([[Role(name=name, run=run)]])
-    supervisor.run(lambda _: supervisor.stop())
+    done = False
+
+    def end(_said: Mapping[str, int]) -> None:
+        nonlocal done
+        done = True
+        supervisor.stop()
+
+    supervisor.run(end)
+    return done
 
 
 def _run(role: Role, says: Connection, lifeline: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, func, insert, select, text
 
 from kernel.db import Database, Transaction
-from kernel.errors import Problem
+from kernel.errors import Category, Problem
 from kernel.jobs import Job, Jobs
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
@@ -211,3 +211,40 @@ def test_a_job_that_was_taken_over_is_not_parked_by_the_worker_that_lost_it(
     assert worker.run_one()
     assert parked == []
     assert only(database, jobs).status == "waiting"
+
+
+def test_a_job_whose_claim_was_committed_without_the_worker_knowing_is_run_all_the_same(
+    database: Database, jobs: Jobs, worker_for, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection was lost between the COMMIT and its reply: the row names the worker, and no thread runs it."""
+    worker = worker_for(step=lambda _: nothing)
+    worker.register()
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    write = database.write
+
+    def without_reply(work: Callable[[Transaction], object]) -> None:
+        write(work)
+        raise Problem(Category.UNAVAILABLE, "the connection was lost")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(database, "write", without_reply)
+        with pytest.raises(Problem):
+            worker.run_one()
+    assert only(database, jobs).status == "running"
+    worker.heartbeat()
+    assert only(database, jobs).status == "waiting"
+    assert worker.run_one()
+    assert waiting(database) == 0
+
+
+def test_a_heartbeat_leaves_the_jobs_that_run_alone(database: Database, jobs: Jobs, worker_for) -> None:
+    def step(_job: Job) -> Commit:
+        worker.heartbeat()
+        assert only(database, jobs).status == "running"
+        return nothing
+
+    worker = worker_for(step=step)
+    worker.register()
+    database.write(lambda tx: jobs.enqueue(tx, "step", {}))
+    assert worker.run_one()
+    assert waiting(database) == 0

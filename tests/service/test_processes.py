@@ -1,5 +1,6 @@
 """``ausculta serve`` as several processes: whichever dies, the others work on, and what it had begun is finished."""
 
+import fcntl
 import os
 import signal
 import time
@@ -153,3 +154,15 @@ def test_ctrl_c_at_the_terminal_reaches_all_processes_and_stops_them_in_order(se
 def test_a_process_that_dies_again_and_again_is_started_after_longer_and_longer_pauses() -> None:
     assert [pause_before(deaths) for deaths in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
     assert pause_before(50) == LONGEST_PAUSE_S < LONG_LIFE_S
+
+
+def test_a_server_that_is_stopped_while_it_prepares_does_not_serve(tmp_path: Path) -> None:
+    """The index may be half made again: a search on it would find nothing, and a conditional create would double."""
+    server = ServerProcess(tmp_path, {"LOG_LEVEL": "INFO"})
+    server.data.mkdir()
+    with (server.data / "ausculta.db.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        server.start()
+        until(lambda: "waiting_for_another_process" in server.log.read_text(), "the preparation waits for the lock")
+        assert server.stop() == 0
+    assert "listening" not in server.log.read_text()
