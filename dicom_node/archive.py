@@ -8,6 +8,7 @@ The dataset is stored byte for byte; only the file meta information before it is
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, Table, delete, select, update
@@ -122,12 +123,15 @@ class Archive:
                 _keep(tx, stored, earlier)
             on_commit(tx, stored)
 
-        try:
-            self._database.write(commit)
-        except _IsStored:
-            earlier = self._reconciled(stored, content)
-            self._database.write(lambda tx: commit(tx, earlier))
-        return stored
+        earlier: StoredInstance | None = None
+        for _ in range(VERSIONS_AT_ONCE):
+            try:
+                self._database.write(partial(commit, earlier=earlier))
+            except _IsStored:  # it may have been replaced once more since the last look
+                earlier = self._reconciled(stored, content)
+            else:
+                return stored
+        raise Problem(Category.BUSY, "other versions of this instance arrive at the same time")
 
     def read(self, SOPInstanceUID: str) -> bytes:
         """Return an instance as a DICOM file.
@@ -236,6 +240,10 @@ class Archive:
         )
 
 
+VERSIONS_AT_ONCE: Final = 20
+"""So often an instance is compared with what is stored, while others with the same SOPInstanceUID are stored."""
+
+
 class _IsStored(Exception):
     """Another version of the instance is stored: whether it may be replaced is looked at outside the commit."""
 
@@ -249,10 +257,8 @@ def _is_new(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | N
     existing = tx.execute(ADDRESS, {"of": stored.SOPInstanceUID}).scalar()
     if existing in {None, stored.blob}:
         return existing is None
-    if earlier is None:
+    if earlier is None or existing != earlier.blob:
         raise _IsStored
-    if existing != earlier.blob:
-        raise _conflict()
     return True
 
 

@@ -171,7 +171,7 @@ class _Endpoint:
         step = self._carried_out_here(route, interaction)
         if step is None:
             step = await run_in_threadpool(self._carried_out, route, interaction)
-        return _answer(await self._interactions.complete_async(step), interaction.headers)
+        return _answer(await self._interactions.complete_async(step), interaction.headers, request.method)
 
     def _carried_out_here(self, route: Route, interaction: InteractionRequest) -> Step | None:
         """Carry a request out on the event loop; None when it is large, or turns out to take long."""
@@ -272,7 +272,7 @@ def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str
     return parts
 
 
-def _answer(reply: Reply, headers: Mapping[str, str]) -> HttpAnswer:
+def _answer(reply: Reply, headers: Mapping[str, str], method: str) -> HttpAnswer:
     response_headers = {}
     if reply.etag:
         response_headers["ETag"] = reply.etag
@@ -280,7 +280,7 @@ def _answer(reply: Reply, headers: Mapping[str, str]) -> HttpAnswer:
         response_headers["Last-Modified"] = http_date(reply.last_modified)
     if reply.location:
         response_headers["Location"] = reply.location
-    if reply.etag and not reply.location and same_etag(headers.get("if-none-match", ""), reply.etag):
+    if reply.etag and method in {"GET", "HEAD"} and same_etag(headers.get("if-none-match", ""), reply.etag):
         return HttpAnswer(status=304, headers=response_headers)
     body = reply.body
     prefer = headers.get("prefer", "") if reply.location else ""

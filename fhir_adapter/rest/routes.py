@@ -67,6 +67,8 @@ def _create(fhir: Interactions, request: InteractionRequest) -> Step:
 
 def _update(fhir: Interactions, request: InteractionRequest) -> Step:
     kind, resource_id = request.parts["type"], request.parts["id"]
+    if "if-none-match" in request.headers:
+        raise Problem(Category.UNSUPPORTED, "If-None-Match is not supported on an update; If-Match is")
     return fhir.update(request.call, kind, resource_id, request.body, if_match=request.headers.get("if-match"))
 
 

@@ -254,6 +254,27 @@ def test_parallel_senders_of_one_study_do_not_collide(ward, instance: Make) -> N
         assert len(ward.archive.instances(connection, "2.25.1")) == 20
 
 
+def test_corrections_of_one_header_that_arrive_at_once_are_all_taken(ward, instance: Make) -> None:
+    """The picture is the same in each: none of them is another instance."""
+    statuses: list[int] = []
+    together = threading.Barrier(6)
+
+    def send(number: int) -> None:
+        version = instance()
+        version.PatientName = f"Version^{number}"
+        association = ward.associate((CTImageStorage, ExplicitVRLittleEndian))
+        together.wait(20)
+        statuses.append(association.send_c_store(version).Status)
+        association.release()
+
+    senders = [threading.Thread(target=send, args=(number,)) for number in range(6)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert statuses == [0x0000] * 6
+
+
 def test_tls_works_with_a_certificate(ward, tmp_path: Path) -> None:
     certificate, key = self_signed(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
