@@ -39,6 +39,7 @@ WAITING_WITH: Final = Statement(
 FINISH: Final = Statement(
     delete(jobs).where(
         jobs.c.seq == bindparam("this"),
+        jobs.c.id == bindparam("id_is"),
         jobs.c.status == "running",
         jobs.c.worker == bindparam("of"),
         jobs.c.attempts == bindparam("attempt"),

@@ -258,7 +258,7 @@ class Jobs:
         Problem
             ``conflict`` when another worker took the job over: the result of this worker must not be saved then.
         """
-        deleted = tx.execute(FINISH, {"this": job.seq, "of": job.worker, "attempt": job.attempts})
+        deleted = tx.execute(FINISH, {"this": job.seq, "id_is": job.id, "of": job.worker, "attempt": job.attempts})
         if deleted.rowcount != 1:
             raise Problem(Category.CONFLICT, "the job was taken over by another worker")
         if job.priority == Priority.STAT:
@@ -294,7 +294,7 @@ class Jobs:
             "problem_diagnostics": self._cipher.seal(problem.diagnostics.encode(), job.id.encode()),
             "changed_at": now,
         }
-        mine = jobs.c.seq == job.seq, jobs.c.worker == job.worker, jobs.c.attempts == job.attempts
+        mine = jobs.c.id == job.id, jobs.c.worker == job.worker, jobs.c.attempts == job.attempts
         successor = None if parked else self._successor(tx, job)
         if successor is not None:  # it does the same work; it takes over the pause, so that retries stay spaced out
             if tx.execute(delete(jobs).where(*mine)).rowcount != 1:
@@ -332,7 +332,7 @@ class Jobs:
         worker: str,
         *,
         on_parked: Callable[[Transaction, Job, Problem], None] | None = None,
-        besides: Collection[tuple[int, int]] = (),
+        besides: Collection[tuple[str, int]] = (),
     ) -> int:
         """Return the jobs of a dead or stopping worker to the queue, or those that it does not know of.
 
@@ -347,7 +347,7 @@ class Jobs:
         on_parked
             Called for each job that is parked.
         besides
-            Number and attempts of the jobs that it keeps.
+            Id and attempts of the jobs that it keeps: a number is used again.
 
         Returns
         -------
@@ -355,7 +355,7 @@ class Jobs:
             How many jobs were returned or parked.
         """
         running = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
-        running = [row for row in running if (row.seq, row.attempts) not in besides]
+        running = [row for row in running if (row.id, row.attempts) not in besides]
         for row in running:
             job = _from_row(row)
             if job.attempts >= DEATHS_BEFORE_PARKING:
@@ -428,7 +428,7 @@ class Jobs:
 
     def _put_back(self, tx: Transaction, job: Job, *, attempts: int) -> None:
         now = self._clock.now()
-        as_read = jobs.c.seq == job.seq, jobs.c.status == job.status, jobs.c.attempts == job.attempts
+        as_read = jobs.c.id == job.id, jobs.c.status == job.status, jobs.c.attempts == job.attempts
         if self._successor(tx, job) is not None:  # the waiting job will read the same rows
             tx.execute(delete(jobs).where(*as_read))
             self._promote(tx, job.lock)

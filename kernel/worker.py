@@ -110,8 +110,8 @@ class Worker:
         self._on_parked = on_parked
         self._stopping = threading.Event()
         self._is_registered = False
-        #: Number and attempts of the jobs that a thread of this process runs or is about to run.
-        self._held: set[tuple[int, int]] = set()
+        #: Id and attempts of the jobs that a thread of this process runs or is about to run.
+        self._held: set[tuple[str, int]] = set()
         self._lanes = {background: _Lane() for background in CHANNELS}
         self._threads = [
             threading.Thread(target=self._work, args=(False,), name=f"worker-{number}", daemon=True)
@@ -178,14 +178,14 @@ class Worker:
         def work(tx: Transaction) -> list[Job]:
             found = claim(tx)
             tried.extend(found)
-            self._held.update((job.seq, job.attempts) for job in found)
+            self._held.update((job.id, job.attempts) for job in found)
             return found
 
         try:
             claimed = self._database.write(work)
             return claimed
         finally:  # without a reply the commit may have been made: a heartbeat returns those jobs
-            self._held.difference_update((job.seq, job.attempts) for job in tried if job not in claimed)
+            self._held.difference_update((job.id, job.attempts) for job in tried if job not in claimed)
 
     def _run(self, job: Job, claim_next: Callable[[Transaction], list[Job]] = lambda _: []) -> Job | None:
         """Run a job; return the next one, if it was claimed in the transaction that finished this one."""
@@ -202,7 +202,7 @@ class Worker:
             self._fail(job, raised)
             return None
         finally:
-            self._held.discard((job.seq, job.attempts))
+            self._held.discard((job.id, job.attempts))
         return claimed[0] if claimed else None
 
     def _step(self, job: Job) -> Step:
