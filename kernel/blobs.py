@@ -22,6 +22,7 @@ from typing import Final, Protocol
 from sqlalchemy import bindparam, select, text
 
 from kernel.db import Database
+from kernel.durable import sync_folder
 from kernel.errors import Category, Problem
 from kernel.statements import Statement
 from kernel.tables import small_blobs
@@ -117,7 +118,7 @@ class Blobs:
             (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
         self._unfinished = folder / UNFINISHED
         self._unfinished.mkdir(exist_ok=True)
-        _sync_folder(folder)
+        sync_folder(folder)
         self._remove_unfinished()
 
     def put(self, content: bytes) -> str:
@@ -160,7 +161,7 @@ class Blobs:
         place = self._place(address)
         try:
             if place.exists():  # the name may not be durable yet: another thread, or an attempt that failed
-                _sync_folder(place.parent)
+                sync_folder(place.parent)
             else:
                 _write(self._unfinished / secrets.token_hex(8), place, self._cipher.seal(content, address.encode()))
         except OSError as failure:
@@ -215,7 +216,7 @@ def _write(draft: Path, place: Path, sealed: bytes) -> None:
             draft.replace(place)
         finally:
             os.close(handle)
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
     except BaseException:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -271,11 +272,3 @@ def _set_direct(handle: int, *, wanted: bool) -> bool:
 def _write_all(handle: int, rest: memoryview) -> None:
     while rest:
         rest = rest[os.write(handle, rest) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

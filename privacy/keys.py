@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from kernel.durable import sync_folder
 from kernel.errors import Category, Problem
 
 _MAGIC: Final = b"AUSC\x01"
@@ -181,11 +182,7 @@ def _create(path: Path) -> None:
             path.hardlink_to(draft)
     finally:
         draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _parse(content: bytes) -> KeyRing:

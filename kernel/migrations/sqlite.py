@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from kernel.durable import sync_folder
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
 from kernel.one_process import database_file, one_process_of_file
@@ -131,8 +132,8 @@ def _copy(file: Path, revision: str) -> Path:
             source.execute("VACUUM INTO ?", (str(part),))
         os.fsync(handle)
         part.replace(copy)
-        _sync_folder(folder)
-        _sync_folder(file.parent)
+        sync_folder(folder)
+        sync_folder(file.parent)
     except BaseException:
         _remove_part(part)
         raise
@@ -154,14 +155,6 @@ def _remove_earlier_copies(newest: Path) -> None:
             name, _, revision = other.name.removesuffix(JOURNAL).removesuffix(PART).removesuffix(".db").rpartition("-")
             if other != newest and name == stem and len(revision) == 4 and revision.isdigit():
                 other.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _require_space(connection: Connection, file: Path, times: int) -> None:

@@ -3,20 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
 from sqlalchemy import func, select
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Due, Job, Jobs, Priority
 from kernel.tables import jobs as jobs_table
-from kernel.testing import FakeClock, PlainCipher, SequenceIds
+from kernel.testing import FakeClock, SequenceIds
 from kernel.worker import Commit, Worker
-
-
-@pytest.fixture
-def jobs(clock: FakeClock, ids: SequenceIds) -> Jobs:
-    return Jobs(clock, ids, PlainCipher())
 
 
 def claimed(database: Database, jobs: Jobs) -> Any:

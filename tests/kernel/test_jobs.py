@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -22,33 +21,10 @@ from kernel.jobs import (
 )
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
-from kernel.testing import FakeClock, PlainCipher, SequenceIds
+from kernel.testing import FakeClock
 from kernel.worker import Commit, Worker
 
-
-@pytest.fixture
-def jobs(clock: FakeClock, ids: SequenceIds) -> Jobs:
-    return Jobs(clock, ids, PlainCipher())
-
-
-def nothing(tx: Transaction) -> None:
-    pass
-
-
-def waiting(database: Database) -> int:
-    with database.read() as connection:
-        return connection.execute(select(func.count()).select_from(jobs_table)).scalar_one()
-
-
-def only(database: Database, jobs: Jobs) -> Job:
-    with database.read() as connection:
-        (job,) = jobs.listing(connection)
-    return job
-
-
-@pytest.fixture
-def worker_for(database: Database, jobs: Jobs, clock: FakeClock, ids: SequenceIds) -> Callable[..., Worker]:
-    return lambda **steps: Worker(database, jobs, steps, clock, ids, threads=1)
+from .queue import how_many, nothing, only
 
 
 def test_a_job_exists_only_if_its_transaction_commits(database: Database, jobs: Jobs) -> None:
@@ -137,7 +113,7 @@ def test_a_job_may_wait_while_another_with_its_queueing_lock_runs(database: Data
     running = database.write(lambda tx: jobs.claim(tx, "w"))
     assert running is not None
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock="l", queueing_lock="q"))
-    assert waiting(database) == 2
+    assert how_many(database) == 2
     database.write(lambda tx: jobs.finish(tx, running))
     assert database.write(lambda tx: jobs.claim(tx, "w")) is not None
 
@@ -200,7 +176,7 @@ def test_a_broken_step_is_tried_again_and_then_parked_and_a_person_can_replay_it
     broken = False
     assert database.write(lambda tx: jobs.replay(tx, parked.id))
     assert worker.run_one()
-    assert waiting(database) == 0
+    assert how_many(database) == 0
 
 
 def test_an_unknown_step_is_parked(database: Database, jobs: Jobs, worker_for) -> None:
@@ -248,7 +224,7 @@ def test_a_stopping_worker_finishes_what_it_holds(database: Database, jobs: Jobs
     stopper.start()
     go.set()
     stopper.join(10)
-    assert waiting(database) == 0
+    assert how_many(database) == 0
     with database.read() as connection:
         assert connection.execute(select(workers)).all() == []
 
@@ -321,7 +297,7 @@ def test_as_many_jobs_as_there_are_idle_threads_are_claimed_in_one_transaction(
     together.wait(10)
     worker.stop()
     assert claims[0] == 4
-    assert waiting(database) == 0
+    assert how_many(database) == 0
 
 
 def test_a_job_that_is_due_later_than_the_next_look_wakes_nobody(database: Database, jobs: Jobs, clock) -> None:
@@ -392,7 +368,7 @@ def test_a_worker_without_threads_runs_nothing(database: Database, jobs: Jobs, c
     database.write(lambda tx: jobs.enqueue(tx, "step", {}, lock=BACKGROUND))
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     worker.stop()
-    assert waiting(database) == 2
+    assert how_many(database) == 2
     assert worker.run_one()  # the caller's thread still can
 
 

@@ -7,40 +7,16 @@ from collections.abc import Callable
 from contextlib import closing
 
 import pytest
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, insert, select, text
 
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Job, Jobs
-from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
-from kernel.testing import FakeClock, PlainCipher, SequenceIds
+from kernel.testing import FakeClock, SequenceIds
 from kernel.worker import Commit, Worker, running
 
-
-@pytest.fixture
-def jobs(clock: FakeClock, ids: SequenceIds) -> Jobs:
-    return Jobs(clock, ids, PlainCipher())
-
-
-def nothing(tx: Transaction) -> None:
-    pass
-
-
-def waiting(database: Database) -> int:
-    with database.read() as connection:
-        return connection.execute(select(func.count()).select_from(jobs_table)).scalar_one()
-
-
-def only(database: Database, jobs: Jobs) -> Job:
-    with database.read() as connection:
-        (job,) = jobs.listing(connection)
-    return job
-
-
-@pytest.fixture
-def worker_for(database: Database, jobs: Jobs, clock: FakeClock, ids: SequenceIds) -> Callable[..., Worker]:
-    return lambda **steps: Worker(database, jobs, steps, clock, ids, threads=1)
+from .queue import how_many, nothing, only
 
 
 def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
@@ -59,7 +35,7 @@ def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(
     worker = worker_for(step=lambda job: nothing)
     worker.register()
     assert worker.run_one()
-    assert waiting(database) == 0
+    assert how_many(database) == 0
 
 
 @pytest.mark.postgres
@@ -177,7 +153,7 @@ def test_what_a_worker_without_a_row_has_claimed_is_taken_over(database: Databas
     worker = worker_for(step=lambda _: nothing)
     worker.register()
     assert worker.run_one()
-    assert waiting(database) == 0
+    assert how_many(database) == 0
 
 
 def test_a_worker_whose_process_runs_on_this_host_is_not_taken_over_however_old_its_heartbeat(
@@ -234,7 +210,7 @@ def test_a_job_whose_claim_was_committed_without_the_worker_knowing_is_run_all_t
     worker.heartbeat()
     assert only(database, jobs).status == "waiting"
     assert worker.run_one()
-    assert waiting(database) == 0
+    assert how_many(database) == 0
 
 
 def test_a_heartbeat_leaves_the_jobs_that_run_alone(database: Database, jobs: Jobs, worker_for) -> None:
@@ -247,4 +223,32 @@ def test_a_heartbeat_leaves_the_jobs_that_run_alone(database: Database, jobs: Jo
     worker.register()
     database.write(lambda tx: jobs.enqueue(tx, "step", {}))
     assert worker.run_one()
-    assert waiting(database) == 0
+    assert how_many(database) == 0
+
+
+def test_a_job_that_gets_the_row_number_of_the_one_that_has_just_ended_stays_held(
+    database: Database, jobs: Jobs, worker_for
+) -> None:
+    """SQLite uses the number of a deleted row again: a worker must not know its jobs by their numbers."""
+    seen: list[tuple[str, int, str]] = []
+    ended = threading.Event()
+
+    def first(job: Job) -> Commit:
+        seen.append((job.step, job.attempts, job.status))
+        return lambda tx: jobs.enqueue(tx, "second", {})  # claimed in the transaction that deletes the first
+
+    def second(job: Job) -> Commit:
+        try:
+            worker.heartbeat()
+            seen.append((job.step, job.attempts, only(database, jobs).status))
+        finally:
+            ended.set()
+        return nothing
+
+    worker = worker_for(first=first, second=second)
+    database.write(lambda tx: jobs.enqueue(tx, "first", {}))
+    worker.start()
+    assert ended.wait(20)
+    worker.stop()
+    assert seen == [("first", 1, "running"), ("second", 1, "running")]
+    assert how_many(database) == 0
