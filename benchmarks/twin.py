@@ -1,14 +1,16 @@
 """The FHIR interface without storage: an upper limit with which the speed of durable creates is compared.
 
-``python -m benchmarks.twin KIND PORT FOLDER`` serves the same application, with the same HTTP server and endpoint, over
-Interactions that store nothing: ``unsaved`` still validates, ``ceiling`` does not validate either.
+``python -m benchmarks.twin KIND PORT FOLDER`` serves the same application, with the same HTTP server and
+endpoint, whose writes store nothing: ``unsaved`` still validates, ``ceiling`` does not validate either.
 """
 
 import sys
 from pathlib import Path
 from typing import Final
 
-from fhir_adapter.rest.interactions import Call, Interactions, Reply
+from fhir_adapter.rest import writes
+from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.steps import Call, Reply
 from fhir_adapter.store.document import Document, stamp
 from fhir_adapter.store.prepare import PreparedChanges
 from fhir_adapter.store.validate import Validator
@@ -21,19 +23,17 @@ from service.settings import load
 KINDS: Final = ("unsaved", "ceiling")
 
 
-class Unsaved(Interactions):
-    """Does everything except the transaction, and answers as if it had been committed."""
-
-    def _write_one(self, call: Call, prepared: PreparedChanges) -> Reply:
-        (operation,) = prepared.operations
-        assert operation.document is not None
-        at = self._clock.now()
-        content = stamp(operation.document, resource_id=operation.id, version=1, last_updated=at)
-        made = StoredVersion(
-            type=operation.type, id=operation.id, version=1, last_updated=at, content=content, patient=None
-        )
-        location = f"{call.base}/{made.reference}"
-        return Reply(status=201, body=content, etag=made.etag, last_modified=at, location=location)
+def unsaved(backend: Backend, call: Call, prepared: PreparedChanges) -> Reply:
+    """Answer a change as if it had been committed."""
+    (operation,) = prepared.operations
+    assert operation.document is not None
+    at = backend.clock.now()
+    content = stamp(operation.document, resource_id=operation.id, version=1, last_updated=at)
+    made = StoredVersion(
+        type=operation.type, id=operation.id, version=1, last_updated=at, content=content, patient=None
+    )
+    location = f"{call.base}/{made.reference}"
+    return Reply(status=201, body=content, etag=made.etag, last_modified=at, location=location)
 
 
 class Trusting(Validator):
@@ -46,8 +46,7 @@ class Trusting(Validator):
 def main(kind: str, port: int, folder: Path) -> None:
     """Serve until killed."""
     application = build(load({}, data_dir=folder, http_port=port))
-    interactions = application.interactions
-    interactions.__class__ = Unsaved
+    vars(writes)["write_one"] = unsaved
     if kind == "ceiling":
         vars(application.writer)["_validator"] = Trusting()
     bound = listening_socket("127.0.0.1", port)

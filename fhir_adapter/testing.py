@@ -14,8 +14,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.http import HttpSettings, fhir_route
-from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import LARGEST_COUNT, parse
@@ -99,9 +99,9 @@ class StandInEhr:
         clock, ids = SystemClock(), RandomIds()
         audit = AuditLog(KeyRing.open_or_create(folder / "ehr-keys.json"), clock, ids)
         self._writer = StoreWriter(Validator(), audit, (), clock, ids)
-        interactions = Interactions(self._database, Store(), self._writer, audit, LoopbackAuthorizer(), clock)
+        backend = Backend(self._database, Store(), self._writer, audit, LoopbackAuthorizer(), clock)
         app = FastAPI(openapi_url=None)
-        app.router.routes.append(fhir_route(interactions, ids, HttpSettings(version="stand-in")))
+        app.router.routes.append(fhir_route(backend, ids, HttpSettings(version="stand-in")))
         self.requests = 0
         self._counting = threading.Lock()
         self._server = LoopbackServer(self._counted(app))

@@ -64,7 +64,7 @@ def http_application(application: Application) -> FastAPI:
         return OPEN_CLIENT
 
     fhir = HttpSettings(version=version("ausculta"), public_base=fhir_url(settings), identify=identify)
-    app = HttpApplication(fhir_route(application.interactions, application.ids, fhir))
+    app = HttpApplication(fhir_route(application.fhir, application.ids, fhir))
     app.state.application = application
     app.include_router(health_router(health_services(application)))
     app.include_router(console_router(console_services(application)))

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from dicom_node.archive import Archive
 from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
-from fhir_adapter.rest.interactions import Interactions
+from fhir_adapter.rest.backend import Backend
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
@@ -81,7 +81,7 @@ class Application(CoreServices):
     """Every component of a running Ausculta, but for its listeners (``service.listeners``)."""
 
     settings: Settings
-    interactions: Interactions
+    fhir: Backend
     keys: KeyRing
     pseudonyms: Pseudonyms
     checkpoints: Checkpoints
@@ -237,7 +237,7 @@ def compose(
     return Application(
         **vars(core),
         settings=settings,
-        interactions=Interactions(database, core.store, core.writer, core.audit, authorizer, clock),
+        fhir=Backend(database, core.store, core.writer, core.audit, authorizer, clock),
         keys=keys,
         pseudonyms=pseudonyms,
         checkpoints=Checkpoints(database, core.audit, settings.data_dir / CHECKPOINT_FILE),

@@ -16,12 +16,13 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.exchange import HttpAnswer, HttpRequest
 from fhir_adapter.rest.headers import answers_json, check_content_type, http_date, same_etag
-from fhir_adapter.rest.interactions import Call, Interactions, Refused, Reply, Step
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
+from fhir_adapter.rest.steps import Call, Refused, Reply, Step
 from kernel.clock import Ids
 from kernel.db import TookLong
 from kernel.errors import Category, Problem, as_problem
@@ -54,14 +55,14 @@ class HttpSettings:
 
 
 def fhir_route(
-    interactions: Interactions, ids: Ids, settings: HttpSettings | None = None, *, prefix: str = "/fhir"
+    backend: Backend, ids: Ids, settings: HttpSettings | None = None, *, prefix: str = "/fhir"
 ) -> "FhirRoute":
     """Build the route of one FHIR API: all paths below ``prefix``, in one step.
 
     Parameters
     ----------
-    interactions
-        The interactions that it serves.
+    backend
+        The parts of the API.
     ids
         Source of ids for requests without ``X-Request-Id``.
     settings
@@ -69,7 +70,7 @@ def fhir_route(
     prefix
         Path of the API, without a final slash.
     """
-    return FhirRoute(_Endpoint(interactions, ids, settings or HttpSettings()), prefix)
+    return FhirRoute(_Endpoint(backend, ids, settings or HttpSettings()), prefix)
 
 
 class FhirRoute(BaseRoute):
@@ -119,8 +120,8 @@ class FhirRoute(BaseRoute):
 
 
 class _Endpoint:
-    def __init__(self, interactions: Interactions, ids: Ids, settings: HttpSettings) -> None:
-        self._interactions = interactions
+    def __init__(self, backend: Backend, ids: Ids, settings: HttpSettings) -> None:
+        self._backend = backend
         self._ids = ids
         self._settings = settings
 
@@ -141,7 +142,7 @@ class _Endpoint:
         try:
             return await self._answer(request, request_id)
         except Refused as refused:
-            await self._interactions.record_async(refused.event)
+            await self._backend.record_async(refused.event)
             headers = _CLOSE if request.method in {"POST", "PUT"} else {}
             raise HttpProblem(status_of(refused), refused.category, refused.detail, headers=headers) from refused
 
@@ -154,8 +155,8 @@ class _Endpoint:
             if method != "GET":
                 raise _not_allowed({"GET"})
             principal = self._principal(request, request_id)
-            self._interactions.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
-            capability = statement(self._interactions.types, base=base, version=self._settings.version)
+            self._backend.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
+            capability = statement(self._backend.types, base=base, version=self._settings.version)
             return HttpAnswer(status=200, body=orjson.dumps(capability), media_type=FHIR_JSON)
         route, parts = self._route(method, segments)
         principal = self._principal(request, request_id)
@@ -171,24 +172,24 @@ class _Endpoint:
         step = self._carried_out_here(route, interaction)
         if step is None:
             step = await run_in_threadpool(self._carried_out, route, interaction)
-        return _answer(await self._interactions.complete_async(step), interaction.headers, request.method)
+        return _answer(await self._backend.complete_async(step), interaction.headers, request.method)
 
     def _carried_out_here(self, route: Route, interaction: InteractionRequest) -> Step | None:
         """Carry a request out on the event loop; None when it is large, or turns out to take long."""
         if route.on_loop_up_to is None or len(interaction.body) > route.on_loop_up_to:
             return None
         if not route.reads_store:
-            return route.carry_out(self._interactions, interaction)
-        if not self._interactions.reads_at_once:
+            return route.carry_out(self._backend, interaction)
+        if not self._backend.reads_at_once:
             return None
         try:
-            with self._interactions.briefly():
-                return route.carry_out(self._interactions, interaction)
+            with self._backend.briefly():
+                return route.carry_out(self._backend, interaction)
         except TookLong:
             return None
 
     def _carried_out(self, route: Route, interaction: InteractionRequest) -> Reply:
-        return self._interactions.complete(route.carry_out(self._interactions, interaction))
+        return self._backend.complete(route.carry_out(self._backend, interaction))
 
     def _permitted(self, principal: Principal, route: Route, parts: Mapping[str, str]) -> Authorization | None:
         """Return what the principal is permitted before the body is read.
@@ -199,13 +200,13 @@ class _Endpoint:
         if route.before_body is None:
             return None
         request = route.before_body(parts)
-        self._interactions.require(principal, request)
+        self._backend.require(principal, request)
         return request
 
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Return the route of a request; raises 404 or 405."""
         kind = segments[0] if segments else ""
-        if not kind or kind in self._interactions.types:
+        if not kind or kind in self._backend.types:
             for route in _BY_METHOD.get((method, len(segments)), ()):
                 parts = _parts(route.path, segments)
                 if parts is not None and _is_open(kind, route):
@@ -213,7 +214,7 @@ class _Endpoint:
                         raise Problem(Category.NOT_FOUND, "no resource has an id like this")
                     return route, parts
         fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
-        if not fitting or (kind and kind not in self._interactions.types):
+        if not fitting or (kind and kind not in self._backend.types):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
         raise _not_allowed({route.method for route in fitting if _is_open(kind, route)})
 
@@ -265,7 +266,7 @@ def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str
         return None
     parts: dict[str, str] = {}
     for wanted, found in zip(path, segments, strict=True):
-        if wanted.startswith("{") and not found.startswith("_"):
+        if wanted.startswith("{") and found[:1] not in {"_", "$"}:
             parts[wanted[1:-1]] = found
         elif wanted != found:
             return None

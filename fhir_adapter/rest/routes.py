@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from fhir_adapter.rest import reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
-from fhir_adapter.rest.interactions import Call, Interactions, Step
+from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.steps import Call, Step
 from kernel.errors import Category, Problem
 from privacy.authorize import Interaction, Request
 
@@ -37,7 +39,7 @@ class Route:
     path: tuple[str, ...]
     #: Whether the request has a FHIR body.
     reads_body: bool
-    carry_out: Callable[[Interactions, InteractionRequest], Step]
+    carry_out: Callable[[Backend, InteractionRequest], Step]
     #: Makes what is authorized before the body is read from the values of the placeholders; None where there is no
     #: body, or where the body is what says what is requested (a search by form).
     before_body: Callable[[Mapping[str, str]], Request] | None = None
@@ -59,56 +61,58 @@ def _any_bundle(_parts: Mapping[str, str]) -> Request:
     return Request(interaction=Interaction.BUNDLE)
 
 
-def _create(fhir: Interactions, request: InteractionRequest) -> Step:
-    return fhir.create(
-        request.call, request.parts["type"], request.body, if_none_exist=request.headers.get("if-none-exist")
+def _create(backend: Backend, request: InteractionRequest) -> Step:
+    return writes.create(
+        backend, request.call, request.parts["type"], request.body, if_none_exist=request.headers.get("if-none-exist")
     )
 
 
-def _update(fhir: Interactions, request: InteractionRequest) -> Step:
+def _update(backend: Backend, request: InteractionRequest) -> Step:
     kind, resource_id = request.parts["type"], request.parts["id"]
     if "if-none-match" in request.headers:
         raise Problem(Category.UNSUPPORTED, "If-None-Match is not supported on an update; If-Match is")
-    return fhir.update(request.call, kind, resource_id, request.body, if_match=request.headers.get("if-match"))
-
-
-def _delete(fhir: Interactions, request: InteractionRequest) -> Step:
-    return fhir.delete(
-        request.call, request.parts["type"], request.parts["id"], if_match=request.headers.get("if-match")
+    return writes.update(
+        backend, request.call, kind, resource_id, request.body, if_match=request.headers.get("if-match")
     )
 
 
-def _read(fhir: Interactions, request: InteractionRequest) -> Step:
-    return fhir.read(request.call, request.parts["type"], request.parts["id"])
+def _delete(backend: Backend, request: InteractionRequest) -> Step:
+    return writes.delete(
+        backend, request.call, request.parts["type"], request.parts["id"], if_match=request.headers.get("if-match")
+    )
 
 
-def _vread(fhir: Interactions, request: InteractionRequest) -> Step:
+def _read(backend: Backend, request: InteractionRequest) -> Step:
+    return reads.read(backend, request.call, request.parts["type"], request.parts["id"])
+
+
+def _vread(backend: Backend, request: InteractionRequest) -> Step:
     version = request.parts["version"]
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise Problem(Category.NOT_FOUND, "there is no such version")
-    return fhir.read(request.call, request.parts["type"], request.parts["id"], int(version))
+    return reads.read(backend, request.call, request.parts["type"], request.parts["id"], int(version))
 
 
-def _history(fhir: Interactions, request: InteractionRequest) -> Step:
-    return fhir.history(request.call, request.parts["type"], request.parts["id"], request.query)
+def _history(backend: Backend, request: InteractionRequest) -> Step:
+    return reads.history(backend, request.call, request.parts["type"], request.parts["id"], request.query)
 
 
-def _search(fhir: Interactions, request: InteractionRequest) -> Step:
-    return fhir.search(request.call, request.parts["type"], request.query)
+def _search(backend: Backend, request: InteractionRequest) -> Step:
+    return searches.search(backend, request.call, request.parts["type"], request.query)
 
 
-def _search_form(fhir: Interactions, request: InteractionRequest) -> Step:
+def _search_form(backend: Backend, request: InteractionRequest) -> Step:
     try:
         form = request.body.decode()
     except UnicodeDecodeError as failure:
         raise Problem(Category.INCORRECT, "the form is not UTF-8") from failure
     both = "&".join(part for part in (request.query, form) if part)
-    return fhir.search(request.call, request.parts["type"], both)
+    return searches.search(backend, request.call, request.parts["type"], both)
 
 
-def _bundle(fhir: Interactions, request: InteractionRequest) -> Step:
+def _bundle(backend: Backend, request: InteractionRequest) -> Step:
     wants = "return=representation" in request.headers.get("prefer", "")
-    return fhir.bundle(request.call, request.body, with_content=wants)
+    return transactions.bundle(backend, request.call, request.body, with_content=wants)
 
 
 _SMALL: Final = 64 * 1024

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.synthesise import ChestXRay, chest_x_ray
-from fhir_adapter.rest.interactions import Call
+from fhir_adapter.rest.steps import Call
+from fhir_adapter.rest.writes import create, update
 from inference import registry
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
@@ -47,8 +48,8 @@ def patient(application: Application, name: str) -> str:
     number = {"system": "urn:ausculta:authority:EXAMPLE", "value": name}
     content = {"birthDate": "1950-03-01", "gender": "female", "identifier": [number]}
     resource = {"resourceType": "Patient", "id": name} | content
-    api = application.interactions
-    api.complete(api.update(SEEDER, "Patient", name, json.dumps(resource).encode()))
+    api = application.fhir
+    api.complete(update(api, SEEDER, "Patient", name, json.dumps(resource).encode()))
     return f"Patient/{name}"
 
 
@@ -58,8 +59,8 @@ def observe(application: Application, subject: str, code: str, display: str, val
       "subject": {"reference": "%s"}, "effectiveDateTime": "2026-01-15T12:40:00.0+01:00",
       "valueQuantity": {"value": %s, "unit": "%s", "system": "http://unitsofmeasure.org", "code": "%s"}}"""
     filled = body % (code, display, subject, value, unit, unit)
-    api = application.interactions
-    api.complete(api.create(SEEDER, "Observation", filled.encode()))
+    api = application.fhir
+    api.complete(create(api, SEEDER, "Observation", filled.encode()))
 
 
 def work(application: Application) -> None:

@@ -11,8 +11,8 @@ import orjson
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
+from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.http import HttpSettings, fhir_route
-from fhir_adapter.rest.interactions import Interactions
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
@@ -100,9 +100,9 @@ def running(folder: Path, *, body_seconds: float = 0.5) -> Iterator[Server]:
     store = Store()
     audit = AuditLog(KeyRing.open_or_create(folder / "keys.json"), clock, ids)
     writer, authorizer = StoreWriter(Validator(), audit, (changed,), clock, ids), RecordingAuthorizer()
-    interactions = Interactions(database, store, writer, audit, authorizer, clock)
+    backend = Backend(database, store, writer, audit, authorizer, clock)
     app = FastAPI(openapi_url=None)
-    app.router.routes.append(fhir_route(interactions, ids, HttpSettings(version="1.2.3", body_seconds=body_seconds)))
+    app.router.routes.append(fhir_route(backend, ids, HttpSettings(version="1.2.3", body_seconds=body_seconds)))
     with LoopbackServer(app) as loopback:
         url = f"{loopback.url}/fhir"
         headers = {"Content-Type": "application/fhir+json"}

@@ -9,7 +9,9 @@ import orjson
 import pytest
 
 from fhir_adapter.facts import patient_facts
-from fhir_adapter.rest.interactions import Call, Interactions
+from fhir_adapter.rest import writes
+from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.steps import Call
 from fhir_adapter.store.document import encode
 from fhir_adapter.store.problems import Gone, PreconditionFailed
 from fhir_adapter.store.search.find import find
@@ -48,10 +50,8 @@ def writer(audit: AuditLog, clock: FakeClock) -> StoreWriter:
 
 
 @pytest.fixture
-def interactions(
-    database: Database, store: Store, writer: StoreWriter, audit: AuditLog, clock: FakeClock
-) -> Interactions:
-    return Interactions(database, store, writer, audit, LoopbackAuthorizer(), clock)
+def backend(database: Database, store: Store, writer: StoreWriter, audit: AuditLog, clock: FakeClock) -> Backend:
+    return Backend(database, store, writer, audit, LoopbackAuthorizer(), clock)
 
 
 def put(
@@ -126,23 +126,21 @@ def test_facts_are_read_alike(database: Database, store: Store, writer: StoreWri
     assert fact.source == "Observation/a/_history/1"
 
 
-def test_conditional_creates_at_once_make_one(interactions: Interactions, database: Database) -> None:
+def test_conditional_creates_at_once_make_one(backend: Backend, database: Database) -> None:
     body = orjson.dumps(patient())
 
     def create(_: int) -> int:
-        return interactions.complete(
-            interactions.create(CALL, "Patient", body, if_none_exist="identifier=MRN-p1")
-        ).status
+        return backend.complete(writes.create(backend, CALL, "Patient", body, if_none_exist="identifier=MRN-p1")).status
 
     with ThreadPoolExecutor(16) as pool:
         assert sorted(pool.map(create, range(16))) == [200] * 15 + [201]
     assert len(found(database, "Patient", "")) == 1
 
 
-def test_concurrent_updates_are_all_stored(interactions: Interactions, database: Database, store: Store) -> None:
+def test_concurrent_updates_are_all_stored(backend: Backend, database: Database, store: Store) -> None:
     def update(place: int) -> int:
         body = orjson.dumps(patient(birthDate=f"19{place + 10}"))
-        return interactions.complete(interactions.update(CALL, "Patient", "p1", body)).status
+        return backend.complete(writes.update(backend, CALL, "Patient", "p1", body)).status
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(update, range(16))) == [200] * 15 + [201]

@@ -1,0 +1,99 @@
+"""The interactions that read one resource: read, vread and its history (R4, http.html)."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from fhir_adapter.rest import bundles
+from fhir_adapter.rest.access import of_instance
+from fhir_adapter.rest.audit_events import read_event
+from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.steps import Call, Event, Reply, Step
+from kernel.errors import Category, Problem
+from privacy import balp
+from privacy.authorize import Interaction
+
+_AUDIT: Final = "AuditEvent"
+
+
+def read(backend: Backend, call: Call, kind: str, resource_id: str, version: int | None = None) -> Step:
+    """Return a resource as it is, or as it was in one version (R4, http.html#read, #vread).
+
+    Parameters
+    ----------
+    backend
+        The parts of the API.
+    call
+        Who makes the request.
+    kind, resource_id
+        Resource type and id in the URL.
+    version
+        None for the current version.
+    """
+    interaction = Interaction.READ if version is None else Interaction.VREAD
+    backend.require(call.principal, of_instance(interaction, kind, resource_id))
+    with backend.database.read() as connection:
+        reply, events = read_version(backend, connection, call, kind, resource_id, version)
+    return backend.recorded(events, reply)
+
+
+def history(backend: Backend, call: Call, kind: str, resource_id: str, query: str = "") -> Step:
+    """Return a resource's versions, newest first (R4, http.html#history).
+
+    Parameters as for :func:`read`; ``query`` is what follows the question mark: ``_count``, and ``_before`` in the
+    links of this server.
+    """
+    backend.require(call.principal, of_instance(Interaction.HISTORY, kind, resource_id))
+    count, before = bundles.history_page(query)
+    with backend.database.read() as connection:
+        found = backend.store.history(connection, kind, resource_id, count=count + 1, before=before)
+    versions = found[:count]
+    link = f"{call.base}/{kind}/{resource_id}/_history?_count={count}"
+    onward = f"{link}&_before={versions[-1].version}" if len(found) > count and versions else None
+    patient = next((version.patient for version in found if version.patient), None)
+    entity, at = f"{kind}/{resource_id}", backend.clock.now()
+    event = balp.read(call.principal, entity=entity, patient=patient, at=at, interaction="history-instance")
+    body = bundles.history(versions, base=call.base, self_link=link, next_link=onward)
+    return backend.recorded([event], Reply(status=200, body=body))
+
+
+def read_version(
+    backend: Backend, connection: Connection, call: Call, kind: str, resource_id: str, version: int | None
+) -> tuple[Reply, Sequence[Event]]:
+    """Return the reply of a read, and the events that record it.
+
+    Parameters
+    ----------
+    backend
+        The parts of the API.
+    connection
+        A connection that can read.
+    call
+        Who makes the request.
+    kind, resource_id
+        Resource type and id.
+    version
+        None for the current version.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` when there is no such resource or version.
+    """
+    at = backend.clock.now()
+    if kind == _AUDIT:
+        row = read_event(connection, resource_id)
+        if version not in {None, 1}:
+            raise Problem(Category.NOT_FOUND, "there is no such version")
+        entity = f"{_AUDIT}/{resource_id}"
+        event = balp.read(call.principal, entity=entity, patient=row.patient, at=at)
+        return Reply(status=200, body=row.event, etag='W/"1"', last_modified=row.recorded), [event]
+    if version is None:
+        found = backend.store.read(connection, kind, resource_id)
+    else:
+        found = backend.store.vread(connection, kind, resource_id, version)
+    how: Any = "read" if version is None else "vread"
+    event = balp.read(call.principal, entity=found.reference, patient=found.patient, at=at, interaction=how)
+    reply = Reply(status=200, body=found.content, etag=found.etag, last_modified=found.last_updated)
+    return reply, [event]
