@@ -16,7 +16,7 @@ import orjson
 
 from benchmarks.measure import table
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import parse
+from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter

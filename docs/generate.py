@@ -26,7 +26,8 @@ from fhir_adapter.hl7v2.messages import MESSAGES
 from fhir_adapter.hl7v2.mllp import MllpLimits
 from fhir_adapter.hl7v2.segments.obx_value import READERS
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
-from fhir_adapter.store.search.parameters import EVERYWHERE, PARAMETERS, Parameter
+from fhir_adapter.store.search.compile import LEFT_OUT
+from fhir_adapter.store.search.parameters import of, types
 from inference.features.analytes import ANALYTES
 from inference.folder import bundled_folder, open_folder
 from inference.models import MODELS
@@ -111,9 +112,14 @@ def fhir_interactions() -> str:
 
 def fhir_search() -> str:
     """List what each type can be searched by."""
-    rows = [("every type", _parameters(EVERYWHERE))]
-    rows += [(f"`{kind}`", _parameters(found)) for kind, found in PARAMETERS.items()]
-    return table(("type", "search parameters (kind)"), rows)
+    common = [it for name, it in of("Basic").items() if name.startswith("_")]
+    rows = [("every type", ", ".join(f"`{it.name}` ({it.kind})" for it in common))]
+    for kind in types():
+        own = [name for name in of(kind) if not name.startswith("_")]
+        if own:
+            rows.append((f"`{kind}`", ", ".join(f"`{name}`" for name in own)))
+    left_out = ", ".join(f"`{name}` ({why})" for name, why in LEFT_OUT.items())
+    return f"{table(('type', 'search parameters'), rows)}\n\nNot offered: {left_out}."
 
 
 def hl7_messages() -> str:
@@ -230,10 +236,6 @@ def _default(value: Any) -> str:
     if value in (None, "", (), {}):
         return "empty"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _parameters(found: Iterable[Parameter]) -> str:
-    return ", ".join(f"`{parameter.name}` ({parameter.kind})" for parameter in found)
 
 
 def _first_line(module: Any) -> str:

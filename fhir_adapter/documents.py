@@ -22,8 +22,9 @@ from sqlalchemy import Connection, and_, exists, func, or_, select
 from fhir_adapter.facts import is_code
 from fhir_adapter.production import is_production
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.search.find import of_head
-from fhir_adapter.store.search.index import key_of, local, number_of, seconds
+from fhir_adapter.store.search.conditions import of_head
+from fhir_adapter.store.search.parameters import numbers_of
+from fhir_adapter.store.search.values import key_of, local, seconds
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
 from fhir_adapter.store.versions import StoredVersion
@@ -228,7 +229,7 @@ def _dated(connection: Connection, kind: str, patient: str, types: Collection[st
     """Return a patient's resources of a type with their times."""
     about, coded, dated = resource_index.alias(), resource_index.alias(), resource_dates.alias()
     form, newest = _FORMS[kind], resource_versions.alias()
-    of_patient = about.c.param == number_of(kind, "patient"), about.c.value == key_of(patient)
+    of_patient = about.c.param == numbers_of(kind, "patient")[0], about.c.value == key_of(patient)
     stated = select(func.max(dated.c.low)).where(of_head(dated, kind, form.available)).scalar_subquery()
     statement = (
         select(_HEADS.id, _HEADS.last_updated, stated.label("low"), newest.c.seq.label("arrived"))

@@ -31,8 +31,9 @@ from fhir_adapter.patient_identity import DEFAULT_ORDER, Order, best_identifier,
 from fhir_adapter.production import is_production
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.document import Json, exact_values
-from fhir_adapter.store.search.find import of_head
-from fhir_adapter.store.search.index import number_of, seconds
+from fhir_adapter.store.search.conditions import of_head
+from fhir_adapter.store.search.parameters import numbers_of
+from fhir_adapter.store.search.values import seconds
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point, span
 from fhir_adapter.store.versions import CURRENT, StoredVersion
@@ -222,7 +223,7 @@ def _places(codes: Collection[str]) -> Any:
     of_code = func.row_number().over(
         partition_by=(coded.c.system, coded.c.value), order_by=(moment.desc(), newest.c.seq.desc())
     )
-    of_patient = about.c.param == number_of("Observation", "patient"), about.c.value == bindparam("patient")
+    of_patient = about.c.param == numbers_of("Observation", "patient")[0], about.c.value == bindparam("patient")
     return (
         select(
             _HEADS.key,

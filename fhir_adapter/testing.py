@@ -18,7 +18,8 @@ from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.http import HttpSettings, fhir_route
 from fhir_adapter.store.document import Json, exact_values
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import LARGEST_COUNT, parse
+from fhir_adapter.store.search.parse import parse
+from fhir_adapter.store.search.query import LARGEST_COUNT
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator

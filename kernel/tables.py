@@ -1,83 +1,27 @@
 """Every table, in one place, for one database and one commit.
 
-SQLite and PostgreSQL get the same tables. Instants are stored as whole microseconds since 1970 in UTC, so that both
-databases sort and compare them in the same way and no time zone is guessed. Columns that hold received messages are
-encrypted by the caller (see :class:`kernel.blobs.Cipher`).
+SQLite and PostgreSQL get the same tables. Columns that hold received messages are encrypted by the caller (see
+:class:`kernel.blobs.Cipher`).
 """
-
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Dialect,
     Double,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+from kernel.columns import ByBytes, Instant, Sequence, metadata
 
-
-class Instant(TypeDecorator[datetime]):
-    """An aware datetime, stored as microseconds since 1970-01-01T00:00:00Z; refuses naive ones."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Convert an aware datetime to microseconds since 1970-01-01T00:00:00Z.
-
-        Parameters
-        ----------
-        value
-            An aware datetime in any time zone, or None for NULL.
-        dialect
-            The database's dialect; not used.
-
-        Raises
-        ------
-        ValueError
-            When the datetime has no time zone.
-        """
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            msg = "an instant needs a time zone"
-            raise ValueError(msg)
-        return (value - _EPOCH) // _MICROSECOND
-
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """Convert microseconds to an aware datetime in UTC.
-
-        Parameters
-        ----------
-        value
-            Microseconds since 1970-01-01T00:00:00Z, or None for NULL.
-        dialect
-            The database's dialect; not used.
-        """
-        return None if value is None else _EPOCH + value * _MICROSECOND
-
-
-metadata = MetaData()
-
-_ByBytes = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text that both databases compare by its bytes, so that a range of it finds a prefix."""
-
-_Sequence = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite assigns row numbers only to a column declared INTEGER PRIMARY KEY."""
+__all__ = ["Instant", "metadata"]
 
 inbox = Table(
     "inbox",
@@ -103,7 +47,7 @@ inbox = Table(
 jobs = Table(
     "jobs",
     metadata,
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("step", Text, nullable=False),
     Column("payload", Text, nullable=False, comment="JSON; references, never PHI"),
@@ -159,7 +103,7 @@ workers = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("destination", Text, nullable=False),
     Column("idempotency_key", Text, nullable=False, comment="the same key is never sent as two different things"),
@@ -198,7 +142,7 @@ destination_states = Table(
 resource_heads = Table(
     "resource_heads",
     metadata,
-    Column("key", _Sequence, primary_key=True, autoincrement=True, comment="how the other tables name the resource"),
+    Column("key", Sequence, primary_key=True, autoincrement=True, comment="how the other tables name the resource"),
     Column("type", Text, nullable=False),
     Column("id", Text, nullable=False),
     Column("version", Integer, nullable=False),
@@ -211,7 +155,7 @@ Index("resource_heads_recent", resource_heads.c.type, resource_heads.c.last_upda
 resource_versions = Table(
     "resource_versions",
     metadata,
-    Column("seq", _Sequence, primary_key=True, autoincrement=True, comment="order of arrival, of all resources"),
+    Column("seq", Sequence, primary_key=True, autoincrement=True, comment="order of arrival, of all resources"),
     Column("key", BigInteger, nullable=False),
     Column("version", Integer, nullable=False),
     Column("last_updated", Instant, nullable=False),
@@ -252,25 +196,43 @@ Index("observation_origins_of_patient", observation_origins.c.patient, observati
 resource_index = Table(
     "resource_index",
     metadata,
-    Column("param", Integer, nullable=False, comment="number of type and search parameter"),
-    Column("value", _ByBytes, nullable=False, comment="code, reference, or string folded to lower case"),
+    Column("param", Integer, nullable=False, comment="number of the branch of search parameters"),
+    Column("value", ByBytes, nullable=False, comment="code, reference, URI, or string folded to lower case"),
     Column("key", BigInteger, nullable=False),
-    Column("system", Text, nullable=False, comment="of a token; empty where there is none"),
+    Column("system", Text, nullable=False, comment="of a token; of a string how it is written, if that is another"),
     PrimaryKeyConstraint("param", "value", "key", "system"),
     sqlite_with_rowid=False,
 )
+Index("resource_index_of_resource", resource_index.c.key, resource_index.c.param)
 
 resource_dates = Table(
     "resource_dates",
     metadata,
     Column("key", BigInteger, nullable=False),
-    Column("param", Integer, nullable=False, comment="number of type and search parameter"),
+    Column("param", Integer, nullable=False, comment="number of the branch of search parameters"),
     Column("low", Double, nullable=False, comment="start, in seconds since 1970"),
     Column("high", Double, nullable=False, comment="end, in seconds since 1970"),
     PrimaryKeyConstraint("key", "param", "low", "high"),
     sqlite_with_rowid=False,
 )
 Index("resource_dates_range", resource_dates.c.param, resource_dates.c.low)
+
+resource_measures = Table(
+    "resource_measures",
+    metadata,
+    Column("param", Integer, nullable=False, comment="number of the branch of search parameters"),
+    Column("unit", Text, nullable=False, comment="base units of UCUM, else system and code of the unit"),
+    Column("low", Double, nullable=False, comment="in that unit"),
+    Column("key", BigInteger, nullable=False),
+    Column("high", Double, nullable=False, comment="in that unit"),
+    Column("written_low", Double, nullable=False, comment="as it was sent"),
+    Column("written_high", Double, nullable=False, comment="as it was sent"),
+    Column("code", Text, nullable=False, comment="of the unit"),
+    Column("text", Text, nullable=False, comment="the unit in words, if that is another text"),
+    PrimaryKeyConstraint("param", "unit", "low", "key", "high", "code", "text"),
+    sqlite_with_rowid=False,
+)
+Index("resource_measures_of_resource", resource_measures.c.key, resource_measures.c.param)
 
 index_state = Table(
     "index_state",
@@ -281,7 +243,7 @@ index_state = Table(
 results = Table(
     "results",
     metadata,
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True, comment="statement, or the hash of it and of what it follows"),
     Column("model", Text, nullable=False),
     Column("version", Text, nullable=False),
@@ -359,7 +321,7 @@ model_stops = Table(
 audit_log = Table(
     "audit_log",
     metadata,
-    Column("seq", _Sequence, primary_key=True, autoincrement=False, comment="0, 1, 2, … without gaps"),
+    Column("seq", Sequence, primary_key=True, autoincrement=False, comment="0, 1, 2, … without gaps"),
     Column("id", Text, nullable=False, unique=True),
     Column("recorded", Instant, nullable=False),
     Column("leaf", LargeBinary, nullable=False, comment="SHA-256(0x00 || event), RFC 9162 section 2.1"),
@@ -443,7 +405,7 @@ studies = Table(
 identity_holds = Table(
     "identity_holds",
     metadata,
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", Sequence, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("kind", Text, nullable=False, comment="message | study"),
     Column("subject", Text, nullable=False, comment="source of the messages, or StudyInstanceUID"),

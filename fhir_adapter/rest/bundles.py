@@ -1,8 +1,9 @@
 """Bundles of answers: search results, histories and responses, joined from stored bytes without parsing them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -12,25 +13,56 @@ from fhir_adapter.store.versions import StoredVersion
 from kernel.errors import Category, Problem
 
 
-def searchset(found: Sequence[tuple[str, bytes]], *, self_link: str, next_link: str | None) -> bytes:
+@dataclass(frozen=True)
+class Found:
+    """One entry of a searchset."""
+
+    #: Absolute URL.
+    url: str
+    #: Stored JSON.
+    content: bytes
+    #: Why it is there: it matches, or it was included.
+    mode: Literal["match", "include"] = "match"
+
+
+def searchset(
+    found: Sequence[Found],
+    *,
+    self_link: str,
+    next_link: str | None,
+    total: int | None = None,
+    ignored: Sequence[str] = (),
+) -> bytes:
     """Build a page of search results (R4, bundle.html#searchset).
 
     Parameters
     ----------
     found
-        Absolute URL and stored JSON of each match.
+        Matches and what was included.
     self_link
         URL of the search with the parameters that were applied.
     next_link
         URL of the next page; None on the last.
+    total
+        How many resources match on all pages; None when it was not counted.
+    ignored
+        Names of the parameters that were not applied.
     """
     links = [{"relation": "self", "url": self_link}]
     if next_link:
         links.append({"relation": "next", "url": next_link})
-    entries = [
-        {"fullUrl": url, "resource": orjson.Fragment(content), "search": {"mode": "match"}} for url, content in found
+    entries: list[Json] = [
+        {"fullUrl": it.url, "resource": orjson.Fragment(it.content), "search": {"mode": it.mode}} for it in found
     ]
-    return _bundle("searchset", entries, link=links)
+    if ignored:
+        entries.append({"resource": _ignored(len(ignored)), "search": {"mode": "outcome"}})
+    return _bundle("searchset", entries, **({} if total is None else {"total": total}), link=links)
+
+
+def _ignored(number: int) -> Json:
+    text = f"{number} search parameters are not supported and were ignored; the self link holds the others"
+    issue = {"severity": "warning", "code": "not-supported", "details": {"text": text}}
+    return {"resourceType": "OperationOutcome", "issue": [issue]}
 
 
 def history(versions: Sequence[StoredVersion], *, base: str, self_link: str, next_link: str | None) -> bytes:

@@ -6,12 +6,15 @@ is always true.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final
 
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
 from fhir_adapter.store.document import Json, instant
-from fhir_adapter.store.search.parameters import EVERYWHERE, PARAMETERS, Parameter
+from fhir_adapter.store.search.parameters import AUDIT_EVENT, Parameter, of, types
 
+_ELSEWHERE: Final = frozenset({"operation", "search-compartment"})
+"""Codes of routes that a CapabilityStatement states elsewhere."""
 FHIR_VERSION: Final = "4.0.1"
 _SINCE: Final = datetime(2026, 11, 20, tzinfo=UTC)
 """Date of the last change of the statement's form."""
@@ -43,14 +46,14 @@ def statement(types: Iterable[str], *, base: str, version: str) -> Json:
                 "mode": "server",
                 "resource": [_resource(kind) for kind in sorted(types)],
                 "interaction": [{"code": code} for code in _codes("system")],
-                "searchParam": [_parameter(parameter) for parameter in EVERYWHERE],
             }
         ],
     }
 
 
 def _codes(level: str) -> list[str]:
-    return list(dict.fromkeys(code for route in ROUTES if route.level == level for code in route.codes))
+    found = dict.fromkeys(code for route in ROUTES if route.level == level for code in route.codes)
+    return [code for code in found if code not in _ELSEWHERE]
 
 
 def _resource(kind: str) -> Json:
@@ -68,9 +71,37 @@ def _resource(kind: str) -> Json:
             "conditionalDelete": "not-supported",
             "referencePolicy": ["literal", "logical", "local"],
         }
-    searched = [_parameter(parameter) for parameter in PARAMETERS.get(kind, ())]
-    return stated | {"searchParam": searched} if searched else stated
+    operations = [
+        {"name": route.operation.name, "definition": route.operation.definition}
+        for route in ROUTES
+        if route.operation is not None and route.path[0] == kind
+    ]
+    return stated | _searched(kind) | ({"operation": operations} if operations else {})
 
 
-def _parameter(parameter: Parameter) -> Json:
-    return {"name": parameter.name, "type": parameter.kind}
+@cache
+def _searched(kind: str) -> Json:
+    """State the search of a type: its parameters, and what can be included."""
+    parameters = of(kind).values()
+    stated: Json = {"searchParam": [{"name": it.name, "type": it.kind} for it in parameters]}
+    if kind == AUDIT_EVENT:
+        return stated
+    forward = [f"{kind}:{it.name}" for it in parameters if it.kind == "reference"]
+    stated |= {"searchInclude": [f"{kind}:*", *forward]} if forward else {}
+    return stated | {"searchRevInclude": _naming(kind)}
+
+
+@cache
+def _naming(kind: str) -> list[str]:
+    """Return the parameters of all types that may name resources of this one."""
+    return [
+        f"{source}:{it.name}"
+        for source in types()
+        if source != AUDIT_EVENT
+        for it in of(source).values()
+        if it.kind == "reference" and _may_name(it, kind)
+    ]
+
+
+def _may_name(parameter: Parameter, kind: str) -> bool:
+    return not parameter.targets or kind in parameter.targets

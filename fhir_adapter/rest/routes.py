@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fhir_adapter.rest import reads, searches, transactions, writes
+from fhir_adapter.rest import everything, reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES
@@ -28,6 +28,14 @@ class InteractionRequest:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Operation:
+    """The name of an operation and the URL of its definition."""
+
+    name: str
+    definition: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """One interaction and the request that selects it (R4, http.html#summary)."""
@@ -49,6 +57,8 @@ class Route:
     on_loop_up_to: int | None = None
     #: Whether it reads what is stored before anything is committed.
     reads_store: bool = True
+    #: For the code ``operation``.
+    operation: Operation | None = None
     #: Media types of the body.
     media_types: frozenset[str] = JSON_TYPES
 
@@ -113,7 +123,27 @@ def _history(backend: Backend, request: InteractionRequest) -> Step:
 
 
 def _search(backend: Backend, request: InteractionRequest) -> Step:
-    return searches.search(backend, request.call, request.parts["type"], request.query)
+    return searches.search(backend, request.call, request.parts["type"], request.query, lenient=_is_lenient(request))
+
+
+def _search_compartment(backend: Backend, request: InteractionRequest) -> Step:
+    kind = request.parts["member"]
+    if kind not in backend.types:
+        raise Problem(Category.NOT_FOUND, "there is no such resource type")
+    lenient, patient = _is_lenient(request), request.parts["id"]
+    return searches.search(backend, request.call, kind, request.query, lenient=lenient, patient=patient)
+
+
+def _everything(backend: Backend, request: InteractionRequest) -> Step:
+    return everything.everything(backend, request.call, request.parts["id"], request.query)
+
+
+def _last(backend: Backend, request: InteractionRequest) -> Step:
+    return everything.last(backend, request.call, request.query)
+
+
+def _is_lenient(request: InteractionRequest) -> bool:
+    return "handling=lenient" in request.headers.get("prefer", "").replace(" ", "")
 
 
 def _search_form(backend: Backend, request: InteractionRequest) -> Step:
@@ -124,7 +154,7 @@ def _search_form(backend: Backend, request: InteractionRequest) -> Step:
     except UnicodeDecodeError as failure:
         raise Problem(Category.INCORRECT, "the form is not UTF-8") from failure
     both = "&".join(part for part in (request.query, form) if part)
-    return searches.search(backend, request.call, request.parts["type"], both)
+    return searches.search(backend, request.call, request.parts["type"], both, lenient=_is_lenient(request))
 
 
 def _bundle(backend: Backend, request: InteractionRequest) -> Step:
@@ -212,6 +242,33 @@ ROUTES: Final = (
         media_types=FORM_TYPES,
         carry_out=_search_form,
         on_loop_up_to=_SMALL,
+    ),
+    Route(
+        codes=("search-compartment",),
+        level="type",
+        method="GET",
+        path=("Patient", "{id}", "{member}"),
+        reads_body=False,
+        carry_out=_search_compartment,
+        on_loop_up_to=0,
+    ),
+    Route(
+        codes=("operation",),
+        level="type",
+        method="GET",
+        path=("Patient", "{id}", "$everything"),
+        reads_body=False,
+        carry_out=_everything,
+        operation=Operation("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+    ),
+    Route(
+        codes=("operation",),
+        level="type",
+        method="GET",
+        path=("Observation", "$lastn"),
+        reads_body=False,
+        carry_out=_last,
+        operation=Operation("lastn", "http://hl7.org/fhir/OperationDefinition/Observation-lastn"),
     ),
     Route(
         codes=("transaction", "batch"),

@@ -7,32 +7,65 @@ from sqlalchemy import Connection
 
 from fhir_adapter.rest import bundles
 from fhir_adapter.rest.access import of_search
-from fhir_adapter.rest.audit_events import find_events
+from fhir_adapter.rest.audit_events import count_events, find_events
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Event, Reply, Step
 from fhir_adapter.results.common import SHADOW
-from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import Query, parse
+from fhir_adapter.store.search.compartments import PATIENT
+from fhir_adapter.store.search.criteria import compartment
+from fhir_adapter.store.search.find import find, total
+from fhir_adapter.store.search.includes import included
+from fhir_adapter.store.search.parse import parse
+from fhir_adapter.store.search.query import Query
+from kernel.errors import Category, Problem
 from privacy import balp
 
 _AUDIT: Final = "AuditEvent"
+HIDDEN: Final = (SHADOW["system"], SHADOW["code"])
+"""Results of models on trial are found by their tag alone."""
 
 
-def search(backend: Backend, call: Call, kind: str, query: str) -> Step:
+def search(
+    backend: Backend, call: Call, kind: str, query: str, *, lenient: bool = False, patient: str | None = None
+) -> Step:
     """Return a page of the matches of a search (R4, http.html#search).
 
-    Parameters as for :func:`~fhir_adapter.rest.writes.create`; ``query`` is what follows the question mark, or the form
-    of a POST, or both.
+    Parameters
+    ----------
+    backend
+        The parts of the API.
+    call
+        Who makes the request.
+    kind
+        Resource type in the URL.
+    query
+        What follows the question mark, or the form of a POST, or both.
+    lenient
+        Ignore parameters that are not served (``Prefer: handling=lenient``).
+    patient
+        Id of the patient in whose compartment is searched; None for all resources.
+
+    Raises
+    ------
+    Problem
+        ``not-found`` for a type of which no resources are in a compartment.
     """
-    parsed = parse(kind, query)
+    also = []
+    address = kind
+    if patient is not None:
+        if kind not in PATIENT:
+            raise Problem(Category.NOT_FOUND, "resources of this type are in no patient's compartment")
+        also.append(compartment(kind, PATIENT[kind], f"Patient/{patient}"))
+        address = f"Patient/{patient}/{kind}"
+    parsed = parse(kind, query, lenient=lenient, base=call.base, also=also)
     backend.require(call.principal, of_search(parsed))
     with backend.database.read() as connection:
-        reply, events = found_by(backend, connection, call, parsed, f"{kind}?{query}")
+        reply, events = found_by(backend, connection, call, parsed, f"{address}?{query}", address=address)
     return backend.recorded(events, reply)
 
 
 def found_by(
-    backend: Backend, connection: Connection, call: Call, query: Query, raw: str
+    backend: Backend, connection: Connection, call: Call, query: Query, raw: str, *, address: str = ""
 ) -> tuple[Reply, Sequence[Event]]:
     """Return the page of a search, and the events that record it.
 
@@ -48,21 +81,43 @@ def found_by(
         The parsed search.
     raw
         The search as it was sent, for the audit log.
+    address
+        Of the search, below that of the API; empty for the type.
     """
-    address = f"{call.base}/{query.type}"
-    if query.type == _AUDIT:
+    found: list[bundles.Found] = []
+    patients: set[str | None] = set()
+    cursor = None
+    if query.summary == "count":
+        pass
+    elif query.type == _AUDIT:
         events = find_events(connection, query)
         cursor = events.cursor
-        matches = [(f"{address}/{row.id}", row.event) for row in events.found]
+        found = [bundles.Found(f"{call.base}/{_AUDIT}/{row.id}", row.event) for row in events.found]
         patients = {row.patient for row in events.found}
     else:
-        page = find(connection, query, hidden_tag=(SHADOW["system"], SHADOW["code"]))
+        page = find(connection, query, hidden_tag=HIDDEN)
         cursor = page.cursor
-        matches = [(f"{address}/{version.id}", version.content) for version in page.found]
-        patients = {version.patient for version in page.found}
-    self_link = f"{address}?{query.applied}" if query.applied else address
-    onward = f"{address}?{query.next(cursor)}" if cursor else None
+        more = (
+            included(connection, page.found, query.inclusions, hidden_tag=HIDDEN, base=call.base)
+            if query.inclusions
+            else ()
+        )
+        found = [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content) for it in page.found]
+        found += [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content, mode="include") for it in more]
+        patients = {version.patient for version in (*page.found, *more)}
+    number = None
+    if query.total == "accurate" or query.summary == "count":
+        count = count_events if query.type == _AUDIT else _count
+        number = count(connection, query)
+    place = f"{call.base}/{address or query.type}"
+    self_link = f"{place}?{query.applied}" if query.applied else place
+    onward = f"{place}?{query.next(cursor)}" if cursor else None
     at = backend.clock.now()
     named: Sequence[str | None] = sorted(patient for patient in patients if patient) or [None]
     audit_events = [balp.queried(call.principal, query=raw, patient=patient, at=at) for patient in named]
-    return Reply(status=200, body=bundles.searchset(matches, self_link=self_link, next_link=onward)), audit_events
+    body = bundles.searchset(found, self_link=self_link, next_link=onward, total=number, ignored=query.ignored)
+    return Reply(status=200, body=body), audit_events
+
+
+def _count(connection: Connection, query: Query) -> int:
+    return total(connection, query, hidden_tag=HIDDEN)

@@ -7,7 +7,8 @@ from typing import Any, Final, TypeAlias
 import orjson
 from sqlalchemy import Connection, and_, bindparam, select
 
-from fhir_adapter.store.search.index import key_of, number_of
+from fhir_adapter.store.search.parameters import numbers_of
+from fhir_adapter.store.search.values import key_of
 from fhir_adapter.store.versions import CURRENT
 from kernel.statements import Statement, StatementOfMany
 from kernel.tables import resource_heads, resource_index, resource_versions
@@ -35,7 +36,7 @@ _OF_IDENTIFIER: Final = Statement(
     select(_HEADS.id)
     .join(resource_index, resource_index.c.key == _HEADS.key)
     .where(
-        resource_index.c.param == number_of("Patient", "identifier"),
+        resource_index.c.param == numbers_of("Patient", "identifier")[0],
         resource_index.c.value == bindparam("of_value"),
         resource_index.c.system == bindparam("of_system"),
     )

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, TypeAlias
 
 from fhir_adapter.store.document import Document
 from fhir_adapter.store.problems import Invalid
-from fhir_adapter.store.search.query import Query, parse
+from fhir_adapter.store.search.parse import parse
+from fhir_adapter.store.search.query import Query
 from fhir_adapter.store.validate import Validator
 from kernel.clock import Ids
 from kernel.errors import Category, Problem

@@ -16,7 +16,6 @@ from fhir_adapter.store.patients import lock_names, tokens_of
 from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
 from fhir_adapter.store.problems import PreconditionFailed
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.parameters import PARAMETERS
 from fhir_adapter.store.search.query import Query
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
@@ -26,6 +25,12 @@ from kernel.db import Transaction
 from privacy import balp
 from privacy.principal import Principal
 
+_WARM: Final = (
+    *("AuditEvent", "Bundle", "Condition", "Device", "DiagnosticReport", "DocumentReference", "Encounter"),
+    *("ImagingStudy", "Location", "Observation", "Organization", "Patient", "Practitioner", "Provenance"),
+    *("RiskAssessment", "ServiceRequest", "Specimen"),
+)
+"""Types that the flows write or read."""
 _TOUCHING: Final = frozenset({"PUT", "DELETE"})
 """Methods that change a resource that may exist."""
 
@@ -84,7 +89,7 @@ class StoreWriter:
 
     def warm_up(self) -> None:
         """Compile the checks of the types that the flows write, so that the first request does not wait for them."""
-        self._validator.warm_up((*PARAMETERS, "Bundle"))
+        self._validator.warm_up(_WARM)
 
     def prepare(self, resources: Iterable[Json]) -> PreparedChanges:
         """Validate resources that are to be stored under their own ids; outside any transaction.

@@ -7,16 +7,17 @@ table writes the new rows. :meth:`WriteSet.flush` writes what was collected in m
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import orjson
 from sqlalchemy import bindparam, column, delete, func, insert, select, text, update
 
 from fhir_adapter.store.document import Document, same_content, stamp
 from fhir_adapter.store.problems import PreconditionFailed
 from fhir_adapter.store.search.index import (
     DATE_COLUMNS,
+    MEASURE_COLUMNS,
     VALUE_COLUMNS,
     IndexRows,
     date_rows,
+    measure_rows,
     patient_of,
     rows,
     value_rows,
@@ -26,11 +27,9 @@ from kernel.clock import Clock
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.statements import Statement, StatementOfMany
-from kernel.tables import resource_dates, resource_heads, resource_index, resource_versions
+from kernel.tables import resource_dates, resource_heads, resource_index, resource_measures, resource_versions
 
 _HEADS: Final = resource_heads.c
-_INDEX: Final = resource_index.c
-_DATES: Final = resource_dates.c
 
 _HEAD_OF_ONE: Final = Statement(CURRENT.where(_HEADS.type == bindparam("of_type"), _HEADS.id == bindparam("of_id")))
 _HEADS_OF_MANY: Final = StatementOfMany(
@@ -51,17 +50,15 @@ _MOVE_HEADS: Final = Statement(update(resource_heads).where(_HEADS.key == bindpa
 _ADD_VERSIONS: Final = Statement(insert(resource_versions))
 _ADD_VALUES: Final = Statement(insert(resource_index))
 _ADD_DATES: Final = Statement(insert(resource_dates))
-_DROP_VALUES: Final = Statement(
-    delete(resource_index).where(
-        *(_INDEX[name] == bindparam(f"of_{name}") for name in ("param", "value", "key", "system"))
-    )
+_ADD_MEASURES: Final = Statement(insert(resource_measures))
+_DROP: Final = tuple(
+    Statement(delete(table).where(table.c.key == bindparam("of_key")))
+    for table in (resource_index, resource_dates, resource_measures)
 )
-_DROP_DATES: Final = Statement(delete(resource_dates).where(_DATES.key == bindparam("of_key")))
 
 _HEAD_COLUMNS: Final = ("key", "type", "id", "version", "deleted", "last_updated")
 _VERSION_COLUMNS: Final = ("key", "version", "last_updated", "method", "patient", "content")
 _MOVED_COLUMNS: Final = ("version", "deleted", "last_updated", "of_key")
-_DROPPED_COLUMNS: Final = tuple(f"of_{name}" for name in VALUE_COLUMNS)
 
 Row = tuple[Any, ...]
 """The values of the columns of one table."""
@@ -88,7 +85,7 @@ class WriteSet:
         self._new: list[tuple[StoredVersion, IndexRows]] = []
         self._versions: list[Row] = []
         self._moved_heads: list[Row] = []
-        self._dropped: list[tuple[int, IndexRows]] = []
+        self._dropped: list[tuple[int]] = []
         self._indexed: list[tuple[int, IndexRows]] = []
         keys = sorted(set(touched))
         # always in the same order, so that two transactions cannot deadlock
@@ -179,10 +176,11 @@ class WriteSet:
         tx.send_rows(_ADD_HEADS, _HEAD_COLUMNS, self._new_heads())
         tx.send_rows(_ADD_VERSIONS, _VERSION_COLUMNS, self._versions)
         tx.send_rows(_MOVE_HEADS, _MOVED_COLUMNS, self._moved_heads)
-        tx.send_rows(_DROP_VALUES, _DROPPED_COLUMNS, value_rows(self._dropped))
-        tx.send_rows(_DROP_DATES, ("of_key",), [(key,) for key, held in self._dropped if held.dates])
+        for drop in _DROP:
+            tx.send_rows(drop, ("of_key",), self._dropped)
         tx.send_rows(_ADD_VALUES, VALUE_COLUMNS, value_rows(self._indexed))
         tx.send_rows(_ADD_DATES, DATE_COLUMNS, date_rows(self._indexed))
+        tx.send_rows(_ADD_MEASURES, MEASURE_COLUMNS, measure_rows(self._indexed))
         for gathered in (self._versions, self._moved_heads, self._dropped, self._indexed):
             gathered.clear()
 
@@ -243,7 +241,7 @@ class WriteSet:
         """Have the head name the new version, and drop what the index holds of the one before."""
         self._moved_heads.append((new_version.version, new_version.deleted, new_version.last_updated, head.key))
         if head.content is not None:
-            self._dropped.append((head.key, rows(orjson.loads(head.content))))
+            self._dropped.append((head.key,))
 
     def _read(self, keys: Sequence[Key]) -> Mapping[Key, Any]:
         by_type: dict[str, list[str]] = {}

@@ -45,6 +45,23 @@ def ratio(unit: str, other: str) -> Decimal | None:
 
 
 @lru_cache(maxsize=4096)
+def base(unit: str) -> tuple[Decimal, str] | None:
+    """Return how many of the base units one unit is, and the name of those; None for what is no unit.
+
+    Parameters
+    ----------
+    unit
+        A unit in the case sensitive form of UCUM.
+    """
+    this = _parsed(unit)
+    if this is None:
+        return None
+    with _guard:
+        found = this.to_base_units()
+    return Decimal(f"{float(found.magnitude):.15g}"), f"{found.units:~C}" or "1"
+
+
+@lru_cache(maxsize=4096)
 def _parsed(text: str) -> Any:
     """Return the quantity of one unit; None when the text is none."""
     if not 0 < len(text) <= LONGEST or not _PLAIN.fullmatch(text) or _NOT_COUNTED.search(text):

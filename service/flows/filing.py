@@ -14,7 +14,8 @@ from dicom_node.study import Study
 from dicom_node.times import started
 from fhir_adapter.patient_identity import type_of
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import LARGEST_COUNT, parse
+from fhir_adapter.store.search.parse import parse
+from fhir_adapter.store.search.query import LARGEST_COUNT
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.times import point
 from inference.contract import NotAvailable, Outcome

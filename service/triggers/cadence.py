@@ -18,7 +18,7 @@ import orjson
 from sqlalchemy import Connection
 
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import parse
+from fhir_adapter.store.search.parse import parse
 from inference import registry
 from inference.catalogue import Catalogue, DeclaredModel
 from kernel.clock import Clock

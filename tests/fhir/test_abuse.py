@@ -76,7 +76,7 @@ def test_a_body_that_decodes_to_too_much_is_refused(lasting: Server) -> None:
     [
         ("gzip", b"{}", (400, "invalid")),
         ("gzip", b"", (400, "invalid")),
-        ("gzip", gzip.compress(b"{}")[:-4], (400, "invalid")),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-4], (400, "invalid")),
         ("deflate", b"{}", (415, "not-supported")),
         ("gzip, gzip", b"{}", (415, "not-supported")),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from fhir_adapter.rest.routes import ROUTES
 from fhir_adapter.store import document
+from fhir_adapter.store.search.parameters import of
 from fhir_adapter.store.validate import Validator
 from kernel.tables import audit_log
 
@@ -145,15 +146,58 @@ def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
         assert server.transact(entry("PUT", "Patient/p1", patient()), kind=kind).status_code == 200
     (audit,) = [it for it in rest["resource"] if it["type"] == "AuditEvent"]
     assert {it["code"] for it in audit["interaction"]} == {"read", "search-type"}
-    assert {code for route in ROUTES for code in route.codes} == {*done, "transaction", "batch"}
+    others = {"transaction", "batch", "operation", "search-compartment"}
+    assert {code for route in ROUTES for code in route.codes} == {*done, *others}
 
 
-@pytest.mark.parametrize("kind", ["token", "reference", "date", "string"])
-def test_every_search_parameter_that_metadata_names_is_served(lasting: Server, kind: str) -> None:
-    value = {"token": "x", "reference": "Patient/x", "date": "2026", "string": "x"}[kind]
+VALUES = {
+    "token": "x",
+    "reference": "Patient/x",
+    "date": "2026",
+    "string": "x",
+    "uri": "urn:x",
+    "number": "1",
+    "quantity": "1",
+}
+
+
+def test_every_search_parameter_that_metadata_names_is_served(lasting: Server) -> None:
+    """All of a type in a few requests, with each order, inclusion and composite; some thousands are claimed."""
     (rest,) = lasting.client.get("/metadata").json()["rest"]
+    claimed = 0
     for resource in rest["resource"]:
-        for parameter in [*resource.get("searchParam", ()), *rest["searchParam"]]:
-            if parameter["type"] == kind and ("searchParam" in resource or resource["type"] == "Flag"):
-                answer = lasting.client.get(f"/{resource['type']}?{parameter['name']}={value}")
-                assert answer.status_code == 200, (resource["type"], parameter)
+        kind = resource["type"]
+        plain = [it for it in resource["searchParam"] if it["type"] in VALUES]
+        pairs = [(it["name"], VALUES[it["type"]]) for it in plain]
+        pairs += [(it["name"], components(kind, it["name"])) for it in resource["searchParam"] if it not in plain]
+        pairs += [("_include", name) for name in resource.get("searchInclude", ())]
+        for start in range(0, len(pairs), 15):
+            answer = lasting.client.get(f"/{kind}", params=pairs[start : start + 15])
+            assert answer.status_code == 200, (kind, answer.text)
+        claimed += len(pairs)
+    assert claimed > 3000
+
+
+def components(kind: str, name: str) -> str:
+    return "$".join(VALUES[part.kind] for part in of(kind)[name].wholes[0].components)
+
+
+@pytest.mark.parametrize("kind", ["Patient", "Organization", "Device", "Observation"])
+def test_every_reverse_inclusion_that_metadata_names_is_served(lasting: Server, kind: str) -> None:
+    (rest,) = lasting.client.get("/metadata").json()["rest"]
+    (stated,) = [it for it in rest["resource"] if it["type"] == kind]
+    names = stated["searchRevInclude"]
+    for start in range(0, len(names), 40):
+        pairs = [("_revinclude", name) for name in names[start : start + 40]]
+        assert lasting.client.get(f"/{kind}", params=pairs).status_code == 200
+    assert "Provenance:target" in names
+
+
+def test_every_operation_that_metadata_names_is_there(server: Server) -> None:
+    server.put(patient())
+    (rest,) = server.client.get("/metadata").json()["rest"]
+    stated = {(it["type"], op["name"]) for it in rest["resource"] for op in it.get("operation", ())}
+    assert stated == {("Patient", "everything"), ("Observation", "lastn")}
+    assert server.client.get("/Patient/p1/$everything").status_code == 200
+    assert server.client.get("/Observation/$lastn?patient=p1").status_code == 200
+    assert server.client.get("/Patient/p1/$nothing").status_code == 404

@@ -35,6 +35,14 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
         lambda it: it.client.get("/Patient/p1/_history"),
         [requested(Interaction.HISTORY, "Patient", "p1", P1)],
     ),
+    "search-compartment": (
+        lambda it: it.client.get("/Patient/p1/Observation?code=8867-4"),
+        [requested(Interaction.SEARCH, "Observation", "", P1)],
+    ),
+    "operation": (
+        lambda it: it.client.get("/Patient/p1/$everything"),
+        [requested(Interaction.READ, "Patient", "p1", P1)],
+    ),
     "search-type": (
         lambda it: it.client.get("/Observation?patient=p1&code=8867-4"),
         [requested(Interaction.SEARCH, "Observation", "", P1)],

@@ -15,7 +15,7 @@ from fhir_adapter.rest.steps import Call
 from fhir_adapter.store.document import encode
 from fhir_adapter.store.problems import Gone, PreconditionFailed
 from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import parse
+from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion

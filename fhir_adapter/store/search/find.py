@@ -2,48 +2,54 @@
 
 The statement depends on the shape of the query only: which parameters, how many values, which prefixes. It is built
 once for each shape; the values are its parameters.
+
+A page ends at a position: what its last match is sorted by. A resource that is changed while a client pages through the
+times of storage would move to the front, and be missed; so the position of one that was changed after the first page
+is that which it had then.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import count
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+import orjson
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     ColumnElement,
     Connection,
     FromClause,
+    Integer,
     Select,
+    Text,
     and_,
-    bindparam,
-    exists,
     func,
-    not_,
+    literal_column,
     or_,
     select,
     type_coerce,
 )
-from sqlalchemy.sql.expression import ScalarSelect
 
-from fhir_adapter.store.search.index import LONGEST_VALUE, fold, key_of, number_of, seconds
-from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, TAG
-from fhir_adapter.store.search.query import Criterion, Cursor, Query, TimeRange
+from fhir_adapter.store.problems import TooCostly
+from fhir_adapter.store.search.comparisons import Names
+from fhir_adapter.store.search.conditions import TABLES, Tag, matching, shown
+from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, TAG, of
+from fhir_adapter.store.search.query import Criterion, Cursor, Query, SortKey
+from fhir_adapter.store.search.shapes import Match, Shape
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
 from kernel.statements import Statement
-from kernel.tables import resource_dates, resource_heads, resource_index
+from kernel.tables import resource_heads, resource_versions
 
 _HEADS = resource_heads.c
-_NO_DATE: Final = -1e18
-"""Sort key of a resource that has no value for the date it is sorted by: before all others."""
+_VERSIONS = resource_versions.c
+_NO_NUMBER: Final = -1e18
+"""Sort key of a resource that has no value for the date or number it is sorted by: before all others."""
 _FEW: Final = 1000
 """So many resources are sorted in less time than it takes to find some of them among all of a type."""
-_AFTER_ANY_TEXT: Final = "\U0010ffff"
-
-Tag: TypeAlias = tuple[str, str]
-"""System and code."""
+MOST_READ: Final = 20_000
+"""Most resources that are read for what the index cannot say."""
+_AT_A_TIME: Final = 200
+_NEWEST: Final = select(func.coalesce(func.max(_VERSIONS.seq), 0)).scalar_subquery()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,21 @@ class Page:
     found: Sequence[StoredVersion]
     #: Start of the next page; None on the last one.
     cursor: Cursor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Form:
+    """All of a query that its statement depends on."""
+
+    type: str
+    shapes: tuple[Shape, ...]
+    hidden: Tag | None
+    sort: tuple[SortKey, ...]
+    continues: bool
+    #: Whether few resources match the first criterion.
+    starts_narrow: bool
+    #: Those that were changed after the first page, by the position that they had then.
+    changed: bool = False
 
 
 def find(connection: Connection, query: Query, *, hidden_tag: Tag | None = None) -> Page:
@@ -66,251 +87,220 @@ def find(connection: Connection, query: Query, *, hidden_tag: Tag | None = None)
         Resource type, criteria, order, page size and, from the second page on, where the page starts.
     hidden_tag
         System and code: resources with this tag are left out, unless the query asks for the tag.
+
+    Raises
+    ------
+    TooCostly
+        When the index says too little, and too many resources would have to be read.
     """
-    hidden = None if hidden_tag is None or _asks_for(query, *hidden_tag) else hidden_tag
-    criteria = tuple(sorted(query.criteria, key=_breadth))
-    shape = _Shape(
+    criteria = _ordered(query)
+    form = _form(connection, query, criteria, hidden_tag)
+    values = [value for criterion in criteria for value in criterion.arguments]
+    tests = [criterion.holds for criterion in criteria if criterion.holds is not None]
+    if not tests:
+        rows = _page(connection, form, values, query.after, query.count + 1)
+        return _cut(rows, query.count)
+    found: list[Any] = []
+    after, read = query.after, 0
+    while True:
+        rows = _page(connection, form, values, after, max(_AT_A_TIME, query.count) + 1)
+        page = _cut(rows, max(_AT_A_TIME, query.count))
+        for row in rows[: len(page.found)]:
+            resource = orjson.loads(row.content)
+            if all(test(resource) for test in tests):
+                found.append(row)
+        read += len(page.found)
+        after, form = page.cursor, replace(form, continues=True)
+        if len(found) > query.count or after is None:
+            return _cut(found, query.count, after)
+        if read >= MOST_READ:
+            raise TooCostly(f"more than {MOST_READ} resources would have to be read for this search")
+
+
+def total(connection: Connection, query: Query, *, hidden_tag: Tag | None = None) -> int:
+    """Return how many resources match a query, on all pages.
+
+    Parameters
+    ----------
+    connection, query, hidden_tag
+        As for :func:`find`.
+
+    Raises
+    ------
+    TooCostly
+        As :func:`find`.
+    """
+    criteria = _ordered(query)
+    if any(criterion.holds is not None for criterion in criteria):
+        number, rest = 0, replace(query, count=MOST_READ, after=None)
+        while True:
+            page = find(connection, rest, hidden_tag=hidden_tag)
+            number += len(page.found)
+            if page.cursor is None:
+                return number
+            rest = replace(rest, after=page.cursor)
+    form = replace(_form(connection, query, criteria, hidden_tag), sort=(), continues=False, starts_narrow=False)
+    values = [value for criterion in criteria for value in criterion.arguments]
+    return int(_count_all(form).run(connection, _named(values)).scalar())
+
+
+def _form(connection: Connection, query: Query, criteria: Sequence[Criterion], hidden_tag: Tag | None) -> _Form:
+    return _Form(
         type=query.type,
-        criteria=tuple(_shape(criterion) for criterion in criteria),
-        hides=hidden is not None,
+        shapes=tuple(criterion.shape for criterion in criteria),
+        hidden=None if hidden_tag is None or _asks_for(query, *hidden_tag) else hidden_tag,
         sort=query.sort,
-        descending=query.descending,
         continues=query.after is not None,
         starts_narrow=bool(criteria) and _is_narrow(connection, query.type, criteria[0]),
     )
-    values = [value for criterion in criteria for value in _values(criterion)]
-    values += (key_of(hidden[1]), key_of(hidden[0])) if hidden is not None else ()
-    values += (query.after.key, query.after.key, query.after.id) if query.after is not None else ()
-    values.append(query.count + 1)
-    found = _statement(shape).run(connection, {f"v{place}": value for place, value in enumerate(values)}).all()
-    rows = found[: query.count]
-    more = len(found) > query.count and rows
-    cursor = Cursor(key=rows[-1].sort_key, id=rows[-1].id) if more else None
-    return Page(found=[stored(row) for row in rows], cursor=cursor)
 
 
 def _asks_for(query: Query, system: str, code: str) -> bool:
-    asked = [pair for criterion in query.criteria if criterion.parameter.name == TAG for pair in criterion.values]
+    asked = [pair for criterion in query.named(TAG) for pair in criterion.texts]
     return any(pair in {(system, code), (None, code)} for pair in asked)
 
 
-def _breadth(criterion: Criterion) -> int:
-    """Estimate how many resources match a criterion; the search starts from the most selective one."""
-    if criterion.parameter.name in {ID, "identifier"}:
-        return 0
-    return {"reference": 1, "token": 2, "string": 2, "date": 3}[criterion.parameter.kind]
+def _ordered(query: Query) -> Sequence[Criterion]:
+    """Return the criteria with that first which is expected to match the fewest."""
+    return sorted(query.criteria, key=lambda criterion: criterion.breadth)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _CriterionShape:
-    """A criterion without its values."""
-
-    name: str
-    kind: str
-    #: For each value: whether it has a code, and its system: any (None), none (False) or one (True).
-    values: tuple[tuple[bool, bool | None], ...]
-    #: The prefix of each date.
-    prefixes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Shape:
-    """All of a query that its statement depends on."""
-
-    type: str
-    criteria: tuple[_CriterionShape, ...]
-    hides: bool
-    sort: str
-    descending: bool
-    continues: bool
-    #: Whether few resources match the first criterion.
-    starts_narrow: bool
+def _page(connection: Connection, form: _Form, values: Sequence[Any], after: Cursor | None, most: int) -> list[Any]:
+    """Return the rows of one page, and of those that were changed since the first page was read."""
+    found = _run(connection, form, values, after, most)
+    if after is None or not _by_storage(form.sort):
+        return found
+    changed = _run(connection, replace(form, changed=True), values, after, most)
+    if not changed:
+        return found
+    merged = sorted([*found, *changed], key=lambda row: (row.k0, row.key), reverse=form.sort[0].descending)
+    return merged[:most]
 
 
-def _shape(criterion: Criterion) -> _CriterionShape:
-    return _CriterionShape(
-        name=criterion.parameter.name,
-        kind=criterion.parameter.kind,
-        values=tuple((code is not None, None if system is None else bool(system)) for system, code in criterion.values),
-        prefixes=tuple(span.prefix for span in criterion.ranges),
-    )
+def _run(connection: Connection, form: _Form, values: Sequence[Any], after: Cursor | None, most: int) -> list[Any]:
+    bound = [*values]
+    if after is not None:
+        bound += [*([after.as_of] if _by_storage(form.sort) else ()), *after.keys, after.key]
+    found: list[Any] = _statement(form).run(connection, _named([*bound, most])).all()
+    return [row._replace(as_of=after.as_of) for row in found] if after is not None else found
 
 
-def _values(criterion: Criterion) -> Iterator[Any]:
-    """Yield the values of a criterion in the order in which :func:`_statement` names them."""
-    if criterion.parameter.name == LAST_UPDATED:
-        for span in criterion.ranges:
-            yield from (span.low, span.high)
-        return
-    for system, code in criterion.values:
-        if criterion.parameter.kind == "string":
-            start = fold(code or "")[:LONGEST_VALUE]
-            yield from (start, start + _AFTER_ANY_TEXT)
-            continue
-        if criterion.parameter.name == ID:
-            yield code or ""
-            continue
-        if code is not None:
-            yield key_of(code)
-        if system:
-            yield key_of(system)
-    for span in criterion.ranges:
-        yield from (seconds(span.low), seconds(span.high))
+def _named(values: Sequence[Any]) -> dict[str, Any]:
+    return {f"v{place}": value for place, value in enumerate(values)}
+
+
+def _cut(rows: Sequence[Any], count: int, beyond: Cursor | None = None) -> Page:
+    """Return the page of rows; there is a next one when there are more, or when it is known where to go on."""
+    taken = rows[:count]
+    if len(rows) > count and taken:
+        last = taken[-1]
+        keys = tuple(getattr(last, f"k{place}") for place in range(len(last) - len(_ROW)))
+        beyond = Cursor(keys=keys, key=last.key, as_of=last.as_of)
+    return Page(found=[stored(row) for row in taken], cursor=beyond)
+
+
+_ROW: Final = (*CURRENT.selected_columns.keys(), "as_of")
+
+
+def _by_storage(sort: Sequence[SortKey]) -> bool:
+    return len(sort) == 1 and sort[0].name == LAST_UPDATED
 
 
 def _is_narrow(connection: Connection, kind: str, criterion: Criterion) -> bool:
     """Return whether at most :data:`_FEW` resources match; what concerns one person or identifier is not counted."""
-    if criterion.parameter.name in {ID, LAST_UPDATED}:
+    if criterion.name == ID:
         return False
-    if _breadth(criterion) < 2:
+    if criterion.breadth < 2:
         return True
-    values = {f"v{place}": value for place, value in enumerate(_values(criterion))}
-    return int(_count_few(kind, _shape(criterion)).run(connection, values).scalar()) <= _FEW
+    if not isinstance(criterion.shape, Match) or criterion.shape.negated:
+        return False
+    few = _count_few(kind, criterion.shape).run(connection, _named(criterion.arguments))
+    return int(few.scalar()) <= _FEW
 
 
-@lru_cache(maxsize=512)
-def _count_few(kind: str, criterion: _CriterionShape) -> Statement:
-    names = _Names()
-    index: FromClause = (resource_dates if criterion.kind == "date" else resource_index).alias()
-    found = [
-        *(_within(index, prefix, names) for prefix in criterion.prefixes),
-        *(_value(index, criterion.kind, *value, names=names) for value in criterion.values),
-    ]
-    few = select(index.c.key).where(index.c.param == number_of(kind, criterion.name), or_(*found)).limit(_FEW + 1)
+@lru_cache(maxsize=1024)
+def _count_few(kind: str, shape: Match) -> Statement:
+    heads = matching(kind, resource_heads, shape, Names(), drives=True)
+    few = select(_HEADS.key).where(heads).limit(_FEW + 1)
     return Statement(select(func.count()).select_from(few.subquery()))
 
 
-class _Names:
-    """Names the parameters of a statement one after the other."""
-
-    def __init__(self) -> None:
-        self._places = count()
-
-    def next(self, type_: Any = None) -> BindParameter[Any]:
-        return bindparam(f"v{next(self._places)}", type_=type_)
+@lru_cache(maxsize=1024)
+def _count_all(form: _Form) -> Statement:
+    names = Names()
+    conditions = [*_conditions(form, names)]
+    return Statement(select(func.count()).select_from(resource_heads).where(*conditions))
 
 
-@lru_cache(maxsize=512)
-def _statement(shape: _Shape) -> Statement:
-    names = _Names()
-    key = _sort_key(shape)
-    statement: Select[Any] = CURRENT.add_columns(key.label("sort_key")).where(_HEADS.deleted.is_(False))
-    if not shape.starts_narrow:
+def _conditions(form: _Form, names: Names) -> Iterator[ColumnElement[bool]]:
+    yield _HEADS.deleted.is_(False)
+    if not form.starts_narrow:
         # With the type SQLite walks through its resources in their order, and stops when the page is full. Where few
         # match the first criterion, whose number names the type too, they are read and sorted instead.
-        statement = statement.where(_HEADS.type == shape.type)
-    for place, criterion in enumerate(shape.criteria):
-        statement = statement.where(_condition(shape.type, criterion, names, drives=place == 0))
-    if shape.hides:
-        tags = resource_index.alias()
-        tagged = and_(tags.c.value == names.next(), tags.c.system == names.next())
-        statement = statement.where(not_(exists().where(of_head(tags, shape.type, TAG), tagged)))
-    if shape.continues:
-        bound = names.next(), names.next()
-        beyond = key < bound[0] if shape.descending else key > bound[0]
-        statement = statement.where(or_(beyond, and_(key == bound[1], _HEADS.id > names.next())))
-    order = key.desc() if shape.descending else key.asc()
-    return Statement(statement.order_by(order, _HEADS.id).limit(names.next()))
+        yield _HEADS.type == form.type
+    for place, shape in enumerate(form.shapes):
+        yield matching(form.type, resource_heads, shape, names, drives=place == 0, hidden=form.hidden)
+    yield from shown(form.type, resource_heads, form.hidden)
 
 
-def _condition(kind: str, criterion: _CriterionShape, names: _Names, *, drives: bool) -> ColumnElement[bool]:
-    if criterion.name == ID:
-        return _HEADS.id.in_([names.next() for _ in criterion.values])
-    if criterion.name == LAST_UPDATED:
-        return or_(*(_instant_matches(_HEADS.last_updated, prefix, names) for prefix in criterion.prefixes))
-    if criterion.kind == "date":
-        dates = resource_dates.alias()
-        within = or_(*(_within(dates, prefix, names) for prefix in criterion.prefixes))
-        if drives:
-            return _HEADS.key.in_(select(dates.c.key).where(dates.c.param == number_of(kind, criterion.name), within))
-        return exists().where(of_head(dates, kind, criterion.name), within)
-    index = resource_index.alias()
-    found = or_(*(_value(index, criterion.kind, *value, names=names) for value in criterion.values))
-    if drives:
-        return _HEADS.key.in_(select(index.c.key).where(index.c.param == number_of(kind, criterion.name), found))
-    return exists().where(of_head(index, kind, criterion.name), found)
-
-
-def of_head(index: FromClause, kind: str, name: str) -> ColumnElement[bool]:
-    """Return the condition for the rows that a head has for a parameter.
-
-    Parameters
-    ----------
-    index
-        Alias of the search index or of the dates.
-    kind
-        Resource type.
-    name
-        Name of the search parameter.
-    """
-    return and_(index.c.param == number_of(kind, name), index.c.key == _HEADS.key)
-
-
-def _value(index: FromClause, kind: str, has_code: bool, system: bool | None, *, names: _Names) -> ColumnElement[bool]:  # noqa: FBT001 - of a shape
-    if kind == "string":
-        return and_(index.c.value >= names.next(), index.c.value < names.next())
-    conditions: list[ColumnElement[bool]] = []
-    if has_code:
-        conditions.append(index.c.value == names.next())
-    if system is not None:
-        conditions.append(index.c.system == (names.next() if system else ""))
-    return and_(*conditions)
-
-
-def _within(dates: FromClause, prefix: str, names: _Names) -> ColumnElement[bool]:
-    low, high = names.next(), names.next()
-    contained = and_(dates.c.low >= low, dates.c.high <= high)
-    compared: ColumnElement[bool] = {
-        "eq": contained,
-        "ne": not_(contained),
-        "gt": dates.c.high > high,
-        "lt": dates.c.low < low,
-        "ge": dates.c.high > low,
-        "le": dates.c.low < high,
-        "sa": dates.c.low >= high,
-        "eb": dates.c.high <= low,
-    }[prefix]
-    return compared
-
-
-def _instant_matches(column: ColumnElement[Any], prefix: str, names: _Names) -> ColumnElement[bool]:
-    low, high = names.next(column.type), names.next(column.type)
-    return _compared(column, prefix, low, high)
-
-
-def instant_matches(column: ColumnElement[Any], span: TimeRange) -> ColumnElement[bool]:
-    """Return the comparison of an instant with a prefixed date (R4, search.html#date).
-
-    Parameters
-    ----------
-    column
-        Column that holds the instant.
-    span
-        Range of the date, its end excluded, and the prefix.
-    """
-    return _compared(column, span.prefix, span.low, span.high)
-
-
-def _compared(column: ColumnElement[Any], prefix: str, low: Any, high: Any) -> ColumnElement[bool]:
-    within = and_(column >= low, column < high)
-    compared: ColumnElement[bool] = {
-        "eq": within,
-        "ne": not_(within),
-        "gt": column >= high,
-        "lt": column < low,
-        "ge": column >= low,
-        "le": column < high,
-        "sa": column >= high,
-        "eb": column < low,
-    }[prefix]
-    return compared
-
-
-def _sort_key(shape: _Shape) -> ColumnElement[Any]:
-    if shape.sort == LAST_UPDATED:
-        return type_coerce(_HEADS.last_updated, BigInteger)  # in microseconds, as it is stored
-    dates = resource_dates.alias()
-    newest: ScalarSelect[Any] = (
-        select(func.max(dates.c.low)).where(of_head(dates, shape.type, shape.sort)).scalar_subquery()
+@lru_cache(maxsize=2048)
+def _statement(form: _Form) -> Statement:
+    names = Names()
+    conditions = [*_conditions(form, names)]
+    as_of = names.next() if form.continues and _by_storage(form.sort) else None
+    earlier = resource_versions.alias()
+    if form.changed:
+        keys: list[ColumnElement[Any]] = [type_coerce(earlier.c.last_updated, BigInteger)]
+    else:
+        keys = [_sort_key(form.type, it) for it in form.sort]
+    statement: Select[Any] = CURRENT.add_columns(
+        (_NEWEST if not form.continues else literal_column("0", Integer)).label("as_of")
     )
-    return func.coalesce(newest, _NO_DATE)
+    statement = statement.add_columns(*(key.label(f"k{place}") for place, key in enumerate(keys)))
+    if as_of is not None and form.changed:
+        before = select(func.max(_EARLIER.c.version)).where(_EARLIER.c.key == _HEADS.key, _EARLIER.c.seq <= as_of)
+        was = and_(earlier.c.key == _HEADS.key, earlier.c.version == before.scalar_subquery())
+        statement = statement.join(earlier, and_(was, earlier.c.content.is_not(None)))
+        conditions.append(_HEADS.key.in_(select(_EARLIER.c.key).where(_EARLIER.c.seq > as_of)))
+    elif as_of is not None:
+        conditions.append(_VERSIONS.seq <= as_of)
+    if form.continues:
+        conditions.append(_beyond([*zip(keys, form.sort, strict=True)], _first_descends(form.sort), names))
+    order = [key.desc() if it.descending else key.asc() for key, it in zip(keys, form.sort, strict=True)]
+    order.append(_HEADS.key.desc() if _first_descends(form.sort) else _HEADS.key.asc())
+    return Statement(statement.where(*conditions).order_by(*order).limit(names.next()))
+
+
+_EARLIER: Final[FromClause] = resource_versions.alias("any_version")
+
+
+def _first_descends(sort: Sequence[SortKey]) -> bool:
+    return bool(sort) and sort[0].descending
+
+
+def _beyond(keys: Sequence[tuple[ColumnElement[Any], SortKey]], last_descends: bool, names: Names) -> Any:  # noqa: FBT001
+    """Return the condition that a row comes after a position, by each key and then by its number."""
+    bounds = [names.next() for _ in keys]
+    number = names.next()
+    after: Any = _HEADS.key < number if last_descends else _HEADS.key > number
+    for (key, by), bound in reversed([*zip(keys, bounds, strict=True)]):
+        beyond = key < bound if by.descending else key > bound
+        after = or_(beyond, and_(key == bound, after))
+    return after
+
+
+def _sort_key(kind: str, by: SortKey) -> ColumnElement[Any]:
+    if by.name == LAST_UPDATED:
+        return type_coerce(_HEADS.last_updated, BigInteger)  # in microseconds, as it is stored
+    if by.name == ID:
+        return _HEADS.id
+    parameter = of(kind)[by.name]
+    table = {"date": "dates", "number": "measures", "quantity": "measures"}.get(parameter.kind, "values")
+    rows = TABLES[table].alias()
+    column = rows.c.value if table == "values" else rows.c.low
+    first = func.max(column) if by.descending else func.min(column)
+    of_parameter = or_(*(rows.c.param == number for number in parameter.numbers))
+    found = select(first).where(of_parameter, rows.c.key == _HEADS.key).scalar_subquery()
+    if table == "values":
+        return type_coerce(func.coalesce(found, ""), Text)
+    return func.coalesce(found, _NO_NUMBER)

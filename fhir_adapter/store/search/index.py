@@ -1,44 +1,51 @@
-"""The index rows of a resource (R4, search.html#token, #reference, #date, #string)."""
+"""The index rows of a resource (R4, search.html): what stands at the branches of its type's search parameters."""
 
-import hashlib
-import unicodedata
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.search.parameters import Kind, indexed
-from fhir_adapter.store.times import EARLIEST, LATEST, span
-from kernel.errors import Problem
+from fhir_adapter.store.search.parameters import Branch, Kind, branches_of
+from fhir_adapter.store.search.paths import Steps, at, steps
+from fhir_adapter.store.search.values import (
+    LONGEST_VALUE,
+    Measured,
+    fold,
+    key_of,
+    local,
+    number,
+    period,
+    quantity,
+    strings,
+)
 
 Value: TypeAlias = tuple[int, str, str]
-"""A row of ``resource_index`` without the resource's key: number of the parameter, value, system."""
+"""A row of ``resource_index`` without the resource's key: number of the branch, value, system.
+
+The system of a string is the text as it was written, when that is another one.
+"""
 Span: TypeAlias = tuple[int, float, float]
-"""A row of ``resource_dates`` without the resource's key: number of the parameter, start and end."""
+"""A row of ``resource_dates`` without the resource's key: number of the branch, start and end."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexRows:
     """What the index holds of one resource; each row once."""
 
-    #: Of tokens, references and strings.
+    #: Of tokens, references, strings and URIs.
     values: Sequence[Value]
     #: Of dates.
     dates: Sequence[Span]
+    #: Of numbers and quantities, each after the number of its branch.
+    measures: Sequence[tuple[int, Measured]]
 
 
 VALUE_COLUMNS: Final = ("param", "value", "key", "system")
 DATE_COLUMNS: Final = ("key", "param", "low", "high")
-"""Columns of the two tables in their order."""
+MEASURE_COLUMNS: Final = ("param", "unit", "low", "key", "high", "written_low", "written_high", "code", "text")
+"""Columns of the three tables in their order."""
 
-LONGEST_VALUE: Final = 512
-"""Most characters of a value in the index; four bytes each are within what PostgreSQL can index."""
-_STEM: Final = LONGEST_VALUE - 64
-
-_NAME_PARTS: Final = ("text", "family", "given", "prefix", "suffix")
 _SUBJECTS: Final = ("subject", "patient", "for", "beneficiary", "individual")
 
 
@@ -52,21 +59,25 @@ def rows(resource: Json) -> IndexRows:
     """
     values: list[Value] = []
     dates: list[Span] = []
-    for element, rest, number, kind, targets in _prepared(resource["resourceType"]):
-        found = resource.get(element)
-        if found is None:
-            continue
-        for value in (found,) if not rest and type(found) is not list else _at(found, rest):
-            if kind == "token":
-                _add_tokens(values, number, value)
-            elif kind == "reference":
-                _add_reference(values, number, value, targets)
-            elif kind == "date":
-                if (span := _span(value)) is not None:
-                    dates.append((number, *span))
-            else:
-                values += [(number, text, "") for text in _strings(value)]
-    return IndexRows(values=list(dict.fromkeys(values)), dates=list(dict.fromkeys(dates)))
+    measures: list[tuple[int, Measured]] = []
+    plan = _plan(resource["resourceType"])
+    for element, found in resource.items():
+        for rest, branch, kind, add in plan.get(element, ()):
+            for value in (found,) if rest is None and type(found) is not list else at(found, rest or ()):
+                if add is not None:
+                    add(values, branch, value)
+                elif kind == "date":
+                    if (span := period(value)) is not None:
+                        dates.append((branch.number, *span))
+                elif (measured := number(value) if kind == "number" else quantity(value)) is not None:
+                    measures.append((branch.number, measured))
+    values += [
+        (branch, "true" if _is_deceased(resource) else "false", "")
+        for branch in _DERIVED.get(resource["resourceType"], ())
+    ]
+    return IndexRows(
+        values=list(dict.fromkeys(values)), dates=list(dict.fromkeys(dates)), measures=list(dict.fromkeys(measures))
+    )
 
 
 def value_rows(made: Iterable[tuple[int, IndexRows]]) -> list[tuple[int, str, int, str]]:
@@ -79,18 +90,13 @@ def date_rows(made: Iterable[tuple[int, IndexRows]]) -> list[tuple[int, int, flo
     return [(key, *row) for key, one in made for row in one.dates]
 
 
-@cache
-def number_of(kind: str, name: str) -> int:
-    """Return how the index names a search parameter of a type: 31 bits that depend on the two names only.
-
-    Parameters
-    ----------
-    kind
-        Resource type.
-    name
-        Name of the search parameter.
-    """
-    return zlib.crc32(f"{kind}.{name}".encode()) & 0x7FFF_FFFF
+def measure_rows(made: Iterable[tuple[int, IndexRows]]) -> list[tuple[Any, ...]]:
+    """Return the rows of ``resource_measures`` of resources by their keys, in the order of the table."""
+    return sorted(
+        (branch, it.unit, it.low, key, it.high, it.written_low, it.written_high, it.code, it.text)
+        for key, one in made
+        for branch, it in one.measures
+    )
 
 
 def patient_of(resource: Json) -> str | None:
@@ -106,104 +112,107 @@ def patient_of(resource: Json) -> str | None:
     return None
 
 
-def local(reference: str) -> str:
-    """Return a reference without its version, as it is indexed."""
-    return reference.split("/_history/", 1)[0]
-
-
-def fold(text: str) -> str:
-    """Return text in the form in which strings are compared: without case, accents and surrounding space."""
-    decomposed = unicodedata.normalize("NFKD", text.strip())
-    return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
-
-
-def key_of(text: str) -> str:
-    """Return a text as the index holds it: a longer one than an index of PostgreSQL may hold by its start and digest.
+def values_at(kind: Kind, branch: Branch, value: Any) -> Iterator[Any]:
+    """Yield what the index holds of one element: value and system, start and end, or a :class:`Measured`.
 
     Parameters
     ----------
-    text
-        A code or a reference.
+    kind
+        Of the parameter.
+    branch
+        Where the element stands.
+    value
+        The element.
     """
-    if len(text) <= LONGEST_VALUE:
-        return text
-    return text[:_STEM] + hashlib.sha256(text.encode()).hexdigest()
+    if kind == "date":
+        found = period(value)
+        yield from (found,) if found is not None else ()
+    elif kind in {"number", "quantity"}:
+        measured = number(value) if kind == "number" else quantity(value)
+        yield from (measured,) if measured is not None else ()
+    else:
+        added: list[Value] = []
+        _ADD[kind](added, branch, value)
+        yield from ((text, system) for number, text, system in added if number == branch.number)
 
 
-def seconds(moment: datetime) -> float:
-    """Return an instant in the form of the index: seconds since 1970."""
-    return moment.timestamp()
-
-
-def _at(value: Any, path: tuple[str, ...]) -> Iterator[Any]:
-    if type(value) is list:
-        for item in value:
-            yield from _at(item, path)
-    elif not path:
-        if value is not None:
-            yield value
-    elif type(value) is dict and path[0] in value:
-        yield from _at(value[path[0]], path[1:])
-
-
-def _add_tokens(values: list[Value], number: int, value: Any) -> None:
+def _add_token(values: list[Value], branch: Branch, value: Any) -> None:
     if type(value) is not dict:
-        values.append((number, key_of(str(value).lower() if type(value) is bool else str(value)), ""))
+        values.append((branch.number, key_of(str(value).lower() if type(value) is bool else str(value)), ""))
     elif "coding" in value:
-        for coding in value["coding"]:
-            _add_tokens(values, number, coding)
+        values += [
+            (branch.number, key_of(coding["code"]), key_of(coding.get("system", "")))
+            for coding in value["coding"]
+            if "code" in coding
+        ]
     else:
         code = value.get("code", value.get("value"))
         if code is not None:
-            values.append((number, key_of(code), key_of(value.get("system", ""))))
+            values.append((branch.number, key_of(code), key_of(value.get("system", ""))))
 
 
-def _add_reference(values: list[Value], number: int, value: Any, targets: tuple[str, ...] | None) -> None:
-    reference = local(value.get("reference", "")) if type(value) is dict else ""
-    if reference and not reference.startswith("#"):
-        target = reference.rsplit("/", 2)[-2] if "/" in reference else ""
-        if targets is None or target in targets:
-            values.append((number, key_of(reference), ""))
+def _add_reference(values: list[Value], branch: Branch, value: Any) -> None:
+    if type(value) is str:  # a canonical, with or without its version
+        values.append((branch.number, key_of(value), ""))
+        url, bar, _ = value.partition("|")
+        if bar:
+            values.append((branch.number, key_of(url), ""))
+    elif "resourceType" in value:
+        if "id" in value:
+            values.append((branch.number, f"{value['resourceType']}/{value['id']}", ""))
+    else:
+        reference = local(value.get("reference", ""))
+        if reference and not reference.startswith("#"):
+            values.append((branch.number, key_of(reference), ""))
+        identifier = value.get("identifier")
+        if identifier is not None and "value" in identifier:
+            values.append((branch.identifiers, key_of(identifier["value"]), key_of(identifier.get("system", ""))))
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _add_string(values: list[Value], branch: Branch, value: Any) -> None:
+    for text in strings(value):
+        folded = fold(text)[:LONGEST_VALUE]
+        values.append((branch.number, folded, "" if text == folded else text[:LONGEST_VALUE]))
+
+
+def _add_uri(values: list[Value], branch: Branch, value: Any) -> None:
     if type(value) is str:
-        yield fold(value)[:LONGEST_VALUE]
-    elif type(value) is dict:
-        for part in _NAME_PARTS:
-            for text in _at(value, (part,)):
-                yield fold(text)[:LONGEST_VALUE]
+        values.append((branch.number, key_of(value), ""))
+        url, bar, _ = value.partition("|")
+        if bar and branch.type == "canonical":
+            values.append((branch.number, key_of(url), ""))
 
 
-def _span(value: Any) -> tuple[float, float] | None:
-    """Return start and end of a date or a Period; None for valid R4 that is no time that can be compared."""
-    try:
-        if type(value) is not dict:
-            return _span_of_text(value)
-        low = span(value["start"])[0] if "start" in value else EARLIEST
-        high = span(value["end"])[1] if "end" in value else LATEST
-    except Problem:
-        return None
-    return seconds(low), seconds(high)
+_Add: TypeAlias = Callable[[list[Value], Branch, Any], None]
+_ADD: Final[Mapping[str, _Add]] = {
+    "token": _add_token,
+    "reference": _add_reference,
+    "string": _add_string,
+    "uri": _add_uri,
+}
 
 
-@lru_cache(maxsize=256)
-def _span_of_text(text: str) -> tuple[float, float]:
-    low, high = span(text)
-    return seconds(low), seconds(high)
+def _is_deceased(patient: Json) -> bool:
+    return "deceasedDateTime" in patient or patient.get("deceasedBoolean") is True
+
+
+_DERIVED: Final = {
+    "Patient": tuple(branch.number for _, branch in branches_of("Patient") if branch.path == "!deceased")
+}
+"""Type -> branches whose value is computed."""
 
 
 @cache
-def _prepared(kind: str) -> tuple[tuple[str, tuple[str, ...], int, Kind, tuple[str, ...] | None], ...]:
-    """Return for each path: its first step, the others, the parameter's number and kind, and the only types indexed."""
-    return tuple(
-        (
-            path.split(".")[0],
-            tuple(path.split(".")[1:]),
-            number_of(kind, parameter.name),
-            parameter.kind,
-            parameter.targets if parameter.restrict_to_targets else None,
-        )
-        for parameter in indexed(kind)
-        for path in parameter.paths
-    )
+def _plan(kind: str) -> Mapping[str, Sequence[tuple[Steps | None, Branch, Kind, _Add | None]]]:
+    """Return for each element of a type: the further steps of each branch below it, and what adds its rows.
+
+    The steps are None where the element itself is meant, and it is not in a list.
+    """
+    plan: dict[str, list[tuple[Steps | None, Branch, Kind, _Add | None]]] = {}
+    for how, branch in branches_of(kind):
+        if branch.path.startswith("!"):
+            continue
+        first, *rest = steps(branch.path)
+        below = (first.of_itself, *rest) if first.of_itself.is_limited else tuple(rest)
+        plan.setdefault(first.name, []).append((below or None, branch, how, _ADD.get(how)))
+    return plan

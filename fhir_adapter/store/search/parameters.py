@@ -1,14 +1,62 @@
-"""The table of the supported search parameters of each type, used by indexing, queries and ``/metadata``.
+"""The search parameters of each type, read from ``tables/parameters.json``: HL7's own of R4 4.0.1.
 
-Names, kinds and meanings are R4's own SearchParameters; a path may name several elements, as ``effective[x]`` does.
-``_id``, ``_lastUpdated`` and ``_tag`` apply to every type; the first two need no index.
+The file holds a line for each type, and in it the parameters by their names. A *branch* is one path to elements of one
+type, written ``component/value+Quantity:Quantity``, with a plus sign before the type of a choice; the index knows it by
+a number, and parameters that lead to the same elements share it. Between square brackets stands what an element of the
+path must have: ``telecom[system=phone]``, ``extension[url=…]``. ``tables/units.json`` holds the units of UCUM that can
+be compared. :mod:`fhir_adapter.store.search.compile` writes both files.
 """
 
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["token", "reference", "date", "string"]
+import orjson
+
+Kind: TypeAlias = Literal["token", "reference", "date", "string", "uri", "number", "quantity", "composite"]
+
+ID: Final = "_id"
+LAST_UPDATED: Final = "_lastUpdated"
+TAG: Final = "_tag"
+AUDIT_EVENT: Final = "AuditEvent"
+_TYPE_OF_CHOICE: Final = re.compile(r"\+\w+")
+_OF_AUDIT: Final = frozenset({ID, LAST_UPDATED, TAG, "action", "date", "entity", "patient"})
+"""Parameters of the audit log, which has a table of its own."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The elements of one type at one path."""
+
+    #: Steps from the resource, such as ``component/valueQuantity``.
+    path: str
+    #: Type of the elements.
+    type: str
+    #: How the index names it.
+    number: int
+    #: How the index names the identifiers of its references.
+    identifiers: int
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of a composite parameter."""
+
+    kind: Kind
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Where one element must hold all components of a composite parameter."""
+
+    #: Path of the element; empty for the resource itself.
+    on: str
+    components: tuple[Component, ...]
 
 
 @dataclass(frozen=True)
@@ -19,176 +67,117 @@ class Parameter:
     name: str
     #: How its values are indexed and compared.
     kind: Kind
-    #: Paths of its elements, with dots between the steps.
-    paths: tuple[str, ...]
-    #: For a reference: the possible types of an id without a type; the only types indexed when restricted.
+    branches: tuple[Branch, ...] = ()
+    #: For a reference: the types that it may name; empty for any.
     targets: tuple[str, ...] = ()
-    #: For a reference: leave out references to other types.
-    restrict_to_targets: bool = False
+    #: For a reference: whether only those of its targets count.
+    restricted: bool = False
+    #: For a token: the code system of elements that do not state one.
+    system: str = ""
+    #: For a composite.
+    wholes: tuple[Whole, ...] = ()
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of its branches, each once."""
+        return tuple(dict.fromkeys(branch.number for branch in self.branches))
 
 
-def _patient(*paths: str) -> Parameter:
-    return Parameter("patient", "reference", paths, ("Patient",), restrict_to_targets=True)
-
-
-def _subject(path: str = "subject", *others: str) -> Parameter:
-    return Parameter("subject", "reference", (path,), ("Patient", *others))
-
-
-_IDENTIFIER: Final = Parameter("identifier", "token", ("identifier",))
-_STATUS: Final = Parameter("status", "token", ("status",))
-_CODE: Final = Parameter("code", "token", ("code",))
-_CATEGORY: Final = Parameter("category", "token", ("category",))
-_ENCOUNTER: Final = Parameter("encounter", "reference", ("encounter",), ("Encounter",))
-_BASED_ON: Final = Parameter("based-on", "reference", ("basedOn",), ("ServiceRequest", "CarePlan"))
-
-ID: Final = "_id"
-LAST_UPDATED: Final = "_lastUpdated"
-TAG: Final = "_tag"
-_TAG: Final = Parameter(TAG, "token", ("meta.tag",))
-EVERYWHERE: Final = (Parameter(ID, "token", ("id",)), Parameter(LAST_UPDATED, "date", ("meta.lastUpdated",)), _TAG)
-"""Parameters of every type."""
-
-PARAMETERS: Final[Mapping[str, tuple[Parameter, ...]]] = {
-    "AuditEvent": (
-        Parameter("action", "token", ("action",)),
-        Parameter("date", "date", ("recorded",)),
-        Parameter("entity", "reference", ("entity.what",), ()),
-        Parameter("patient", "reference", ("entity.what",), ("Patient",), restrict_to_targets=True),
-    ),
-    "Condition": (
-        _IDENTIFIER,
-        _CODE,
-        _CATEGORY,
-        _patient("subject"),
-        _subject("subject", "Group"),
-        _ENCOUNTER,
-        Parameter("clinical-status", "token", ("clinicalStatus",)),
-        Parameter("onset-date", "date", ("onsetDateTime", "onsetPeriod")),
-    ),
-    "Device": (
-        _IDENTIFIER,
-        _STATUS,
-        _patient("patient"),
-        Parameter("type", "token", ("type",)),
-        Parameter("device-name", "string", ("deviceName.name", "type.text")),
-        Parameter("model", "string", ("modelNumber",)),
-    ),
-    "DiagnosticReport": (
-        _IDENTIFIER,
-        _STATUS,
-        _CODE,
-        _CATEGORY,
-        _patient("subject"),
-        _subject("subject", "Group", "Device", "Location"),
-        _ENCOUNTER,
-        _BASED_ON,
-        Parameter("date", "date", ("effectiveDateTime", "effectivePeriod")),
-        Parameter("issued", "date", ("issued",)),
-        Parameter("result", "reference", ("result",), ("Observation",)),
-    ),
-    "DocumentReference": (
-        _IDENTIFIER,
-        _STATUS,
-        _CATEGORY,
-        _patient("subject"),
-        _subject("subject", "Practitioner", "Group", "Device"),
-        Parameter("type", "token", ("type",)),
-        Parameter("date", "date", ("date",)),
-    ),
-    "Encounter": (
-        _IDENTIFIER,
-        _STATUS,
-        Parameter("class", "token", ("class",)),
-        _patient("subject"),
-        _subject("subject", "Group"),
-        Parameter("date", "date", ("period",)),
-    ),
-    "ImagingStudy": (
-        _IDENTIFIER,
-        _STATUS,
-        _patient("subject"),
-        _subject("subject", "Device", "Group"),
-        _ENCOUNTER,
-        Parameter("basedon", "reference", ("basedOn",), ("ServiceRequest",)),
-        Parameter("started", "date", ("started",)),
-        Parameter("modality", "token", ("series.modality",)),
-        Parameter("series", "token", ("series.uid",)),
-        Parameter("instance", "token", ("series.instance.uid",)),
-    ),
-    "Location": (_IDENTIFIER, _STATUS, Parameter("name", "string", ("name", "alias"))),
-    "Observation": (
-        _IDENTIFIER,
-        _STATUS,
-        _CODE,
-        _CATEGORY,
-        Parameter("combo-code", "token", ("code", "component.code")),
-        Parameter("component-code", "token", ("component.code",)),
-        Parameter("value-concept", "token", ("valueCodeableConcept",)),
-        Parameter("data-absent-reason", "token", ("dataAbsentReason",)),
-        _patient("subject"),
-        _subject("subject", "Group", "Device", "Location"),
-        _ENCOUNTER,
-        _BASED_ON,
-        Parameter("device", "reference", ("device",), ("Device",)),
-        Parameter("derived-from", "reference", ("derivedFrom",), ("Observation", "ImagingStudy")),
-        Parameter(
-            "date", "date", ("effectiveDateTime", "effectivePeriod", "effectiveInstant", "effectiveTiming.event")
-        ),
-    ),
-    "Organization": (_IDENTIFIER, Parameter("name", "string", ("name", "alias"))),
-    "Patient": (
-        _IDENTIFIER,
-        Parameter("name", "string", ("name",)),
-        Parameter("family", "string", ("name.family",)),
-        Parameter("given", "string", ("name.given",)),
-        Parameter("gender", "token", ("gender",)),
-        Parameter("birthdate", "date", ("birthDate",)),
-    ),
-    "Practitioner": (_IDENTIFIER, Parameter("name", "string", ("name",))),
-    "Provenance": (
-        Parameter("target", "reference", ("target",)),
-        Parameter("patient", "reference", ("target",), ("Patient",), restrict_to_targets=True),
-        Parameter("recorded", "date", ("recorded",)),
-        Parameter("agent", "reference", ("agent.who",), ("Device", "Practitioner", "Organization")),
-        Parameter("entity", "reference", ("entity.what",)),
-    ),
-    "RiskAssessment": (
-        _IDENTIFIER,
-        _patient("subject"),
-        _subject("subject", "Group"),
-        _ENCOUNTER,
-        Parameter("date", "date", ("occurrenceDateTime", "occurrencePeriod")),
-        Parameter("method", "token", ("method",)),
-        Parameter("performer", "reference", ("performer",), ("Device", "Practitioner")),
-        Parameter("risk", "token", ("prediction.qualitativeRisk",)),
-    ),
-    "ServiceRequest": (
-        _IDENTIFIER,
-        _STATUS,
-        _CODE,
-        _CATEGORY,
-        _patient("subject"),
-        _subject("subject", "Group", "Device", "Location"),
-        _ENCOUNTER,
-        Parameter("authored", "date", ("authoredOn",)),
-    ),
-    "Specimen": (_IDENTIFIER, _STATUS, _patient("subject"), _subject("subject", "Group", "Device", "Substance")),
-}
-"""Type -> its parameters; every type that is not listed has those of :data:`EVERYWHERE`."""
-
-
-def indexed(kind: str) -> tuple[Parameter, ...]:
-    """Return the parameters for which a type's elements are indexed."""
-    return (_TAG, *PARAMETERS.get(kind, ()))
-
-
+@cache
 def of(kind: str) -> Mapping[str, Parameter]:
-    """Return the parameters of a type by name."""
-    return _BY_NAME.get(kind, _COMMON)
+    """Return the parameters of a type by name; those of every type for one that R4 does not know."""
+    table = _table()
+    lines = table[kind] if kind in table else {name: it for name, it in table["Basic"].items() if name.startswith("_")}
+    wanted = lines if kind != AUDIT_EVENT else {name: it for name, it in lines.items() if name in _OF_AUDIT}
+    return {name: _read(kind, name, line) for name, line in wanted.items()}
 
 
-_COMMON: Final = {parameter.name: parameter for parameter in EVERYWHERE}
-_BY_NAME: Final = {
-    kind: _COMMON | {parameter.name: parameter for parameter in parameters} for kind, parameters in PARAMETERS.items()
-}
+@cache
+def branches_of(kind: str) -> tuple[tuple[Kind, Branch], ...]:
+    """Return what is indexed of a type: each branch once, with the kind of its parameters."""
+    found: dict[tuple[Kind, Branch], None] = {}
+    for parameter in of(kind).values():
+        found |= dict.fromkeys((parameter.kind, branch) for branch in parameter.branches)
+        for whole in parameter.wholes:
+            found |= dict.fromkeys((part.kind, branch) for part in whole.components for branch in part.branches)
+    return tuple(found)
+
+
+def numbers_of(kind: str, name: str) -> tuple[int, ...]:
+    """Return how the index names the elements of a parameter.
+
+    Parameters
+    ----------
+    kind
+        Resource type.
+    name
+        Name of the search parameter.
+    """
+    return of(kind)[name].numbers
+
+
+def types() -> tuple[str, ...]:
+    """Return the types that the table knows."""
+    return tuple(_table())
+
+
+def content() -> bytes:
+    """Return both tables as they are stored: what the index is made by."""
+    return _bytes("parameters.json") + _bytes("units.json")
+
+
+@cache
+def units() -> Mapping[str, tuple[str, str, str]]:
+    """Return the units of UCUM that can be compared: unit -> factor, unit in base units, and what is added."""
+    return {unit: (factor, base, added) for unit, (factor, base, added) in orjson.loads(_bytes("units.json")).items()}
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, Mapping[str, Any]]]:
+    found: Mapping[str, Mapping[str, Mapping[str, Any]]] = orjson.loads(_bytes("parameters.json"))["types"]
+    return found
+
+
+def _bytes(name: str) -> bytes:
+    return files(__package__).joinpath("tables", name).read_bytes()
+
+
+def _read(kind: str, name: str, line: Mapping[str, Any]) -> Parameter:
+    return Parameter(
+        name=name,
+        kind=line["kind"],
+        branches=_branches(kind, line["kind"], line.get("branches", ())),
+        targets=tuple(line.get("targets", ())),
+        restricted=line.get("restricted", False),
+        system=line.get("system", ""),
+        wholes=tuple(
+            Whole(
+                on=base["on"],
+                components=tuple(
+                    Component(kind=it["kind"], branches=_branches(kind, it["kind"], it["branches"]))
+                    for it in base["components"]
+                ),
+            )
+            for base in line.get("bases", ())
+        ),
+    )
+
+
+def _branches(kind: str, how: str, texts: Sequence[str]) -> tuple[Branch, ...]:
+    """Return the branches of a parameter; the types of one choice have one number: they are looked up together."""
+    choices: dict[str, list[str]] = {}
+    for text in texts:
+        choices.setdefault(_TYPE_OF_CHOICE.sub("+", text.rsplit(":", 1)[0]), []).append(text)
+    found = []
+    for text in texts:
+        path, type_ = text.rsplit(":", 1)
+        together = sorted(choices[_TYPE_OF_CHOICE.sub("+", path)])
+        name = f"{kind}.{' '.join(together)}"
+        plain = path.replace("+", "")
+        found.append(Branch(plain, type_, _number(f"{name}#{how}"), _number(f"{name}#identifier")))
+    return tuple(found)
+
+
+def _number(name: str) -> int:
+    """Return 31 bits that depend on the name only."""
+    return zlib.crc32(name.encode()) & 0x7FFF_FFFF

@@ -15,16 +15,25 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as on_postgresql
 from sqlalchemy.dialects.sqlite import insert as on_sqlite
 
-from fhir_adapter.store.search.index import DATE_COLUMNS, VALUE_COLUMNS, IndexRows, date_rows, rows, value_rows
-from fhir_adapter.store.search.parameters import PARAMETERS
+from fhir_adapter.store.search.index import (
+    DATE_COLUMNS,
+    MEASURE_COLUMNS,
+    VALUE_COLUMNS,
+    IndexRows,
+    date_rows,
+    measure_rows,
+    rows,
+    value_rows,
+)
+from fhir_adapter.store.search.parameters import content
 from fhir_adapter.store.versions import CURRENT
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
 from kernel.statements import Statement
-from kernel.tables import index_state, resource_dates, resource_heads, resource_index
+from kernel.tables import index_state, resource_dates, resource_heads, resource_index, resource_measures
 
-LAYOUT: Final = "1"
+LAYOUT: Final = "2"
 """Changes when the same search parameters give other rows."""
 
 _AT_A_TIME: Final = 500
@@ -40,21 +49,20 @@ _NEXT: Final = Statement(
 _CONTENTS: Final = Statement(
     CURRENT.where(_HEADS.key.between(bindparam("first"), bindparam("last")), _HEADS.deleted.is_(False))
 )
+_TABLES: Final = (resource_index, resource_dates, resource_measures)
 _STATE: Final = select(index_state.c.fingerprint)
 _ADD: Final = {
-    "sqlite": tuple(Statement(on_sqlite(table).on_conflict_do_nothing()) for table in (resource_index, resource_dates)),
-    "postgresql": tuple(
-        Statement(on_postgresql(table).on_conflict_do_nothing()) for table in (resource_index, resource_dates)
-    ),
+    "sqlite": tuple(Statement(on_sqlite(table).on_conflict_do_nothing()) for table in _TABLES),
+    "postgresql": tuple(Statement(on_postgresql(table).on_conflict_do_nothing()) for table in _TABLES),
 }
-"""Adds values and dates; a row that is there is of a server that has written the resource meanwhile."""
+"""Adds values, dates and measures; a row that is there is of a server that has written the resource meanwhile."""
 
 _log = get_logger(__name__)
 
 
 def fingerprint() -> str:
     """Return what identifies the search parameters of this release, and the layout of their rows."""
-    return hashlib.sha256(f"{LAYOUT} {sorted(PARAMETERS.items())!r}".encode()).hexdigest()
+    return hashlib.sha256(LAYOUT.encode() + content()).hexdigest()
 
 
 def rebuild_index(database: Database) -> int:
@@ -105,7 +113,7 @@ def _rebuild(database: Database, *, mark: str) -> int:
 
 
 def _empty(tx: Transaction, *, mark: str) -> None:
-    for table in (index_state, resource_index, resource_dates):
+    for table in (index_state, *_TABLES):
         tx.execute(delete(table))
     tx.execute(insert(index_state), {"fingerprint": mark})
 
@@ -142,6 +150,7 @@ def _fill(tx: Transaction, *, mark: str, after: int) -> Sequence[int]:
 
 
 def _add(tx: Transaction, made: Sequence[tuple[int, IndexRows]]) -> None:
-    add_values, add_dates = _ADD[tx.connection.dialect.name]
+    add_values, add_dates, add_measures = _ADD[tx.connection.dialect.name]
     tx.send_rows(add_values, VALUE_COLUMNS, value_rows(made))
     tx.send_rows(add_dates, DATE_COLUMNS, date_rows(made))
+    tx.send_rows(add_measures, MEASURE_COLUMNS, measure_rows(made))
