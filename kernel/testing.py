@@ -47,9 +47,15 @@ class SequenceIds:
 class PlainCipher:
     """A cipher that does not encrypt, for tests that inspect what was stored."""
 
+    overhead = 0
+
     def seal(self, plaintext: bytes, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
         """Return the plaintext; parameters as for :meth:`kernel.blobs.Cipher.seal`."""
         return plaintext
+
+    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:  # noqa: ARG002 - as above
+        """Write the plaintext; parameters as for :meth:`kernel.blobs.Cipher.seal_into`."""
+        into[:] = plaintext
 
     def open(self, sealed: bytes, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
         """Return ``sealed``; parameters as for :meth:`kernel.blobs.Cipher.open`."""
