@@ -22,7 +22,8 @@ from pynetdicom.transport import AddressInformation
 from dicom_node.encoding import UID_SYNTAX
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.store_messages import StoreRequest, store_response
-from dicom_node.listener.upper_layer import BoundedMessages, Transport, UpperLayer
+from dicom_node.listener.transport import Transport
+from dicom_node.listener.upper_layer import BoundedMessages, UpperLayer
 from kernel.errors import DIMSE_STATUS, Category, Problem, as_problem
 from kernel.log import get_logger
 from privacy.authorize import Authorizer, Interaction, Request
@@ -145,6 +146,8 @@ class StorageAssociation(Association):  # type: ignore[misc]
         """Serve until the association has ended, however it ends."""
         try:
             self._negotiate()
+            if self.is_established:
+                self.dul.socket.expect_instances()
             while self.is_established:
                 self.dul.step()
                 self._answer_messages()

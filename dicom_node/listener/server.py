@@ -18,7 +18,7 @@ from pynetdicom.ae import ApplicationEntity
 
 from dicom_node.listener.association import ReceivedInstance, StorageAssociation
 from dicom_node.listener.limits import DicomLimits
-from dicom_node.listener.upper_layer import acknowledge_immediately
+from dicom_node.listener.transport import acknowledge_immediately
 from kernel.clock import Ids, RandomIds
 from kernel.log import get_logger
 from privacy.authorize import Authorizer, LoopbackAuthorizer
