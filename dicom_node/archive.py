@@ -18,7 +18,7 @@ from dicom_node.archive_statements import ADDRESS, INSERT, NOTE_ASSOCIATION, NOT
 from dicom_node.encoding import keep_values_out_of_warnings, part10, read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.pixels import same_picture
-from kernel.blobs import Blobs
+from kernel.blobs import Blobs, Digest
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -102,7 +102,7 @@ class Archive:
             SOPInstanceUID=received.SOPInstanceUID,
             TransferSyntaxUID=received.TransferSyntaxUID,
         )
-        sealed = self._blobs.prepare(content)
+        sealed = self._blobs.prepare(content, received.address)
         stored = StoredInstance(
             SOPInstanceUID=attributes.SOPInstanceUID,
             SOPClassUID=attributes.SOPClassUID,
@@ -132,6 +132,21 @@ class Archive:
             else:
                 return stored
         raise Problem(Category.BUSY, "other versions of this instance arrive at the same time")
+
+    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
+        """Return what computes the address of an instance while its dataset arrives.
+
+        Parameters
+        ----------
+        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
+            As the C-STORE request and its presentation context state them.
+        """
+        digest = self._blobs.digest()
+        before = part10(
+            b"", SOPClassUID=SOPClassUID, SOPInstanceUID=SOPInstanceUID, TransferSyntaxUID=TransferSyntaxUID
+        )
+        digest.update(before)
+        return digest
 
     def read(self, SOPInstanceUID: str) -> bytes:
         """Return an instance as a DICOM file.

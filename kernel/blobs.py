@@ -37,6 +37,18 @@ _KEEP: Final = Statement(
 _GET: Final = Statement(select(small_blobs.c.sealed).where(small_blobs.c.address == bindparam("of")))
 
 
+class Digest(Protocol):
+    """Computes the address of content that arrives in parts."""
+
+    def update(self, part: bytes | memoryview, /) -> None:
+        """Add the next part."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Return the address of the parts so far."""
+        ...
+
+
 class Cipher(Protocol):
     """Encrypts bytes and computes the address of content; ``privacy.keys`` implements it."""
 
@@ -89,6 +101,10 @@ class Cipher(Protocol):
         """Return the keyed digest (64 hexadecimal digits) that names this content."""
         ...
 
+    def digest(self) -> Digest:
+        """Return what computes the same as :meth:`address` of parts."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedBlob:
@@ -132,15 +148,26 @@ class Blobs:
         """
         return self._put(self._cipher.address(content), content)
 
-    def prepare(self, content: bytes) -> PreparedBlob:
+    def digest(self) -> Digest:
+        """Return what computes the address of content while it arrives."""
+        return self._cipher.digest()
+
+    def prepare(self, content: bytes, address: str | None = None) -> PreparedBlob:
         """Store ``content`` durably when it is large; a small one is stored by :meth:`keep`.
+
+        Parameters
+        ----------
+        content
+            The bytes.
+        address
+            Their address, where :meth:`digest` has computed it.
 
         Raises
         ------
         Problem
             ``unavailable`` when the file system reports an error.
         """
-        address = self._cipher.address(content)
+        address = address or self._cipher.address(content)
         if self._database is None or len(content) > SMALL:
             return PreparedBlob(address=self._put(address, content), sealed=None)
         return PreparedBlob(address=address, sealed=self._cipher.seal(content, address.encode()))

@@ -5,6 +5,8 @@ import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from kernel.blobs import Digest
+
 
 class FakeClock:
     """A clock that moves only by :meth:`advance`.
@@ -64,3 +66,7 @@ class PlainCipher:
     def address(self, plaintext: bytes) -> str:
         """Return the SHA-256 of the content."""
         return hashlib.sha256(plaintext).hexdigest()
+
+    def digest(self) -> Digest:
+        """Return what computes the same of parts."""
+        return hashlib.sha256()

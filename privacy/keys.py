@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from kernel.blobs import Digest
 from kernel.errors import Category, Problem
 
 _MAGIC: Final = b"AUSC\x01"
@@ -112,6 +113,7 @@ class Cipher:
         self._header = _MAGIC + bytes.fromhex(keys.current)
         self._wrapping = keys.wrapping[keys.current]
         self._address_key = keys.derive("blob-address")
+        self._digest = hmac.new(self._address_key, digestmod=hashlib.sha256)
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """Encrypt and authenticate.
@@ -178,6 +180,10 @@ class Cipher:
     def address(self, plaintext: bytes) -> str:
         """Return the keyed digest (HMAC-SHA256, 64 hexadecimal digits) that names this content."""
         return hmac.digest(self._address_key, plaintext, hashlib.sha256).hex()
+
+    def digest(self) -> Digest:
+        """Return what computes the same of parts."""
+        return self._digest.copy()
 
 
 def _create(path: Path) -> None:

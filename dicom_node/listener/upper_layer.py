@@ -21,6 +21,7 @@ from pynetdicom.pdu_primitives import P_DATA
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.store_messages import StoreRequest, read_store_request
 from dicom_node.listener.transport import CONNECTION_CLOSED
+from kernel.blobs import Digest
 from kernel.log import get_logger
 
 DATA_RECEIVED: Final = "Evt10"
@@ -227,6 +228,12 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         self._received = 0
         self._dropping = False
         self._request: StoreRequest | None = None
+        self._digest: Digest | None = None
+
+    @property
+    def address(self) -> str | None:
+        """The address of the newest message's instance, where it was computed while the dataset arrived."""
+        return None if self._digest is None else self._digest.hexdigest()
 
     @property
     def too_large(self) -> bool:
@@ -246,6 +253,12 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         self.decided = True
         return self.message.context_id, self._request or StoreRequest.of(self.message.message_to_primitive())
 
+    def add_to(self, digest: Digest) -> None:
+        """Add the dataset of the arriving message to a digest, what has arrived and what follows."""
+        if self._request is not None:
+            digest.update(self._request.dataset.getbuffer())
+            self._digest = digest
+
     def drop(self) -> None:
         """Discard the dataset of the arriving message, which is answered already, fragment by fragment."""
         self._dropping = True
@@ -260,7 +273,7 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         if is_new:
             self.message = DIMSEMessage()
             self._received = 0
-            self._request = None
+            self._request = self._digest = None
             self.decided = self._dropping = False
         self._received += sum([len(data) for _, data in values]) - len(values)
         if self.too_large or self._dropping:
@@ -280,11 +293,15 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
     def _add(self, values: Values) -> bool:
         """Add fragments to the message; return whether it is complete."""
         if self._request is None or any(data[0] & _IS_COMMAND for _, data in values):
+            self._digest = None
             primitive = P_DATA()
             primitive.presentation_data_value_list.extend(values)
             return bool(self.message.decode_msg(primitive, self.assoc))
         for _, data in values:
-            self._request.dataset.write(data[1:])
+            fragment = data[1:]
+            self._request.dataset.write(fragment)
+            if self._digest is not None:
+                self._digest.update(fragment)
             if data[0] & _IS_LAST:
                 return True
         return False

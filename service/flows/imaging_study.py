@@ -22,6 +22,7 @@ from dicom_node.study import StudyState, describe, open_revision, study_state
 from fhir_adapter.facts import subject as subject_of
 from inference.catalogue import DeclaredModel
 from inference.contract import ModelInput, NotAvailable, Outcome
+from kernel.blobs import Digest
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Due, Job
@@ -89,6 +90,16 @@ class ImagingStudyFlow:
         self._patients = patients
         self._publisher = publisher
         self._quiet_s = quiet_s
+
+    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
+        """Return what computes the address of an instance while it arrives.
+
+        Parameters
+        ----------
+        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
+            As for :meth:`dicom_node.archive.Archive.digest`.
+        """
+        return self._archive.digest(SOPClassUID, SOPInstanceUID, TransferSyntaxUID)
 
     def accept(self, received: ReceivedInstance) -> None:
         """Keep an instance durably; the DICOM listener answers 0x0000 when this returns.

@@ -54,7 +54,7 @@ class RunningListener:
 
     @property
     def handlers(self) -> StorageHandlers:
-        return StorageHandlers(store=self.on_store, closed=self.on_closed)
+        return StorageHandlers(store=self.on_store, closed=self.on_closed, digest=self.archive.digest)
 
     @property
     def port(self) -> int:

@@ -166,3 +166,12 @@ def test_what_is_sealed_into_a_buffer_opens_as_what_is_sealed() -> None:
     into = bytearray(5 + cipher.overhead)
     cipher.seal_into(b"bytes", b"context", memoryview(into))
     assert (cipher.open(bytes(into), b"context"), len(cipher.seal(b"bytes", b"context"))) == (b"bytes", len(into))
+
+
+def test_an_address_is_the_same_when_its_content_arrives_in_parts() -> None:
+    cipher = RING.cipher()
+    for _ in range(2):
+        digest = cipher.digest()
+        digest.update(b"by")
+        digest.update(memoryview(b"tes"))
+        assert digest.hexdigest() == cipher.address(b"bytes")
