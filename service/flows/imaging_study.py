@@ -116,9 +116,8 @@ class ImagingStudyFlow:
             self._core.database.write(lambda tx: self._record(tx, received, now, "DICOM instance of our own"))
             return
 
-        def on_commit(tx: Transaction, stored: StoredInstance) -> None:
+        def on_commit(tx: Transaction, stored: StoredInstance, reconciled: bool) -> None:  # noqa: FBT001
             self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
-            reconciled = self._archive.has_replaced(tx.connection, stored)
             what = "DICOM instance, reconciled" if reconciled else "DICOM instance"
             self._record(tx, received, stored.received_at, what)
 
