@@ -7,18 +7,18 @@ The dataset is stored byte for byte; only the file meta information before it is
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, Table, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_node.archive_statements import ADDRESS, INSERT, NOTE_ASSOCIATION, NOTE_STUDY, REPLACED, ROW
+from dicom_node.archive_statements import ADDRESS, INSERT, NOTE_ASSOCIATION, NOTE_STUDY, ROW
 from dicom_node.encoding import keep_values_out_of_warnings, part10, read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.pixels import same_picture
-from kernel.blobs import Blobs
+from kernel.blobs import Blobs, Digest
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -26,6 +26,9 @@ from kernel.log import get_logger
 from kernel.tables import associations, instances, replaced_instances, studies
 
 _log = get_logger(__name__)
+
+NOTED_EVERY: Final = timedelta(seconds=5)
+"""How long the row of an association that sends instances of the same study is not written again."""
 
 LISTENER: Final = "dicom"
 """Name of the listener in the ``associations`` table; its restart removes the rows of that name."""
@@ -69,10 +72,11 @@ class Archive:
         self._blobs = blobs
         self._clock = clock
         self._listener = listener
+        self._noted: dict[str, tuple[str, datetime]] = {}
         keep_values_out_of_warnings()
 
     def add(
-        self, received: ReceivedInstance, *, on_commit: Callable[[Transaction, StoredInstance], None]
+        self, received: ReceivedInstance, *, on_commit: Callable[[Transaction, StoredInstance, bool], None]
     ) -> StoredInstance:
         """Store an instance; durable on return.
 
@@ -85,7 +89,8 @@ class Archive:
         received
             The C-STORE request.
         on_commit
-            The caller's part of the commit; quick, touches only the database.
+            The caller's part of the commit; quick, touches only the database. Its last argument says whether the
+            instance replaces an earlier one.
 
         Raises
         ------
@@ -102,7 +107,7 @@ class Archive:
             SOPInstanceUID=received.SOPInstanceUID,
             TransferSyntaxUID=received.TransferSyntaxUID,
         )
-        sealed = self._blobs.prepare(content)
+        sealed = self._blobs.prepare(content, received.address)
         stored = StoredInstance(
             SOPInstanceUID=attributes.SOPInstanceUID,
             SOPClassUID=attributes.SOPClassUID,
@@ -117,12 +122,14 @@ class Archive:
         )
 
         def commit(tx: Transaction, earlier: StoredInstance | None = None) -> None:
-            self._note_association(tx, received.association, stored)
-            if _is_new(tx, stored, earlier):
+            if not is_noted:
+                self._note_association(tx, received.association, stored)
+            is_new = _keep(tx, stored, earlier)
+            if is_new:
                 self._blobs.keep(tx, sealed)
-                _keep(tx, stored, earlier)
-            on_commit(tx, stored)
+            on_commit(tx, stored, is_new and earlier is not None)
 
+        is_noted = self._is_noted(received.association, stored)
         earlier: StoredInstance | None = None
         for _ in range(VERSIONS_AT_ONCE):
             try:
@@ -130,8 +137,25 @@ class Archive:
             except _IsStored:  # it may have been replaced once more since the last look
                 earlier = self._reconciled(stored, content)
             else:
+                if not is_noted:
+                    self._noted[received.association] = stored.StudyInstanceUID, stored.received_at
                 return stored
         raise Problem(Category.BUSY, "other versions of this instance arrive at the same time")
+
+    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
+        """Return what computes the address of an instance while its dataset arrives.
+
+        Parameters
+        ----------
+        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
+            As the C-STORE request and its presentation context state them.
+        """
+        digest = self._blobs.digest()
+        before = part10(
+            b"", SOPClassUID=SOPClassUID, SOPInstanceUID=SOPInstanceUID, TransferSyntaxUID=TransferSyntaxUID
+        )
+        digest.update(before)
+        return digest
 
     def read(self, SOPInstanceUID: str) -> bytes:
         """Return an instance as a DICOM file.
@@ -146,18 +170,6 @@ class Archive:
         if address is None:
             raise Problem(Category.NOT_FOUND, "there is no such instance")
         return self._blobs.get(address)
-
-    def has_replaced(self, connection: Connection, stored: StoredInstance) -> bool:
-        """Return whether an instance replaced an earlier one when it was received.
-
-        Parameters
-        ----------
-        connection
-            Open connection to the database.
-        stored
-            The instance.
-        """
-        return REPLACED.run(connection, {"of": stored.SOPInstanceUID, "at": stored.received_at}).first() is not None
 
     def replaced(self, connection: Connection, StudyInstanceUID: str) -> Sequence[StoredInstance]:
         """Return the earlier versions of a study's instances, in the order in which they were replaced.
@@ -216,6 +228,7 @@ class Archive:
         association
             Identifier under which the association was recorded.
         """
+        self._noted.pop(association, None)
         mine = associations.c.association == association
         touched = tx.execute(select(associations.c.StudyInstanceUID).where(mine)).scalars().all()
         tx.execute(delete(associations).where(mine))
@@ -223,10 +236,16 @@ class Archive:
 
     def forget_associations(self, tx: Transaction) -> list[str]:
         """Remove the associations that a former run of this listener left open; return their StudyInstanceUIDs."""
+        self._noted.clear()
         mine = associations.c.listener == self._listener
         touched = tx.execute(select(associations.c.StudyInstanceUID).where(mine).distinct()).scalars().all()
         tx.execute(delete(associations).where(mine))
         return list(touched)
+
+    def _is_noted(self, association: str, stored: StoredInstance) -> bool:
+        """Return whether the row of an association that sends this study is durable and fresh."""
+        study, at = self._noted.get(association, (None, stored.received_at))
+        return study == stored.StudyInstanceUID and abs(stored.received_at - at) < NOTED_EVERY
 
     def _note_association(self, tx: Transaction, association: str, stored: StoredInstance) -> None:
         tx.execute(
@@ -252,22 +271,25 @@ def _conflict() -> Problem:
     return Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is stored")
 
 
-def _is_new(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | None) -> bool:
+def _keep(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | None) -> bool:
+    """Index an instance; return False when it is indexed already.
+
+    One that replaces an earlier one takes its place, and the earlier one is kept beside it.
+    """
     tx.lock(f"instance {stored.SOPInstanceUID}")
+    if earlier is None and tx.execute(INSERT, vars(stored)).rowcount:
+        tx.execute(NOTE_STUDY, {"study": stored.StudyInstanceUID, "at": stored.received_at})
+        return True
     existing = tx.execute(ADDRESS, {"of": stored.SOPInstanceUID}).scalar()
-    if existing in {None, stored.blob}:
-        return existing is None
+    if existing == stored.blob:
+        return False
     if earlier is None or existing != earlier.blob:
         raise _IsStored
+    _replace(tx, stored, earlier)
     return True
 
 
-def _keep(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | None) -> None:
-    """Index an instance; one that replaces an earlier one takes its place, and the earlier one is kept beside it."""
-    if earlier is None:
-        tx.execute(INSERT, vars(stored))
-        tx.execute(NOTE_STUDY, {"study": stored.StudyInstanceUID, "at": stored.received_at})
-        return
+def _replace(tx: Transaction, stored: StoredInstance, earlier: StoredInstance) -> None:
     kept = _upsert(tx, replaced_instances).values(**vars(earlier), replaced_at=stored.received_at)
     again = {"replaced_at": stored.received_at}
     tx.execute(kept.on_conflict_do_update(index_elements=["SOPInstanceUID", "blob"], set_=again))

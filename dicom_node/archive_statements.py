@@ -2,21 +2,23 @@
 
 from typing import Final
 
-from sqlalchemy import bindparam, insert, select, text
+from sqlalchemy import bindparam, select, text
 
 from kernel.statements import Statement
-from kernel.tables import Instant, instances, replaced_instances
+from kernel.tables import Instant, instances
 
 ADDRESS: Final = Statement(select(instances.c.blob).where(instances.c.SOPInstanceUID == bindparam("of")))
 ROW: Final = Statement(select(instances).where(instances.c.SOPInstanceUID == bindparam("of")))
-INSERT: Final = Statement(insert(instances))
-REPLACED: Final = Statement(
-    select(replaced_instances.c.blob).where(
-        replaced_instances.c.SOPInstanceUID == bindparam("of"), replaced_instances.c.replaced_at == bindparam("at")
-    )
+INSERT: Final = Statement(
+    text(
+        'INSERT INTO instances ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",'
+        ' "TransferSyntaxUID", blob, size, calling_ae, received_at)'
+        " VALUES (:SOPInstanceUID, :SOPClassUID, :StudyInstanceUID, :SeriesInstanceUID, :Modality,"
+        " :TransferSyntaxUID, :blob, :size, :calling_ae, :received_at)"
+        ' ON CONFLICT ("SOPInstanceUID") DO NOTHING'
+    ).bindparams(*(bindparam(column.name, type_=column.type) for column in instances.columns))
 )
-"""The version that an instance replaced when it was received."""
-
+"""Index an instance, unless one with its SOPInstanceUID is."""
 NOTE_STUDY: Final = Statement(
     text(
         'INSERT INTO studies ("StudyInstanceUID", revision, instances, last_received_at)'

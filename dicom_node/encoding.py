@@ -20,6 +20,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from dicom_node.character_sets import add_latin_9
 from kernel.errors import Category, Problem
@@ -41,6 +42,11 @@ _WANTED: Final = {
     0x0020000E: "SeriesInstanceUID",
 }
 _LAST: Final = max(_WANTED)
+_IMPLICIT: Final = struct.Struct("<HHL")
+_EXPLICIT: Final = struct.Struct("<HH2sH")
+_LONG_LENGTH: Final = struct.Struct("<L")
+_SHORT_VRS: Final = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_16)
+_LONG_VRS: Final = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 _LAST_OF_META: Final = 0x0002FFFF
 _TRANSFER_SYNTAX: Final = 0x00020010
 _PREAMBLE: Final = bytes(128) + b"DICM"
@@ -87,6 +93,71 @@ def read_index_attributes(encoded: bytes, TransferSyntaxUID: str) -> IndexAttrib
     little = TransferSyntaxUID != ExplicitVRBigEndian
     if TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
         encoded = _inflate(encoded, HEAD_BYTES)
+    found = read_plain_head(encoded, implicit=implicit) if little else None
+    if found is None:
+        found = read_any_head(encoded, implicit=implicit, little=little)
+    missing = [keyword for keyword in _WANTED.values() if keyword != "Modality" and not found.get(keyword)]
+    if missing:
+        raise Problem(Category.INCORRECT, f"the dataset lacks {', '.join(missing)}")
+    if not all(UID_SYNTAX.fullmatch(value) for keyword, value in found.items() if keyword != "Modality"):
+        raise Problem(Category.INCORRECT, "a UID of the dataset is malformed")
+    return IndexAttributes(Modality=found.pop("Modality", None) or None, **found)
+
+
+def read_plain_head(encoded: bytes, *, implicit: bool) -> dict[str, str] | None:
+    """Read the indexed attributes of a dataset, little endian; None when anything in it is unusual or damaged.
+
+    It reads what almost every sender sends: elements of known length and known VR.
+
+    Parameters
+    ----------
+    encoded
+        The dataset.
+    implicit
+        Whether its VRs are implicit.
+    """
+    found: dict[str, str] = {}
+    at, end = 0, min(len(encoded), HEAD_BYTES)
+    try:
+        while at < end:
+            if implicit:
+                group, element, length = _IMPLICIT.unpack_from(encoded, at)
+            else:
+                group, element, vr, length = _EXPLICIT.unpack_from(encoded, at)
+                if vr in _LONG_VRS:
+                    (length,) = _LONG_LENGTH.unpack_from(encoded, at + 8)
+                    at += 4
+                elif vr not in _SHORT_VRS:
+                    return None
+            at += 8
+            tag = group << 16 | element
+            if tag > _LAST:
+                return found
+            if length > end - at:  # cut short, or of undefined length
+                return None
+            if length and tag in _WANTED:
+                found[_WANTED[tag]] = encoded[at : at + length].rstrip(b"\0 ").decode("ascii")
+            at += length
+    except (struct.error, UnicodeDecodeError):
+        return None
+    return found if at == len(encoded) else None
+
+
+def read_any_head(encoded: bytes, *, implicit: bool, little: bool) -> dict[str, str]:
+    """Read the indexed attributes of a dataset with pydicom.
+
+    Parameters
+    ----------
+    encoded
+        The dataset.
+    implicit, little
+        How it is encoded.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when the bytes are no dataset.
+    """
     found: dict[str, str] = {}
     try:
         elements = data_element_generator(
@@ -100,12 +171,7 @@ def read_index_attributes(encoded: bytes, TransferSyntaxUID: str) -> IndexAttrib
         raise Problem(Category.INCORRECT, "the dataset is nested too deeply") from failure
     except Exception as failure:
         raise Problem(Category.INCORRECT, "the dataset cannot be read", diagnostics=repr(failure)) from failure
-    missing = [keyword for keyword in _WANTED.values() if keyword != "Modality" and not found.get(keyword)]
-    if missing:
-        raise Problem(Category.INCORRECT, f"the dataset lacks {', '.join(missing)}")
-    if not all(UID_SYNTAX.fullmatch(value) for keyword, value in found.items() if keyword != "Modality"):
-        raise Problem(Category.INCORRECT, "a UID of the dataset is malformed")
-    return IndexAttributes(Modality=found.pop("Modality", None) or None, **found)
+    return found
 
 
 def part10(encoded: bytes, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:

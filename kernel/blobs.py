@@ -1,21 +1,18 @@
 """Content-addressed, encrypted files: the storage of DICOM instances and rendered images.
 
 A blob's address is a keyed digest of its content (see :class:`Cipher`), so equal content is stored once and a file
-name reveals nothing about a patient. :meth:`Blobs.put` returns only when the file and its name are durable: it writes a
-file beside them, past the page cache where that is possible, fsyncs it, renames it and fsyncs its new folder.
+name reveals nothing about a patient. :meth:`Blobs.put` returns only when the file and its name are durable: it writes
+the file under its name, past the page cache where that is possible, fsyncs it and fsyncs its folder. A crash can leave
+half a file that nothing refers to; the next put of the same content finds it and writes it again.
 
 A small blob needs none of that: :meth:`Blobs.prepare` and :meth:`Blobs.keep` make it a row of the commit that refers to
 it, so that bytes and reference become durable with the same fsync, or not at all.
 """
 
-import errno
 import fcntl
-import mmap
-import os
-import secrets
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -23,25 +20,17 @@ from sqlalchemy import bindparam, select, text
 
 from kernel.db import Database
 from kernel.durable import sync_folder
+from kernel.durable_file import read_whole, write_once
 from kernel.errors import Category, Problem
 from kernel.statements import Statement
 from kernel.tables import small_blobs
 from kernel.transaction import Transaction
 
 UNFINISHED: Final = "unfinished"
-"""The subfolder of the files that are being written."""
+"""The subfolder in which earlier releases wrote a file before they gave it its name."""
 
 SMALL: Final = 160 * 1024
 """Largest content that is kept in the database: a slice of 256 x 256 pixels of 16 bits with its header is."""
-
-BLOCK: Final = 4096
-"""Multiple of the size of a block of any disk: what is written past the page cache is a multiple of it."""
-
-BUFFER: Final = 1024 * 1024
-"""Largest part of a file that is written at once."""
-
-_buffers: Final[deque[mmap.mmap]] = deque(maxlen=64)
-"""Buffers that nobody uses at present."""
 
 _KEEP: Final = Statement(
     text("INSERT INTO small_blobs (address, sealed) VALUES (:address, :sealed) ON CONFLICT (address) DO NOTHING")
@@ -49,8 +38,23 @@ _KEEP: Final = Statement(
 _GET: Final = Statement(select(small_blobs.c.sealed).where(small_blobs.c.address == bindparam("of")))
 
 
+class Digest(Protocol):
+    """Computes the address of content that arrives in parts."""
+
+    def update(self, part: bytes | memoryview, /) -> None:
+        """Add the next part."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Return the address of the parts so far."""
+        ...
+
+
 class Cipher(Protocol):
     """Encrypts bytes and computes the address of content; ``privacy.keys`` implements it."""
+
+    #: How many bytes longer than its content a sealed object is.
+    overhead: int
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """Encrypt and authenticate.
@@ -62,6 +66,18 @@ class Cipher(Protocol):
         context
             Where the result is stored, such as a blob's address or a row's id. It is authenticated but not stored, so
             sealed bytes open only under the same context.
+        """
+        ...
+
+    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:
+        """Do as :meth:`seal` does, and write what it returns.
+
+        Parameters
+        ----------
+        plaintext, context
+            As for :meth:`seal`.
+        into
+            Where it is written: as many bytes as the content has, and :attr:`overhead` more.
         """
         ...
 
@@ -86,6 +102,10 @@ class Cipher(Protocol):
         """Return the keyed digest (64 hexadecimal digits) that names this content."""
         ...
 
+    def digest(self) -> Digest:
+        """Return what computes the same as :meth:`address` of parts."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedBlob:
@@ -102,8 +122,8 @@ class Blobs:
     Parameters
     ----------
     folder
-        Where the files are; created when absent, with its subfolders. What a crash left half written is
-        removed.
+        Where the files are; created when absent, with its subfolders. What a crash of an earlier release left
+        half written is removed.
     cipher
         Encrypts the content and computes its address.
     database
@@ -116,8 +136,6 @@ class Blobs:
         self._cipher = cipher
         for number in range(256):
             (folder / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-        self._unfinished = folder / UNFINISHED
-        self._unfinished.mkdir(exist_ok=True)
         sync_folder(folder)
         self._remove_unfinished()
 
@@ -131,15 +149,26 @@ class Blobs:
         """
         return self._put(self._cipher.address(content), content)
 
-    def prepare(self, content: bytes) -> PreparedBlob:
+    def digest(self) -> Digest:
+        """Return what computes the address of content while it arrives."""
+        return self._cipher.digest()
+
+    def prepare(self, content: bytes, address: str | None = None) -> PreparedBlob:
         """Store ``content`` durably when it is large; a small one is stored by :meth:`keep`.
+
+        Parameters
+        ----------
+        content
+            The bytes.
+        address
+            Their address, where :meth:`digest` has computed it.
 
         Raises
         ------
         Problem
             ``unavailable`` when the file system reports an error.
         """
-        address = self._cipher.address(content)
+        address = address or self._cipher.address(content)
         if self._database is None or len(content) > SMALL:
             return PreparedBlob(address=self._put(address, content), sealed=None)
         return PreparedBlob(address=address, sealed=self._cipher.seal(content, address.encode()))
@@ -158,16 +187,25 @@ class Blobs:
             tx.execute(_KEEP, {"address": prepared.address, "sealed": prepared.sealed})
 
     def _put(self, address: str, content: bytes) -> str:
-        place = self._place(address)
+        place, context = self._place(address), address.encode()
         try:
-            if place.exists():  # the name may not be durable yet: another thread, or an attempt that failed
-                sync_folder(place.parent)
-            else:
-                _write(self._unfinished / secrets.token_hex(8), place, self._cipher.seal(content, address.encode()))
+            write_once(
+                place,
+                len(content) + self._cipher.overhead,
+                partial(self._cipher.seal_into, content, context),
+                lambda sealed: self._opens(sealed, context, content),
+            )
         except OSError as failure:
             detail = "this server cannot save at present; send it again later"
             raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
         return address
+
+    def _opens(self, sealed: bytes, context: bytes, content: bytes) -> bool:
+        """Return whether what an existing file holds is this content, whole and unaltered."""
+        try:
+            return self._cipher.open(sealed, context) == content
+        except Problem:
+            return False
 
     def get(self, address: str) -> bytes:
         """Return the content at ``address``.
@@ -178,14 +216,17 @@ class Blobs:
             ``not-found`` when no content has this address; ``fault`` when the file was altered.
         """
         try:
-            sealed = self._place(address).read_bytes()
+            return self._cipher.open(read_whole(self._place(address)), address.encode())
         except FileNotFoundError:
-            sealed = self._small(address)
-        return self._cipher.open(sealed, address.encode())
+            return self._cipher.open(self._small(address), address.encode())
+        except Problem:  # half a file that a crash left, and the same small content was kept in the database
+            with suppress(Problem):
+                return self._cipher.open(self._small(address), address.encode())
+            raise
 
     def _remove_unfinished(self) -> None:
-        """Remove the files that a crash left half written; one that is being written is locked."""
-        for draft in self._unfinished.iterdir():
+        """Remove what a crash of an earlier release left half written; what it still writes is locked."""
+        for draft in (self._folder / UNFINISHED).glob("*"):
             with suppress(OSError), draft.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 draft.unlink()
@@ -203,72 +244,3 @@ class Blobs:
         if len(address) != 64 or not set(address) <= set("0123456789abcdef"):
             raise Problem(Category.NOT_FOUND, "there is no such blob")
         return self._folder / address[:2] / address[2:]
-
-
-def _write(draft: Path, place: Path, sealed: bytes) -> None:
-    try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH)
-            written = _write_past_the_cache(handle, sealed)
-            _write_all(handle, memoryview(sealed)[written:])
-            os.fsync(handle)
-            draft.replace(place)
-        finally:
-            os.close(handle)
-        sync_folder(place.parent)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
-
-
-def _write_past_the_cache(handle: int, sealed: bytes) -> int:
-    """Write the whole blocks directly to the disk; return how many bytes that was, none where it is not possible.
-
-    A copy in the page cache costs more CPU time than encryption and digest together, and the fsync would write it out
-    while the sender waits. The bytes are read again when the study is complete, from the disk.
-    """
-    whole = len(sealed) // BLOCK * BLOCK
-    if whole == 0 or not _set_direct(handle, wanted=True):
-        return 0
-    written = 0
-    try:
-        buffer = _buffer()
-        with memoryview(buffer) as view:
-            while written < whole:
-                size = min(BUFFER, whole - written)
-                view[:size] = memoryview(sealed)[written : written + size]
-                done = os.write(handle, view[:size])
-                written += done
-                if done % BLOCK:
-                    break
-        _buffers.append(buffer)
-    except OSError as failure:
-        if failure.errno != errno.EINVAL:  # the file system takes the flag and refuses the write
-            raise
-    _set_direct(handle, wanted=False)
-    return written
-
-
-def _buffer() -> mmap.mmap:
-    """Return a buffer at the beginning of a page of memory, as O_DIRECT demands."""
-    try:
-        return _buffers.pop()
-    except IndexError:
-        return mmap.mmap(-1, BUFFER)
-
-
-def _set_direct(handle: int, *, wanted: bool) -> bool:
-    """Turn O_DIRECT on or off; return whether the file system has it."""
-    flag = getattr(os, "O_DIRECT", 0)
-    try:
-        fcntl.fcntl(handle, fcntl.F_SETFL, flag if wanted else 0)
-    except OSError:
-        return False
-    return bool(flag)
-
-
-def _write_all(handle: int, rest: memoryview) -> None:
-    while rest:
-        rest = rest[os.write(handle, rest) :]

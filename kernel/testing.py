@@ -5,6 +5,8 @@ import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from kernel.blobs import Digest
+
 
 class FakeClock:
     """A clock that moves only by :meth:`advance`.
@@ -47,9 +49,15 @@ class SequenceIds:
 class PlainCipher:
     """A cipher that does not encrypt, for tests that inspect what was stored."""
 
+    overhead = 0
+
     def seal(self, plaintext: bytes, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
         """Return the plaintext; parameters as for :meth:`kernel.blobs.Cipher.seal`."""
         return plaintext
+
+    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:  # noqa: ARG002 - as above
+        """Write the plaintext; parameters as for :meth:`kernel.blobs.Cipher.seal_into`."""
+        into[:] = plaintext
 
     def open(self, sealed: bytes, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
         """Return ``sealed``; parameters as for :meth:`kernel.blobs.Cipher.open`."""
@@ -58,3 +66,7 @@ class PlainCipher:
     def address(self, plaintext: bytes) -> str:
         """Return the SHA-256 of the content."""
         return hashlib.sha256(plaintext).hexdigest()
+
+    def digest(self) -> Digest:
+        """Return what computes the same of parts."""
+        return hashlib.sha256()

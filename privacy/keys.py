@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
+from kernel.blobs import Digest
 from kernel.durable import sync_folder
 from kernel.errors import Category, Problem
 
@@ -106,11 +107,14 @@ class Cipher:
         Source of the wrapping keys and of the address key.
     """
 
+    overhead = _SHORTEST
+
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
         self._header = _MAGIC + bytes.fromhex(keys.current)
         self._wrapping = keys.wrapping[keys.current]
         self._address_key = keys.derive("blob-address")
+        self._digest = hmac.new(self._address_key, digestmod=hashlib.sha256)
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """Encrypt and authenticate.
@@ -123,9 +127,27 @@ class Cipher:
             Where the result is stored (an address, a row's id); it is authenticated, so sealed bytes open only under
             the same context.
         """
+        head, nonce, key = self._object()
+        return head + key.encrypt(nonce, plaintext, self._header + context)
+
+    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:
+        """Do as :meth:`seal` does, and write what it returns.
+
+        Parameters
+        ----------
+        plaintext, context
+            As for :meth:`seal`.
+        into
+            Where it is written: as many bytes as the content has, and :attr:`overhead` more.
+        """
+        head, nonce, key = self._object()
+        into[: len(head)] = head
+        key.encrypt_into(nonce, plaintext, self._header + context, into[len(head) :])
+
+    def _object(self) -> tuple[bytes, bytes, AESGCM]:
+        """Return what a new sealed object begins with, its nonce and its key."""
         data_key, nonce = secrets.token_bytes(32), secrets.token_bytes(_NONCE)
-        ciphertext = AESGCM(data_key).encrypt(nonce, plaintext, self._header + context)
-        return b"".join((self._header, nonce, aes_key_wrap(self._wrapping, data_key), ciphertext))
+        return self._header + nonce + aes_key_wrap(self._wrapping, data_key), nonce, AESGCM(data_key)
 
     def open(self, sealed: bytes, context: bytes) -> bytes:
         """Return the plaintext.
@@ -159,6 +181,10 @@ class Cipher:
     def address(self, plaintext: bytes) -> str:
         """Return the keyed digest (HMAC-SHA256, 64 hexadecimal digits) that names this content."""
         return hmac.digest(self._address_key, plaintext, hashlib.sha256).hex()
+
+    def digest(self) -> Digest:
+        """Return what computes the same of parts."""
+        return self._digest.copy()
 
 
 def _create(path: Path) -> None:

@@ -22,7 +22,9 @@ from pynetdicom.transport import AddressInformation
 from dicom_node.encoding import UID_SYNTAX
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.store_messages import StoreRequest, store_response
-from dicom_node.listener.upper_layer import BoundedMessages, Transport, UpperLayer
+from dicom_node.listener.transport import Transport
+from dicom_node.listener.upper_layer import BoundedMessages, UpperLayer
+from kernel.blobs import Digest
 from kernel.errors import DIMSE_STATUS, Category, Problem, as_problem
 from kernel.log import get_logger
 from privacy.authorize import Authorizer, Interaction, Request
@@ -53,6 +55,8 @@ class ReceivedInstance:
     TransferSyntaxUID: str
     #: The encoded dataset, byte for byte as received; no preamble, no file meta information.
     encoded: bytes = field(repr=False)
+    #: The address of the DICOM file, where it was computed while the dataset arrived.
+    address: str | None = None
 
     @property
     def calling_ae(self) -> str:
@@ -65,6 +69,8 @@ class StorageServer(Protocol):
 
     limits: DicomLimits
     authorizer: Authorizer
+    #: Computes the address of an instance while it arrives; None leaves that to :meth:`store`.
+    digest: Callable[[str, str, str], Digest] | None
 
     def admit(self, association: str) -> bool:
         """Register an association; False when there are too many."""
@@ -145,6 +151,8 @@ class StorageAssociation(Association):  # type: ignore[misc]
         """Serve until the association has ended, however it ends."""
         try:
             self._negotiate()
+            if self.is_established:
+                self.dul.socket.expect_instances()
             while self.is_established:
                 self.dul.step()
                 self._answer_messages()
@@ -196,6 +204,10 @@ class StorageAssociation(Association):  # type: ignore[misc]
             return  # the association is aborted when the message is complete
         try:
             self._authorize(Interaction.STORE, request.AffectedSOPClassUID)
+            if self._server.digest is not None and _is_of_uids(request):
+                syntax = str(self._accepted_cx[context_id].transfer_syntax[0])
+                uids = request.AffectedSOPClassUID, request.AffectedSOPInstanceUID
+                self.dimse.add_to(self._server.digest(*uids, syntax))
         except Exception as failure:  # noqa: BLE001 - the peer is always answered
             self.dimse.drop()
             self._answer_store(request, context_id, failure)
@@ -244,8 +256,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
     def _received(self, request: StoreRequest, context: PresentationContext) -> ReceivedInstance:
         if self.dimse.too_large:
             raise Problem(Category.INCORRECT, "the instance is larger than this server takes")
-        uids = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
-        if not all(UID_SYNTAX.fullmatch(uid) for uid in uids):
+        if not _is_of_uids(request):
             raise Problem(Category.INCORRECT, "a UID of the request is malformed")
         if str(context.abstract_syntax) != request.AffectedSOPClassUID:
             raise Problem(Category.INCORRECT, "the SOP class is not that of the presentation context")
@@ -259,4 +270,9 @@ class StorageAssociation(Association):  # type: ignore[misc]
             SOPInstanceUID=request.AffectedSOPInstanceUID,
             TransferSyntaxUID=str(context.transfer_syntax[0]),
             encoded=request.dataset.getvalue(),
+            address=self.dimse.address,
         )
+
+
+def _is_of_uids(request: StoreRequest) -> bool:
+    return all(UID_SYNTAX.fullmatch(uid) for uid in (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID))

@@ -18,7 +18,8 @@ from pynetdicom.ae import ApplicationEntity
 
 from dicom_node.listener.association import ReceivedInstance, StorageAssociation
 from dicom_node.listener.limits import DicomLimits
-from dicom_node.listener.upper_layer import acknowledge_immediately
+from dicom_node.listener.transport import acknowledge_immediately
+from kernel.blobs import Digest
 from kernel.clock import Ids, RandomIds
 from kernel.log import get_logger
 from privacy.authorize import Authorizer, LoopbackAuthorizer
@@ -70,6 +71,8 @@ class StorageHandlers:
     closed: Callable[[str], None]
     #: Called by :meth:`DicomServer.start` once the port is ours and before the first connection is accepted.
     before_accepting: Callable[[], None] = lambda: None
+    #: Computes the address of an instance while it arrives: of its SOP class, SOP instance and transfer syntax.
+    digest: Callable[[str, str, str], Digest] | None = None
 
 
 class DicomServer:
@@ -104,6 +107,7 @@ class DicomServer:
         self.limits = limits
         self.authorizer = authorizer or LoopbackAuthorizer()
         self.store = handlers.store
+        self.digest = handlers.digest
         self._handlers = handlers
         self._ids = ids or RandomIds()
         self._ssl_context = ssl_context

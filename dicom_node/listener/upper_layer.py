@@ -7,25 +7,25 @@ its declared length before it is buffered.
 """
 
 import queue
-import socket
 import ssl
 import struct
 import time
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import _PDU_TYPES, DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
-from pynetdicom.transport import AssociationSocket
 
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.store_messages import StoreRequest, read_store_request
+from dicom_node.listener.transport import CONNECTION_CLOSED
+from kernel.blobs import Digest
 from kernel.log import get_logger
 
 DATA_RECEIVED: Final = "Evt10"
-CONNECTION_CLOSED: Final = "Evt17"
+FRAGMENTS_TAKEN: Final = "Evt10, action DT-2"
 ARTIM_EXPIRED: Final = "Evt18"
 INVALID_PDU: Final = "Evt19"
 """Events of the upper layer's state machine (PS3.8 Table 9-8)."""
@@ -42,74 +42,14 @@ _HEADER: Final = struct.Struct(">BxL")
 _VALUE: Final = struct.Struct(">LB")
 _PART_OF_COMMAND: Final = b"\x01"
 _LAST_OF_COMMAND: Final = b"\x03"
-"""Message control headers (PS3.8 section E.2)."""
+_IS_COMMAND: Final = 0b01
+_IS_LAST: Final = 0b10
+"""Message control headers, and their bits (PS3.8 section E.2)."""
+
+Values: TypeAlias = list[tuple[int, memoryview]]
+"""The presentation data values of a PDU: presentation context, message control header and fragment."""
 
 _log = get_logger(__name__)
-
-
-class Transport(AssociationSocket):  # type: ignore[misc]
-    """One accepted connection; every read and write has a deadline."""
-
-    def __init__(self, association: Any, connection: socket.socket, limits: DicomLimits) -> None:
-        super().__init__(association, client_socket=connection)
-        self._limits = limits
-
-    def read(self, size: int, *, deadline: float) -> bytearray:
-        """Read exactly ``size`` bytes.
-
-        Parameters
-        ----------
-        size
-            Number of bytes.
-        deadline
-            End of the wait, on the monotonic clock.
-
-        Raises
-        ------
-        TimeoutError
-            The deadline passed.
-        ConnectionError
-            The peer closed the connection.
-        """
-        buffer = bytearray(size)
-        view = memoryview(buffer)
-        while view:
-            view = view[self._read_some(view, deadline) :]
-        return buffer
-
-    def _read_some(self, view: memoryview, deadline: float) -> int:
-        connection = self.socket
-        if connection is None:
-            raise ConnectionResetError
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        connection.settimeout(remaining)
-        taken: int = connection.recv_into(view)
-        if not taken:
-            raise ConnectionResetError
-        acknowledge_immediately(connection)
-        return taken
-
-    def send(self, bytestream: bytes) -> None:
-        """Send ``bytestream``; when the connection is closed, queue Evt17."""
-        connection = self.socket
-        try:
-            if connection is None:
-                raise ConnectionResetError
-            connection.settimeout(self._limits.send_s)
-            connection.sendall(bytestream)
-        except OSError:
-            self.event_queue.put(CONNECTION_CLOSED)
-
-
-def acknowledge_immediately(connection: socket.socket) -> None:
-    """Tell the kernel not to delay its next TCP acknowledgements; it lasts for one read only.
-
-    A peer that uses Nagle's algorithm (DCMTK's default) waits about 40 ms for a delayed one, for each instance.
-    """
-    if hasattr(socket, "TCP_QUICKACK"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 class UpperLayer(DULServiceProvider):  # type: ignore[misc]
@@ -145,8 +85,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
         if self.ended:
             return
         event = self._next_event()
-        if event == DATA_RECEIVED and self.state == ESTABLISHED:  # action DT-2, which leads to the same state
-            self.assoc.dimse.receive_primitive(self._recv_pdu.get_nowait().to_primitive())
+        if event == FRAGMENTS_TAKEN:
             return
         if event is not None:
             self.event_queue.put(event)
@@ -187,8 +126,8 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def act(self) -> None:
         """Let the state machine process all queued events."""
-        while not self.ended:
-            if self.event_queue.empty():
+        while not self.ended and (self.event_queue.queue or self.to_provider_queue.queue):
+            if not self.event_queue.queue:
                 self._process_recv_primitive()
             try:
                 event = self.event_queue.get_nowait()
@@ -204,7 +143,7 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
         under_artim = self.state in {AWAITING_REQUEST, AWAITING_CLOSE}
         try:
             deadline = self._timeout_at if under_artim else time.monotonic() + self._limits.idle_s
-            header = self.socket.read(1, deadline=deadline)
+            header = bytes(self.socket.read(1, deadline=deadline))
             if not under_artim:
                 deadline = time.monotonic() + self._limits.pdu_s
             header += self.socket.read(_HEADER.size - 1, deadline=deadline)
@@ -217,42 +156,50 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
             return ARTIM_EXPIRED if under_artim else None
         except (OSError, ssl.SSLError):
             return CONNECTION_CLOSED
+        return self._decoded(kind, header, body)
+
+    def _decoded(self, kind: int, header: bytes, body: memoryview) -> str:
+        """Decode a PDU for the state machine; the fragments of an established association are taken at once."""
         try:
             if kind == P_DATA_TF:
-                decoded, event = DataTransfer(body), DATA_RECEIVED
+                values = data_values(body)
+                if self.state == ESTABLISHED:  # action DT-2 leads to the same state
+                    self.assoc.dimse.receive_values(values)
+                    return FRAGMENTS_TAKEN
+                decoded, event = DataTransfer(values), DATA_RECEIVED
             else:
-                decoded, event = self._decode_pdu(header + body)
+                decoded, event = self._decode_pdu(bytearray(header + body))
         except Exception as failure:  # noqa: BLE001 - whatever a malformed PDU breaks, it is the peer's to hear
-            _log.warning("pdu_undecodable", kind=kind, length=length, failure=failure)
+            _log.warning("pdu_undecodable", kind=kind, length=len(body), failure=failure)
             return INVALID_PDU
         self._recv_pdu.put(decoded)
         return str(event)
 
 
-class DataTransfer:
-    """A P-DATA-TF PDU (PS3.8 section 9.3.5) whose values are views of the received bytes; pynetdicom copies them.
-
-    Parameters
-    ----------
-    body
-        The PDU without its header.
+def data_values(body: memoryview) -> Values:
+    """Split a P-DATA-TF PDU without its header into views of its values (PS3.8 section 9.3.5).
 
     Raises
     ------
     struct.error
         A value is cut short.
     """
+    values, at = [], 0
+    while at < len(body):
+        length, context_id = _VALUE.unpack_from(body, at)
+        end = at + 4 + length
+        if length < 2 or end > len(body):
+            raise struct.error("a presentation data value is not of the length that it says")
+        values.append((context_id, body[at + _VALUE.size : end]))
+        at = end
+    return values
 
-    def __init__(self, body: bytearray) -> None:
-        self._values: list[tuple[int, memoryview]] = []
-        whole, at = memoryview(body), 0
-        while at < len(whole):
-            length, context_id = _VALUE.unpack_from(whole, at)
-            end = at + 4 + length
-            if length < 2 or end > len(whole):
-                raise struct.error("a presentation data value is not of the length that it says")
-            self._values.append((context_id, whole[at + _VALUE.size : end]))
-            at = end
+
+class DataTransfer:
+    """A P-DATA-TF PDU for the state machine, which may look at it after the next read."""
+
+    def __init__(self, values: Values) -> None:
+        self._values = [(context_id, bytes(value)) for context_id, value in values]
 
     def to_primitive(self) -> P_DATA:
         """Return the service primitive for the state machine."""
@@ -281,6 +228,12 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         self._received = 0
         self._dropping = False
         self._request: StoreRequest | None = None
+        self._digest: Digest | None = None
+
+    @property
+    def address(self) -> str | None:
+        """The address of the newest message's instance, where it was computed while the dataset arrived."""
+        return None if self._digest is None else self._digest.hexdigest()
 
     @property
     def too_large(self) -> bool:
@@ -300,26 +253,35 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         self.decided = True
         return self.message.context_id, self._request or StoreRequest.of(self.message.message_to_primitive())
 
+    def add_to(self, digest: Digest) -> None:
+        """Add the dataset of the arriving message to a digest, what has arrived and what follows."""
+        if self._request is not None:
+            digest.update(self._request.dataset.getbuffer())
+            self._digest = digest
+
     def drop(self) -> None:
         """Discard the dataset of the arriving message, which is answered already, fragment by fragment."""
         self._dropping = True
 
     def receive_primitive(self, primitive: Any) -> None:
-        """Add the fragments of one P-DATA; a complete message goes to ``msg_queue``, unless it is discarded."""
-        values = primitive.presentation_data_value_list
+        """Take the fragments of a P-DATA that went through the state machine."""
+        self.receive_values([(context, memoryview(data)) for context, data in primitive.presentation_data_value_list])
+
+    def receive_values(self, values: Values) -> None:
+        """Add the fragments of one PDU; a complete message goes to ``msg_queue``, unless it is discarded."""
         is_new = self.message is None
-        if self.message is None:
+        if is_new:
             self.message = DIMSEMessage()
             self._received = 0
-            self._request = None
+            self._request = self._digest = None
             self.decided = self._dropping = False
-        self._received += sum(len(data) - 1 for _, data in values)
+        self._received += sum([len(data) for _, data in values]) - len(values)
         if self.too_large or self._dropping:
-            values[:] = [(context, data[:1]) for context, data in values]
+            values = [(context, data[:1]) for context, data in values]
         elif is_new and values:
             self._read_command(*values[0])
             del values[: self._request is not None]
-        if self.message.decode_msg(primitive, self.assoc):
+        if self._add(values):
             message, self.message = self.message, None
             if self._dropping:
                 return
@@ -327,6 +289,22 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
             if isinstance(complete, C_STORE):
                 complete = StoreRequest.of(complete)
             self.msg_queue.put((message.context_id, complete))
+
+    def _add(self, values: Values) -> bool:
+        """Add fragments to the message; return whether it is complete."""
+        if self._request is None or any(data[0] & _IS_COMMAND for _, data in values):
+            self._digest = None
+            primitive = P_DATA()
+            primitive.presentation_data_value_list.extend(values)
+            return bool(self.message.decode_msg(primitive, self.assoc))
+        for _, data in values:
+            fragment = data[1:]
+            self._request.dataset.write(fragment)
+            if self._digest is not None:
+                self._digest.update(fragment)
+            if data[0] & _IS_LAST:
+                return True
+        return False
 
     def _read_command(self, context_id: int, value: memoryview) -> None:
         """Read the command set of an ordinary C-STORE request, when the first fragment of a message holds it whole."""

@@ -22,6 +22,7 @@ from dicom_node.study import StudyState, describe, open_revision, study_state
 from fhir_adapter.facts import subject as subject_of
 from inference.catalogue import DeclaredModel
 from inference.contract import ModelInput, NotAvailable, Outcome
+from kernel.blobs import Digest
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.jobs import Due, Job
@@ -90,6 +91,16 @@ class ImagingStudyFlow:
         self._publisher = publisher
         self._quiet_s = quiet_s
 
+    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
+        """Return what computes the address of an instance while it arrives.
+
+        Parameters
+        ----------
+        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
+            As for :meth:`dicom_node.archive.Archive.digest`.
+        """
+        return self._archive.digest(SOPClassUID, SOPInstanceUID, TransferSyntaxUID)
+
     def accept(self, received: ReceivedInstance) -> None:
         """Keep an instance durably; the DICOM listener answers 0x0000 when this returns.
 
@@ -105,9 +116,8 @@ class ImagingStudyFlow:
             self._core.database.write(lambda tx: self._record(tx, received, now, "DICOM instance of our own"))
             return
 
-        def on_commit(tx: Transaction, stored: StoredInstance) -> None:
+        def on_commit(tx: Transaction, stored: StoredInstance, reconciled: bool) -> None:  # noqa: FBT001
             self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
-            reconciled = self._archive.has_replaced(tx.connection, stored)
             what = "DICOM instance, reconciled" if reconciled else "DICOM instance"
             self._record(tx, received, stored.received_at, what)
 

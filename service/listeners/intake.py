@@ -73,6 +73,7 @@ class IntakeListeners:
             StorageHandlers(
                 store=application.imaging_studies.accept,
                 closed=application.imaging_studies.association_closed,
+                digest=application.imaging_studies.digest,
                 before_accepting=lambda: application.database.write(application.imaging_studies.listener_starts),
             ),
             DicomLimits(),

@@ -45,7 +45,7 @@ class RunningListener:
             raise self.raising
         self.archive.add(received, on_commit=self.then)
 
-    def then(self, tx: Transaction, stored: StoredInstance) -> None:
+    def then(self, tx: Transaction, stored: StoredInstance, _reconciled: bool) -> None:
         self.stored.append(stored)
 
     def on_closed(self, association: str) -> None:
@@ -54,7 +54,7 @@ class RunningListener:
 
     @property
     def handlers(self) -> StorageHandlers:
-        return StorageHandlers(store=self.on_store, closed=self.on_closed)
+        return StorageHandlers(store=self.on_store, closed=self.on_closed, digest=self.archive.digest)
 
     @property
     def port(self) -> int:

@@ -1,9 +1,11 @@
 """When a study is complete, and what a late instance does; on both databases."""
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from sqlalchemy import select
 
 from dicom_node.archive import Archive
 from dicom_node.encoding import part10
@@ -13,6 +15,7 @@ from dicom_node.synthesise import ChestXRay, chest_x_ray, study_uid
 from kernel.blobs import Blobs
 from kernel.db import Database
 from kernel.errors import Category, Problem
+from kernel.tables import associations
 from kernel.testing import FakeClock, PlainCipher
 from privacy.principal import Principal
 
@@ -44,7 +47,7 @@ class Station:
         self.archive = Archive(database, Blobs(folder, PlainCipher(), database), clock)
 
     def add(self, number: int = 1, association: str = "a") -> None:
-        self.archive.add(received(number, association), on_commit=lambda _tx, _stored: None)
+        self.archive.add(received(number, association), on_commit=lambda *_: None)
 
     def close(self, association: str) -> None:
         self.database.write(lambda tx: self.archive.closed(tx, association))
@@ -139,7 +142,7 @@ def test_a_revision_is_opened_once(station: Station) -> None:
 
 
 def test_when_on_commit_fails_nothing_is_stored(station: Station) -> None:
-    def fail(_tx: object, _stored: object) -> None:
+    def fail(*_: object) -> None:
         raise Problem(Category.BUSY, "no")
 
     with pytest.raises(Problem):
@@ -149,7 +152,7 @@ def test_when_on_commit_fails_nothing_is_stored(station: Station) -> None:
 
 def test_uids_that_contradict_the_request_are_refused(station: Station) -> None:
     with pytest.raises(Problem, match="not those of the request"):
-        station.archive.add(received(SOPInstanceUID="1.2.3"), on_commit=lambda _tx, _stored: None)
+        station.archive.add(received(SOPInstanceUID="1.2.3"), on_commit=lambda *_: None)
 
 
 def test_a_study_is_described_from_its_files(station: Station) -> None:
@@ -166,3 +169,26 @@ def test_a_study_is_described_from_its_files(station: Station) -> None:
 def test_the_same_instance_always_becomes_the_same_file() -> None:
     arguments = {"SOPClassUID": CTImageStorage, "SOPInstanceUID": "1.2", "TransferSyntaxUID": ExplicitVRLittleEndian}
     assert part10(b"x", **arguments) == part10(b"x", **arguments)
+
+
+def test_the_row_of_an_association_is_written_again_only_when_it_has_aged(station: Station) -> None:
+    def seen() -> list[datetime]:
+        with station.database.read() as connection:
+            return list(connection.execute(select(associations.c.seen_at)).scalars())
+
+    start = station.clock.now()
+    for number, pause in enumerate((0.0, 4.0, 4.0), start=1):
+        station.clock.advance(pause)
+        station.add(number)
+        expected = start if pause == 0.0 or number == 2 else station.clock.now()
+        assert seen() == [expected]
+
+
+def test_an_association_whose_first_instance_was_not_stored_is_recorded_with_the_next_one(station: Station) -> None:
+    def fail(*_: object) -> None:
+        raise Problem(Category.BUSY, "no")
+
+    with pytest.raises(Problem):
+        station.archive.add(received(), on_commit=fail)
+    station.add(1)
+    assert station.state() is StudyState.RECEIVING

@@ -1,11 +1,13 @@
 """C-ECHO and C-STORE through real sockets: an acknowledged instance is stored byte for byte, any other is refused."""
 
+import hashlib
 import os
 import shutil
 import ssl
 import subprocess
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -83,6 +85,22 @@ def test_the_dataset_is_kept_byte_for_byte(ward, instance: Make, syntax: str) ->
     assert kept.endswith(encoded)
     assert kept[128:132] == b"DICM"
     assert open_file(kept).PatientName == "Doe^Jane"
+
+
+@pytest.mark.parametrize("longest", [1024, 16_384, 131_072])
+@pytest.mark.parametrize("size", [64, 20_000, 300_000])
+def test_an_instance_that_arrives_in_any_number_of_parts_has_the_address_of_its_bytes(
+    ward, instance: Make, size: int, longest: int
+) -> None:
+    """It is digested while it arrives."""
+    ward.server.limits = replace(ward.server.limits, maximum_length=longest)
+    sent = instance(payload=os.urandom(size))
+    association = ward.associate((CTImageStorage, ExplicitVRLittleEndian))
+    assert association.send_c_store(sent).Status == 0x0000
+    association.release()
+    with ward.database.read() as connection:
+        (kept,) = ward.archive.instances(connection, sent.StudyInstanceUID)
+    assert kept.blob == hashlib.sha256(ward.archive.read(sent.SOPInstanceUID)).hexdigest()
 
 
 def test_a_compressed_dataset_is_stored_as_received(ward, written: Callable[[Dataset], bytes]) -> None:

@@ -2,13 +2,17 @@
 
 import errno
 import fcntl
+import hashlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from kernel.blobs import BLOCK, BUFFER, SMALL, UNFINISHED, Blobs
+from kernel.blobs import SMALL, UNFINISHED, Blobs
 from kernel.db import Database, Transaction
+from kernel.durable_file import BLOCK, BUFFER
 from kernel.errors import Category, Problem
 from kernel.testing import PlainCipher
 
@@ -48,7 +52,7 @@ def test_file_and_folder_are_synced_before_put_returns(blobs: Blobs, monkeypatch
 def test_a_blob_that_exists_is_confirmed_only_when_its_name_is_durable(
     blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An earlier try may have renamed the file and failed to sync the folder: a retry must sync it too."""
+    """An earlier try may have written the file and failed to sync the folder: a retry must sync it too."""
     blobs.put(b"x")
 
     def refuse(_handle: int) -> None:
@@ -59,7 +63,7 @@ def test_a_blob_that_exists_is_confirmed_only_when_its_name_is_durable(
         blobs.put(b"x")
 
 
-@pytest.mark.parametrize("broken", ["fsync", "write", "replace"])
+@pytest.mark.parametrize("broken", ["fsync", "write"])
 def test_a_write_error_raises_a_problem_and_leaves_no_partial_file(
     broken: str, blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +72,7 @@ def test_a_write_error_raises_a_problem_and_leaves_no_partial_file(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path if broken == "replace" else os, broken, refuse)
+    monkeypatch.setattr(os, broken, refuse)
     with pytest.raises(Problem) as refused:
         blobs.put(b"second" * BLOCK)
     assert refused.value.category is Category.UNAVAILABLE
@@ -81,9 +85,8 @@ def test_content_of_any_size_is_returned_as_it_was(blobs: Blobs, size: int) -> N
     assert blobs.get(blobs.put(content)) == content
 
 
-def test_whole_blocks_go_past_the_page_cache_and_the_rest_through_it(
-    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_whole_blocks_that_go_past_the_page_cache(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A last block through the cache would be a second write, and the fsync would wait for both."""
     written: list[tuple[bool, int]] = []
     real = os.write
 
@@ -93,7 +96,54 @@ def test_whole_blocks_go_past_the_page_cache_and_the_rest_through_it(
 
     monkeypatch.setattr(os, "write", spy)
     blobs.put(bytes(2 * BLOCK + 5))
-    assert written == [(True, 2 * BLOCK), (False, 5)]
+    assert written == [(True, 3 * BLOCK)]
+
+
+def test_a_file_of_an_earlier_release_has_no_padding_and_is_returned(blobs: Blobs, tmp_path: Path) -> None:
+    content = os.urandom(2 * BLOCK)
+    place = tmp_path / "blobs" / (address := hashlib.sha256(content).hexdigest())[:2] / address[2:]
+    place.write_bytes(content)
+    assert (blobs.get(address), blobs.put(content), place.read_bytes()) == (content, address, content)
+
+
+@pytest.mark.parametrize("left", [b"", b"half", b"x" * BLOCK, bytes(3 * BLOCK)])
+def test_half_a_file_that_a_crash_left_is_written_again(blobs: Blobs, tmp_path: Path, left: bytes) -> None:
+    content = b"x" * 2 * BLOCK
+    place = tmp_path / "blobs" / (address := hashlib.sha256(content).hexdigest())[:2] / address[2:]
+    place.write_bytes(left)
+    assert (blobs.get(blobs.put(content)), len(files(tmp_path))) == (content, 1)
+
+
+def test_the_same_content_at_once_is_confirmed_to_nobody_before_it_is_durable(
+    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one fails after the second has found its file: the second then writes it itself."""
+    content, real = b"x" * BLOCK, os.fsync
+    first_writes, second_waits = threading.Event(), threading.Event()
+    first: list[threading.Thread] = []
+
+    def fail_the_first(handle: int) -> None:
+        if threading.current_thread() in first:
+            first_writes.set()
+            assert second_waits.wait(10)
+            raise OSError(errno.EIO, "Input/output error")
+        real(handle)
+
+    def lock(handle: int, operation: int) -> None:
+        if threading.current_thread() not in first:
+            second_waits.set()
+        real_lock(handle, operation)
+
+    real_lock = fcntl.flock
+    monkeypatch.setattr(os, "fsync", fail_the_first)
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(lambda: (first.append(threading.current_thread()), blobs.put(content)))
+        assert first_writes.wait(10)
+        address = blobs.put(content)
+        with pytest.raises(Problem):
+            refused.result()
+    assert (blobs.get(address), len(files(tmp_path))) == (content, 1)
 
 
 def test_a_file_system_without_direct_writes_stores_all_the_same(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,23 +209,12 @@ def test_a_large_blob_is_a_file_as_soon_as_it_is_prepared(in_database: Blobs, tm
     assert (prepared.sealed, in_database.get(prepared.address), len(files(tmp_path))) == (None, content, 1)
 
 
-def test_a_file_that_a_crash_left_half_written_is_removed_at_the_next_start(blobs: Blobs, tmp_path: Path) -> None:
+def test_what_a_crash_of_an_earlier_release_left_half_written_is_removed(blobs: Blobs, tmp_path: Path) -> None:
     address = blobs.put(b"whole")
-    (tmp_path / "blobs" / UNFINISHED / "1").write_bytes(b"half")
-    again = Blobs(tmp_path / "blobs", PlainCipher())
-    assert (len(files(tmp_path)), again.get(address)) == (1, b"whole")
-
-
-def test_a_process_that_starts_leaves_the_file_that_another_one_writes(
-    blobs: Blobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = os.fsync
-
-    def start_another(handle: int) -> None:
-        with monkeypatch.context() as meanwhile:
-            meanwhile.setattr(os, "fsync", real)
-            Blobs(tmp_path / "blobs", PlainCipher())
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", start_another)
-    assert blobs.get(blobs.put(b"x" * BLOCK)) == b"x" * BLOCK
+    drafts = tmp_path / "blobs" / UNFINISHED
+    drafts.mkdir()
+    (drafts / "1").write_bytes(b"half")
+    with (drafts / "2").open("wb") as written:
+        fcntl.flock(written, fcntl.LOCK_SH)
+        again = Blobs(tmp_path / "blobs", PlainCipher())
+    assert (sorted(path.name for path in drafts.iterdir()), again.get(address)) == (["2"], b"whole")

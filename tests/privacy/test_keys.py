@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.blobs import Blobs
+from kernel.db import Database
 from kernel.errors import Category, Problem
 from privacy.keys import Cipher, KeyRing
 
@@ -147,3 +148,30 @@ def test_blobs_on_disk_are_sealed_and_found_by_content(tmp_path: Path) -> None:
     address = blobs.put(b"DOE^JOHN")
     (stored,) = (path for path in tmp_path.rglob("*") if path.is_file())
     assert (b"DOE" in stored.read_bytes(), blobs.get(address), blobs.put(b"DOE^JOHN")) == (False, b"DOE^JOHN", address)
+
+
+def test_half_a_file_does_not_hide_the_same_content_in_the_database(tmp_path: Path, database: Database) -> None:
+    blobs = Blobs(tmp_path, RING.cipher(), database)
+    prepared = blobs.prepare(b"small")
+    database.write(lambda tx: blobs.keep(tx, prepared))
+    place = tmp_path / prepared.address[:2] / prepared.address[2:]
+    place.write_bytes(b"half")
+    assert blobs.get(prepared.address) == b"small"
+    with pytest.raises(Problem, match="damaged"):
+        Blobs(tmp_path, RING.cipher()).get(prepared.address)
+
+
+def test_what_is_sealed_into_a_buffer_opens_as_what_is_sealed() -> None:
+    cipher = RING.cipher()
+    into = bytearray(5 + cipher.overhead)
+    cipher.seal_into(b"bytes", b"context", memoryview(into))
+    assert (cipher.open(bytes(into), b"context"), len(cipher.seal(b"bytes", b"context"))) == (b"bytes", len(into))
+
+
+def test_an_address_is_the_same_when_its_content_arrives_in_parts() -> None:
+    cipher = RING.cipher()
+    for _ in range(2):
+        digest = cipher.digest()
+        digest.update(b"by")
+        digest.update(memoryview(b"tes"))
+        assert digest.hexdigest() == cipher.address(b"bytes")
