@@ -38,8 +38,8 @@ _SAFE_INTEGER: Final = 18
 """An integer with at most this many characters fits into the 64 bits that orjson writes."""
 
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
-_GREAT_EXPONENT: Final = re.compile(rb"e[+-]?[0-9]{3}")
-"""May be a float whose exponent is too great; orjson writes no longer ones."""
+_GREAT_EXPONENT: Final = re.compile(rb"[0-9]e[+-]?[0-9]{3}[],}]")
+"""May be a float whose exponent is too great; orjson writes no longer ones. A hexadecimal id is followed by others."""
 _EXPONENT: Final = re.compile(r"[eE]([+-]?\d+)$")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_ISSUES: Final = 20
