@@ -16,7 +16,7 @@ from kernel.log import get_logger
 from privacy.principal import Principal
 from service.core import CoreServices
 from service.flows.identity_doubt import ask_those_who_doubted
-from service.flows.read_set import ReadSet, still_hold
+from service.flows.read_set import ReadSet, in_lock_order, still_hold
 
 _log = get_logger(__name__)
 
@@ -70,7 +70,7 @@ def save(core: CoreServices, tx: Transaction, messages: Sequence[Converted]) -> 
     Problem
         ``busy`` when something that one of them has read was changed meanwhile.
     """
-    tx.lock(*sorted(frozenset[str]().union(*(one.names for one in messages))))
+    tx.lock(*in_lock_order(name for one in messages for name in one.names))
     still_hold(tx, [one.read_set for one in messages])
     events = [event for one in messages for event in one.conversion.events]
     stored = {key: event for one in messages for key, event in one.stored.items()}

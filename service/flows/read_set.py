@@ -1,6 +1,6 @@
 """What is stored of a resource now, or nothing; HL7 v2 messages and DICOM studies both read it before they write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select
@@ -112,6 +112,11 @@ class ReadSet:
         return self._versions
 
 
+def in_lock_order(names: Iterable[str]) -> list[str]:
+    """Return locks in the order in which every writer takes them: those of identifiers, then those of resources."""
+    return sorted(set(names), key=lambda name: ("?" not in name, name))
+
+
 def still_hold(tx: Transaction, read_sets: Sequence[ReadSet]) -> None:
     """Return when nothing was changed meanwhile of what several steps have read.
 
@@ -127,7 +132,7 @@ def still_hold(tx: Transaction, read_sets: Sequence[ReadSet]) -> None:
     Problem
         ``busy``: the step is to be done again, on what is there now.
     """
-    tx.lock(*sorted({name for one in read_sets for name in one.names}))
+    tx.lock(*in_lock_order(name for one in read_sets for name in one.names))
     for one in read_sets:
         one.check_holders(tx)
     expected = {key: version for one in read_sets for key, version in one.versions.items()}

@@ -15,6 +15,7 @@ from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import inbox, observation_origins, resource_events, resource_heads, resource_versions
 from service.flows import hl7_message
+from service.flows.read_set import in_lock_order
 
 from .hospital import ADULT, ILL, Hospital
 
@@ -151,3 +152,11 @@ def test_a_message_that_waits_for_a_person_holds_nobody_else(hospital: Hospital)
     assert states(hospital)[1:] == ["done", "received", "received"]
     hospital.work()
     assert states(hospital)[1:] == ["done", "held", "done"]
+
+
+def test_locks_are_taken_in_the_order_of_the_writer() -> None:
+    """A writer of a Patient locks its identifiers, then the resource; who locks them the other way round may wait for
+    it while it waits for them."""
+    names = ["Patient/a", "Patient?identifier=s|2", "Encounter/e", "Patient?identifier=s|1", "Patient/a"]
+    taken = ["Patient?identifier=s|1", "Patient?identifier=s|2", "Encounter/e", "Patient/a"]
+    assert in_lock_order(names) == taken
