@@ -68,8 +68,19 @@ def backlog(hospital: Hospital, seed: int) -> list[bytes]:
     return messages
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def new_url(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Return what gives the URL of an empty database; empty for the file in the data folder."""
+    if request.param == "sqlite":
+        return lambda: ""
+    return request.getfixturevalue("new_postgres_url")
+
+
 def test_a_backlog_leaves_what_one_message_after_the_other_leaves(
-    open_hospital: Callable[..., Hospital], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_url: Callable[[], str],
+    open_hospital: Callable[..., Hospital],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     together: list[int] = []
     save = hl7_message.save
@@ -87,7 +98,7 @@ def test_a_backlog_leaves_what_one_message_after_the_other_leaves(
             folder.mkdir()
             if keys.exists():
                 shutil.copy(keys, folder / "keys.json")  # the ids of resources depend on them
-            hospital = open_hospital(data_dir=folder, ehr_url=None, interface_engine=None)
+            hospital = open_hospital(data_dir=folder, database_url=new_url(), ehr_url=None, interface_engine=None)
             shutil.copy(folder / "keys.json", keys)
             monkeypatch.setattr(hl7_message, "MOST_TOGETHER", most)
             for message in backlog(hospital, seed):
