@@ -131,11 +131,16 @@ def of(value: Mapping[str, Any]) -> Document:
         raw = orjson.dumps(value, default=_bounded_decimal)
     except orjson.JSONEncodeError:
         return parse(encode(value))
-    if _GREAT_EXPONENT.search(raw) or _ESCAPED_CONTROL.search(raw):
+    if _has_great_exponent(raw) or _ESCAPED_CONTROL.search(raw):
         return parse(raw)
     plain = orjson.loads(raw)
     _check_shape(plain)
     return Document(exact=dict(value), plain=plain)
+
+
+def _has_great_exponent(raw: bytes) -> bool:
+    """Return whether a float of orjson may have one: it is 301 to 308, or -301 to -324."""
+    return (b"e+30" in raw or b"e-3" in raw) and _GREAT_EXPONENT.search(raw) is not None
 
 
 def reread(exact: Json) -> Document:

@@ -140,7 +140,17 @@ own = st.recursive(
         st.floats(allow_nan=False, allow_infinity=False),
         st.integers(-(2**63), 2**64 - 1),
         st.sampled_from(
-            [Decimal("1.10"), Decimal("1E+299"), Decimal("-0"), 1e-305, Decimal("1" * 64), Decimal("1" * 65)]
+            [
+                Decimal("1.10"),
+                Decimal("1E+299"),
+                Decimal("-0"),
+                1e-305,
+                1e305,
+                -1.5e308,
+                5e-324,
+                Decimal("1" * 64),
+                Decimal("1" * 65),
+            ]
         ),
         st.booleans(),
         st.text(max_size=6),
