@@ -1,12 +1,19 @@
 """Functions of a model, run on threads of their own, so that whoever waits for one can stop waiting."""
 
+import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 T = TypeVar("T")
+
+LONGEST_IDLE_S: Final = 60.0
+"""After this time without a function a thread ends."""
+
+_Tasks: TypeAlias = "queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]]"
 
 
 class Overdue(Exception):
@@ -14,7 +21,9 @@ class Overdue(Exception):
 
 
 class Threads:
-    """Runs functions, each on a thread of its own, a limited number at a time.
+    """Runs functions, each on a thread that runs nothing else meanwhile, a limited number at a time.
+
+    A thread that has ended its function waits for the next one: to start a thread takes longer than most functions.
 
     A function that is overdue is left to itself: Python cannot end a thread. Its place stays taken until it ends, so
     that a model that hangs each time does not fill the process with threads.
@@ -30,6 +39,7 @@ class Threads:
     def __init__(self, most: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._places = threading.Semaphore(most)
         self._monotonic = monotonic
+        self._idle: deque[_Tasks] = deque()
 
     def run(self, work: Callable[[], T], deadline: float) -> T:
         """Return what a function returns.
@@ -48,36 +58,57 @@ class Threads:
         """
         if not self._places.acquire(blocking=False):
             raise Overdue
-        future = start(work, on_end=self._places.release)
+        future: Future[T] = Future()
+        future.set_running_or_notify_cancel()
+        try:
+            tasks = self._idle.pop()
+        except IndexError:
+            tasks = queue.SimpleQueue()
+            _thread(lambda: self._serve(tasks))
+        tasks.put((work, future))
         return wait(future, deadline - self._monotonic())
 
+    def _serve(self, tasks: _Tasks) -> None:
+        while True:
+            try:
+                work, future = tasks.get(timeout=LONGEST_IDLE_S)
+            except queue.Empty:
+                try:
+                    self._idle.remove(tasks)
+                except ValueError:  # a function is on its way
+                    continue
+                return
+            _carry_out(work, future, on_end=lambda: self._end(tasks))
+            del work, future  # of a patient
 
-def start(work: Callable[[], T], *, on_end: Callable[[], object] = lambda: None) -> "Future[T]":
-    """Start a function on a thread of its own.
+    def _end(self, tasks: _Tasks) -> None:
+        self._idle.append(tasks)
+        self._places.release()
 
-    Parameters
-    ----------
-    work
-        The function.
-    on_end
-        Called on that thread when it has ended.
-    """
+
+def start(work: Callable[[], T]) -> "Future[T]":
+    """Start a function on a thread of its own."""
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
 
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as failure:  # noqa: BLE001 - whoever waits gets it
-            on_end()
-            future.set_exception(failure)
-        else:
-            on_end()
-            future.set_result(result)
-
-    # A daemon: a model that hangs for ever must not keep the process from ending.
-    threading.Thread(target=run, name="model-function", daemon=True).start()
+    _thread(lambda: _carry_out(work, future, on_end=lambda: None))
     return future
+
+
+def _carry_out(work: Callable[[], T], future: "Future[T]", *, on_end: Callable[[], object]) -> None:
+    try:
+        result = work()
+    except BaseException as failure:  # noqa: BLE001 - whoever waits gets it
+        on_end()
+        future.set_exception(failure)
+    else:
+        on_end()
+        future.set_result(result)
+
+
+def _thread(target: Callable[[], object]) -> None:
+    # A daemon: a model that hangs for ever must not keep the process from ending.
+    threading.Thread(target=target, name="model-function", daemon=True).start()
 
 
 def wait(future: "Future[T]", seconds: float) -> T:

@@ -169,10 +169,12 @@ def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: dateti
         _change(tx, change)
 
 
+_EVERYTHING: Final = Statement(select(models).order_by(models.c.name, models.c.added_at, models.c.version))
+
+
 def everything(conn: Connection) -> Sequence[ModelRow]:
     """Return every version of every model, in order of name and age."""
-    found = conn.execute(select(models).order_by(models.c.name, models.c.added_at, models.c.version))
-    return [_row(row) for row in found]
+    return [_row(row) for row in _EVERYTHING.run(conn)]
 
 
 _STATE = Statement(
@@ -343,5 +345,5 @@ def _one(name: str, version: str) -> Update:
 
 
 def _row(row: Row[Any]) -> ModelRow:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name, underscored to spare column names
+    values = row._asdict()
     return ModelRow(**values | {"folder": Path(values["folder"])})

@@ -38,7 +38,7 @@ from kernel.job_statements import (
 )
 from kernel.tables import jobs
 
-__all__ = ["AT_ONCE", "BACKGROUND", "CHANNELS", "Due", "Job", "Jobs", "Priority", "must_park", "pause_after"]
+__all__ = ["AT_ONCE", "BACKGROUND", "CHANNELS", "Due", "Job", "Jobs", "Priority", "job_of", "must_park", "pause_after"]
 
 BACKGROUND: Final = "background"
 """The lock of jobs that nobody waits for."""
@@ -106,7 +106,8 @@ class Job:
         return {"job": self.id, "step": self.step, "attempts": self.attempts}
 
 
-def _from_row(row: Row[Any]) -> Job:
+def job_of(row: Row[Any]) -> Job:
+    """Return the job of a row."""
     problem = None
     if row.problem_category:
         problem = Problem(Category(row.problem_category), row.problem_detail or "")
@@ -226,7 +227,7 @@ class Jobs:
                 row = tx.execute(statement, {"worker": worker, "now": self._clock.now()}).first()
         except IntegrityError:  # another worker has just taken a job with the same lock
             return None
-        return None if row is None else _from_row(row)
+        return None if row is None else job_of(row)
 
     def claim_many(self, tx: Transaction, worker: str, most: int, *, background: bool = False) -> list[Job]:
         """Claim the jobs that are due, in their order.
@@ -323,7 +324,7 @@ class Jobs:
         row = tx.execute(select(jobs).where(jobs.c.id == job_id, jobs.c.status == "parked")).first()
         if row is None:
             return False
-        self._put_back(tx, _from_row(row), attempts=0)
+        self._put_back(tx, job_of(row), attempts=0)
         return True
 
     def release(
@@ -357,7 +358,7 @@ class Jobs:
         running = tx.execute(select(jobs).where(jobs.c.worker == worker, jobs.c.status == "running")).all()
         running = [row for row in running if (row.id, row.attempts) not in besides]
         for row in running:
-            job = _from_row(row)
+            job = job_of(row)
             if job.attempts >= DEATHS_BEFORE_PARKING:
                 problem = Problem(Category.FAULT, "the worker died each time it did this")
                 self._park(tx, job, problem)
@@ -408,7 +409,7 @@ class Jobs:
         query = select(jobs).order_by(jobs.c.seq).limit(limit)
         if status is not None:
             query = query.where(jobs.c.status == status)
-        return [_from_row(row) for row in connection.execute(query)]
+        return [job_of(row) for row in connection.execute(query)]
 
     def counts(self, connection: Connection) -> dict[str, int]:
         """Return how many jobs there are in each status."""

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import BindParameter, Connection, Dialect, Executable, Insert, Table, TypeDecorator, bindparam, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import NullType
+from sqlalchemy.types import LargeBinary, NullType
 
 from kernel.many_rows import ManyRows, many_rows
 from kernel.pipeline import pipeline_of
@@ -252,8 +252,19 @@ class _Compiled:
         columns: dict[str, Sequence[Any]] = {name: [value] * len(rows) for name, value in self.constants.items()}
         for name, values in zip(names, zip(*rows, strict=True), strict=True):
             convert = self.converters.get(name)
-            columns[name] = values if convert is None else [convert(value) for value in values]
+            columns[name] = values if convert is None else _converted(values, convert)
         return columns
+
+
+def _converted(values: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    """Convert a column; a value that is repeated, as the time of a commit is in each row, is converted once."""
+    made: list[Any] = []
+    last, last_made = object(), None
+    for value in values:
+        if value is not last:
+            last, last_made = value, convert(value)
+        made.append(last_made)
+    return made
 
 
 def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compiled:
@@ -263,6 +274,8 @@ def _compile(core: Executable, names: Sequence[str], dialect: Dialect) -> _Compi
     converters: dict[str, Callable[[Any], Any]] = {}
     named: Mapping[BindParameter[Any], str] = compiled.bind_names
     for bind, name in named.items():
+        if isinstance(bind.type, LargeBinary) and dialect.name == "sqlite":
+            continue  # its driver takes bytes as they are
         if (convert := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None:
             converters[name] = convert
     constants = {name: value for name, value in compiled.params.items() if name not in names}

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, insert, select, update
@@ -153,18 +153,18 @@ class AuditLog:
         rows = [_row(self._ids.new(), event, recorded) for event in events]
         if rows:
             tx.before_commit(self._append, rows)
-        return [row["id"] for row in rows]
+        return [row.id for row in rows]
 
-    def _append(self, tx: Transaction, rows: Sequence[dict[str, Any]]) -> None:
+    def _append(self, tx: Transaction, rows: Sequence["_Row"]) -> None:
         tx.lock("audit")
         head = read_head(tx.connection, self._seal_key)
         size, peaks = head.size, head.peaks
         placed = []
         for row in rows:
-            placed.append({"seq": size, **row})
-            peaks = merkle.append(size, peaks, row["leaf"])
+            placed.append((size, *row))
+            peaks = merkle.append(size, peaks, row.leaf)
             size += 1
-        tx.send(_ADD, placed if len(placed) > 1 else placed[0])
+        tx.send_rows(_ADD, _COLUMNS, placed)
         self._write_head(tx, LogHead(size=size, peaks=peaks), first=head.size == 0)
 
     def checkpoint(self, tx: Transaction) -> Checkpoint | None:
@@ -197,19 +197,26 @@ class AuditLog:
             tx.send(_NEXT_HEAD, row)
 
 
-def _row(name: str, event: Mapping[str, Any], recorded: datetime) -> dict[str, Any]:
+class _Row(NamedTuple):
+    """The columns of an event but the first, which is its place in the log."""
+
+    id: str
+    recorded: datetime
+    leaf: bytes
+    event: bytes
+    action: str
+    patient: str | None
+    entity: str | None
+
+
+_COLUMNS: Final = ("seq", *_Row._fields)
+
+
+def _row(name: str, event: Mapping[str, Any], recorded: datetime) -> _Row:
     """Return the row of an event, all but its place in the log."""
     content = orjson.dumps({"resourceType": "AuditEvent", "id": name, **event})
     patient, entity = concerned(event)
-    return {
-        "id": name,
-        "recorded": recorded,
-        "leaf": merkle.leaf_hash(content),
-        "event": content,
-        "action": event["action"],
-        "patient": patient,
-        "entity": entity,
-    }
+    return _Row(name, recorded, merkle.leaf_hash(content), content, event["action"], patient, entity)
 
 
 def read_head(connection: Connection, seal_key: bytes) -> LogHead:

@@ -1,7 +1,6 @@
 """The table ``resource_events``: which event made what is stored of a resource. Every read and write of it is here."""
 
-from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, select
@@ -17,7 +16,6 @@ _OF: Final = StatementOfMany(
 )
 _PUT: Final = upsert(resource_events)
 _COLUMNS: Final = tuple(column.name for column in resource_events.columns)
-_values: Callable[[ResourceEvent], tuple[str, ...]] = attrgetter(*_COLUMNS)
 
 
 def read_events(connection: Connection, events: Iterable[ResourceEvent]) -> Events:
@@ -34,7 +32,7 @@ def read_events(connection: Connection, events: Iterable[ResourceEvent]) -> Even
     for event in events:
         by_type.setdefault(event.type, []).append(event.id)
     rows = [row for kind, ids in by_type.items() for row in _OF.run(connection, ids, {"of_type": kind})]
-    found = [ResourceEvent(**row._asdict()) for row in rows]
+    found = [ResourceEvent(*row) for row in rows]  # its fields are the columns, in their order
     return {event.key: event for event in found}
 
 
@@ -63,4 +61,4 @@ def write_events(tx: Transaction, events: Sequence[ResourceEvent]) -> None:
     events
         At most one for each resource and source.
     """
-    tx.send_rows(_PUT, _COLUMNS, [_values(event) for event in events])
+    tx.send_rows(_PUT, _COLUMNS, [event[: len(_COLUMNS)] for event in events])

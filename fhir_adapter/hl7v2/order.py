@@ -9,10 +9,10 @@ same time the status that comes later in a result's life counts, and among equal
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from fhir_adapter.hl7v2.datatypes import dtm
 
@@ -40,9 +40,11 @@ _CORRECTED: Final = frozenset({"amended", "corrected", "appended", "entered-in-e
 _WIDEST_OFFSET: Final = timedelta(hours=14)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResourceEvent:
-    """What a message says about when and how a resource changed. Times are DTM, empty where unknown."""
+class ResourceEvent(NamedTuple):
+    """What a message says about when and how a resource changed. Times are DTM, empty where unknown.
+
+    A tuple, because each resource of a message has one.
+    """
 
     type: str
     id: str
@@ -167,7 +169,7 @@ def in_order(
     for resource, event in zip(resources, events, strict=True):
         authority, admission = (stored.get((event.type, event.id, source)) for source in ("stated", "admission"))
         overtaken = is_older(event, authority) or is_older(event, stored.get(event.key))
-        moved = replace(event, source="admission") if event.moves else None
+        moved = event._replace(source="admission") if event.moves else None
         moves = moved is not None and not is_older(moved, admission)
         older += [event.type] * overtaken
         if not overtaken:

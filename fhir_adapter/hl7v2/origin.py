@@ -8,17 +8,15 @@ difference.
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 WIDEST_S: Final = 60.0
 """A wider time is no instant, and has no origin."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """How the sender identified an Observation."""
+class Origin(NamedTuple):
+    """How the sender identified an Observation; a tuple, because a message has many."""
 
     #: Id of the Observation.
     id: str
@@ -32,7 +30,7 @@ class Origin:
     #: OBX-4.
     sub_id: str
     #: The codings of OBX-3, each as its system, a bar and its code.
-    codes: frozenset[str] = field(default_factory=frozenset)
+    codes: frozenset[str]
     #: The span of its time, in seconds since 1970: a time to the minute is a minute wide.
     start: float
     end: float

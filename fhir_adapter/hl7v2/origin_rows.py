@@ -55,7 +55,9 @@ def write_origins(tx: Transaction, origins: Sequence[Origin]) -> None:
 
 
 def _origin(row: Any) -> Origin:
-    return Origin(**row._asdict() | {"codes": frozenset(row.codes.split(_APART))})
+    named = row._asdict()  # the fields of an origin are the columns, in their order
+    named["codes"] = frozenset(row.codes.split(_APART))
+    return Origin(*named.values())
 
 
 def _row(one: Origin) -> tuple[str | float, ...]:

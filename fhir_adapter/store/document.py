@@ -45,8 +45,8 @@ _SAFE_INTEGER: Final = 18
 
 _STRING_OR_MARK: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[{\[,]', re.DOTALL)
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
-_GREAT_EXPONENT: Final = re.compile(rb"e[+-]?[0-9]{3}")
-"""May be a float whose exponent is too great; orjson writes no longer ones."""
+_GREAT_EXPONENT: Final = re.compile(rb"[0-9]e[+-]?[0-9]{3}[],}]")
+"""May be a float whose exponent is too great; orjson writes no longer ones. A hexadecimal id is followed by others."""
 _EXPONENT: Final = re.compile(r"[eE]([+-]?\d+)$")
 _MOST_ISSUES: Final = 20
 _PLAIN: Final = 40
@@ -154,11 +154,16 @@ def of(value: Mapping[str, Any]) -> Document:
         raw = orjson.dumps(value, default=_bounded_decimal)
     except orjson.JSONEncodeError:
         return parse(encode(value))
-    if _GREAT_EXPONENT.search(raw) or _ESCAPED_CONTROL.search(raw):
+    if _has_great_exponent(raw) or _ESCAPED_CONTROL.search(raw):
         return parse(raw)
     plain = orjson.loads(raw)
     _check_shape(plain)
     return Document(exact=dict(value), plain=plain)
+
+
+def _has_great_exponent(raw: bytes) -> bool:
+    """Return whether a float of orjson may have one: it is 301 to 308, or -301 to -324."""
+    return (b"e+30" in raw or b"e-3" in raw) and _GREAT_EXPONENT.search(raw) is not None
 
 
 def reread(exact: Json) -> Document:

@@ -157,28 +157,48 @@ class StoreWriter:
         Problem
             ``not-found`` for the deletion of a resource that was never stored.
         """
+        (written,) = self.apply_all(tx, [(prepared, principal)])
+        return written
+
+    def apply_all(
+        self, tx: Transaction, changes: Sequence[tuple[PreparedChanges, Principal]]
+    ) -> list[Sequence[Written]]:
+        """Carry out several changes as :meth:`apply` would one after the other; each table is written once.
+
+        Parameters
+        ----------
+        tx
+            The caller's transaction; it must be rolled back when this raises.
+        changes
+            What was prepared, and who makes the change. No two may concern the same resource, and no condition may
+            concern what another one changes.
+
+        Raises
+        ------
+        PreconditionFailed, Problem
+            As :meth:`apply` raises them.
+        """
+        tx.lock(*_patient_locks([prepared for prepared, _ in changes]))
+        plans = [self._planned(tx, prepared) for prepared, _ in changes]
+        write_set = WriteSet(tx, self._clock, [key for plan in plans for key in plan.touched])
+        results: list[Sequence[Written]] = [plan.carried_out(write_set) for plan in plans]
+        write_set.flush()
+        for written, (_, principal) in zip(results, changes, strict=True):
+            self._record(tx, written, principal)
+        for written, (_, principal) in zip(results, changes, strict=True):
+            if changed := [it.version for it in written if it.version.changed]:
+                for observer in self._observers:
+                    observer.on_change(tx, changed, principal)
+        return results
+
+    def _planned(self, tx: Transaction, prepared: PreparedChanges) -> "_Plan":
+        """Return the operations with what their conditions find."""
         operations = prepared.in_order()
-        tx.lock(*_patient_locks(prepared))
         existing = self._existing(tx, operations)
         names = {operation.full_url: operation.reference for operation in prepared.operations if operation.full_url}
         names |= {prepared.operations[it].full_url: _reference(version) for it, version in existing.items()}
         names |= {text: _only_match(tx, query) for text, query in prepared.conditions.items()}
-        touched = [(operation.type, operation.id) for _, operation in operations if operation.method in _TOUCHING]
-        write_set = WriteSet(tx, self._clock, touched)
-        written = {
-            position: Written(version=existing[position], existed=True)
-            if position in existing
-            else Written(version=_carry_out(write_set, operation, names))
-            for position, operation in operations
-        }
-        write_set.flush()
-        in_order_of_request = [written[position] for position in sorted(written)]
-        self._record(tx, in_order_of_request, principal)
-        changes = [it.version for it in in_order_of_request if it.version.changed]
-        if changes:
-            for observer in self._observers:
-                observer.on_change(tx, changes, principal)
-        return in_order_of_request
+        return _Plan(operations=operations, existing=existing, names=names)
 
     def _existing(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, StoredVersion]:
         """Return the resources that conditional creates find; the locks are held until the transaction ends."""
@@ -208,10 +228,37 @@ class StoreWriter:
         self._audit.record_all(tx, events)
 
 
-def _patient_locks(prepared: PreparedChanges) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """The operations of one change, in the order of processing, with what was looked up for them."""
+
+    operations: Sequence[tuple[int, Operation]]
+    #: Position to the resource that a conditional create found.
+    existing: Mapping[int, StoredVersion]
+    #: What stands for a reference in the resources, to the reference.
+    names: Mapping[str, str]
+
+    @property
+    def touched(self) -> list[tuple[str, str]]:
+        """The resources that may exist and are changed."""
+        return [(operation.type, operation.id) for _, operation in self.operations if operation.method in _TOUCHING]
+
+    def carried_out(self, write_set: WriteSet) -> list[Written]:
+        """Add the changes to a write set; return their results in the order of the request."""
+        written = {
+            position: Written(version=self.existing[position], existed=True)
+            if position in self.existing
+            else Written(version=_carry_out(write_set, operation, self.names))
+            for position, operation in self.operations
+        }
+        return [written[position] for position in sorted(written)]
+
+
+def _patient_locks(changes: Sequence[PreparedChanges]) -> list[str]:
     """Return the locks by which two writers of one person's Patient wait for each other."""
-    documents = [it.document for it in prepared.operations if it.type == "Patient" and it.document is not None]
-    return lock_names(token for document in documents for token in tokens_of(document.plain))
+    operations = [it for prepared in changes for it in prepared.operations if it.type == "Patient"]
+    plain = [it.document.plain for it in operations if it.document is not None]
+    return lock_names(token for patient in plain for token in tokens_of(patient))
 
 
 def _only_match(tx: Transaction, query: Query) -> str:

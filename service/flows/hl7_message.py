@@ -10,17 +10,17 @@ from zoneinfo import ZoneInfo
 
 from fhir_adapter.hl7v2.ack import acknowledge
 from fhir_adapter.hl7v2.conversion import Context, Conversion
-from fhir_adapter.hl7v2.events import read_events, write_events
+from fhir_adapter.hl7v2.events import read_events
 from fhir_adapter.hl7v2.header import Header
 from fhir_adapter.hl7v2.header import header as read_header
 from fhir_adapter.hl7v2.message import Message
 from fhir_adapter.hl7v2.messages import check, convert, is_stat
-from fhir_adapter.hl7v2.order import InOrder, in_order
-from fhir_adapter.hl7v2.origin_rows import write_origins
+from fhir_adapter.hl7v2.order import in_order
 from fhir_adapter.patient_identity import PatientIdentities
 from kernel.db import Transaction
-from kernel.errors import Category, Problem
+from kernel.errors import Problem
 from kernel.inbox import InboundMessage
+from kernel.job_runs import finish_following, following
 from kernel.jobs import Job, Priority
 from kernel.log import get_logger
 from kernel.worker import Commit
@@ -28,13 +28,17 @@ from privacy import balp
 from privacy.principal import Principal
 from privacy.pseudonyms import Pseudonyms
 from service.core import CoreServices
-from service.flows.identity_doubt import ask_those_who_doubted, hold_message
+from service.flows.hl7_converted import Converted, report, save
+from service.flows.identity_doubt import hold_message
 from service.flows.read_set import ReadSet
 from service.identity_holds import Contradiction
 from service.triggers.contract import Change
 
 CONVERT: Final = "convert"
 """The job step that turns a kept message into resources."""
+
+MOST_TOGETHER: Final = 8
+"""Messages of one sender that are stored in one commit; more would keep those who wait for the writer waiting."""
 
 _NOT_PRODUCTION: Final = "not-production"
 """State of a message that was kept and nothing else."""
@@ -114,7 +118,54 @@ class Hl7MessageFlow:
         return keep
 
     def convert(self, job: Job) -> Commit:
-        """Turn a kept message into resources; the commit also asks the models that they concern."""
+        """Turn a kept message into resources; the commit also asks the models that they concern.
+
+        Of the messages that wait behind it those are done in the same commit that have nothing in common with each
+        other: so the messages of a patient keep their order, and a backlog costs less.
+        """
+        first = self._converted(job)
+        if not isinstance(first, Converted):
+            return first
+        others, messages = self._independent(job, first)
+        for message in messages:
+            report(message)
+
+        def commit(tx: Transaction) -> None:
+            if others:
+                try:
+                    with tx.savepoint():
+                        finish_following(tx, job, others, self._core.clock.now())
+                        save(self._core, tx, messages)
+                except Problem as problem:
+                    _log.info("hl7_messages_one_by_one", category=str(problem.category), failure=problem)
+                else:
+                    return
+            save(self._core, tx, [first])
+
+        return commit
+
+    def _independent(self, job: Job, first: Converted) -> tuple[list[Job], list[Converted]]:
+        """Return the jobs after one that can be done with it, and the messages of all of them."""
+        others: list[Job] = []
+        messages, names = [first], set(first.names)
+        if first.accepted:
+            return others, messages
+        with self._core.database.read() as connection:
+            waiting = following(connection, job, MOST_TOGETHER - 1, self._core.clock.now())
+        for other in waiting:
+            try:
+                message = self._converted(other)
+            except Exception:  # noqa: BLE001 - its own attempt shows why
+                break
+            if not isinstance(message, Converted) or message.accepted or not names.isdisjoint(message.names):
+                break
+            others.append(other)
+            messages.append(message)
+            names |= message.names
+        return others, messages
+
+    def _converted(self, job: Job) -> Converted | Commit:
+        """Return the conversion of a message, or the commit of one of which nothing is stored."""
         identifier = str(job.payload["message"])
         with self._core.database.read() as connection:
             raw = self._core.inbox.raw(connection, identifier)
@@ -129,32 +180,19 @@ class Hl7MessageFlow:
             _log.info("hl7_fields_unmapped", message=identifier, count=len(conversion.unmapped))
         if conversion.contradicts and not accepted:
             return self._held(identifier, header, conversion, read_set)
-        if conversion.doubts:
-            _log.warning("hl7_patient_ambiguous", message=identifier, detail="; ".join(conversion.doubts))
-        if conversion.unmatched:
-            _log.warning("hl7_change_of_nothing_stored", message=identifier, observations=conversion.unmatched)
         with self._core.database.read() as connection:
             stored = read_events(connection, conversion.events)
         found = in_order(conversion.resources, conversion.events, stored, read_set.current)
-        if found.older:
-            _log.warning("hl7_message_older_than_stored", message=identifier, resources=found.older)
-        prepared, stated = self._core.writer.prepare(found.resources), {it["id"] for it in found.resources}
-        principal = Principal(client=header.sender, client_address="", request_id=identifier)
-
-        def commit(tx: Transaction) -> None:
-            read_set.still_holds(tx)
-            tx.lock(*sorted(f"{event.type}/{event.id}" for event in conversion.events))
-            if read_events(tx.connection, conversion.events) != stored:
-                raise Problem(Category.BUSY, "another message about the same resources was stored meanwhile")
-            if found.resources:
-                self._core.writer.apply(tx, prepared, principal)
-            write_events(tx, found.events)
-            write_origins(tx, [one for one in conversion.origins if one.id in stated])
-            self._core.inbox.mark(tx, identifier, _outcome(conversion, found))
-            if accepted:
-                ask_those_who_doubted(self._core, tx, f"Patient/{conversion.patient}")
-
-        return commit
+        return Converted(
+            identifier=identifier,
+            conversion=conversion,
+            stored=stored,
+            found=found,
+            prepared=self._core.writer.prepare(found.resources),
+            read_set=read_set,
+            principal=Principal(client=header.sender, client_address="", request_id=identifier),
+            accepted=accepted,
+        )
 
     def _held(self, identifier: str, header: Header, conversion: Conversion, read_set: ReadSet) -> Commit:
         """Return the commit that stores nothing of a message and has a person decide whose it is."""
@@ -203,12 +241,3 @@ class Hl7MessageFlow:
         entity = f"urn:uuid:{identifier}" if identifier else None
         what = f"HL7 v2 {header.event}"
         return balp.received(principal, entity=entity, patient=None, at=self._core.clock.now(), what=what)
-
-
-def _outcome(conversion: Conversion, found: InOrder) -> str:
-    """Return the state of a converted message: of several that hold, the one that a person needs most."""
-    if conversion.doubts:
-        return "ambiguous"
-    if conversion.unmatched:
-        return "unmatched"
-    return "older" if found.older else "done"

@@ -1,9 +1,9 @@
 """What is stored of a resource now, or nothing; HL7 v2 messages and DICOM studies both read it before they write."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 
 from fhir_adapter.hl7v2.origin import Origin
 from fhir_adapter.hl7v2.origin_rows import read_origins
@@ -13,6 +13,15 @@ from fhir_adapter.store.store import Store
 from fhir_adapter.store.versions import StoredVersion
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
+from kernel.statements import StatementOfMany
+from kernel.tables import resource_heads
+
+_HEADS: Final = resource_heads.c
+_VERSIONS: Final = StatementOfMany(
+    lambda ids: select(_HEADS.id, _HEADS.version, _HEADS.deleted).where(
+        _HEADS.type == bindparam("of_type"), _HEADS.id.in_(ids)
+    )
+)
 
 
 def newest_version(connection: Connection, store: Store, kind: str, resource_id: str) -> StoredVersion | None:
@@ -80,21 +89,58 @@ class ReadSet:
         with self._database.read() as connection:
             return read_origins(connection, patient, start, end)
 
-    def still_holds(self, tx: Transaction) -> None:
-        """Return when nothing of it was changed meanwhile.
-
-        Raises
-        ------
-        Problem
-            ``busy``: the step is to be done again, on what is there now.
-        """
+    @property
+    def names(self) -> list[str]:
+        """The locks of what was read: whoever changes it takes them."""
         asked = [token for tokens, _ in self._holders for token in tokens]
         known = [token for found in self._holders.values() for holder in found for token in holder.identifiers]
-        tx.lock(*lock_names((*asked, *known)), *(f"{kind}/{resource_id}" for kind, resource_id in self._versions))
+        return [*lock_names((*asked, *known)), *(f"{kind}/{resource_id}" for kind, resource_id in self._versions)]
+
+    def still_holds(self, tx: Transaction) -> None:
+        """Return when nothing of it was changed meanwhile; raises as :func:`still_hold`."""
+        still_hold(tx, [self])
+
+    def check_holders(self, tx: Transaction) -> None:
+        """Return when the Patients with the identifiers are the same; raises as :func:`still_hold`."""
         for (tokens, resource_id), found in self._holders.items():
             if holders(tx.connection, tokens, resource_id) != found:
                 raise Problem(Category.BUSY, "a Patient with the identifier was changed by somebody else meanwhile")
-        for (kind, resource_id), version in self._versions.items():
-            stored = newest_version(tx.connection, self._store, kind, resource_id)
-            if version != (0 if stored is None else stored.version):
-                raise Problem(Category.BUSY, f"the {kind} was changed by somebody else meanwhile")
+
+    @property
+    def versions(self) -> Mapping[tuple[str, str], int]:
+        """Type and id of each resource that was read, to its version; 0 where there was none."""
+        return self._versions
+
+
+def in_lock_order(names: Iterable[str]) -> list[str]:
+    """Return locks in the order in which every writer takes them: those of identifiers, then those of resources."""
+    return sorted(set(names), key=lambda name: ("?" not in name, name))
+
+
+def still_hold(tx: Transaction, read_sets: Sequence[ReadSet]) -> None:
+    """Return when nothing was changed meanwhile of what several steps have read.
+
+    Parameters
+    ----------
+    tx
+        The transaction of their commit.
+    read_sets
+        What they have read.
+
+    Raises
+    ------
+    Problem
+        ``busy``: the step is to be done again, on what is there now.
+    """
+    tx.lock(*in_lock_order(name for one in read_sets for name in one.names))
+    for one in read_sets:
+        one.check_holders(tx)
+    expected = {key: version for one in read_sets for key, version in one.versions.items()}
+    by_type: dict[str, list[str]] = {}
+    for kind, resource_id in expected:
+        by_type.setdefault(kind, []).append(resource_id)
+    for kind, ids in by_type.items():
+        rows = _VERSIONS.run(tx.connection, ids, {"of_type": kind})
+        stored = {row.id: 0 if row.deleted else row.version for row in rows}
+        if any(stored.get(it, 0) != expected[kind, it] for it in ids):
+            raise Problem(Category.BUSY, f"the {kind} was changed by somebody else meanwhile")

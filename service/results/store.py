@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Any, Final, Literal
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Text, and_, bindparam, func, insert, or_, select, update
 
 from inference.contract import Outcome, statement_id
 from inference.registry import ModelRow
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.statements import Statement
+from kernel.statements import Statement, StatementOfMany
 from kernel.tables import outbox, results
 from service.results.records import LIVE, TRANSITIONS, NewResult, Place, State, StoredResult
 
@@ -26,6 +26,29 @@ _STUDIES_OF: Final = Statement(
     .distinct()
     .order_by(results.c.study)
 )
+_ADD: Final = Statement(insert(results))
+_SUPERSEDE: Final = StatementOfMany(
+    lambda ids: (
+        update(results)
+        .where(results.c.id.in_(ids), or_(*(results.c.state == state for state in LIVE)))
+        .values(state="superseded", superseded_by=bindparam("by"))
+        .returning(results.c.id)
+    )
+)
+_ABOUT: Final = (
+    select(results.c.id, results.c.statement, results.c.kind, results.c.resources, results.c.outputs)
+    .where(
+        results.c.model == bindparam("of_model"),
+        results.c.subject == bindparam("of_subject"),
+        results.c.study.is_not_distinct_from(bindparam("of_study", type_=Text)),
+        results.c.document.is_not_distinct_from(bindparam("of_document", type_=Text)),
+    )
+    .order_by(results.c.seq.desc())
+    .limit(1)
+)
+_NEWEST: Final = Statement(_ABOUT.where(results.c.version == bindparam("of_version")))
+_DELIVERED: Final = Statement(_ABOUT.where(results.c.status == "active"))
+_STATED: Final = Statement(select(results.c.id).where(results.c.statement == bindparam("this")).limit(1))
 _LISTS: Final = ("inputs", "outputs", "features", "artefacts", "resources")
 """Columns that hold a JSON list."""
 
@@ -48,9 +71,8 @@ class Results:
             Ids of earlier results; those that are withdrawn or superseded already stay as they are.
         """
         row = asdict(result) | {"resources": list(resources), "state": "preliminary"}
-        tx.execute(insert(results), row | {name: json.dumps(row[name]) for name in _LISTS})
-        earlier = results.c.id.in_(list(supersedes)), results.c.state.in_(LIVE)
-        tx.execute(update(results).where(*earlier).values(state="superseded", superseded_by=result.id))
+        tx.send(_ADD, row | {name: json.dumps(row[name]) for name in _LISTS})
+        _SUPERSEDE.run(tx.connection, list(supersedes), {"by": result.id})
 
     def place_of(self, connection: Connection, outcome: Outcome, *, study: str | None, document: str | None) -> Place:
         """Return the place of an outcome among the results of its model version about its patient, study or document.
@@ -67,16 +89,10 @@ class Results:
             Reference of the document that made the model run.
         """
         statement = statement_id(outcome)
-        columns = results.c.id, results.c.statement, results.c.kind, results.c.resources, results.c.outputs
-        about = select(*columns).where(
-            results.c.model == outcome.model.name,
-            results.c.subject == outcome.subject.reference,
-            results.c.study.is_not_distinct_from(study),
-            results.c.document.is_not_distinct_from(document),
-        )
-        newest_first = about.order_by(results.c.seq.desc()).limit(1)
-        newest = connection.execute(newest_first.where(results.c.version == outcome.model.version)).first()
-        delivered = connection.execute(newest_first.where(results.c.status == "active")).first()
+        about: dict[str, str | None] = {"of_model": outcome.model.name, "of_subject": outcome.subject.reference}
+        about |= {"of_study": study, "of_document": document}
+        newest = _NEWEST.run(connection, about | {"of_version": outcome.model.version}).first()
+        delivered = _DELIVERED.run(connection, about).first()
         last = delivered if outcome.model.status == "active" else newest
         place = Place(
             said=False,
@@ -84,8 +100,7 @@ class Results:
             before=() if last is None else tuple(json.loads(last.resources)),
             outputs=() if last is None else tuple(json.loads(last.outputs)),
         )
-        stated = select(results.c.id).where(results.c.statement == statement).limit(1)
-        if connection.execute(stated).first() is None:
+        if _STATED.run(connection, {"this": statement}).first() is None:
             return place
         if newest is None or newest.statement == statement:
             return replace(place, said=True)

@@ -140,7 +140,17 @@ own = st.recursive(
         st.floats(allow_nan=False, allow_infinity=False),
         st.integers(-(2**63), 2**64 - 1),
         st.sampled_from(
-            [Decimal("1.10"), Decimal("1E+299"), Decimal("-0"), 1e-305, Decimal("1" * 64), Decimal("1" * 65)]
+            [
+                Decimal("1.10"),
+                Decimal("1E+299"),
+                Decimal("-0"),
+                1e-305,
+                1e305,
+                -1.5e308,
+                5e-324,
+                Decimal("1" * 64),
+                Decimal("1" * 65),
+            ]
         ),
         st.booleans(),
         st.text(max_size=6),
@@ -164,3 +174,9 @@ def outcome(make: Callable[[dict[str, Any]], document.Document], value: dict[str
 def test_a_resource_of_our_own_is_stored_and_refused_as_its_json_would_be(value: Any) -> None:
     resource = {"resourceType": "Basic", "x": value}
     assert outcome(document.of, resource) == outcome(lambda it: document.parse(document.encode(it)), resource)
+
+
+def test_a_hexadecimal_id_is_no_number_with_a_great_exponent() -> None:
+    resource = {"resourceType": "Basic", "id": "5e308-e999", "code": {"text": "1e400"}, "author": {"reference": "1e3"}}
+    made = document.of(resource)
+    assert made.exact["code"] is resource["code"]  # it was not read a second time

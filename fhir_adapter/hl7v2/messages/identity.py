@@ -10,7 +10,7 @@ where only one comes into question. Any other value, and a change that finds non
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
 from itertools import islice
@@ -276,10 +276,9 @@ class StoredOrder:
 def _renewed(origin: Origin, identity: Identity, before: Origin | None) -> Origin:
     """Return how an Observation is identified from now on: an older message may state more than the newest."""
     if before is None:
-        return origin if origin.id == identity.id else replace(origin, id=identity.id)
+        return origin if origin.id == identity.id else origin._replace(id=identity.id)
     start, end = (before.start, before.end) if identity.time else (origin.start, origin.end)
-    return replace(
-        origin,
+    return origin._replace(
         id=identity.id,
         sender=before.sender,
         placer=origin.placer or before.placer,
