@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
 
 from kernel.errors import Category, Problem
 from kernel.group_commit import GroupWriter, Request
+from kernel.limited import TookLong, limited
 from kernel.one_process import database_file, one_process_of_file, one_process_of_server
 from kernel.signals import LocalSignals, PostgresSignals, Signals
 from kernel.transaction import Transaction
@@ -35,12 +36,6 @@ BRIEF_S: Final = 0.005
 """How long an event loop reads from a file at a time, in seconds."""
 IDLE_S: Final = 1.0
 """A connection to PostgreSQL that was idle for longer is tried before it is used, in seconds."""
-_STEPS_BETWEEN_LOOKS: Final = 500
-"""Steps of SQLite's virtual machine between two looks at the clock."""
-
-
-class TookLong(Exception):
-    """A read took longer than an event loop may wait."""
 
 
 class Database:
@@ -187,24 +182,8 @@ class Database:
         TookLong
             When a statement ran for more than :data:`BRIEF_S`. The caller does the same in a thread.
         """
-        driver: Any = self._reader_of_thread().connection.dbapi_connection
-        until = time.monotonic() + BRIEF_S
-        stopped = False
-
-        def is_late() -> bool:
-            nonlocal stopped
-            stopped = time.monotonic() > until
-            return stopped
-
-        driver.set_progress_handler(is_late, _STEPS_BETWEEN_LOOKS)
-        try:
+        with limited(self._reader_of_thread(), BRIEF_S):
             yield
-        except OperationalError as failure:
-            if stopped:
-                raise TookLong from failure
-            raise
-        finally:
-            driver.set_progress_handler(None, 0)
 
     def others_wait(self) -> bool:
         """Return whether requests wait for the writer, asked inside one."""

@@ -97,6 +97,29 @@ class Statement:
             raise _failed(connection, failure, compiled.sql) from failure
         return Rows([compiled.row(row) for row in found] if compiled.row is not None else found, cursor.rowcount)
 
+    def stream(self, connection: Connection, parameters: Values) -> Iterator[Any]:
+        """Run the statement and yield its rows one by one; SQLite reads no more of them than are taken.
+
+        Parameters
+        ----------
+        connection, parameters
+            As for :meth:`run`.
+
+        Raises
+        ------
+        sqlalchemy.exc.DBAPIError
+            As :meth:`run`.
+        """
+        compiled, cursor = self._start(connection, parameters)
+        assert compiled.row is not None
+        try:
+            for row in cursor:
+                yield compiled.row(row)
+        except Exception as failure:
+            raise _failed(connection, failure, compiled.sql) from failure
+        finally:
+            cursor.close()
+
     def send(self, connection: Connection, parameters: Parameters = None) -> None:
         """Run the statement without waiting for its end, where the connection has a pipeline.
 

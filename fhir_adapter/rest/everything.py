@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, or_, select
 from fhir_adapter.rest import bundles
 from fhir_adapter.rest.access import of_instance, of_search
 from fhir_adapter.rest.backend import Backend
-from fhir_adapter.rest.searches import HIDDEN
+from fhir_adapter.rest.searches import HIDDEN, bounded
 from fhir_adapter.rest.steps import Call, Reply, Step
 from fhir_adapter.store.problems import TooCostly
 from fhir_adapter.store.search.compartments import PATIENT
@@ -67,7 +67,7 @@ def everything(backend: Backend, call: Call, patient: str, query: str) -> Step:
         raise Problem(Category.INCORRECT, "_type names types of a patient's compartment")
     since = span(given["_since"])[0] if "_since" in given else None
     reference = f"Patient/{patient}"
-    with backend.database.read() as connection:
+    with backend.database.read() as connection, bounded(connection):
         backend.store.read(connection, "Patient", patient)
         after = _number(given.get("_after", "0"))
         rows = _members(connection, patient, kinds, since, after=after, most=count + 1)
@@ -117,7 +117,7 @@ def last(backend: Backend, call: Call, query: str) -> Step:
     if not (parsed.named("patient") or parsed.named("subject")):
         raise Problem(Category.INCORRECT, "$lastn needs the parameter patient or subject")
     backend.require(call.principal, request)
-    with backend.database.read() as connection:
+    with backend.database.read() as connection, bounded(connection):
         taken = _newest(connection, parsed, most)
     patients: Sequence[str | None] = sorted({it.patient for it in taken if it.patient}) or [None]
     at = backend.clock.now()

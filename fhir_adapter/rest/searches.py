@@ -1,6 +1,7 @@
 """Searches of one type (R4, search.html)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from sqlalchemy import Connection
@@ -11,6 +12,7 @@ from fhir_adapter.rest.audit_events import count_events, find_events
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Event, Reply, Step
 from fhir_adapter.results.common import SHADOW
+from fhir_adapter.store.problems import TooCostly
 from fhir_adapter.store.search.compartments import PATIENT
 from fhir_adapter.store.search.criteria import compartment
 from fhir_adapter.store.search.find import find, total
@@ -18,9 +20,12 @@ from fhir_adapter.store.search.includes import included
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.search.query import Query
 from kernel.errors import Category, Problem
+from kernel.limited import TookLong, limited
 from privacy import balp
 
 _AUDIT: Final = "AuditEvent"
+MOST_SECONDS: Final = 10.0
+"""What one search may take of the database's time."""
 HIDDEN: Final = (SHADOW["system"], SHADOW["code"])
 """Results of models on trial are found by their tag alone."""
 
@@ -84,6 +89,29 @@ def found_by(
     address
         Of the search, below that of the API; empty for the type.
     """
+    with bounded(connection):
+        return _found_by(backend, connection, call, query, raw, address or query.type)
+
+
+@contextmanager
+def bounded(connection: Connection) -> Iterator[None]:
+    """Limit what one search, or one operation like it, may read.
+
+    Raises
+    ------
+    TooCostly
+        When it takes longer than :data:`MOST_SECONDS`.
+    """
+    try:
+        with limited(connection, MOST_SECONDS):
+            yield
+    except TookLong as failure:
+        raise TooCostly(f"the search took more than {MOST_SECONDS:.0f} seconds; limit it further") from failure
+
+
+def _found_by(
+    backend: Backend, connection: Connection, call: Call, query: Query, raw: str, address: str
+) -> tuple[Reply, Sequence[Event]]:
     found: list[bundles.Found] = []
     patients: set[str | None] = set()
     cursor = None
@@ -109,7 +137,7 @@ def found_by(
     if query.total == "accurate" or query.summary == "count":
         count = count_events if query.type == _AUDIT else _count
         number = count(connection, query)
-    place = f"{call.base}/{address or query.type}"
+    place = f"{call.base}/{address}"
     self_link = f"{place}?{query.applied}" if query.applied else place
     onward = f"{place}?{query.next(cursor)}" if cursor else None
     at = backend.clock.now()

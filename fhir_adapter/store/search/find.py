@@ -11,6 +11,7 @@ is that which it had then.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final
 
 import orjson
@@ -48,6 +49,8 @@ _FEW: Final = 1000
 """So many resources are sorted in less time than it takes to find some of them among all of a type."""
 MOST_READ: Final = 20_000
 """Most resources that are read for what the index cannot say."""
+MOST_BYTES: Final = 16 * 2**20
+"""Bytes of the resources of a page, beyond which it ends before it holds the wanted number."""
 _AT_A_TIME: Final = 200
 _NEWEST: Final = select(func.coalesce(func.max(_VERSIONS.seq), 0)).scalar_subquery()
 
@@ -181,8 +184,14 @@ def _run(connection: Connection, form: _Form, values: Sequence[Any], after: Curs
     bound = [*values]
     if after is not None:
         bound += [*([after.as_of] if _by_storage(form.sort) else ()), *after.keys, after.key]
-    found: list[Any] = _statement(form).run(connection, _named([*bound, most])).all()
-    return [row._replace(as_of=after.as_of) for row in found] if after is not None else found
+    found: list[Any] = []
+    size = 0
+    for row in _statement(form).stream(connection, _named([*bound, most])):
+        found.append(row if after is None else row._replace(as_of=after.as_of))
+        size += len(row.content)
+        if size > MOST_BYTES and len(found) > 1:
+            break
+    return found
 
 
 def _named(values: Sequence[Any]) -> dict[str, Any]:
@@ -191,8 +200,10 @@ def _named(values: Sequence[Any]) -> dict[str, Any]:
 
 def _cut(rows: Sequence[Any], count: int, beyond: Cursor | None = None) -> Page:
     """Return the page of rows; there is a next one when there are more, or when it is known where to go on."""
-    taken = rows[:count]
-    if len(rows) > count and taken:
+    sizes = accumulate(len(row.content) for row in rows)
+    fitting = sum(1 for size in sizes if size <= MOST_BYTES) if len(rows) > 1 else len(rows)
+    taken = rows[: max(1, min(count, fitting))]
+    if len(rows) > len(taken) and taken:
         last = taken[-1]
         keys = tuple(getattr(last, f"k{place}") for place in range(len(last) - len(_ROW)))
         beyond = Cursor(keys=keys, key=last.key, as_of=last.as_of)

@@ -1,0 +1,63 @@
+"""What a search may cost: bytes of a page, resources that are read, seconds; beyond it the answer says so."""
+
+import pytest
+
+from fhir_adapter.rest import searches
+from fhir_adapter.store.search import find as find_module
+from fhir_adapter.store.search import includes
+from kernel import db
+
+from .examples import entry, observation, patient
+from .harness import Server
+
+
+def refused(server: Server, url: str) -> str:
+    answer = server.client.get(url)
+    assert answer.status_code == 403, answer.text
+    (issue,) = answer.json()["issue"]
+    assert issue["code"] == "too-costly"
+    return str(issue["details"]["text"])
+
+
+def test_a_page_ends_before_its_bytes_are_too_many(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find_module, "MOST_BYTES", 60_000)
+    for place in range(6):
+        server.clock.advance(1)
+        server.put(observation(id=f"o{place}", note=[{"text": "x" * 20_000}]))
+    sizes, found, url = [], [], "/Observation?_count=100"
+    while url:
+        page = server.client.get(url).json()
+        sizes.append(len(page["entry"]))
+        found += [it["resource"]["id"] for it in page["entry"]]
+        url = next((it["url"] for it in page["link"] if it["relation"] == "next"), "")
+    assert (sizes, found) == ([2, 2, 2], [f"o{place}" for place in reversed(range(6))])
+    server.put(observation(id="large", note=[{"text": "x" * 90_000}]))
+    assert len(server.client.get("/Observation?_id=large").json()["entry"]) == 1
+
+
+def test_what_the_index_cannot_say_is_read_up_to_a_bound(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(find_module, "MOST_READ", 40)
+    monkeypatch.setattr(find_module, "_AT_A_TIME", 10)
+    server.transact(*(entry("POST", "Observation", observation()) for _ in range(60)))
+    assert "40 resources" in refused(server, "/Observation?code:text=nothing&_count=5")
+    assert "40 resources" in refused(server, "/Observation?code:text=nothing&_summary=count&_count=5")
+    assert server.client.get("/Observation?code:text=nothing&patient=other").status_code == 200
+
+
+def test_what_is_included_is_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(includes, "MOST_INCLUDED", 10)
+    server.put(patient())
+    server.transact(*(entry("POST", "Observation", observation()) for _ in range(11)))
+    assert "10 resources" in refused(server, "/Patient?_revinclude=Observation:patient")
+
+
+def test_a_search_that_takes_long_is_stopped_and_others_are_not(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.transact(*(entry("POST", "Observation", observation()) for _ in range(500)))
+    monkeypatch.setattr(db, "BRIEF_S", 0.0)
+    monkeypatch.setattr(searches, "MOST_SECONDS", 0.0)
+    assert "seconds" in refused(server, "/Observation?code:not=a&category:missing=true&_total=accurate")
+    assert server.client.get("/Patient?_id=none").status_code == 200
+    monkeypatch.setattr(searches, "MOST_SECONDS", 10.0)
+    assert server.client.get("/Observation?code:not=a&_total=accurate").json()["total"] == 500
