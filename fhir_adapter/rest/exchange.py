@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from starlette.datastructures import URL, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from fhir_adapter.rest.outcome import HttpProblem
+from kernel.errors import Category
+
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 _MAY_NAME_FORMAT: Final = re.compile(rb"(?:\A|&)(?:[^=&%]*%|_format)")
 """A query that may hold ``_format``, as it is or with escaped characters in its name."""
 
@@ -44,7 +48,10 @@ class HttpRequest:
     @property
     def query(self) -> str:
         """What follows the question mark."""
-        return str(self._scope["query_string"].decode())
+        try:
+            return str(self._scope["query_string"].decode())
+        except UnicodeDecodeError as failure:
+            raise HttpProblem(400, Category.INCORRECT, "the address is not UTF-8") from failure
 
     @property
     def format(self) -> str:
@@ -56,8 +63,15 @@ class HttpRequest:
 
     @property
     def base(self) -> str:
-        """URL of the API, as the client named it."""
-        return str(URL(scope=self._scope).replace(query="")).removesuffix(self.path).rstrip("/")
+        """URL of the API, as the client named it; raises 400 for a ``Host`` that is no address."""
+        host = self.headers.get("host", "")
+        if not host:
+            name, port = self._scope.get("server") or ("localhost", 80)
+            host = f"{name}:{port}"
+        elif not _HOST.fullmatch(host):
+            raise HttpProblem(400, Category.INCORRECT, "the header Host is not an address")
+        below = self._scope["path"].removesuffix(self.path).rstrip("/")
+        return f"{self._scope.get('scheme', 'http')}://{host}{below}"
 
     @property
     def client(self) -> str:
@@ -104,6 +118,14 @@ class HttpRequest:
                     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+_ALWAYS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""An answer may hold data about a patient: no cache keeps it, and no page of another site reads it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpAnswer:
     """An answer."""
@@ -130,5 +152,6 @@ class HttpAnswer:
         if self.media_type:
             headers.append((b"content-type", self.media_type.encode("latin-1")))
         headers.append((b"x-request-id", request_id.encode("latin-1")))
+        headers += _ALWAYS
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

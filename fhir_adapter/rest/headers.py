@@ -1,5 +1,6 @@
 """HTTP headers of a FHIR API: media types, character sets, ETags and dates (FHIR R4, http.html#mime-type)."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -8,7 +9,10 @@ from typing import Final
 from fhir_adapter.rest.outcome import HttpProblem
 from kernel.errors import Category
 
-_JSON: Final = frozenset({"application/fhir+json", "application/json", "text/json", "application/json+fhir", "json"})
+JSON_TYPES: Final = frozenset(
+    {"application/fhir+json", "application/json", "text/json", "application/json+fhir", "json"}
+)
+FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
 _ANY: Final = frozenset({"*/*", "application/*"})
 
 
@@ -31,19 +35,24 @@ def answers_json(accept: str, wanted_format: str) -> None:
         return
     offers = wanted_format.replace(" ", "+") or accept or "*/*"
     types = {part.split(";", 1)[0].strip().lower() for part in offers.split(",")}
-    if not types & (_JSON | _ANY):
+    if not types & (JSON_TYPES | _ANY):
         raise HttpProblem(406, Category.UNSUPPORTED, "this server answers in application/fhir+json")
 
 
-def check_content_type(value: str, *, is_form: bool) -> None:
-    """Check that a body is FHIR R4 JSON in UTF-8, or a form where a search is sent as one.
+def check_content_type(value: str, wanted: Collection[str] = JSON_TYPES) -> str:
+    """Check that a body is of a type that is expected, in UTF-8 and of FHIR R4.
 
     Parameters
     ----------
     value
         Value of ``Content-Type``.
-    is_form
-        Whether ``application/x-www-form-urlencoded`` is expected instead of JSON.
+    wanted
+        The media types that are expected.
+
+    Returns
+    -------
+    str
+        The media type.
 
     Raises
     ------
@@ -51,7 +60,6 @@ def check_content_type(value: str, *, is_form: bool) -> None:
         415 for another media type, character set or FHIR version.
     """
     kind, *parameters = (part.strip().lower() for part in value.split(";"))
-    wanted = {"application/x-www-form-urlencoded"} if is_form else _JSON
     if kind not in wanted:
         raise HttpProblem(415, Category.UNSUPPORTED, f"a body of type {sorted(wanted)[0]} is expected here")
     for parameter in parameters:
@@ -61,6 +69,7 @@ def check_content_type(value: str, *, is_form: bool) -> None:
             raise HttpProblem(415, Category.UNSUPPORTED, "FHIR JSON is written in UTF-8")
         if name == "fhirversion" and text not in {"4.0", "4.0.1"}:
             raise HttpProblem(415, Category.UNSUPPORTED, "this server speaks FHIR 4.0.1")
+    return kind
 
 
 def http_date(moment: datetime) -> str:

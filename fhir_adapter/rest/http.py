@@ -17,12 +17,15 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.bodies import CLOSE, read_body
 from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.exchange import HttpAnswer, HttpRequest
-from fhir_adapter.rest.headers import answers_json, check_content_type, http_date, same_etag
+from fhir_adapter.rest.headers import answers_json, http_date, same_etag
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
+from fhir_adapter.rest.sites import refuse_other_sites
 from fhir_adapter.rest.steps import Call, Refused, Reply, Step
+from fhir_adapter.store.prepare import RESOURCE_ID
 from kernel.clock import Ids
 from kernel.db import TookLong
 from kernel.errors import Category, Problem, as_problem
@@ -33,7 +36,8 @@ from privacy.principal import Principal
 
 FHIR_JSON: Final = "application/fhir+json"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
-_RESOURCE_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+LONGEST_QUERY: Final = 16 * 1024
+"""Most characters after the question mark of an address; a longer search is sent as a form."""
 
 _log = get_logger(__name__)
 
@@ -124,6 +128,7 @@ class _Endpoint:
         self._backend = backend
         self._ids = ids
         self._settings = settings
+        self._limits = settings.largest_body, settings.body_seconds
 
     async def answer(self, request: HttpRequest, send: Send) -> None:
         """Answer one request."""
@@ -143,10 +148,13 @@ class _Endpoint:
             return await self._answer(request, request_id)
         except Refused as refused:
             await self._backend.record_async(refused.event)
-            headers = _CLOSE if request.method in {"POST", "PUT"} else {}
+            headers = CLOSE if request.method in {"POST", "PUT"} else {}
             raise HttpProblem(status_of(refused), refused.category, refused.detail, headers=headers) from refused
 
     async def _answer(self, request: HttpRequest, request_id: str) -> HttpAnswer:
+        refuse_other_sites(request.method, request.headers, self._settings.public_base)
+        if len(request.query) > LONGEST_QUERY:
+            raise HttpProblem(414, Category.INCORRECT, f"what follows ? may have {LONGEST_QUERY} characters")
         answers_json(request.headers.get("accept", ""), request.format)
         segments = tuple([part for part in request.path.split("/") if part])
         method = "GET" if request.method == "HEAD" else request.method
@@ -161,7 +169,7 @@ class _Endpoint:
         route, parts = self._route(method, segments)
         principal = self._principal(request, request_id)
         call = Call(principal=principal, base=base, permitted=self._permitted(principal, route, parts))
-        body = await self._body(request, route) if route.reads_body else b""
+        body = await read_body(request, route, *self._limits) if route.reads_body else b""
         interaction = InteractionRequest(
             call=call,
             parts=parts,
@@ -210,30 +218,13 @@ class _Endpoint:
             for route in _BY_METHOD.get((method, len(segments)), ()):
                 parts = _parts(route.path, segments)
                 if parts is not None and _is_open(kind, route):
-                    if not _RESOURCE_ID.fullmatch(parts.get("id", "x")):
+                    if not RESOURCE_ID.fullmatch(parts.get("id", "x")):
                         raise Problem(Category.NOT_FOUND, "no resource has an id like this")
                     return route, parts
         fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
         if not fitting or (kind and kind not in self._backend.types):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
         raise _not_allowed({route.method for route in fitting if _is_open(kind, route)})
-
-    async def _body(self, request: HttpRequest, route: Route) -> bytes:
-        """Read the body within its limits of type, size and time."""
-        check_content_type(request.headers.get("content-type", ""), is_form=route.path[-1:] == ("_search",))
-        limit = self._settings.largest_body
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared[:12]) > limit:
-            raise _too_large(limit)
-        try:
-            body = await request.body(limit, self._settings.body_seconds)
-        except TimeoutError as failure:
-            raise HttpProblem(
-                408, Category.INTERRUPTED, "the body took too long to arrive", headers=_CLOSE
-            ) from failure
-        if body is None:
-            raise _too_large(limit)
-        return body
 
     def _principal(self, request: HttpRequest, request_id: str) -> Principal:
         identify = self._settings.identify
@@ -255,9 +246,6 @@ _BY_METHOD: Final[Mapping[tuple[str, int], Sequence[Route]]] = {
 def _is_open(kind: str, route: Route) -> bool:
     """Return whether a route is there for a resource type."""
     return kind != "AuditEvent" or AUDIT_INTERACTIONS.issuperset(route.codes)
-
-
-_CLOSE: Final = {"Connection": "close"}
 
 
 def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str] | None:
@@ -306,7 +294,3 @@ def _failure(problem: Problem, request_id: str) -> HttpAnswer:
 def _not_allowed(methods: set[str]) -> HttpProblem:
     headers = {"Allow": ", ".join(sorted(methods))}
     return HttpProblem(405, Category.UNSUPPORTED, "this cannot be done at this address", headers=headers)
-
-
-def _too_large(limit: int) -> HttpProblem:
-    return HttpProblem(413, Category.INCORRECT, f"the body is larger than {limit} bytes", headers=_CLOSE)

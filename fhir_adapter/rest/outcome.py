@@ -11,10 +11,12 @@ from types import MappingProxyType
 from typing import Final
 
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.problems import Gone, Invalid, PreconditionFailed
+from fhir_adapter.store.problems import Gone, Invalid, PreconditionFailed, TooCostly
 from kernel.errors import HTTP_STATUS, ISSUE_CODE, Category, Problem
 
-_REFINED: Final[Mapping[type[Problem], int]] = MappingProxyType({Invalid: 422, Gone: 410, PreconditionFailed: 412})
+_REFINED: Final[Mapping[type[Problem], int]] = MappingProxyType(
+    {Invalid: 422, Gone: 410, PreconditionFailed: 412, TooCostly: 403}
+)
 _CODES: Final[Mapping[int, str]] = MappingProxyType({408: "timeout", 410: "deleted", 413: "too-long"})
 
 
@@ -64,6 +66,7 @@ def outcome(problem: Problem, request_id: str = "") -> Json:
     else:
         severity = "fatal" if problem.category is Category.FAULT else "error"
         code = _CODES.get(status_of(problem), ISSUE_CODE[problem.category])
+        code = "too-costly" if isinstance(problem, TooCostly) else code
         issues = [{"severity": severity, "code": code, "details": {"text": problem.detail}}]
     if request_id:
         issues[0]["diagnostics"] = f"X-Request-Id {request_id}"

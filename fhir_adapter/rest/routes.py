@@ -7,6 +7,8 @@ from typing import Final, Literal
 from fhir_adapter.rest import reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES
+from fhir_adapter.rest.outcome import HttpProblem
 from fhir_adapter.rest.steps import Call, Step
 from kernel.errors import Category, Problem
 from privacy.authorize import Interaction, Request
@@ -47,6 +49,8 @@ class Route:
     on_loop_up_to: int | None = None
     #: Whether it reads what is stored before anything is committed.
     reads_store: bool = True
+    #: Media types of the body.
+    media_types: frozenset[str] = JSON_TYPES
 
 
 def _creation(parts: Mapping[str, str]) -> Request:
@@ -61,13 +65,23 @@ def _any_bundle(_parts: Mapping[str, str]) -> Request:
     return Request(interaction=Interaction.BUNDLE)
 
 
+def _refuse_query(request: InteractionRequest) -> None:
+    """Refuse parameters that R4 does not define for an interaction: to ignore them is to do something else."""
+    names = {part.partition("=")[0] for part in request.query.split("&") if part}
+    if not names <= {"_format", "_pretty"}:
+        detail = "this interaction takes no parameters but _format and _pretty; a condition is sent in If-None-Exist"
+        raise Problem(Category.INCORRECT, detail)
+
+
 def _create(backend: Backend, request: InteractionRequest) -> Step:
+    _refuse_query(request)
     return writes.create(
         backend, request.call, request.parts["type"], request.body, if_none_exist=request.headers.get("if-none-exist")
     )
 
 
 def _update(backend: Backend, request: InteractionRequest) -> Step:
+    _refuse_query(request)
     kind, resource_id = request.parts["type"], request.parts["id"]
     if "if-none-match" in request.headers:
         raise Problem(Category.UNSUPPORTED, "If-None-Match is not supported on an update; If-Match is")
@@ -77,6 +91,7 @@ def _update(backend: Backend, request: InteractionRequest) -> Step:
 
 
 def _delete(backend: Backend, request: InteractionRequest) -> Step:
+    _refuse_query(request)
     return writes.delete(
         backend, request.call, request.parts["type"], request.parts["id"], if_match=request.headers.get("if-match")
     )
@@ -102,6 +117,8 @@ def _search(backend: Backend, request: InteractionRequest) -> Step:
 
 
 def _search_form(backend: Backend, request: InteractionRequest) -> Step:
+    if len(request.body) > _SMALL:
+        raise HttpProblem(413, Category.INCORRECT, f"a form may have {_SMALL} bytes")
     try:
         form = request.body.decode()
     except UnicodeDecodeError as failure:
@@ -111,6 +128,7 @@ def _search_form(backend: Backend, request: InteractionRequest) -> Step:
 
 
 def _bundle(backend: Backend, request: InteractionRequest) -> Step:
+    _refuse_query(request)
     wants = "return=representation" in request.headers.get("prefer", "")
     return transactions.bundle(backend, request.call, request.body, with_content=wants)
 
@@ -191,6 +209,7 @@ ROUTES: Final = (
         method="POST",
         path=(*_TYPE, "_search"),
         reads_body=True,
+        media_types=FORM_TYPES,
         carry_out=_search_form,
         on_loop_up_to=_SMALL,
     ),

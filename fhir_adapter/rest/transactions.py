@@ -9,6 +9,7 @@ from fhir_adapter.rest import bundles
 from fhir_adapter.rest import outcome as outcomes
 from fhir_adapter.rest.access import of_lookup, of_operation
 from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.budget import Budget
 from fhir_adapter.rest.reads import read_version
 from fhir_adapter.rest.searches import found_by
 from fhir_adapter.rest.steps import Call, Event, Pending, Refused, Reply, Step
@@ -42,7 +43,8 @@ def bundle(backend: Backend, call: Call, body: bytes, *, with_content: bool = Fa
     prepared = backend.writer.prepare_bundle(body)
     if prepared.kind == "transaction":
         return _transaction(backend, call, prepared, with_content=with_content)
-    entries = [_batch_entry(backend, call, entry, with_content=with_content) for entry in prepared.entries]
+    budget = Budget()
+    entries = [_batch_entry(backend, call, entry, budget, with_content=with_content) for entry in prepared.entries]
     return Reply(status=200, body=bundles.response("batch-response", entries))
 
 
@@ -53,7 +55,8 @@ def _transaction(backend: Backend, call: Call, prepared: PreparedBundle, *, with
 
     def answer(written: Sequence[Written]) -> Reply:
         changed = iter(written)
-        lookups = iter(_lookups(backend, call, [entry for entry in prepared.entries if isinstance(entry, Lookup)]))
+        reads = [entry for entry in prepared.entries if isinstance(entry, Lookup)]
+        lookups = iter(_lookups(backend, call, reads, Budget()))
         entries = [
             next(lookups)
             if isinstance(entry, Lookup)
@@ -67,13 +70,13 @@ def _transaction(backend: Backend, call: Call, prepared: PreparedBundle, *, with
     return Pending(work=write(backend, call, prepared.changes), then=answer)
 
 
-def _batch_entry(backend: Backend, call: Call, entry: Entry, *, with_content: bool) -> Json:
+def _batch_entry(backend: Backend, call: Call, entry: Entry, budget: Budget, *, with_content: bool) -> Json:
     if isinstance(entry, Problem):
         return _refused(entry)
     try:
         _require_entry(backend, call, entry)
         if isinstance(entry, Lookup):
-            return _lookups(backend, call, [entry])[0]
+            return _lookups(backend, call, [entry], budget)[0]
         prepared = PreparedChanges(operations=(entry,))
         require_conditions(backend, call, prepared)
         return _changed(backend.complete(write_one(backend, call, prepared)), with_content=with_content)
@@ -88,8 +91,11 @@ def _require_entry(backend: Backend, call: Call, entry: Entry) -> None:
         backend.require(call.principal, of_lookup(entry) if isinstance(entry, Lookup) else of_operation(entry))
 
 
-def _lookups(backend: Backend, call: Call, lookups: Sequence[Lookup]) -> list[Json]:
-    """Answer GET entries from the committed state; each disclosure is recorded before it is returned."""
+def _lookups(backend: Backend, call: Call, lookups: Sequence[Lookup], budget: Budget) -> list[Json]:
+    """Answer GET entries from the committed state; each disclosure is recorded before it is returned.
+
+    They are read in the thread of the request, never in a commit, and no more of them than the budget allows.
+    """
     answers: list[Json] = []
     events: list[Event] = []
     if not lookups:
@@ -97,7 +103,7 @@ def _lookups(backend: Backend, call: Call, lookups: Sequence[Lookup]) -> list[Js
     try:
         with backend.database.read() as connection:
             for lookup in lookups:
-                answer, disclosed = _lookup(backend, connection, call, lookup)
+                answer, disclosed = _lookup(backend, connection, call, lookup, budget)
                 answers.append(answer)
                 events += disclosed
         if events:
@@ -107,14 +113,18 @@ def _lookups(backend: Backend, call: Call, lookups: Sequence[Lookup]) -> list[Js
     return answers
 
 
-def _lookup(backend: Backend, connection: Connection, call: Call, lookup: Lookup) -> tuple[Json, Sequence[Event]]:
+def _lookup(
+    backend: Backend, connection: Connection, call: Call, lookup: Lookup, budget: Budget
+) -> tuple[Json, Sequence[Event]]:
     try:
+        budget.require()
         if lookup.search is None:
             reply, events = read_version(backend, connection, call, lookup.type, lookup.id, lookup.version)
         else:
             reply, events = found_by(backend, connection, call, lookup.search, f"{lookup.type}?{lookup.query}")
     except Problem as problem:
         return _refused(problem), ()
+    budget.take(reply.body)
     return _fetched(reply), events
 
 

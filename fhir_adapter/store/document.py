@@ -21,6 +21,8 @@ from typing import Any, Final, Self, TypeAlias
 import orjson
 
 from fhir_adapter.store.problems import Invalid, Issue
+from fhir_adapter.validation.objects import known_names
+from fhir_adapter.validation.table import r4
 from kernel.errors import Category, Problem
 
 Json: TypeAlias = dict[str, Any]
@@ -34,14 +36,18 @@ GREATEST_EXPONENT: Final = 300
 
 Whoever writes a number without its exponent writes as many digits: ``1e-400000000`` would need 400 MB.
 """
+MOST_CONTAINERS: Final = 300_000
+"""Most objects and arrays in one body. Each takes some hundred bytes of memory, however few of the body it takes."""
+MOST_COMMAS: Final = 600_000
+"""Most commas outside of strings in one body: about as many as values."""
 _SAFE_INTEGER: Final = 18
 """An integer with at most this many characters fits into the 64 bits that orjson writes."""
 
+_STRING_OR_MARK: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)|[{\[,]', re.DOTALL)
 _ESCAPED_CONTROL: Final = re.compile(rb"\\u00[01]")
 _GREAT_EXPONENT: Final = re.compile(rb"e[+-]?[0-9]{3}")
 """May be a float whose exponent is too great; orjson writes no longer ones."""
 _EXPONENT: Final = re.compile(r"[eE]([+-]?\d+)$")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MOST_ISSUES: Final = 20
 _PLAIN: Final = 40
 """A decimal of our own with an exponent up to this is written without it."""
@@ -95,11 +101,12 @@ def parse(raw: bytes) -> Document:
     ------
     Problem
         ``incorrect`` for anything but one well-formed object in UTF-8 with unique names, no empty array or object, no
-        forbidden character, and no more than :data:`DEEPEST` levels.
+        forbidden character, no more than :data:`DEEPEST` levels, :data:`MOST_CONTAINERS` and :data:`MOST_COMMAS`.
     Invalid
         With the path of each number that has more than :data:`LONGEST_NUMBER` characters or an exponent beyond
         :data:`GREATEST_EXPONENT`.
     """
+    _check_size(raw)
     try:
         plain = orjson.loads(raw)
     except orjson.JSONDecodeError as failure:
@@ -115,6 +122,22 @@ def parse(raw: bytes) -> Document:
     except _OutOfBoundsError:
         _check_numbers(raw)
         raise
+
+
+def _check_size(raw: bytes) -> None:
+    """Refuse what would take far more memory than its bytes; before any of it is made."""
+    if len(raw) < MOST_CONTAINERS:
+        return
+    if raw.count(b"{") + raw.count(b"[") <= MOST_CONTAINERS and raw.count(b",") <= MOST_COMMAS:
+        return
+    containers = commas = 0
+    for found in _STRING_OR_MARK.finditer(raw):  # one by one: a list of them would be as large as what is refused
+        mark = found[0]
+        commas += mark == b","
+        containers += mark in {b"{", b"["}
+        if containers > MOST_CONTAINERS or commas > MOST_COMMAS:
+            limits = f"{MOST_CONTAINERS} objects and arrays and {MOST_COMMAS} commas between values"
+            raise Problem(Category.INCORRECT, f"a body may hold {limits}")
 
 
 def of(value: Mapping[str, Any]) -> Document:
@@ -229,7 +252,7 @@ def _check_numbers(raw: bytes) -> None:
     try:
         read = json.loads(raw, parse_float=_marked, parse_int=_marked)
         kind = read.get("resourceType") if isinstance(read, dict) else None
-        root = kind if isinstance(kind, str) and _NAME.fullmatch(kind) else "Resource"
+        root = kind if isinstance(kind, str) and kind in r4().resources else "Resource"
         paths = tuple(islice(_marked_paths(read, root), _MOST_ISSUES))
     except (ValueError, RecursionError):
         return
@@ -253,7 +276,7 @@ def _marked_paths(value: Any, path: str) -> Iterator[str]:
             yield from _marked_paths(item, f"{path}[{index}]")
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield from _marked_paths(item, f"{path}.{name}" if _NAME.fullmatch(name) else path)
+            yield from _marked_paths(item, f"{path}.{name}" if name in known_names() else path)
 
 
 def _integer(text: str) -> int | orjson.Fragment:

@@ -23,6 +23,8 @@ MOST_ENTRIES: Final = 5000
 _ORDER: Final[tuple[Method, ...]] = ("DELETE", "POST", "PUT")
 """R4, http.html#trules: the order in which a transaction is processed, whatever the order of its entries."""
 _METHODS: Final[Mapping[Any, Method]] = {method: method for method in _ORDER}
+RESOURCE_ID: Final = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9\-.]{1,64}")
+"""A logical id (R4, datatypes.html#id). ``.`` and ``..`` would be, but no URL can name them (RFC 3986, 5.2.4)."""
 _URL: Final = re.compile(
     r"(?P<type>[A-Z][A-Za-z]{1,63})(/(?P<id>[A-Za-z0-9\-.]{1,64})(/_history/(?P<version>[0-9]{1,9}))?)?(\?(?P<query>.*))?"
 )
@@ -370,6 +372,8 @@ def put(
         ``incorrect`` for another type or id than the URL's; ``unsupported`` for an AuditEvent.
     """
     _check(kind, document, validator)
+    if not RESOURCE_ID.fullmatch(resource_id):
+        raise Problem(Category.INCORRECT, "no resource may have an id like this")
     if document.id != resource_id:
         raise Problem(Category.INCORRECT, "the resource's id is not the id in the URL")
     return Operation(method="PUT", type=kind, id=resource_id, document=document, if_match=if_match)

@@ -3,6 +3,7 @@
 Problem
   Invalid (incorrect)             JSON, but not a valid R4 resource: one issue for each fault
   Gone (not-found)                the resource has been deleted
+  TooCostly (incorrect)           more matches, bytes or seconds than one answer may take
   PreconditionFailed (conflict)   If-Match, or a condition that several resources match
 """
 
@@ -43,6 +44,19 @@ class Gone(Problem):
 
     def __init__(self) -> None:
         super().__init__(Category.NOT_FOUND, "the resource has been deleted")
+
+
+class TooCostly(Problem):
+    """An answer that would take more than one client may cost the others.
+
+    Parameters
+    ----------
+    detail
+        Which limit it would exceed.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Category.INCORRECT, detail)
 
 
 class PreconditionFailed(Problem):

@@ -1,6 +1,5 @@
 """Validates documents as R4 4.0.1 resources, by :mod:`fhir_adapter.validation` (ADR 0036)."""
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,7 +12,6 @@ from fhir_adapter.validation.table import r4
 MOST_ISSUES: Final = 20
 """Largest number of faults that are reported for one resource."""
 
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _FIRST: Final = {"not-supported": 0, "required": 1}
 """What a sender should read first."""
 
@@ -47,7 +45,7 @@ class Validator:
         faults = self._checks.resource(document.plain)
         if faults is not None:
             kind = document.type
-            raise Invalid(issues(faults, kind if _NAME.fullmatch(kind) else "Resource"))
+            raise Invalid(issues(faults, kind if kind in self.types else "Resource"))
 
 
 def issues(faults: Iterable[Fault], root: str) -> list[Issue]:

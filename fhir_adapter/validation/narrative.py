@@ -24,9 +24,13 @@ _ATTRIBUTES: Final = frozenset(
         """,
     )
 )
+_IMAGES: Final = ("data:image/", "cid:", "#")
+"""What an image may be besides a relative address: the page of a reader that loads another one tells its server."""
 _SCHEMES: Final = ("http:", "https:", "mailto:", "tel:", "data:image/", "cid:", "#", "urn:")
 
 
+_LOADING: Final = ("url(", "src(", "image(", "image-set(", "expression(", "behavior:", "-moz-binding", "@", "\\", "/*")
+"""What CSS loads or runs something with, and the escapes and comments that hide it."""
 _XHTML: Final = "http://www.w3.org/1999/xhtml"
 _TAGS: Final = _ELEMENTS | {f"{{{_XHTML}}}{name}" for name in _ELEMENTS}
 _LANGUAGE: Final = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -56,6 +60,8 @@ def is_safe(div: str) -> bool:
         # A comment is not an element of the tree.
         if tag not in _TAGS or (element.attrib and not all(_allowed(*it) for it in element.attrib.items())):
             return False
+        if tag.endswith("img") and not _is_local(element.get("src", "")):
+            return False
         has_content = has_content or tag.endswith("img")
     return has_content or any(text.strip() for text in root.itertext())
 
@@ -66,4 +72,13 @@ def _allowed(name: str, value: str) -> bool:
     folded = "".join(value.split()).lower()
     if name in {"href", "src", "cite", "longdesc"}:
         return folded.startswith(_SCHEMES) or ":" not in folded.split("/", 1)[0]
-    return name != "style" or not ("url(" in folded or "expression(" in folded or "@import" in folded)
+    return name != "style" or not any(mark in folded for mark in _LOADING)
+
+
+def _is_local(source: str) -> bool:
+    """Return whether an image is part of the resource or of this server."""
+    folded = "".join(source.split()).lower()
+    # A browser reads a backslash as a slash, and two slashes begin the name of another server.
+    return folded.startswith(_IMAGES) or not (
+        ":" in folded.split("/", 1)[0] or folded.startswith("//") or "\\" in folded
+    )

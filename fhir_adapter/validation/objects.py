@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from fhir_adapter.validation.invariants import Invariant
 from fhir_adapter.validation.primitives import CHECKS
 from fhir_adapter.validation.records import LOCAL, Element, Fault, Structure
 from fhir_adapter.validation.rules import NOT_AN_OBJECT, NULL, Faults, Rule, Test, merged, primitive_fault
-from fhir_adapter.validation.table import choice_name
+from fhir_adapter.validation.table import choice_name, r4
 
 _EMPTY: Final = Fault("invariant", "ele-1: all FHIR elements must have a value or children")
 _UNKNOWN: Final = Fault("structure", "the element is not known here")
@@ -16,7 +17,6 @@ _NO_VALUE: Final = Fault("structure", "what stands beside a primitive value is a
 _UNALIGNED: Final = Fault("structure", "an array and the array of its extensions must have the same length")
 _MISSING: Final = Fault("required", "a required element is missing")
 _SEVERAL: Final = Fault("structure", "only one type of a choice may be present")
-_LONGEST_NAME: Final = 64
 
 
 def names_of(element: Element) -> Iterator[tuple[str, str]]:
@@ -26,6 +26,13 @@ def names_of(element: Element) -> Iterator[tuple[str, str]]:
         return
     for code in element.types:
         yield choice_name(element.name[:-3], code), code
+
+
+@cache
+def known_names() -> frozenset[str]:
+    """Return all names of elements in R4's JSON: what was sent under another name may be anything, a person's too."""
+    elements = (element for structure in r4().structures.values() for element in structure.elements)
+    return frozenset({"resourceType", *(name for element in elements for name, _ in names_of(element))})
 
 
 @dataclass(kw_only=True, slots=True)
@@ -94,9 +101,8 @@ class Shape:
             The object.
         """
         if name[:1] == "_":
-            return f".{name[1:]}", self.beside(name, value)
-        is_name = name.isascii() and name.isidentifier() and len(name) <= _LONGEST_NAME
-        return (f".{name}" if is_name else ""), [_UNKNOWN]
+            return (f".{name[1:]}" if name[1:] in known_names() else ""), self.beside(name, value)
+        return (f".{name}" if name in known_names() else ""), [_UNKNOWN]
 
 
 def object_rule(shape: Shape) -> Rule:  # noqa: C901 - one pass with no further calls: it runs for every object

@@ -170,6 +170,23 @@ def test_a_failure_after_the_head_ends_the_connection() -> None:
     assert b"{}" not in b"".join(connection.writes)
 
 
+def test_a_request_that_is_refused_does_not_get_the_answer_of_the_one_before() -> None:
+    """The first answer on a connection is that to its first request: a 431 in its place would hide a stored create."""
+    post = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n{}"
+    for refused in (b"GET / HTTP/1.1\r\nX: " + b"x" * 70_000, b"nonsense\r\n\r\n"):
+        connection = writes(answer, post + refused)
+        assert [write[:15] for write in connection.writes] == [b"HTTP/1.1 200 OK"]
+        assert connection.closed
+        assert writes(answer, post, refused).writes[0].startswith(b"HTTP/1.1 200 OK")
+
+
+def test_complete_headers_that_are_too_large_are_refused() -> None:
+    line, long = b"GET / HTTP/1.1\r\nHost: here\r\n", b"X: " + b"x" * 70_000 + b"\r\n"
+    for headers in (long, b"X: x\r\n" * 20_000):
+        assert writes(answer, line + headers + b"\r\n").writes[0].startswith(b"HTTP/1.1 431")
+    assert writes(answer, line + long[:60_000] + b"\r\n\r\n").writes[0].endswith(b"{}")
+
+
 @pytest.fixture
 def slow() -> Iterator[tuple[HeaderLimitProtocol, Loop, Connection]]:
     loop = asyncio.new_event_loop()
