@@ -67,7 +67,10 @@ _ACTIONS: Final = {
     Interaction.READ: "R",
     Interaction.VREAD: "R",
     Interaction.HISTORY: "R",
+    Interaction.HISTORY_OF_TYPE: "R",
+    Interaction.HISTORY_OF_SYSTEM: "R",
     Interaction.UPDATE: "U",
+    Interaction.PATCH: "U",
     Interaction.DELETE: "D",
 }
 """AuditEvent.action of an interaction; any other one is an execution (E)."""

@@ -16,12 +16,13 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from fhir_adapter.rest.answers import FHIR_JSON, answer_of, encoded
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.bodies import CLOSE, read_body
 from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.exchange import HttpAnswer, HttpRequest
-from fhir_adapter.rest.headers import answers_json, http_date, same_etag
-from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
+from fhir_adapter.rest.headers import answers_json
+from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
 from fhir_adapter.rest.sites import refuse_other_sites
 from fhir_adapter.rest.steps import Call, Refused, Reply, Step
@@ -34,7 +35,6 @@ from privacy.authorize import Interaction
 from privacy.authorize import Request as Authorization
 from privacy.principal import Principal
 
-FHIR_JSON: Final = "application/fhir+json"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 LONGEST_QUERY: Final = 16 * 1024
 """Most characters after the question mark of an address; a longer search is sent as a form."""
@@ -140,7 +140,7 @@ class _Endpoint:
             answer = HttpAnswer(status=400)  # the client has disconnected
         except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
             answer = _failure(as_problem(failure), request_id)
-        await answer.send(send, request_id)
+        await (await encoded(answer, request.headers, pretty=request.pretty)).send(send, request_id)
 
     async def _answer_or_refuse(self, request: HttpRequest, request_id: str) -> HttpAnswer:
         """Answer a request; a refusal is recorded in the audit log first, and the connection ends with it."""
@@ -148,7 +148,7 @@ class _Endpoint:
             return await self._answer(request, request_id)
         except Refused as refused:
             await self._backend.record_async(refused.event)
-            headers = CLOSE if request.method in {"POST", "PUT"} else {}
+            headers = CLOSE if request.method in {"POST", "PUT", "PATCH"} else {}
             raise HttpProblem(status_of(refused), refused.category, refused.detail, headers=headers) from refused
 
     async def _answer(self, request: HttpRequest, request_id: str) -> HttpAnswer:
@@ -180,7 +180,7 @@ class _Endpoint:
         step = self._carried_out_here(route, interaction)
         if step is None:
             step = await run_in_threadpool(self._carried_out, route, interaction)
-        return _answer(await self._backend.complete_async(step), interaction.headers, request.method)
+        return answer_of(await self._backend.complete_async(step), interaction.headers, request.method)
 
     def _carried_out_here(self, route: Route, interaction: InteractionRequest) -> Step | None:
         """Carry a request out on the event loop; None when it is large, or turns out to take long."""
@@ -259,25 +259,6 @@ def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str
         elif wanted != found:
             return None
     return parts
-
-
-def _answer(reply: Reply, headers: Mapping[str, str], method: str) -> HttpAnswer:
-    response_headers = {}
-    if reply.etag:
-        response_headers["ETag"] = reply.etag
-    if reply.last_modified:
-        response_headers["Last-Modified"] = http_date(reply.last_modified)
-    if reply.location:
-        response_headers["Location"] = reply.location
-    if reply.etag and method in {"GET", "HEAD"} and same_etag(headers.get("if-none-match", ""), reply.etag):
-        return HttpAnswer(status=304, headers=response_headers)
-    body = reply.body
-    prefer = headers.get("prefer", "") if reply.location else ""
-    if "return=minimal" in prefer:
-        body = b""
-    elif "return=OperationOutcome" in prefer:
-        body = orjson.dumps(success("stored"))
-    return HttpAnswer(status=reply.status, body=body, headers=response_headers, media_type=FHIR_JSON if body else "")
 
 
 def _failure(problem: Problem, request_id: str) -> HttpAnswer:

@@ -7,9 +7,10 @@ from typing import Final, Literal
 from fhir_adapter.rest import reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
-from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES
+from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES, PATCH_TYPES, check_content_type, preferred_return
 from fhir_adapter.rest.outcome import HttpProblem
 from fhir_adapter.rest.steps import Call, Step
+from fhir_adapter.store.write import Target
 from kernel.errors import Category, Problem
 from privacy.authorize import Interaction, Request
 
@@ -58,7 +59,11 @@ def _creation(parts: Mapping[str, str]) -> Request:
 
 
 def _update_of(parts: Mapping[str, str]) -> Request:
-    return of_instance(Interaction.UPDATE, parts["type"], parts["id"])
+    return of_instance(Interaction.UPDATE, parts["type"], parts.get("id", ""))
+
+
+def _patch_of(parts: Mapping[str, str]) -> Request:
+    return of_instance(Interaction.PATCH, parts["type"], parts.get("id", ""))
 
 
 def _any_bundle(_parts: Mapping[str, str]) -> Request:
@@ -81,20 +86,33 @@ def _create(backend: Backend, request: InteractionRequest) -> Step:
 
 
 def _update(backend: Backend, request: InteractionRequest) -> Step:
-    _refuse_query(request)
-    kind, resource_id = request.parts["type"], request.parts["id"]
-    if "if-none-match" in request.headers:
-        raise Problem(Category.UNSUPPORTED, "If-None-Match is not supported on an update; If-Match is")
+    headers = request.headers
     return writes.update(
-        backend, request.call, kind, resource_id, request.body, if_match=request.headers.get("if-match")
+        backend,
+        request.call,
+        _target(request),
+        request.body,
+        if_match=headers.get("if-match"),
+        if_none_match=headers.get("if-none-match"),
     )
+
+
+def _patch(backend: Backend, request: InteractionRequest) -> Step:
+    media_type = check_content_type(request.headers.get("content-type", ""), PATCH_TYPES)
+    if_match = request.headers.get("if-match")
+    return writes.patch(backend, request.call, _target(request), request.body, media_type, if_match=if_match)
 
 
 def _delete(backend: Backend, request: InteractionRequest) -> Step:
+    return writes.delete(backend, request.call, _target(request), if_match=request.headers.get("if-match"))
+
+
+def _target(request: InteractionRequest) -> Target:
+    """Return what a change names: a resource by its id, or by the condition after the question mark."""
+    if "id" not in request.parts:
+        return Target(type=request.parts["type"], query=request.query)
     _refuse_query(request)
-    return writes.delete(
-        backend, request.call, request.parts["type"], request.parts["id"], if_match=request.headers.get("if-match")
-    )
+    return Target(type=request.parts["type"], id=request.parts["id"])
 
 
 def _read(backend: Backend, request: InteractionRequest) -> Step:
@@ -129,8 +147,8 @@ def _search_form(backend: Backend, request: InteractionRequest) -> Step:
 
 def _bundle(backend: Backend, request: InteractionRequest) -> Step:
     _refuse_query(request)
-    wants = "return=representation" in request.headers.get("prefer", "")
-    return transactions.bundle(backend, request.call, request.body, with_content=wants)
+    returns = preferred_return(request.headers.get("prefer", ""))
+    return transactions.bundle(backend, request.call, request.body, returns=returns)
 
 
 _SMALL: Final = 64 * 1024
@@ -164,26 +182,47 @@ ROUTES: Final = (
         carry_out=_vread,
         on_loop_up_to=0,
     ),
-    Route(
-        codes=("update",),
-        level="type",
-        method="PUT",
-        path=_INSTANCE,
-        reads_body=True,
-        carry_out=_update,
-        on_loop_up_to=_SMALL,
-        reads_store=False,
-        before_body=_update_of,
+    *(
+        Route(
+            codes=("update",),
+            level="type",
+            method="PUT",
+            path=path,
+            reads_body=True,
+            carry_out=_update,
+            on_loop_up_to=_SMALL,
+            reads_store=False,
+            before_body=_update_of,
+        )
+        for path in (_INSTANCE, _TYPE)
     ),
-    Route(
-        codes=("delete",),
-        level="type",
-        method="DELETE",
-        path=_INSTANCE,
-        reads_body=False,
-        carry_out=_delete,
-        on_loop_up_to=0,
-        reads_store=False,
+    *(
+        Route(
+            codes=("patch",),
+            level="type",
+            method="PATCH",
+            path=path,
+            reads_body=True,
+            carry_out=_patch,
+            on_loop_up_to=_SMALL,
+            reads_store=False,
+            before_body=_patch_of,
+            media_types=PATCH_TYPES,
+        )
+        for path in (_INSTANCE, _TYPE)
+    ),
+    *(
+        Route(
+            codes=("delete",),
+            level="type",
+            method="DELETE",
+            path=path,
+            reads_body=False,
+            carry_out=_delete,
+            on_loop_up_to=0,
+            reads_store=False,
+        )
+        for path in (_INSTANCE, _TYPE)
     ),
     Route(
         codes=("history-instance",),

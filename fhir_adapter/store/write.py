@@ -4,30 +4,43 @@
 and the jobs that follow from it are durable together or not at all.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from fhir_adapter.store import document as documents
-from fhir_adapter.store import prepare
+from fhir_adapter.store import entries, prepare, resolve
 from fhir_adapter.store.document import Json, reread
+from fhir_adapter.store.links import as_they_are, resolved
 from fhir_adapter.store.observers import Observer
+from fhir_adapter.store.operations import Operation, Patch, PreparedBundle, PreparedChanges
 from fhir_adapter.store.patients import lock_names, tokens_of
-from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
-from fhir_adapter.store.problems import PreconditionFailed
-from fhir_adapter.store.search.find import find
+from fhir_adapter.store.problems import PreconditionFailed, TooCostly
+from fhir_adapter.store.resolve import Permit, Resolved
 from fhir_adapter.store.search.parameters import PARAMETERS
-from fhir_adapter.store.search.query import Query
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.store.write_set import WriteSet
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
+from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 
-_TOUCHING: Final = frozenset({"PUT", "DELETE"})
-"""Methods that change a resource that may exist."""
+LARGEST_PATCHED: Final = 2**20
+"""Largest resource that can be patched, in bytes: a patch is carried out in the commit, where others wait."""
+_NOTHING: Final = StoredVersion("", "", 0, datetime.min.replace(tzinfo=UTC), b"", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The resource that a request changes: named by its id, or by a search that finds it."""
+
+    type: str
+    id: str = ""
+    #: What follows the question mark; None when the id names the resource.
+    query: str | None = None
 
 
 class AuditSink(Protocol):
@@ -53,6 +66,10 @@ class Written:
     version: StoredVersion
     #: Whether a conditional create found this resource, so that nothing was created.
     existed: bool = False
+    #: Whether it was changed by a patch.
+    patched: bool = False
+    #: The condition of a conditional delete that found nothing; there is no version then.
+    searched: str = ""
 
 
 class StoreWriter:
@@ -103,7 +120,7 @@ class StoreWriter:
             ``incorrect`` when a resource has no id or occurs twice.
         """
         parsed = (documents.of(resource) for resource in resources)
-        return prepare.as_they_are(
+        return as_they_are(
             [prepare.put(document.type, document.id or "", document, self._validator) for document in parsed]
         )
 
@@ -113,22 +130,76 @@ class StoreWriter:
         return PreparedChanges(operations=(operation,))
 
     def prepare_update(
-        self, kind: str, resource_id: str, content: bytes, if_match: str | None = None
+        self, target: Target, content: bytes, if_match: str | None = None, if_none_match: str | None = None
     ) -> PreparedChanges:
-        """Parse and validate an update; parameters as for :func:`.prepare.put`, ``if_match`` as an ETag."""
-        version = prepare.version_of(if_match)
-        operation = prepare.put(kind, resource_id, documents.parse(content), self._validator, if_match=version)
-        return PreparedChanges(operations=(operation,))
+        """Parse and validate an update, by id or by condition.
 
-    def prepare_delete(self, kind: str, resource_id: str, if_match: str | None = None) -> PreparedChanges:
-        """Prepare a delete; parameters and exceptions as for :func:`.prepare.delete`, ``if_match`` as an ETag."""
-        return PreparedChanges(operations=(prepare.delete(kind, resource_id, prepare.version_of(if_match)),))
+        Parameters
+        ----------
+        target
+            The resource.
+        content
+            Its new content as JSON.
+        if_match, if_none_match
+            The headers: an ETag, and ``*`` for a create only.
+
+        Raises
+        ------
+        Invalid, Problem
+            As for :func:`.prepare.put` and :func:`.prepare.put_where`.
+        """
+        document = documents.parse(content)
+        if target.query is None:
+            operation = prepare.put(target.type, target.id, document, self._validator)
+        else:
+            operation = prepare.put_where(target.type, target.query, document, self._validator, self._ids)
+        return _one(operation, if_match, if_none_match)
+
+    def prepare_delete(self, target: Target, if_match: str | None = None) -> PreparedChanges:
+        """Prepare a delete, by id or by condition.
+
+        Parameters
+        ----------
+        target
+            The resource.
+        if_match
+            The header: an ETag.
+
+        Raises
+        ------
+        Problem
+            As for :func:`.prepare.delete` and :func:`.prepare.delete_where`.
+        """
+        if target.query is None:
+            return _one(prepare.delete(target.type, target.id), if_match)
+        return _one(prepare.delete_where(target.type, target.query), if_match)
+
+    def prepare_patch(self, target: Target, change: Patch, if_match: str | None = None) -> PreparedChanges:
+        """Prepare a patch, by id or by condition.
+
+        Parameters
+        ----------
+        target
+            The resource.
+        change
+            What the patch does.
+        if_match
+            The header: an ETag.
+
+        Raises
+        ------
+        Problem
+            As for :func:`.prepare.patch`.
+        """
+        return _one(prepare.patch(target.type, target.id, target.query, change), if_match)
 
     def prepare_bundle(self, content: bytes) -> PreparedBundle:
-        """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
-        return prepare.prepare_bundle(documents.parse(content), self._validator, self._ids)
+        """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.entries.prepare_bundle`."""
+        return entries.prepare_bundle(documents.parse(content), self._validator, self._ids)
 
-    def apply(self, tx: Transaction, prepared: PreparedChanges, principal: Principal) -> Sequence[Written]:
+    def apply(
+        self, tx: Transaction, prepared: PreparedChanges, principal: Principal, permit: Permit | None = None
+    ) -> Sequence[Written]:
         """Carry out changes, record them in the audit and call the observers, in the caller's transaction.
 
         Parameters
@@ -139,6 +210,8 @@ class StoreWriter:
             From one of the ``prepare`` methods.
         principal
             Who makes the change.
+        permit
+            Is asked about each resource that a condition names; None when everything is permitted.
 
         Returns
         -------
@@ -152,21 +225,22 @@ class StoreWriter:
         Problem
             ``not-found`` for the deletion of a resource that was never stored.
         """
-        operations = prepared.in_order()
-        tx.lock(*_patient_locks(prepared))
-        existing = self._existing(tx, operations)
-        names = {operation.full_url: operation.reference for operation in prepared.operations if operation.full_url}
-        names |= {prepared.operations[it].full_url: _reference(version) for it, version in existing.items()}
-        names |= {text: _only_match(tx, query) for text, query in prepared.conditions.items()}
-        touched = [(operation.type, operation.id) for _, operation in operations if operation.method in _TOUCHING]
+        tx.lock(*_patient_locks(prepared), *resolve.lock_names(prepared.operations))
+        resolved_ = resolve.resolve(tx, prepared.in_order(), permit)
+        names = self._names(tx, prepared, resolved_)
+        touched = [
+            (operation.type, operation.id)
+            for position, operation in resolved_.operations
+            if operation.method != "POST" and position not in resolved_.nothing
+        ]
         write_set = WriteSet(tx, self._clock, touched)
         written = {
-            position: Written(version=existing[position], existed=True)
-            if position in existing
-            else Written(version=_carry_out(write_set, operation, names))
-            for position, operation in operations
+            position: self._written(write_set, position, operation, resolved_, names)
+            for position, operation in resolved_.operations
         }
         write_set.flush()
+        if len(prepared.operations) > 1:
+            resolve.confirm(tx, prepared.operations)
         in_order_of_request = [written[position] for position in sorted(written)]
         self._record(tx, in_order_of_request, principal)
         changes = [it.version for it in in_order_of_request if it.version.changed]
@@ -175,32 +249,41 @@ class StoreWriter:
                 observer.on_change(tx, changes, principal)
         return in_order_of_request
 
-    def _existing(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, StoredVersion]:
-        """Return the resources that conditional creates find; the locks are held until the transaction ends."""
-        existing: dict[int, StoredVersion] = {}
-        conditions: set[tuple[str, str]] = set()
-        for position, operation in operations:
-            query = operation.if_none_exist
-            if query is None:
-                continue
-            if (query.type, query.applied) in conditions:
-                raise PreconditionFailed("two entries of the transaction have the same ifNoneExist")
-            conditions.add((query.type, query.applied))
-            tx.lock(f"{query.type}?{query.applied}")
-            matches = find(tx.connection, query).found
-            if len(matches) > 1:
-                raise PreconditionFailed("several resources meet the condition of a conditional create")
-            if matches:
-                existing[position] = matches[0]
-        return existing
+    def _names(self, tx: Transaction, prepared: PreparedChanges, resolved_: Resolved) -> dict[str, str]:
+        """Return how the references of the documents are to be stored."""
+        names = {it.full_url: it.reference for _, it in resolved_.operations if it.full_url and it.id}
+        names |= {prepared.operations[it].full_url: _reference(found) for it, found in resolved_.existing.items()}
+        for text, query in prepared.conditions.items():
+            match = resolve.only_match(tx, query)
+            if match is None:
+                raise PreconditionFailed("a conditional reference must be met by exactly one resource")
+            names[text] = _reference(match)
+        return names
+
+    def _written(
+        self, write_set: WriteSet, position: int, operation: Operation, resolved_: Resolved, names: Mapping[str, str]
+    ) -> Written:
+        if position in resolved_.existing:
+            return Written(version=resolved_.existing[position], existed=True)
+        if position in resolved_.nothing:
+            return Written(version=_NOTHING, searched=f"{operation.type}?{operation.where and operation.where.applied}")
+        if operation.patch is not None:
+            return Written(version=self._patched(write_set, operation, operation.patch), patched=True)
+        return Written(version=_carry_out(write_set, operation, names))
+
+    def _patched(self, write_set: WriteSet, operation: Operation, change: Patch) -> StoredVersion:
+        content = write_set.content_of(operation.type, operation.id)
+        if len(content) > LARGEST_PATCHED:
+            raise TooCostly(f"a resource of more than {LARGEST_PATCHED} bytes can be updated, not patched")
+        document = documents.of(change(documents.exact_values(content)))
+        if document.type != operation.type or document.id != operation.id:
+            raise Problem(Category.INCORRECT, "a patch may not change the type or the id of a resource")
+        self._validator.check(document)
+        return write_set.update(document, operation.id, if_match=operation.if_match)
 
     def _record(self, tx: Transaction, written: Sequence[Written], principal: Principal) -> None:
         at = self._clock.now()
-        events = []
-        for result in written:
-            event_of = balp.read if result.existed else _event_builder(result.version)
-            events.append(event_of(principal, entity=result.version.reference, patient=result.version.patient, at=at))
-        self._audit.record_all(tx, events)
+        self._audit.record_all(tx, [_event(result, principal, at) for result in written])
 
 
 def _patient_locks(prepared: PreparedChanges) -> list[str]:
@@ -209,11 +292,9 @@ def _patient_locks(prepared: PreparedChanges) -> list[str]:
     return lock_names(token for document in documents for token in tokens_of(document.plain))
 
 
-def _only_match(tx: Transaction, query: Query) -> str:
-    matches = find(tx.connection, query).found
-    if len(matches) != 1:
-        raise PreconditionFailed("a conditional reference must be met by exactly one resource")
-    return _reference(matches[0])
+def _one(operation: Operation, if_match: str | None, if_none_match: str | None = None) -> PreparedChanges:
+    version, only_new = prepare.version_of(if_match), prepare.must_be_new(if_none_match)
+    return PreparedChanges(operations=(replace(operation, if_match=version, only_new=only_new),))
 
 
 def _carry_out(write_set: WriteSet, operation: Operation, names: Mapping[str, str]) -> StoredVersion:
@@ -224,13 +305,20 @@ def _carry_out(write_set: WriteSet, operation: Operation, names: Mapping[str, st
         document = reread(resolved(document.exact, {text: names[text] for text in operation.unresolved}))
     if operation.method == "POST":
         return write_set.create(document, operation.id)
-    return write_set.update(document, operation.id, if_match=operation.if_match)
+    return write_set.update(document, operation.id, if_match=operation.if_match, only_new=operation.only_new)
 
 
-def _event_builder(version: StoredVersion) -> Callable[..., Mapping[str, Any]]:
-    if version.deleted:
-        return balp.deleted
-    return balp.created if version.created else balp.updated
+def _event(result: Written, principal: Principal, at: datetime) -> Mapping[str, Any]:
+    if result.searched:
+        return balp.queried(principal, query=result.searched, patient=None, at=at)
+    version = result.version
+    entity, patient = version.reference, version.patient
+    if result.existed:
+        return balp.read(principal, entity=entity, patient=patient, at=at)
+    if result.patched:
+        return balp.updated(principal, entity=entity, patient=patient, at=at, interaction="patch")
+    build = balp.deleted if version.deleted else balp.created if version.created else balp.updated
+    return build(principal, entity=entity, patient=patient, at=at)
 
 
 def _reference(version: StoredVersion) -> str:

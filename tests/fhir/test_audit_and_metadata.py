@@ -130,6 +130,9 @@ def _type_interactions(server: Server) -> dict[str, int]:
         "vread": client.get("/Observation/o/_history/1").status_code,
         "history-instance": client.get("/Observation/o/_history").status_code,
         "search-type": client.get("/Observation").status_code,
+        "patch": client.patch(
+            "/Observation/o", json=[], headers={"Content-Type": "application/json-patch+json"}
+        ).status_code,
         "delete": client.delete("/Observation/o").status_code,
     }
 

@@ -19,7 +19,7 @@ from fhir_adapter.store.search.query import parse
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
-from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.store.write import StoreWriter, Target
 from kernel.clock import RandomIds
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -57,7 +57,9 @@ def backend(database: Database, store: Store, writer: StoreWriter, audit: AuditL
 def put(
     database: Database, writer: StoreWriter, resource: dict[str, Any], if_match: str | None = None
 ) -> StoredVersion:
-    prepared = writer.prepare_update(resource["resourceType"], resource["id"], encode(resource), if_match)
+    prepared = writer.prepare_update(
+        Target(type=resource["resourceType"], id=resource["id"]), encode(resource), if_match
+    )
     (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
     return done.version
 
@@ -92,7 +94,7 @@ def test_a_wrong_version_changes_nothing(database: Database, writer: StoreWriter
 
 def test_a_deleted_resource_is_neither_read_nor_found(database: Database, store: Store, writer: StoreWriter) -> None:
     put(database, writer, patient())
-    prepared = writer.prepare_delete("Patient", "p1")
+    prepared = writer.prepare_delete(Target(type="Patient", id="p1"))
     (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
     gone = done.version
     assert (gone.deleted, gone.version, gone.patient) == (True, 2, "Patient/p1")
@@ -133,14 +135,26 @@ def test_conditional_creates_at_once_make_one(backend: Backend, database: Databa
         return backend.complete(writes.create(backend, CALL, "Patient", body, if_none_exist="identifier=MRN-p1")).status
 
     with ThreadPoolExecutor(16) as pool:
-        assert sorted(pool.map(create, range(16))) == [200] * 15 + [201]
+        assert sorted(pool.map(create, range(64))) == [200] * 63 + [201]
+    assert len(found(database, "Patient", "")) == 1
+
+
+def test_conditional_updates_at_once_make_one(backend: Backend, database: Database) -> None:
+    body = orjson.dumps({key: value for key, value in patient().items() if key != "id"})
+    target = Target(type="Patient", query="identifier=MRN-p1")
+
+    def update(_: int) -> int:
+        return backend.complete(writes.update(backend, CALL, target, body)).status
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sorted(pool.map(update, range(64))) == [200] * 63 + [201]
     assert len(found(database, "Patient", "")) == 1
 
 
 def test_concurrent_updates_are_all_stored(backend: Backend, database: Database, store: Store) -> None:
     def update(place: int) -> int:
         body = orjson.dumps(patient(birthDate=f"19{place + 10}"))
-        return backend.complete(writes.update(backend, CALL, "Patient", "p1", body)).status
+        return backend.complete(writes.update(backend, CALL, Target(type="Patient", id="p1"), body)).status
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(update, range(16))) == [200] * 15 + [201]
