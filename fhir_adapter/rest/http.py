@@ -214,7 +214,7 @@ class _Endpoint:
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Return the route of a request; raises 404 or 405."""
         kind = segments[0] if segments else ""
-        if not kind or kind in self._backend.types:
+        if not kind or kind == "_history" or kind in self._backend.types:
             for route in _BY_METHOD.get((method, len(segments)), ()):
                 parts = _parts(route.path, segments)
                 if parts is not None and _is_open(kind, route):
@@ -222,7 +222,7 @@ class _Endpoint:
                         raise Problem(Category.NOT_FOUND, "no resource has an id like this")
                     return route, parts
         fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
-        if not fitting or (kind and kind not in self._backend.types):
+        if not fitting or (kind and kind != "_history" and kind not in self._backend.types):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
         raise _not_allowed({route.method for route in fitting if _is_open(kind, route)})
 

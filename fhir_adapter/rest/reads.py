@@ -1,11 +1,10 @@
-"""The interactions that read one resource: read, vread and its history (R4, http.html)."""
+"""The interactions that read one resource: read and vread (R4, http.html)."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from fhir_adapter.rest import bundles
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.audit_events import read_event
 from fhir_adapter.rest.backend import Backend
@@ -36,26 +35,6 @@ def read(backend: Backend, call: Call, kind: str, resource_id: str, version: int
     with backend.database.read() as connection:
         reply, events = read_version(backend, connection, call, kind, resource_id, version)
     return backend.recorded(events, reply)
-
-
-def history(backend: Backend, call: Call, kind: str, resource_id: str, query: str = "") -> Step:
-    """Return a resource's versions, newest first (R4, http.html#history).
-
-    Parameters as for :func:`read`; ``query`` is what follows the question mark: ``_count``, and ``_before`` in the
-    links of this server.
-    """
-    backend.require(call.principal, of_instance(Interaction.HISTORY, kind, resource_id))
-    count, before = bundles.history_page(query)
-    with backend.database.read() as connection:
-        found = backend.store.history(connection, kind, resource_id, count=count + 1, before=before)
-    versions = found[:count]
-    link = f"{call.base}/{kind}/{resource_id}/_history?_count={count}"
-    onward = f"{link}&_before={versions[-1].version}" if len(found) > count and versions else None
-    patient = next((version.patient for version in found if version.patient), None)
-    entity, at = f"{kind}/{resource_id}", backend.clock.now()
-    event = balp.read(call.principal, entity=entity, patient=patient, at=at, interaction="history-instance")
-    body = bundles.history(versions, base=call.base, self_link=link, next_link=onward)
-    return backend.recorded([event], Reply(status=200, body=body))
 
 
 def read_version(

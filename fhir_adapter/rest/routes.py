@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fhir_adapter.rest import reads, searches, transactions, writes
+from fhir_adapter.rest import histories, reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES, PATCH_TYPES, check_content_type, preferred_return
@@ -127,7 +127,11 @@ def _vread(backend: Backend, request: InteractionRequest) -> Step:
 
 
 def _history(backend: Backend, request: InteractionRequest) -> Step:
-    return reads.history(backend, request.call, request.parts["type"], request.parts["id"], request.query)
+    return histories.history(backend, request.call, request.parts["type"], request.parts["id"], request.query)
+
+
+def _history_of_type(backend: Backend, request: InteractionRequest) -> Step:
+    return histories.history_of_type(backend, request.call, request.parts.get("type", ""), request.query)
 
 
 def _search(backend: Backend, request: InteractionRequest) -> Step:
@@ -232,6 +236,22 @@ ROUTES: Final = (
         reads_body=False,
         carry_out=_history,
         on_loop_up_to=0,
+    ),
+    Route(
+        codes=("history-type",),
+        level="type",
+        method="GET",
+        path=(*_TYPE, "_history"),
+        reads_body=False,
+        carry_out=_history_of_type,
+    ),
+    Route(
+        codes=("history-system",),
+        level="system",
+        method="GET",
+        path=("_history",),
+        reads_body=False,
+        carry_out=_history_of_type,
     ),
     Route(
         codes=("search-type",),

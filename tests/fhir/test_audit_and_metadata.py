@@ -129,6 +129,7 @@ def _type_interactions(server: Server) -> dict[str, int]:
         "read": client.get("/Observation/o").status_code,
         "vread": client.get("/Observation/o/_history/1").status_code,
         "history-instance": client.get("/Observation/o/_history").status_code,
+        "history-type": client.get("/Observation/_history").status_code,
         "search-type": client.get("/Observation").status_code,
         "patch": client.patch(
             "/Observation/o", json=[], headers={"Content-Type": "application/json-patch+json"}
@@ -143,12 +144,14 @@ def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
     done = _type_interactions(server)
     assert {it["code"] for it in stated["interaction"]} == set(done)
     assert all(200 <= status < 300 for status in done.values())
-    assert [it["code"] for it in rest["interaction"]] == ["transaction", "batch"]
+    assert [it["code"] for it in rest["interaction"]] == ["history-system", "transaction", "batch"]
     for kind in ("transaction", "batch"):
         assert server.transact(entry("PUT", "Patient/p1", patient()), kind=kind).status_code == 200
     (audit,) = [it for it in rest["resource"] if it["type"] == "AuditEvent"]
     assert {it["code"] for it in audit["interaction"]} == {"read", "search-type"}
-    assert {code for route in ROUTES for code in route.codes} == {*done, "transaction", "batch"}
+    assert server.client.get("/_history").status_code == 200
+    system = {"history-system", "transaction", "batch"}
+    assert {code for route in ROUTES for code in route.codes} == {*done, *system}
 
 
 @pytest.mark.parametrize("kind", ["token", "reference", "date", "string"])
