@@ -159,13 +159,15 @@ class _Endpoint:
         segments = tuple([part for part in request.path.split("/") if part])
         method = "GET" if request.method == "HEAD" else request.method
         base = self._settings.public_base or request.base
-        if segments == ("metadata",):
+        if segments == ("metadata",) and method != "OPTIONS":
             if method != "GET":
                 raise _not_allowed({"GET"})
             principal = self._principal(request, request_id)
             self._backend.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
             capability = statement(self._backend.types, base=base, version=self._settings.version)
             return HttpAnswer(status=200, body=orjson.dumps(capability), media_type=FHIR_JSON)
+        if method == "OPTIONS":
+            return HttpAnswer(status=204, headers=_allow({"OPTIONS", *self._methods(segments)}))
         route, parts = self._route(method, segments)
         principal = self._principal(request, request_id)
         call = Call(principal=principal, base=base, permitted=self._permitted(principal, route, parts))
@@ -221,10 +223,17 @@ class _Endpoint:
                     if not RESOURCE_ID.fullmatch(parts.get("id", "x")):
                         raise Problem(Category.NOT_FOUND, "no resource has an id like this")
                     return route, parts
+        raise _not_allowed(self._methods(segments))
+
+    def _methods(self, segments: tuple[str, ...]) -> set[str]:
+        """Return the methods of an address; raises 404 when there are none."""
+        kind = segments[0] if segments else ""
         fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
+        if segments == ("metadata",):
+            return {"GET"}
         if not fitting or (kind and kind != "_history" and kind not in self._backend.types):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
-        raise _not_allowed({route.method for route in fitting if _is_open(kind, route)})
+        return {route.method for route in fitting if _is_open(kind, route)}
 
     def _principal(self, request: HttpRequest, request_id: str) -> Principal:
         identify = self._settings.identify
@@ -273,5 +282,8 @@ def _failure(problem: Problem, request_id: str) -> HttpAnswer:
 
 
 def _not_allowed(methods: set[str]) -> HttpProblem:
-    headers = {"Allow": ", ".join(sorted(methods))}
-    return HttpProblem(405, Category.UNSUPPORTED, "this cannot be done at this address", headers=headers)
+    return HttpProblem(405, Category.UNSUPPORTED, "this cannot be done at this address", headers=_allow(methods))
+
+
+def _allow(methods: set[str]) -> Mapping[str, str]:
+    return {"Allow": ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))}

@@ -116,14 +116,16 @@ def _target(request: InteractionRequest) -> Target:
 
 
 def _read(backend: Backend, request: InteractionRequest) -> Step:
-    return reads.read(backend, request.call, request.parts["type"], request.parts["id"])
+    view = reads.view_of(request.query)
+    return reads.read(backend, request.call, request.parts["type"], request.parts["id"], view=view)
 
 
 def _vread(backend: Backend, request: InteractionRequest) -> Step:
     version = request.parts["version"]
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise Problem(Category.NOT_FOUND, "there is no such version")
-    return reads.read(backend, request.call, request.parts["type"], request.parts["id"], int(version))
+    view = reads.view_of(request.query)
+    return reads.read(backend, request.call, request.parts["type"], request.parts["id"], int(version), view=view)
 
 
 def _history(backend: Backend, request: InteractionRequest) -> Step:

@@ -154,6 +154,29 @@ def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
     assert {code for route in ROUTES for code in route.codes} == {*done, *system}
 
 
+def test_every_condition_that_metadata_names_is_there(server: Server) -> None:
+    stated = server.client.get("/metadata").json()
+    (of_patient,) = [it for it in stated["rest"][0]["resource"] if it["type"] == "Patient"]
+    url, client = "/Patient?identifier=MRN-p1", server.client
+    assert of_patient["updateCreate"]
+    assert server.put(patient()).status_code == 201
+    assert of_patient["conditionalCreate"]
+    assert server.post(patient(), If_None_Exist="identifier=MRN-p1").status_code == 200
+    assert of_patient["conditionalUpdate"]
+    assert client.put(url, json=patient()).status_code == 200
+    assert of_patient["conditionalRead"] == "full-support"
+    for name, value in (("If-None-Match", 'W/"1"'), ("If-Modified-Since", "Thu, 15 Jan 2026 12:00:00 GMT")):
+        assert client.get("/Patient/p1", headers={name: value}).status_code == 304
+    for kind in stated["patchFormat"]:
+        body: Any = [] if "patch" in kind else {"resourceType": "Parameters"}
+        assert client.patch("/Patient/p1", json=body, headers={"Content-Type": kind}).status_code == 200
+    for kind in stated["format"]:
+        assert client.get("/Patient/p1", headers={"Accept": kind}).status_code == 200
+        assert client.get("/Patient/p1", params={"_format": kind}).status_code == 200
+    assert of_patient["conditionalDelete"] == "single"
+    assert client.delete(url).status_code == 204
+
+
 @pytest.mark.parametrize("kind", ["token", "reference", "date", "string"])
 def test_every_search_parameter_that_metadata_names_is_served(lasting: Server, kind: str) -> None:
     value = {"token": "x", "reference": "Patient/x", "date": "2026", "string": "x"}[kind]

@@ -83,8 +83,8 @@ def test_a_request_that_is_not_supported_is_refused(
 
 
 def test_405_names_what_would_be_allowed(lasting: Server) -> None:
-    assert lasting.client.post("/Patient/1").headers["allow"] == "DELETE, GET, PATCH, PUT"
-    assert lasting.client.delete("/AuditEvent/1").headers["allow"] == "GET"
+    assert lasting.client.post("/Patient/1").headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+    assert lasting.client.delete("/AuditEvent/1").headers["allow"] == "GET, HEAD"
 
 
 def test_a_body_that_is_too_large_is_refused_unread(lasting: Server) -> None:
