@@ -88,7 +88,13 @@ class HeaderLimitProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the bytes of a header, with its colon, space and line end."""
+        """Count the bytes of a header, with its colon, space and line end.
+
+        Parameters
+        ----------
+        name, value
+            As they were sent.
+        """
         self._count(len(name) + len(value) + 4)
         super().on_header(name, value)
 
