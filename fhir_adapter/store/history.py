@@ -24,7 +24,8 @@ MOST_LOOKED_AT: Final = 50_000
 
 _HEADS: Final = resource_heads.c
 _VERSIONS: Final = resource_versions.c
-_LATEST: Final = 2**62
+_LATEST: Final = 2**31 - 1
+"""Greatest number of a version."""
 _FIRST_INSTANT: Final = datetime(1, 1, 2, tzinfo=UTC)
 _CLOCKS: Final = timedelta(hours=1)
 """Times of versions are in the order of their arrival, but for the clocks of several machines."""
@@ -77,7 +78,7 @@ def of_resource(connection: Connection, kind: str, resource_id: str, past: Past)
     key = connection.execute(select(_HEADS.key).where(_HEADS.type == kind, _HEADS.id == resource_id)).scalar()
     if key is None:
         raise Problem(Category.NOT_FOUND, "there is no such resource")
-    values = _values(past) | {"of_key": key, "before": past.before or _LATEST, "count": past.count + 1}
+    values = _values(past) | {"of_key": key, "before": min(past.before or _LATEST, _LATEST), "count": past.count + 1}
     rows = _of_resource(past.at is not None).run(connection, values).all()
     found = [stored(row) for row in rows[: past.count]]
     return PastPage(found=found, onward=found[-1].version if len(rows) > past.count else None)
