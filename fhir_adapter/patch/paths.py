@@ -1,26 +1,30 @@
 """Finds the elements that the path of a FHIRPath Patch names, with the places in which they stand.
 
 R4 limits such a path to the simple subset of FHIRPath: names, indexes, ``where``, ``first``, ``last``, ``ofType`` and
-``extension``. The criteria of ``where`` are whole expressions.
+``extension``. The criteria of ``where`` are comparisons with literals.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from fhir_adapter.validation.fhirpath import compile_expression
-from fhir_adapter.validation.fhirpath_functions import UnsupportedError
+from fhir_adapter.patch.values import equal
 from fhir_adapter.validation.objects import names_of
 from fhir_adapter.validation.records import Element
 from fhir_adapter.validation.table import choice_name, r4
 from kernel.errors import Category, Problem
 
 _STEP: Final = re.compile(
-    r"\.?(?:(?P<name>[A-Za-z][A-Za-z0-9]*)(?!\()|(?P<function>first|last)\(\)"
+    r"\.?(?:(?P<name>[A-Za-z][A-Za-z0-9]*+)(?!\()|(?P<function>first|last)\(\)"
     r"|(?P<typed>ofType|as)\((?P<type>[A-Za-z]+)\)|extension\('(?P<url>[^'\\]{1,500})'\))"
 )
 _INDEX: Final = re.compile(r"\[([0-9]{1,6})\]")
+_CRITERION: Final = re.compile(
+    r"(?P<and>\s+and\s+)?\s*(?P<names>[A-Za-z][A-Za-z0-9]*(?:\.[A-Za-z][A-Za-z0-9]*){0,9})\s*=\s*"
+    r"(?:'(?P<text>(?:[^'\\]|\\.)*)'|(?P<number>-?[0-9]{1,18}(?:\.[0-9]{1,18})?)|(?P<truth>true|false))\s*?(?=\s+and\s|\s*\Z)"
+)
 _WHERE: Final = ".where("
 LONGEST_PATH: Final = 1000
 """Most characters in a path."""
@@ -131,7 +135,7 @@ def _step(match: re.Match[str]) -> Step:
         wanted = match["type"]
         return lambda found: [it for it in found if it.type.lower() == wanted.lower()]
     child = _child("extension")
-    return lambda found: [it for it in child(found) if it.value.get("url") == match["url"]]
+    return lambda found: [it for it in child(found) if type(it.value) is dict and it.value.get("url") == match["url"]]
 
 
 def _of_type(kind: str) -> Step:
@@ -169,15 +173,39 @@ def _nth(index: int) -> Step:
 
 
 def _where(text: str) -> Step:
-    try:
-        holds = compile_expression(text, r4().choices)
-    except UnsupportedError as failure:
-        raise Problem(Category.INCORRECT, "the criteria of where() are not supported") from failure
+    """Return the step of ``where``: comparisons of elements with literals, joined by ``and``.
 
-    def step(found: list[Place]) -> list[Place]:
-        return [place for place in found if holds(place.value, None)]
+    Nothing else of FHIRPath: a patch is carried out in the commit, so that what it costs must be bounded.
+    """
+    criteria: list[tuple[list[str], Any]] = []
+    at = 0
+    while at < len(text) or not criteria:
+        found = _CRITERION.match(text, at)
+        if found is None or (found["and"] is None) == bool(criteria):
+            raise Problem(Category.INCORRECT, "where() takes comparisons such as use = 'official', joined by and")
+        criteria.append((found["names"].split("."), _literal(found)))
+        at = found.end()
 
-    return step
+    def holds(value: Any) -> bool:
+        return all(any(equal(it, wanted) for it in _values(value, names)) for names, wanted in criteria)
+
+    return lambda found: [place for place in found if holds(place.value)]
+
+
+def _literal(found: re.Match[str]) -> Any:
+    if found["text"] is not None:
+        return re.sub(r"\\(.)", r"\1", found["text"])
+    return Decimal(found["number"]) if found["number"] else found["truth"] == "true"
+
+
+def _values(value: Any, names: Sequence[str]) -> list[Any]:
+    """Return what is at the end of some names, items of arrays one by one."""
+    held = [value]
+    for name in names:
+        keys = (name, *r4().choices.get(name, ()))
+        inner = [it[key] for it in held if type(it) is dict for key in keys if key in it]
+        held = [item for it in inner for item in (it if type(it) is list else [it])]
+    return held
 
 
 def _closing(text: str, start: int) -> int:

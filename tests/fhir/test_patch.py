@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fhir_adapter.patch.fhirpath_patch import fhirpath_patch
 from fhir_adapter.patch.json_patch import json_patch
@@ -159,6 +161,10 @@ def test_what_is_no_json_patch_is_refused(lasting: Server, patch: Any) -> None:
         {"resourceType": "Parameters", "parameter": [{"name": "x"}]},
         replace_by("Patient.name.trace('x')", valueString="x"),
         replace_by("Patient.where(", valueString="x"),
+        replace_by("Patient.name.where(family.matches('(a+)+$'))", valueString="x"),
+        replace_by("Patient.name.where(" + "(" * 400 + ")" * 400 + ")", valueString="x"),
+        replace_by("Patient.name.where(use = 'a' use = 'b')", valueString="x"),
+        replace_by("Patient.name.where()", valueString="x"),
         replace_by("x", valueString="x"),
         fhirpath({"name": "type", "valueCode": "replace"}, {"name": "path", "valueString": "Patient.gender"}),
         fhirpath({"name": "type", "valueCode": "jump"}),
@@ -167,6 +173,82 @@ def test_what_is_no_json_patch_is_refused(lasting: Server, patch: Any) -> None:
 def test_what_is_no_fhirpath_patch_is_refused(lasting: Server, patch: Any) -> None:
     lasting.put(patient())
     assert lasting.client.patch("/Patient/p1", json=patch).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("Patient.identifier.where(system = 'urn:oid:1.2.3' and value = 'MRN-p1').value", 200),
+        ("Patient.identifier.where(value = 'it\\'s').value", 422),
+        ("Patient.identifier.first().value", 200),
+        ("Patient.identifier.last().value", 200),
+        ("Patient.name.given[0]", 200),
+        ("Patient.name.given[1]", 422),
+        ("Patient.identifier", 200),
+        ("Patient.extension('urn:x').value", 422),
+        ("Observation.status", 422),
+        ("Patient.nothing", 422),
+        ("Patient", 422),
+    ],
+)
+def test_a_path_names_one_element(server: Server, path: str, status: int) -> None:
+    server.put(patient())
+    value: dict[str, Any] = {"valueIdentifier": {"value": "x"}} if path.endswith("identifier") else {"valueString": "x"}
+    assert server.client.patch("/Patient/p1", json=replace_by(path, **value)).status_code == status
+
+
+STEPS = (
+    *("Patient", ".name", ".given", ".deceased", ".contact", ".text", ".div", ".id", ".meta", ".birthDate"),
+    *(
+        "[0]",
+        "[7]",
+        ".where(use = 'x')",
+        ".where(",
+        ")",
+        ".first()",
+        ".ofType(boolean)",
+        ".extension('urn:x')",
+        "x",
+        "''",
+    ),
+)
+paths = st.lists(st.sampled_from(STEPS), max_size=6).map("".join)
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=6,
+)
+parts = st.fixed_dictionaries(
+    {"name": st.sampled_from(["type", "path", "name", "value", "index", "source", "destination"])},
+    optional={
+        "valueCode": st.sampled_from(["add", "insert", "delete", "replace", "move"]),
+        "valueString": st.one_of(paths, st.sampled_from(["gender", "name", "given", "deceased", "birthDate"])),
+        "valueInteger": st.integers(-1, 3),
+        "_valueString": json_values,
+        "part": json_values,
+        "resource": json_values,
+    },
+)
+POINTERS = ("/name", "/0", "/-", "/given", "/gender", "/x", "/~1", "/id", "/meta")
+pointers = st.lists(st.sampled_from(POINTERS), max_size=4)
+operations = st.fixed_dictionaries(
+    {
+        "op": st.sampled_from(["add", "remove", "replace", "move", "copy", "test"]),
+        "path": pointers.map("".join),
+        "from": pointers.map("".join),
+        "value": json_values,
+    }
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(parts, max_size=5), max_size=3), st.lists(operations, max_size=5))
+def test_any_patch_is_carried_out_or_refused(lasting: Server, given_parts: Any, given_operations: Any) -> None:
+    lasting.put(patient())
+    body = {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": it} for it in given_parts]}
+    assert lasting.client.patch("/Patient/p1", json=body).status_code in {200, 400, 422}
+    answer = lasting.client.patch("/Patient/p1", json=given_operations, headers=JSON_PATCH)
+    assert answer.status_code in {200, 400, 422}
 
 
 def test_a_patch_that_copies_itself_again_and_again_is_refused(server: Server) -> None:
