@@ -12,7 +12,7 @@ from fhir_adapter.rest import writes
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Reply
 from fhir_adapter.store.document import Document, stamp
-from fhir_adapter.store.prepare import PreparedChanges
+from fhir_adapter.store.operations import PreparedChanges
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from service.api import http_application

@@ -104,7 +104,8 @@ def fhir_interactions() -> str:
     rows = []
     for route in ROUTES:
         on_audit = route.level == "type" and AUDIT_INTERACTIONS.issuperset(route.codes)
-        request = f"`{route.method} [base]{''.join(f'/{part}' for part in route.path)}`"
+        condition = "?…" if route.path == ("{type}",) and route.method in {"PUT", "PATCH", "DELETE"} else ""
+        request = f"`{route.method} [base]{''.join(f'/{part}' for part in route.path)}{condition}`"
         rows.append((", ".join(f"`{code}`" for code in route.codes), request, "yes" if on_audit else "no"))
     rows.append(("`capabilities`", "`GET [base]/metadata`", ""))
     return table(("interaction", "request", "on AuditEvent"), rows)

@@ -67,7 +67,10 @@ _ACTIONS: Final = {
     Interaction.READ: "R",
     Interaction.VREAD: "R",
     Interaction.HISTORY: "R",
+    Interaction.HISTORY_OF_TYPE: "R",
+    Interaction.HISTORY_OF_SYSTEM: "R",
     Interaction.UPDATE: "U",
+    Interaction.PATCH: "U",
     Interaction.DELETE: "D",
 }
 """AuditEvent.action of an interaction; any other one is an execution (E)."""
@@ -134,7 +137,14 @@ def read(
     return _finish(event, principal, agents, _data(entity, patient), _name("Read", entity, patient))
 
 
-def queried(principal: Principal, *, query: str, patient: str | None, at: datetime) -> Event:
+def queried(
+    principal: Principal,
+    *,
+    query: str,
+    patient: str | None,
+    at: datetime,
+    interaction: Literal["search-type", "history-type", "history-system"] = "search-type",
+) -> Event:
     """Build the event of a search (BALP Query, PatientQuery): one event for each patient among the results.
 
     Parameters
@@ -147,10 +157,12 @@ def queried(principal: Principal, *, query: str, patient: str | None, at: dateti
         Reference of one patient found; None when the results concern no patient.
     at
         Time of the search; aware.
+    interaction
+        What was requested.
     """
     encoded = b64encode(query.encode("utf-8", "surrogateescape")).decode()
     entities = _with_patient([{"type": _OBJECT, "role": _QUERY, "query": encoded}], patient)
-    event = _rest(_interaction("search-type"), "E", at)
+    event = _rest(_interaction(interaction), "E", at)
     return _finish(event, principal, _written(principal), entities, _name("Query", query, patient))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from fhir_adapter.store.prepare import Lookup, Method, Operation
+from fhir_adapter.store.operations import Lookup, Method, Operation
 from fhir_adapter.store.search.index import patient_of
 from fhir_adapter.store.search.query import Query, patient_named_by
 from privacy.authorize import Interaction, Request
@@ -11,6 +11,7 @@ from privacy.authorize import Interaction, Request
 _CHANGES: Final[Mapping[Method, Interaction]] = {
     "POST": Interaction.CREATE,
     "PUT": Interaction.UPDATE,
+    "PATCH": Interaction.PATCH,
     "DELETE": Interaction.DELETE,
 }
 
@@ -45,7 +46,16 @@ def of_lookup(lookup: Lookup) -> Request:
 def of_operation(operation: Operation) -> Request:
     """Return the request of an entry of a Bundle that makes a change; the patient is the one in its resource."""
     interaction = _CHANGES[operation.method]
-    resource_id = "" if operation.method == "POST" else operation.id
+    resource_id = "" if operation.method == "POST" or operation.where is not None else operation.id
+    return _of_change(operation, interaction, resource_id)
+
+
+def of_named(operation: Operation) -> Request:
+    """Return the request of a conditional change, when its condition has named the resource."""
+    return _of_change(operation, _CHANGES[operation.method], operation.id)
+
+
+def _of_change(operation: Operation, interaction: Interaction, resource_id: str) -> Request:
     if operation.type == "Patient":
         return of_instance(interaction, "Patient", resource_id)
     patient = patient_of(operation.document.plain) if operation.document else None

@@ -8,9 +8,7 @@ from typing import Any, Literal
 import orjson
 
 from fhir_adapter.store.document import Json, instant
-from fhir_adapter.store.search.query import LARGEST_COUNT
 from fhir_adapter.store.versions import StoredVersion
-from kernel.errors import Category, Problem
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def _ignored(number: int) -> Json:
 
 
 def history(versions: Sequence[StoredVersion], *, base: str, self_link: str, next_link: str | None) -> bytes:
-    """Build a page of a resource's history (R4, http.html#history).
+    """Build a page of a history (R4, http.html#history).
 
     Parameters
     ----------
@@ -83,34 +81,6 @@ def history(versions: Sequence[StoredVersion], *, base: str, self_link: str, nex
     if next_link:
         links.append({"relation": "next", "url": next_link})
     return _bundle("history", [_past(version, base) for version in versions], link=links)
-
-
-def history_page(query: str) -> tuple[int, int | None]:
-    """Read the parameters of a history.
-
-    Parameters
-    ----------
-    query
-        What follows the question mark.
-
-    Returns
-    -------
-    count, before
-        Number of versions, and the version before which they were made; None for the newest.
-
-    Raises
-    ------
-    Problem
-        ``incorrect`` for a parameter that is not served.
-    """
-    found = {}
-    for part in query.split("&") if query else ():
-        name, _, value = part.partition("=")
-        if name in {"_count", "_before"} and value.isascii() and value.isdigit() and len(value) < 10:
-            found[name] = int(value)
-        elif name != "_format":
-            raise Problem(Category.INCORRECT, "a history takes the parameter _count alone")
-    return max(1, min(found.get("_count", 100), LARGEST_COUNT)), found.get("_before")
 
 
 def response(kind: str, entries: Sequence[Json]) -> bytes:

@@ -39,6 +39,7 @@ def statement(types: Iterable[str], *, base: str, version: str) -> Json:
         "kind": "instance",
         "fhirVersion": FHIR_VERSION,
         "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json", "application/fhir+json"],
         "software": {"name": "Ausculta", "version": version},
         "implementation": {"description": "Ausculta: AI models on this hospital's data", "url": base},
         "rest": [
@@ -66,9 +67,9 @@ def _resource(kind: str) -> Json:
             "readHistory": True,
             "updateCreate": True,
             "conditionalCreate": True,
-            "conditionalRead": "not-match",
-            "conditionalUpdate": False,
-            "conditionalDelete": "not-supported",
+            "conditionalRead": "full-support",
+            "conditionalUpdate": True,
+            "conditionalDelete": "single",
             "referencePolicy": ["literal", "logical", "local"],
         }
     operations = [

@@ -62,6 +62,12 @@ class HttpRequest:
         return QueryParams(query).get("_format", "")
 
     @property
+    def pretty(self) -> bool:
+        """Whether the parameter ``_pretty`` asks for line breaks."""
+        query = self._scope["query_string"]
+        return b"_pretty" in query and QueryParams(query).get("_pretty", "") == "true"
+
+    @property
     def base(self) -> str:
         """URL of the API, as the client named it; raises 400 for a ``Host`` that is no address."""
         host = self.headers.get("host", "")

@@ -1,11 +1,13 @@
 """HTTP headers of a FHIR API: media types, character sets, ETags and dates (FHIR R4, http.html#mime-type)."""
 
+import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Final
 
+from fhir_adapter.patch.read import JSON_PATCH
 from fhir_adapter.rest.outcome import HttpProblem
 from kernel.errors import Category
 
@@ -13,6 +15,8 @@ JSON_TYPES: Final = frozenset(
     {"application/fhir+json", "application/json", "text/json", "application/json+fhir", "json"}
 )
 FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded"})
+PATCH_TYPES: Final = JSON_TYPES | {JSON_PATCH}
+_RETURN: Final = re.compile(r"(?:\A|[,;\s])return\s*=\s*\"?(minimal|representation|OperationOutcome)\"?(?=\Z|[,;\s])")
 _ANY: Final = frozenset({"*/*", "application/*"})
 
 
@@ -37,6 +41,12 @@ def answers_json(accept: str, wanted_format: str) -> None:
     types = {part.split(";", 1)[0].strip().lower() for part in offers.split(",")}
     if not types & (JSON_TYPES | _ANY):
         raise HttpProblem(406, Category.UNSUPPORTED, "this server answers in application/fhir+json")
+
+
+def preferred_return(prefer: str) -> str:
+    """Return what ``Prefer`` asks a change to return: a value of R4's, empty when it asks for nothing."""
+    found = _RETURN.search(prefer) if prefer else None
+    return found[1] if found else ""
 
 
 def check_content_type(value: str, wanted: Collection[str] = JSON_TYPES) -> str:

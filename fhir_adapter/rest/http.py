@@ -16,12 +16,13 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from fhir_adapter.rest.answers import FHIR_JSON, answer_of, encoded
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.bodies import CLOSE, read_body
 from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.exchange import HttpAnswer, HttpRequest
-from fhir_adapter.rest.headers import answers_json, http_date, same_etag
-from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of, success
+from fhir_adapter.rest.headers import answers_json
+from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
 from fhir_adapter.rest.sites import refuse_other_sites
 from fhir_adapter.rest.steps import Call, Refused, Reply, Step
@@ -34,7 +35,6 @@ from privacy.authorize import Interaction
 from privacy.authorize import Request as Authorization
 from privacy.principal import Principal
 
-FHIR_JSON: Final = "application/fhir+json"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 LONGEST_QUERY: Final = 16 * 1024
 """Most characters after the question mark of an address; a longer search is sent as a form."""
@@ -140,7 +140,7 @@ class _Endpoint:
             answer = HttpAnswer(status=400)  # the client has disconnected
         except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
             answer = _failure(as_problem(failure), request_id)
-        await answer.send(send, request_id)
+        await (await encoded(answer, request.headers, pretty=request.pretty)).send(send, request_id)
 
     async def _answer_or_refuse(self, request: HttpRequest, request_id: str) -> HttpAnswer:
         """Answer a request; a refusal is recorded in the audit log first, and the connection ends with it."""
@@ -148,7 +148,7 @@ class _Endpoint:
             return await self._answer(request, request_id)
         except Refused as refused:
             await self._backend.record_async(refused.event)
-            headers = CLOSE if request.method in {"POST", "PUT"} else {}
+            headers = CLOSE if request.method in {"POST", "PUT", "PATCH"} else {}
             raise HttpProblem(status_of(refused), refused.category, refused.detail, headers=headers) from refused
 
     async def _answer(self, request: HttpRequest, request_id: str) -> HttpAnswer:
@@ -159,13 +159,15 @@ class _Endpoint:
         segments = tuple([part for part in request.path.split("/") if part])
         method = "GET" if request.method == "HEAD" else request.method
         base = self._settings.public_base or request.base
-        if segments == ("metadata",):
+        if segments == ("metadata",) and method != "OPTIONS":
             if method != "GET":
                 raise _not_allowed({"GET"})
             principal = self._principal(request, request_id)
             self._backend.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
             capability = statement(self._backend.types, base=base, version=self._settings.version)
             return HttpAnswer(status=200, body=orjson.dumps(capability), media_type=FHIR_JSON)
+        if method == "OPTIONS":
+            return HttpAnswer(status=204, headers=_allow({"OPTIONS", *self._methods(segments)}))
         route, parts = self._route(method, segments)
         principal = self._principal(request, request_id)
         call = Call(principal=principal, base=base, permitted=self._permitted(principal, route, parts))
@@ -180,7 +182,7 @@ class _Endpoint:
         step = self._carried_out_here(route, interaction)
         if step is None:
             step = await run_in_threadpool(self._carried_out, route, interaction)
-        return _answer(await self._backend.complete_async(step), interaction.headers, request.method)
+        return answer_of(await self._backend.complete_async(step), interaction.headers, request.method)
 
     def _carried_out_here(self, route: Route, interaction: InteractionRequest) -> Step | None:
         """Carry a request out on the event loop; None when it is large, or turns out to take long."""
@@ -214,17 +216,24 @@ class _Endpoint:
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Return the route of a request; raises 404 or 405."""
         kind = segments[0] if segments else ""
-        if not kind or kind in self._backend.types:
+        if not kind or kind == "_history" or kind in self._backend.types:
             for route in _BY_METHOD.get((method, len(segments)), ()):
                 parts = _parts(route.path, segments)
                 if parts is not None and _is_open(kind, route):
                     if not RESOURCE_ID.fullmatch(parts.get("id", "x")):
                         raise Problem(Category.NOT_FOUND, "no resource has an id like this")
                     return route, parts
+        raise _not_allowed(self._methods(segments))
+
+    def _methods(self, segments: tuple[str, ...]) -> set[str]:
+        """Return the methods of an address; raises 404 when there are none."""
+        kind = segments[0] if segments else ""
         fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
-        if not fitting or (kind and kind not in self._backend.types):
+        if segments == ("metadata",):
+            return {"GET"}
+        if not fitting or (kind and kind != "_history" and kind not in self._backend.types):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
-        raise _not_allowed({route.method for route in fitting if _is_open(kind, route)})
+        return {route.method for route in fitting if _is_open(kind, route)}
 
     def _principal(self, request: HttpRequest, request_id: str) -> Principal:
         identify = self._settings.identify
@@ -261,25 +270,6 @@ def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str
     return parts
 
 
-def _answer(reply: Reply, headers: Mapping[str, str], method: str) -> HttpAnswer:
-    response_headers = {}
-    if reply.etag:
-        response_headers["ETag"] = reply.etag
-    if reply.last_modified:
-        response_headers["Last-Modified"] = http_date(reply.last_modified)
-    if reply.location:
-        response_headers["Location"] = reply.location
-    if reply.etag and method in {"GET", "HEAD"} and same_etag(headers.get("if-none-match", ""), reply.etag):
-        return HttpAnswer(status=304, headers=response_headers)
-    body = reply.body
-    prefer = headers.get("prefer", "") if reply.location else ""
-    if "return=minimal" in prefer:
-        body = b""
-    elif "return=OperationOutcome" in prefer:
-        body = orjson.dumps(success("stored"))
-    return HttpAnswer(status=reply.status, body=body, headers=response_headers, media_type=FHIR_JSON if body else "")
-
-
 def _failure(problem: Problem, request_id: str) -> HttpAnswer:
     status = status_of(problem)
     if status >= 500:
@@ -292,5 +282,8 @@ def _failure(problem: Problem, request_id: str) -> HttpAnswer:
 
 
 def _not_allowed(methods: set[str]) -> HttpProblem:
-    headers = {"Allow": ", ".join(sorted(methods))}
-    return HttpProblem(405, Category.UNSUPPORTED, "this cannot be done at this address", headers=headers)
+    return HttpProblem(405, Category.UNSUPPORTED, "this cannot be done at this address", headers=_allow(methods))
+
+
+def _allow(methods: set[str]) -> Mapping[str, str]:
+    return {"Allow": ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))}

@@ -11,11 +11,11 @@ from types import MappingProxyType
 from typing import Final
 
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.problems import Gone, Invalid, PreconditionFailed, TooCostly
+from fhir_adapter.store.problems import Gone, Invalid, PatchFailed, PreconditionFailed, TooCostly
 from kernel.errors import HTTP_STATUS, ISSUE_CODE, Category, Problem
 
 _REFINED: Final[Mapping[type[Problem], int]] = MappingProxyType(
-    {Invalid: 422, Gone: 410, PreconditionFailed: 412, TooCostly: 403}
+    {Invalid: 422, Gone: 410, PreconditionFailed: 412, PatchFailed: 422, TooCostly: 403}
 )
 _CODES: Final[Mapping[int, str]] = MappingProxyType({408: "timeout", 410: "deleted", 413: "too-long"})
 

@@ -1,23 +1,59 @@
-"""The interactions that read one resource: read, vread and its history (R4, http.html)."""
+"""The interactions that read one resource: read and vread (R4, http.html)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from sqlalchemy import Connection
 
-from fhir_adapter.rest import bundles
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.audit_events import read_event
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Event, Reply, Step
+from fhir_adapter.store.summary import reduced
 from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.authorize import Interaction
 
 _AUDIT: Final = "AuditEvent"
+_PARAMETERS: Final = frozenset({"_summary", "_elements", "_format", "_pretty"})
 
 
-def read(backend: Backend, call: Call, kind: str, resource_id: str, version: int | None = None) -> Step:
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What of a resource is returned (R4, search.html#summary, #elements)."""
+
+    #: ``_summary``; None when it was not sent.
+    summary: str | None = None
+    #: ``_elements``; empty when it was not sent.
+    elements: tuple[str, ...] = ()
+
+
+WHOLE: Final = View()
+
+
+def view_of(query: str) -> View:
+    """Return the view that the parameters of a read ask for.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` for a parameter that a read does not have.
+    """
+    if not query:
+        return WHOLE
+    given = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
+    values = dict(given)
+    if len(values) != len(given) or not values.keys() <= _PARAMETERS:
+        raise Problem(Category.INCORRECT, "a read takes _summary, _elements, _format and _pretty, each once")
+    names = tuple(name for name in values.get("_elements", "").split(",") if name)
+    return View(summary=values.get("_summary"), elements=names)
+
+
+def read(
+    backend: Backend, call: Call, kind: str, resource_id: str, version: int | None = None, *, view: View = WHOLE
+) -> Step:
     """Return a resource as it is, or as it was in one version (R4, http.html#read, #vread).
 
     Parameters
@@ -30,32 +66,16 @@ def read(backend: Backend, call: Call, kind: str, resource_id: str, version: int
         Resource type and id in the URL.
     version
         None for the current version.
+    view
+        What of it is returned.
     """
     interaction = Interaction.READ if version is None else Interaction.VREAD
     backend.require(call.principal, of_instance(interaction, kind, resource_id))
     with backend.database.read() as connection:
         reply, events = read_version(backend, connection, call, kind, resource_id, version)
+    if view is not WHOLE:
+        reply = replace(reply, body=reduced(reply.body, kind, view.summary, view.elements))
     return backend.recorded(events, reply)
-
-
-def history(backend: Backend, call: Call, kind: str, resource_id: str, query: str = "") -> Step:
-    """Return a resource's versions, newest first (R4, http.html#history).
-
-    Parameters as for :func:`read`; ``query`` is what follows the question mark: ``_count``, and ``_before`` in the
-    links of this server.
-    """
-    backend.require(call.principal, of_instance(Interaction.HISTORY, kind, resource_id))
-    count, before = bundles.history_page(query)
-    with backend.database.read() as connection:
-        found = backend.store.history(connection, kind, resource_id, count=count + 1, before=before)
-    versions = found[:count]
-    link = f"{call.base}/{kind}/{resource_id}/_history?_count={count}"
-    onward = f"{link}&_before={versions[-1].version}" if len(found) > count and versions else None
-    patient = next((version.patient for version in found if version.patient), None)
-    entity, at = f"{kind}/{resource_id}", backend.clock.now()
-    event = balp.read(call.principal, entity=entity, patient=patient, at=at, interaction="history-instance")
-    body = bundles.history(versions, base=call.base, self_link=link, next_link=onward)
-    return backend.recorded([event], Reply(status=200, body=body))
 
 
 def read_version(

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fhir_adapter.rest import everything, reads, searches, transactions, writes
+from fhir_adapter.rest import everything, histories, reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
-from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES
+from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES, PATCH_TYPES, check_content_type, preferred_return
 from fhir_adapter.rest.outcome import HttpProblem
 from fhir_adapter.rest.steps import Call, Step
+from fhir_adapter.store.write import Target
 from kernel.errors import Category, Problem
 from privacy.authorize import Interaction, Request
 
@@ -68,7 +69,11 @@ def _creation(parts: Mapping[str, str]) -> Request:
 
 
 def _update_of(parts: Mapping[str, str]) -> Request:
-    return of_instance(Interaction.UPDATE, parts["type"], parts["id"])
+    return of_instance(Interaction.UPDATE, parts["type"], parts.get("id", ""))
+
+
+def _patch_of(parts: Mapping[str, str]) -> Request:
+    return of_instance(Interaction.PATCH, parts["type"], parts.get("id", ""))
 
 
 def _any_bundle(_parts: Mapping[str, str]) -> Request:
@@ -91,35 +96,54 @@ def _create(backend: Backend, request: InteractionRequest) -> Step:
 
 
 def _update(backend: Backend, request: InteractionRequest) -> Step:
-    _refuse_query(request)
-    kind, resource_id = request.parts["type"], request.parts["id"]
-    if "if-none-match" in request.headers:
-        raise Problem(Category.UNSUPPORTED, "If-None-Match is not supported on an update; If-Match is")
+    headers = request.headers
     return writes.update(
-        backend, request.call, kind, resource_id, request.body, if_match=request.headers.get("if-match")
+        backend,
+        request.call,
+        _target(request),
+        request.body,
+        if_match=headers.get("if-match"),
+        if_none_match=headers.get("if-none-match"),
     )
+
+
+def _patch(backend: Backend, request: InteractionRequest) -> Step:
+    media_type = check_content_type(request.headers.get("content-type", ""), PATCH_TYPES)
+    if_match = request.headers.get("if-match")
+    return writes.patch(backend, request.call, _target(request), request.body, media_type, if_match=if_match)
 
 
 def _delete(backend: Backend, request: InteractionRequest) -> Step:
+    return writes.delete(backend, request.call, _target(request), if_match=request.headers.get("if-match"))
+
+
+def _target(request: InteractionRequest) -> Target:
+    """Return what a change names: a resource by its id, or by the condition after the question mark."""
+    if "id" not in request.parts:
+        return Target(type=request.parts["type"], query=request.query)
     _refuse_query(request)
-    return writes.delete(
-        backend, request.call, request.parts["type"], request.parts["id"], if_match=request.headers.get("if-match")
-    )
+    return Target(type=request.parts["type"], id=request.parts["id"])
 
 
 def _read(backend: Backend, request: InteractionRequest) -> Step:
-    return reads.read(backend, request.call, request.parts["type"], request.parts["id"])
+    view = reads.view_of(request.query)
+    return reads.read(backend, request.call, request.parts["type"], request.parts["id"], view=view)
 
 
 def _vread(backend: Backend, request: InteractionRequest) -> Step:
     version = request.parts["version"]
     if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise Problem(Category.NOT_FOUND, "there is no such version")
-    return reads.read(backend, request.call, request.parts["type"], request.parts["id"], int(version))
+    view = reads.view_of(request.query)
+    return reads.read(backend, request.call, request.parts["type"], request.parts["id"], int(version), view=view)
 
 
 def _history(backend: Backend, request: InteractionRequest) -> Step:
-    return reads.history(backend, request.call, request.parts["type"], request.parts["id"], request.query)
+    return histories.history(backend, request.call, request.parts["type"], request.parts["id"], request.query)
+
+
+def _history_of_type(backend: Backend, request: InteractionRequest) -> Step:
+    return histories.history_of_type(backend, request.call, request.parts.get("type", ""), request.query)
 
 
 def _search(backend: Backend, request: InteractionRequest) -> Step:
@@ -159,8 +183,8 @@ def _search_form(backend: Backend, request: InteractionRequest) -> Step:
 
 def _bundle(backend: Backend, request: InteractionRequest) -> Step:
     _refuse_query(request)
-    wants = "return=representation" in request.headers.get("prefer", "")
-    return transactions.bundle(backend, request.call, request.body, with_content=wants)
+    returns = preferred_return(request.headers.get("prefer", ""))
+    return transactions.bundle(backend, request.call, request.body, returns=returns)
 
 
 _SMALL: Final = 64 * 1024
@@ -194,26 +218,47 @@ ROUTES: Final = (
         carry_out=_vread,
         on_loop_up_to=0,
     ),
-    Route(
-        codes=("update",),
-        level="type",
-        method="PUT",
-        path=_INSTANCE,
-        reads_body=True,
-        carry_out=_update,
-        on_loop_up_to=_SMALL,
-        reads_store=False,
-        before_body=_update_of,
+    *(
+        Route(
+            codes=("update",),
+            level="type",
+            method="PUT",
+            path=path,
+            reads_body=True,
+            carry_out=_update,
+            on_loop_up_to=_SMALL,
+            reads_store=False,
+            before_body=_update_of,
+        )
+        for path in (_INSTANCE, _TYPE)
     ),
-    Route(
-        codes=("delete",),
-        level="type",
-        method="DELETE",
-        path=_INSTANCE,
-        reads_body=False,
-        carry_out=_delete,
-        on_loop_up_to=0,
-        reads_store=False,
+    *(
+        Route(
+            codes=("patch",),
+            level="type",
+            method="PATCH",
+            path=path,
+            reads_body=True,
+            carry_out=_patch,
+            on_loop_up_to=_SMALL,
+            reads_store=False,
+            before_body=_patch_of,
+            media_types=PATCH_TYPES,
+        )
+        for path in (_INSTANCE, _TYPE)
+    ),
+    *(
+        Route(
+            codes=("delete",),
+            level="type",
+            method="DELETE",
+            path=path,
+            reads_body=False,
+            carry_out=_delete,
+            on_loop_up_to=0,
+            reads_store=False,
+        )
+        for path in (_INSTANCE, _TYPE)
     ),
     Route(
         codes=("history-instance",),
@@ -223,6 +268,22 @@ ROUTES: Final = (
         reads_body=False,
         carry_out=_history,
         on_loop_up_to=0,
+    ),
+    Route(
+        codes=("history-type",),
+        level="type",
+        method="GET",
+        path=(*_TYPE, "_history"),
+        reads_body=False,
+        carry_out=_history_of_type,
+    ),
+    Route(
+        codes=("history-system",),
+        level="system",
+        method="GET",
+        path=("_history",),
+        reads_body=False,
+        carry_out=_history_of_type,
     ),
     Route(
         codes=("search-type",),

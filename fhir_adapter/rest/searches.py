@@ -19,6 +19,7 @@ from fhir_adapter.store.search.find import find, total
 from fhir_adapter.store.search.includes import included
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.search.query import Query
+from fhir_adapter.store.summary import reduced
 from kernel.errors import Category, Problem
 from kernel.limited import TookLong, limited
 from privacy import balp
@@ -130,8 +131,15 @@ def _found_by(
             if query.inclusions
             else ()
         )
-        found = [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content) for it in page.found]
-        found += [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content, mode="include") for it in more]
+        form = query.summary or None
+        found = [
+            bundles.Found(f"{call.base}/{it.type}/{it.id}", reduced(it.content, it.type, form, query.elements))
+            for it in page.found
+        ]
+        found += [
+            bundles.Found(f"{call.base}/{it.type}/{it.id}", reduced(it.content, it.type, form, ()), mode="include")
+            for it in more
+        ]
         patients = {version.patient for version in (*page.found, *more)}
     number = None
     if query.total == "accurate" or query.summary == "count":

@@ -35,6 +35,8 @@ class Reply:
     etag: str | None = None
     last_modified: datetime | None = None
     location: str | None = None
+    #: Answers a change, so that ``Prefer`` says what it returns.
+    changed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from fhir_adapter.rest import bundles
 from fhir_adapter.rest import outcome as outcomes
 from fhir_adapter.rest.access import of_lookup, of_operation
+from fhir_adapter.rest.answers import not_modified
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.budget import Budget
 from fhir_adapter.rest.reads import read_version
@@ -15,13 +16,13 @@ from fhir_adapter.rest.searches import found_by
 from fhir_adapter.rest.steps import Call, Event, Pending, Refused, Reply, Step
 from fhir_adapter.rest.writes import reply_of, require_conditions, write, write_one
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.prepare import Entry, Lookup, PreparedBundle, PreparedChanges
+from fhir_adapter.store.operations import Entry, Lookup, PreparedBundle, PreparedChanges
 from fhir_adapter.store.write import Written
 from kernel.errors import Problem, as_problem
 from privacy.authorize import Interaction, Request
 
 
-def bundle(backend: Backend, call: Call, body: bytes, *, with_content: bool = False) -> Step:
+def bundle(backend: Backend, call: Call, body: bytes, *, returns: str = "") -> Step:
     """Carry out a transaction as a whole, or the entries of a batch one by one (R4, http.html#transaction).
 
     The GET entries of a transaction are read last (R4, http.html#trules), after its commit and not within it: they
@@ -36,19 +37,19 @@ def bundle(backend: Backend, call: Call, body: bytes, *, with_content: bool = Fa
         Who makes the request.
     body
         The Bundle.
-    with_content
-        Answer with the resources as stored (``Prefer: return=representation``).
+    returns
+        What ``Prefer`` asks each change to return: ``representation``, ``OperationOutcome`` or less.
     """
     backend.allow(call, Request(interaction=Interaction.BUNDLE))
     prepared = backend.writer.prepare_bundle(body)
     if prepared.kind == "transaction":
-        return _transaction(backend, call, prepared, with_content=with_content)
+        return _transaction(backend, call, prepared, returns=returns)
     budget = Budget()
-    entries = [_batch_entry(backend, call, entry, budget, with_content=with_content) for entry in prepared.entries]
+    entries = [_batch_entry(backend, call, entry, budget, returns=returns) for entry in prepared.entries]
     return Reply(status=200, body=bundles.response("batch-response", entries))
 
 
-def _transaction(backend: Backend, call: Call, prepared: PreparedBundle, *, with_content: bool) -> Step:
+def _transaction(backend: Backend, call: Call, prepared: PreparedBundle, *, returns: str) -> Step:
     for entry in prepared.entries:
         _require_entry(backend, call, entry)
     require_conditions(backend, call, prepared.changes)
@@ -58,9 +59,7 @@ def _transaction(backend: Backend, call: Call, prepared: PreparedBundle, *, with
         reads = [entry for entry in prepared.entries if isinstance(entry, Lookup)]
         lookups = iter(_lookups(backend, call, reads, Budget()))
         entries = [
-            next(lookups)
-            if isinstance(entry, Lookup)
-            else _changed(reply_of(call, next(changed)), with_content=with_content)
+            next(lookups) if isinstance(entry, Lookup) else _changed(reply_of(call, next(changed)), returns=returns)
             for entry in prepared.entries
         ]
         return Reply(status=200, body=bundles.response("transaction-response", entries))
@@ -70,7 +69,7 @@ def _transaction(backend: Backend, call: Call, prepared: PreparedBundle, *, with
     return Pending(work=write(backend, call, prepared.changes), then=answer)
 
 
-def _batch_entry(backend: Backend, call: Call, entry: Entry, budget: Budget, *, with_content: bool) -> Json:
+def _batch_entry(backend: Backend, call: Call, entry: Entry, budget: Budget, *, returns: str) -> Json:
     if isinstance(entry, Problem):
         return _refused(entry)
     try:
@@ -79,7 +78,7 @@ def _batch_entry(backend: Backend, call: Call, entry: Entry, budget: Budget, *, 
             return _lookups(backend, call, [entry], budget)[0]
         prepared = PreparedChanges(operations=(entry,))
         require_conditions(backend, call, prepared)
-        return _changed(backend.complete(write_one(backend, call, prepared)), with_content=with_content)
+        return _changed(backend.complete(write_one(backend, call, prepared)), returns=returns)
     except Exception as failure:  # noqa: BLE001 - each entry of a batch is answered for itself
         if isinstance(failure, Refused):
             backend.record([failure.event])
@@ -125,19 +124,23 @@ def _lookup(
     except Problem as problem:
         return _refused(problem), ()
     budget.take(reply.body)
-    return _fetched(reply), events
+    return _fetched(reply, lookup), events
 
 
-def _changed(reply: Reply, *, with_content: bool) -> Json:
+def _changed(reply: Reply, *, returns: str) -> Json:
     entry = bundles.response_entry(
         str(reply.status), location=reply.location, etag=reply.etag, modified=reply.last_modified
     )
-    return {"resource": orjson.Fragment(reply.body)} | entry if with_content and reply.body else entry
+    if returns == "OperationOutcome":
+        entry["response"]["outcome"] = outcomes.success("done")
+    return {"resource": orjson.Fragment(reply.body)} | entry if returns == "representation" and reply.body else entry
 
 
-def _fetched(reply: Reply) -> Json:
-    entry = bundles.response_entry(str(reply.status), etag=reply.etag, modified=reply.last_modified)
-    return {"resource": orjson.Fragment(reply.body)} | entry
+def _fetched(reply: Reply, lookup: Lookup) -> Json:
+    is_known = not_modified(reply, lookup.if_none_match, lookup.if_modified_since)
+    status = 304 if is_known else reply.status
+    entry = bundles.response_entry(str(status), etag=reply.etag, modified=reply.last_modified)
+    return entry if is_known or lookup.head else {"resource": orjson.Fragment(reply.body)} | entry
 
 
 def _refused(problem: Problem) -> Json:

@@ -1,12 +1,13 @@
-"""The interactions that change one resource: create, update, delete (R4, http.html)."""
+"""The interactions that change one resource: create, update, patch, delete (R4, http.html)."""
 
 from collections.abc import Callable, Sequence
 
-from fhir_adapter.rest.access import of_instance, of_search
+from fhir_adapter.patch.read import patch_of_body
+from fhir_adapter.rest.access import of_instance, of_named, of_search
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Pending, Reply, Step
-from fhir_adapter.store.prepare import PreparedChanges
-from fhir_adapter.store.write import Written
+from fhir_adapter.store.operations import Operation, PreparedChanges
+from fhir_adapter.store.write import Target, Written
 from kernel.db import Transaction
 from privacy.authorize import Interaction
 
@@ -34,9 +35,15 @@ def create(backend: Backend, call: Call, kind: str, body: bytes, *, if_none_exis
 
 
 def update(
-    backend: Backend, call: Call, kind: str, resource_id: str, body: bytes, *, if_match: str | None = None
+    backend: Backend,
+    call: Call,
+    target: Target,
+    body: bytes,
+    *,
+    if_match: str | None = None,
+    if_none_match: str | None = None,
 ) -> Step:
-    """Store a new version of a resource, or the first (R4, http.html#update).
+    """Store a new version of a resource, or the first (R4, http.html#update, #cond-update).
 
     Parameters
     ----------
@@ -44,28 +51,60 @@ def update(
         The parts of the API.
     call
         Who makes the request.
-    kind, resource_id
-        Resource type and id in the URL.
+    target
+        The resource: by its id, or by a condition.
     body
         The resource as JSON.
     if_match
         ``If-Match``: the version that must be the current one.
+    if_none_match
+        ``If-None-Match``: ``*`` when there must be none yet.
     """
-    backend.allow(call, of_instance(Interaction.UPDATE, kind, resource_id))
-    return write_one(backend, call, backend.writer.prepare_update(kind, resource_id, body, if_match))
+    backend.allow(call, of_instance(Interaction.UPDATE, target.type, target.id))
+    prepared = backend.writer.prepare_update(target, body, if_match, if_none_match)
+    require_conditions(backend, call, prepared)
+    return write_one(backend, call, prepared)
 
 
-def delete(backend: Backend, call: Call, kind: str, resource_id: str, *, if_match: str | None = None) -> Step:
+def patch(
+    backend: Backend, call: Call, target: Target, body: bytes, media_type: str, *, if_match: str | None = None
+) -> Step:
+    """Change parts of a resource (R4, http.html#patch).
+
+    Parameters
+    ----------
+    backend
+        The parts of the API.
+    call
+        Who makes the request.
+    target
+        The resource: by its id, or by a condition.
+    body
+        The patch document.
+    media_type
+        That of the body: it says which kind of patch it is.
+    if_match
+        ``If-Match``: the version that must be the current one.
+    """
+    backend.allow(call, of_instance(Interaction.PATCH, target.type, target.id))
+    prepared = backend.writer.prepare_patch(target, patch_of_body(body, media_type), if_match)
+    require_conditions(backend, call, prepared)
+    return write_one(backend, call, prepared)
+
+
+def delete(backend: Backend, call: Call, target: Target, *, if_match: str | None = None) -> Step:
     """Delete a resource; its history stays (R4, http.html#delete).
 
     Parameters as for :func:`update`.
     """
-    backend.require(call.principal, of_instance(Interaction.DELETE, kind, resource_id))
-    return write_one(backend, call, backend.writer.prepare_delete(kind, resource_id, if_match))
+    backend.require(call.principal, of_instance(Interaction.DELETE, target.type, target.id))
+    prepared = backend.writer.prepare_delete(target, if_match)
+    require_conditions(backend, call, prepared)
+    return write_one(backend, call, prepared)
 
 
 def require_conditions(backend: Backend, call: Call, prepared: PreparedChanges) -> None:
-    """Authorize the searches of conditional creates and conditional references.
+    """Authorize the searches of conditional changes and conditional references.
 
     Parameters
     ----------
@@ -76,8 +115,8 @@ def require_conditions(backend: Backend, call: Call, prepared: PreparedChanges) 
     prepared
         The validated changes.
     """
-    creates = [it.if_none_exist for it in prepared.operations if it.if_none_exist is not None]
-    for query in (*creates, *prepared.conditions.values()):
+    conditions = [query for it in prepared.operations for query in (it.if_none_exist, it.where) if query is not None]
+    for query in (*conditions, *prepared.conditions.values()):
         backend.require(call.principal, of_search(query))
 
 
@@ -93,7 +132,11 @@ def write(backend: Backend, call: Call, prepared: PreparedChanges) -> Callable[[
     prepared
         The validated changes.
     """
-    return lambda tx: backend.writer.apply(tx, prepared, call.principal)
+
+    def permit(operation: Operation) -> None:
+        backend.require(call.principal, of_named(operation))
+
+    return lambda tx: backend.writer.apply(tx, prepared, call.principal, permit)
 
 
 def write_one(backend: Backend, call: Call, prepared: PreparedChanges) -> Pending:
@@ -122,9 +165,12 @@ def reply_of(call: Call, written: Written) -> Reply:
         What was stored.
     """
     version = written.version
+    if written.searched:
+        return Reply(status=204, changed=True)
     if version.deleted:
-        return Reply(status=204, etag=version.etag, last_modified=version.last_updated)
+        return Reply(status=204, etag=version.etag, last_modified=version.last_updated, changed=True)
     return Reply(
+        changed=True,
         status=201 if version.created and not written.existed else 200,
         body=version.content,
         etag=version.etag,

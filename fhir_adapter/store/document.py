@@ -106,7 +106,7 @@ def parse(raw: bytes) -> Document:
         With the path of each number that has more than :data:`LONGEST_NUMBER` characters or an exponent beyond
         :data:`GREATEST_EXPONENT`.
     """
-    _check_size(raw)
+    check_size(raw)
     try:
         plain = orjson.loads(raw)
     except orjson.JSONDecodeError as failure:
@@ -124,8 +124,14 @@ def parse(raw: bytes) -> Document:
         raise
 
 
-def _check_size(raw: bytes) -> None:
-    """Refuse what would take far more memory than its bytes; before any of it is made."""
+def check_size(raw: bytes) -> None:
+    """Refuse what would take far more memory than its bytes; before any of it is made.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` beyond :data:`MOST_CONTAINERS` or :data:`MOST_COMMAS`.
+    """
     if len(raw) < MOST_CONTAINERS:
         return
     if raw.count(b"{") + raw.count(b"[") <= MOST_CONTAINERS and raw.count(b",") <= MOST_COMMAS:

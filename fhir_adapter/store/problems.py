@@ -3,6 +3,7 @@
 Problem
   Invalid (incorrect)             JSON, but not a valid R4 resource: one issue for each fault
   Gone (not-found)                the resource has been deleted
+  PatchFailed (incorrect)         a patch that does not fit what is stored
   TooCostly (incorrect)           more matches, bytes or seconds than one answer may take
   PreconditionFailed (conflict)   If-Match, or a condition that several resources match
 """
@@ -44,6 +45,19 @@ class Gone(Problem):
 
     def __init__(self) -> None:
         super().__init__(Category.NOT_FOUND, "the resource has been deleted")
+
+
+class PatchFailed(Problem):
+    """A patch that does not fit what is stored.
+
+    Parameters
+    ----------
+    detail
+        Why it does not; names no value.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Category.INCORRECT, detail)
 
 
 class TooCostly(Problem):

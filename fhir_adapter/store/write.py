@@ -4,24 +4,26 @@
 and the jobs that follow from it are durable together or not at all.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from fhir_adapter.store import document as documents
-from fhir_adapter.store import prepare
+from fhir_adapter.store import entries, prepare, resolve
 from fhir_adapter.store.document import Json, reread
+from fhir_adapter.store.links import as_they_are, resolved
 from fhir_adapter.store.observers import Observer
+from fhir_adapter.store.operations import Operation, Patch, PreparedBundle, PreparedChanges
 from fhir_adapter.store.patients import lock_names, tokens_of
-from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
-from fhir_adapter.store.problems import PreconditionFailed
-from fhir_adapter.store.search.find import find
-from fhir_adapter.store.search.query import Query
+from fhir_adapter.store.problems import PreconditionFailed, TooCostly
+from fhir_adapter.store.resolve import Permit, Resolved
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.store.write_set import WriteSet
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
+from kernel.errors import Category, Problem
 from privacy import balp
 from privacy.principal import Principal
 
@@ -31,8 +33,19 @@ _WARM: Final = (
     *("RiskAssessment", "ServiceRequest", "Specimen"),
 )
 """Types that the flows write or read."""
-_TOUCHING: Final = frozenset({"PUT", "DELETE"})
-"""Methods that change a resource that may exist."""
+LARGEST_PATCHED: Final = 2**20
+"""Largest resource that can be patched, in bytes: a patch is carried out in the commit, where others wait."""
+_NOTHING: Final = StoredVersion("", "", 0, datetime.min.replace(tzinfo=UTC), b"", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The resource that a request changes: named by its id, or by a search that finds it."""
+
+    type: str
+    id: str = ""
+    #: What follows the question mark; None when the id names the resource.
+    query: str | None = None
 
 
 class AuditSink(Protocol):
@@ -58,6 +71,10 @@ class Written:
     version: StoredVersion
     #: Whether a conditional create found this resource, so that nothing was created.
     existed: bool = False
+    #: Whether it was changed by a patch.
+    patched: bool = False
+    #: The condition of a conditional delete that found nothing; there is no version then.
+    searched: str = ""
 
 
 class StoreWriter:
@@ -108,7 +125,7 @@ class StoreWriter:
             ``incorrect`` when a resource has no id or occurs twice.
         """
         parsed = (documents.of(resource) for resource in resources)
-        return prepare.as_they_are(
+        return as_they_are(
             [prepare.put(document.type, document.id or "", document, self._validator) for document in parsed]
         )
 
@@ -118,22 +135,76 @@ class StoreWriter:
         return PreparedChanges(operations=(operation,))
 
     def prepare_update(
-        self, kind: str, resource_id: str, content: bytes, if_match: str | None = None
+        self, target: Target, content: bytes, if_match: str | None = None, if_none_match: str | None = None
     ) -> PreparedChanges:
-        """Parse and validate an update; parameters as for :func:`.prepare.put`, ``if_match`` as an ETag."""
-        version = prepare.version_of(if_match)
-        operation = prepare.put(kind, resource_id, documents.parse(content), self._validator, if_match=version)
-        return PreparedChanges(operations=(operation,))
+        """Parse and validate an update, by id or by condition.
 
-    def prepare_delete(self, kind: str, resource_id: str, if_match: str | None = None) -> PreparedChanges:
-        """Prepare a delete; parameters and exceptions as for :func:`.prepare.delete`, ``if_match`` as an ETag."""
-        return PreparedChanges(operations=(prepare.delete(kind, resource_id, prepare.version_of(if_match)),))
+        Parameters
+        ----------
+        target
+            The resource.
+        content
+            Its new content as JSON.
+        if_match, if_none_match
+            The headers: an ETag, and ``*`` for a create only.
+
+        Raises
+        ------
+        Invalid, Problem
+            As for :func:`.prepare.put` and :func:`.prepare.put_where`.
+        """
+        document = documents.parse(content)
+        if target.query is None:
+            operation = prepare.put(target.type, target.id, document, self._validator)
+        else:
+            operation = prepare.put_where(target.type, target.query, document, self._validator, self._ids)
+        return _one(operation, if_match, if_none_match)
+
+    def prepare_delete(self, target: Target, if_match: str | None = None) -> PreparedChanges:
+        """Prepare a delete, by id or by condition.
+
+        Parameters
+        ----------
+        target
+            The resource.
+        if_match
+            The header: an ETag.
+
+        Raises
+        ------
+        Problem
+            As for :func:`.prepare.delete` and :func:`.prepare.delete_where`.
+        """
+        if target.query is None:
+            return _one(prepare.delete(target.type, target.id), if_match)
+        return _one(prepare.delete_where(target.type, target.query), if_match)
+
+    def prepare_patch(self, target: Target, change: Patch, if_match: str | None = None) -> PreparedChanges:
+        """Prepare a patch, by id or by condition.
+
+        Parameters
+        ----------
+        target
+            The resource.
+        change
+            What the patch does.
+        if_match
+            The header: an ETag.
+
+        Raises
+        ------
+        Problem
+            As for :func:`.prepare.patch`.
+        """
+        return _one(prepare.patch(target.type, target.id, target.query, change), if_match)
 
     def prepare_bundle(self, content: bytes) -> PreparedBundle:
-        """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
-        return prepare.prepare_bundle(documents.parse(content), self._validator, self._ids)
+        """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.entries.prepare_bundle`."""
+        return entries.prepare_bundle(documents.parse(content), self._validator, self._ids)
 
-    def apply(self, tx: Transaction, prepared: PreparedChanges, principal: Principal) -> Sequence[Written]:
+    def apply(
+        self, tx: Transaction, prepared: PreparedChanges, principal: Principal, permit: Permit | None = None
+    ) -> Sequence[Written]:
         """Carry out changes, record them in the audit and call the observers, in the caller's transaction.
 
         Parameters
@@ -144,6 +215,8 @@ class StoreWriter:
             From one of the ``prepare`` methods.
         principal
             Who makes the change.
+        permit
+            Is asked about each resource that a condition names; None when everything is permitted.
 
         Returns
         -------
@@ -157,11 +230,14 @@ class StoreWriter:
         Problem
             ``not-found`` for the deletion of a resource that was never stored.
         """
-        (written,) = self.apply_all(tx, [(prepared, principal)])
+        (written,) = self.apply_all(tx, [(prepared, principal)], permit)
         return written
 
     def apply_all(
-        self, tx: Transaction, changes: Sequence[tuple[PreparedChanges, Principal]]
+        self,
+        tx: Transaction,
+        changes: Sequence[tuple[PreparedChanges, Principal]],
+        permit: Permit | None = None,
     ) -> list[Sequence[Written]]:
         """Carry out several changes as :meth:`apply` would one after the other; each table is written once.
 
@@ -172,17 +248,23 @@ class StoreWriter:
         changes
             What was prepared, and who makes the change. No two may concern the same resource, and no condition may
             concern what another one changes.
+        permit
+            As for :meth:`apply`.
 
         Raises
         ------
         PreconditionFailed, Problem
             As :meth:`apply` raises them.
         """
-        tx.lock(*_patient_locks([prepared for prepared, _ in changes]))
-        plans = [self._planned(tx, prepared) for prepared, _ in changes]
+        every = [operation for prepared, _ in changes for operation in prepared.operations]
+        tx.lock(*_patient_locks(every), *resolve.lock_names(every))
+        plans = [self._planned(tx, prepared, permit) for prepared, _ in changes]
         write_set = WriteSet(tx, self._clock, [key for plan in plans for key in plan.touched])
-        results: list[Sequence[Written]] = [plan.carried_out(write_set) for plan in plans]
+        results: list[Sequence[Written]] = [self._carried_out(write_set, plan) for plan in plans]
         write_set.flush()
+        for prepared, _ in changes:
+            if len(prepared.operations) > 1:
+                resolve.confirm(tx, prepared.operations)
         for written, (_, principal) in zip(results, changes, strict=True):
             self._record(tx, written, principal)
         for written, (_, principal) in zip(results, changes, strict=True):
@@ -191,81 +273,83 @@ class StoreWriter:
                     observer.on_change(tx, changed, principal)
         return results
 
-    def _planned(self, tx: Transaction, prepared: PreparedChanges) -> "_Plan":
+    def _planned(self, tx: Transaction, prepared: PreparedChanges, permit: Permit | None) -> "_Plan":
         """Return the operations with what their conditions find."""
-        operations = prepared.in_order()
-        existing = self._existing(tx, operations)
-        names = {operation.full_url: operation.reference for operation in prepared.operations if operation.full_url}
-        names |= {prepared.operations[it].full_url: _reference(version) for it, version in existing.items()}
-        names |= {text: _only_match(tx, query) for text, query in prepared.conditions.items()}
-        return _Plan(operations=operations, existing=existing, names=names)
+        resolved_ = resolve.resolve(tx, prepared.in_order(), permit)
+        return _Plan(resolved=resolved_, names=self._names(tx, prepared, resolved_))
 
-    def _existing(self, tx: Transaction, operations: Sequence[tuple[int, Operation]]) -> dict[int, StoredVersion]:
-        """Return the resources that conditional creates find; the locks are held until the transaction ends."""
-        existing: dict[int, StoredVersion] = {}
-        conditions: set[tuple[str, str]] = set()
-        for position, operation in operations:
-            query = operation.if_none_exist
-            if query is None:
-                continue
-            if (query.type, query.applied) in conditions:
-                raise PreconditionFailed("two entries of the transaction have the same ifNoneExist")
-            conditions.add((query.type, query.applied))
-            tx.lock(f"{query.type}?{query.applied}")
-            matches = find(tx.connection, query).found
-            if len(matches) > 1:
-                raise PreconditionFailed("several resources meet the condition of a conditional create")
-            if matches:
-                existing[position] = matches[0]
-        return existing
+    def _carried_out(self, write_set: WriteSet, plan: "_Plan") -> list[Written]:
+        """Add the changes to a write set; return their results in the order of the request."""
+        written = {
+            position: self._written(write_set, position, operation, plan.resolved, plan.names)
+            for position, operation in plan.resolved.operations
+        }
+        return [written[position] for position in sorted(written)]
+
+    def _names(self, tx: Transaction, prepared: PreparedChanges, resolved_: Resolved) -> dict[str, str]:
+        """Return how the references of the documents are to be stored."""
+        names = {it.full_url: it.reference for _, it in resolved_.operations if it.full_url and it.id}
+        names |= {prepared.operations[it].full_url: _reference(found) for it, found in resolved_.existing.items()}
+        for text, query in prepared.conditions.items():
+            match = resolve.only_match(tx, query)
+            if match is None:
+                raise PreconditionFailed("a conditional reference must be met by exactly one resource")
+            names[text] = _reference(match)
+        return names
+
+    def _written(
+        self, write_set: WriteSet, position: int, operation: Operation, resolved_: Resolved, names: Mapping[str, str]
+    ) -> Written:
+        if position in resolved_.existing:
+            return Written(version=resolved_.existing[position], existed=True)
+        if position in resolved_.nothing:
+            return Written(version=_NOTHING, searched=f"{operation.type}?{operation.where and operation.where.applied}")
+        if operation.patch is not None:
+            return Written(version=self._patched(write_set, operation, operation.patch), patched=True)
+        return Written(version=_carry_out(write_set, operation, names))
+
+    def _patched(self, write_set: WriteSet, operation: Operation, change: Patch) -> StoredVersion:
+        content = write_set.content_of(operation.type, operation.id)
+        if len(content) > LARGEST_PATCHED:
+            raise TooCostly(f"a resource of more than {LARGEST_PATCHED} bytes can be updated, not patched")
+        document = documents.of(change(documents.exact_values(content)))
+        if document.type != operation.type or document.id != operation.id:
+            raise Problem(Category.INCORRECT, "a patch may not change the type or the id of a resource")
+        self._validator.check(document)
+        return write_set.update(document, operation.id, if_match=operation.if_match)
 
     def _record(self, tx: Transaction, written: Sequence[Written], principal: Principal) -> None:
         at = self._clock.now()
-        events = []
-        for result in written:
-            event_of = balp.read if result.existed else _event_builder(result.version)
-            events.append(event_of(principal, entity=result.version.reference, patient=result.version.patient, at=at))
-        self._audit.record_all(tx, events)
+        self._audit.record_all(tx, [_event(result, principal, at) for result in written])
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """The operations of one change, in the order of processing, with what was looked up for them."""
+    """The operations of one change, with what was looked up for them."""
 
-    operations: Sequence[tuple[int, Operation]]
-    #: Position to the resource that a conditional create found.
-    existing: Mapping[int, StoredVersion]
+    resolved: Resolved
     #: What stands for a reference in the resources, to the reference.
     names: Mapping[str, str]
 
     @property
     def touched(self) -> list[tuple[str, str]]:
         """The resources that may exist and are changed."""
-        return [(operation.type, operation.id) for _, operation in self.operations if operation.method in _TOUCHING]
-
-    def carried_out(self, write_set: WriteSet) -> list[Written]:
-        """Add the changes to a write set; return their results in the order of the request."""
-        written = {
-            position: Written(version=self.existing[position], existed=True)
-            if position in self.existing
-            else Written(version=_carry_out(write_set, operation, self.names))
-            for position, operation in self.operations
-        }
-        return [written[position] for position in sorted(written)]
+        return [
+            (operation.type, operation.id)
+            for position, operation in self.resolved.operations
+            if operation.method != "POST" and position not in self.resolved.nothing
+        ]
 
 
-def _patient_locks(changes: Sequence[PreparedChanges]) -> list[str]:
+def _patient_locks(operations: Sequence[Operation]) -> list[str]:
     """Return the locks by which two writers of one person's Patient wait for each other."""
-    operations = [it for prepared in changes for it in prepared.operations if it.type == "Patient"]
-    plain = [it.document.plain for it in operations if it.document is not None]
+    plain = [it.document.plain for it in operations if it.type == "Patient" and it.document is not None]
     return lock_names(token for patient in plain for token in tokens_of(patient))
 
 
-def _only_match(tx: Transaction, query: Query) -> str:
-    matches = find(tx.connection, query).found
-    if len(matches) != 1:
-        raise PreconditionFailed("a conditional reference must be met by exactly one resource")
-    return _reference(matches[0])
+def _one(operation: Operation, if_match: str | None, if_none_match: str | None = None) -> PreparedChanges:
+    version, only_new = prepare.version_of(if_match), prepare.must_be_new(if_none_match)
+    return PreparedChanges(operations=(replace(operation, if_match=version, only_new=only_new),))
 
 
 def _carry_out(write_set: WriteSet, operation: Operation, names: Mapping[str, str]) -> StoredVersion:
@@ -276,13 +360,20 @@ def _carry_out(write_set: WriteSet, operation: Operation, names: Mapping[str, st
         document = reread(resolved(document.exact, {text: names[text] for text in operation.unresolved}))
     if operation.method == "POST":
         return write_set.create(document, operation.id)
-    return write_set.update(document, operation.id, if_match=operation.if_match)
+    return write_set.update(document, operation.id, if_match=operation.if_match, only_new=operation.only_new)
 
 
-def _event_builder(version: StoredVersion) -> Callable[..., Mapping[str, Any]]:
-    if version.deleted:
-        return balp.deleted
-    return balp.created if version.created else balp.updated
+def _event(result: Written, principal: Principal, at: datetime) -> Mapping[str, Any]:
+    if result.searched:
+        return balp.queried(principal, query=result.searched, patient=None, at=at)
+    version = result.version
+    entity, patient = version.reference, version.patient
+    if result.existed:
+        return balp.read(principal, entity=entity, patient=patient, at=at)
+    if result.patched:
+        return balp.updated(principal, entity=entity, patient=patient, at=at, interaction="patch")
+    build = balp.deleted if version.deleted else balp.created if version.created else balp.updated
+    return build(principal, entity=entity, patient=patient, at=at)
 
 
 def _reference(version: StoredVersion) -> str:

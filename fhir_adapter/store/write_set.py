@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, column, delete, func, insert, select, text, update
 
 from fhir_adapter.store.document import Document, same_content, stamp
-from fhir_adapter.store.problems import PreconditionFailed
+from fhir_adapter.store.problems import Gone, PreconditionFailed
 from fhir_adapter.store.search.index import (
     DATE_COLUMNS,
     MEASURE_COLUMNS,
@@ -105,7 +105,9 @@ class WriteSet:
         """
         return self._add(document, resource_id, None)
 
-    def update(self, document: Document, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
+    def update(
+        self, document: Document, resource_id: str, *, if_match: int | None = None, only_new: bool = False
+    ) -> StoredVersion:
         """Add a new version, or the first one (R4, http.html#upsert), or none when the content is the same.
 
         Parameters
@@ -116,14 +118,18 @@ class WriteSet:
             Its id; one of ``touched``.
         if_match
             The version that must be the current one.
+        only_new
+            Whether there must be no such resource yet.
 
         Raises
         ------
         PreconditionFailed
-            When another version than ``if_match`` is the current one.
+            When another version than ``if_match`` is the current one, or there is one and there must not be.
         """
         head = self._stored.get((document.type, resource_id))
         _check_match(head, if_match)
+        if only_new and head is not None and head.content is not None:
+            raise PreconditionFailed("there is such a resource already")
         if head is None:
             return self.create(document, resource_id)
         if head.content is not None:
@@ -131,6 +137,28 @@ class WriteSet:
             if same_content(stamped, head.content):
                 return stored(head)
         return self._add(document, resource_id, head)
+
+    def content_of(self, kind: str, resource_id: str) -> bytes:
+        """Return the JSON of a resource.
+
+        Parameters
+        ----------
+        kind, resource_id
+            The resource; one of ``touched``.
+
+        Raises
+        ------
+        Problem
+            ``not-found`` when it was never stored.
+        Gone
+            When it has been deleted.
+        """
+        head = self._stored.get((kind, resource_id))
+        if head is None:
+            raise Problem(Category.NOT_FOUND, "there is no such resource")
+        if head.content is None:
+            raise Gone
+        return bytes(head.content)
 
     def delete(self, kind: str, resource_id: str, *, if_match: int | None = None) -> StoredVersion:
         """Mark a resource as deleted; its versions stay. Deleting again changes nothing.

@@ -8,8 +8,8 @@ from fhir_adapter.hl7v2.conversion import Conversion
 from fhir_adapter.hl7v2.events import read_events, write_events
 from fhir_adapter.hl7v2.order import Events, InOrder
 from fhir_adapter.hl7v2.origin_rows import write_origins
+from fhir_adapter.store.operations import PreparedChanges
 from fhir_adapter.store.patients import lock_names, tokens_of
-from fhir_adapter.store.prepare import PreparedChanges
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.log import get_logger

@@ -17,8 +17,8 @@ from fhir_adapter.facts import subject as subject_of
 from fhir_adapter.hl7v2.events import is_stated
 from fhir_adapter.patient_identity import SHARED, PatientIdentities, PatientIdentity
 from fhir_adapter.store.document import exact_values
+from fhir_adapter.store.operations import PreparedChanges
 from fhir_adapter.store.patients import holders, lock_names
-from fhir_adapter.store.prepare import PreparedChanges
 from inference.contract import Subject
 from kernel.db import Transaction
 from kernel.errors import Category, Problem

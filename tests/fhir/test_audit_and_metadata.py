@@ -130,7 +130,11 @@ def _type_interactions(server: Server) -> dict[str, int]:
         "read": client.get("/Observation/o").status_code,
         "vread": client.get("/Observation/o/_history/1").status_code,
         "history-instance": client.get("/Observation/o/_history").status_code,
+        "history-type": client.get("/Observation/_history").status_code,
         "search-type": client.get("/Observation").status_code,
+        "patch": client.patch(
+            "/Observation/o", json=[], headers={"Content-Type": "application/json-patch+json"}
+        ).status_code,
         "delete": client.delete("/Observation/o").status_code,
     }
 
@@ -141,13 +145,37 @@ def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
     done = _type_interactions(server)
     assert {it["code"] for it in stated["interaction"]} == set(done)
     assert all(200 <= status < 300 for status in done.values())
-    assert [it["code"] for it in rest["interaction"]] == ["transaction", "batch"]
+    assert [it["code"] for it in rest["interaction"]] == ["history-system", "transaction", "batch"]
     for kind in ("transaction", "batch"):
         assert server.transact(entry("PUT", "Patient/p1", patient()), kind=kind).status_code == 200
     (audit,) = [it for it in rest["resource"] if it["type"] == "AuditEvent"]
     assert {it["code"] for it in audit["interaction"]} == {"read", "search-type"}
-    others = {"transaction", "batch", "operation", "search-compartment"}
+    assert server.client.get("/_history").status_code == 200
+    others = {"history-system", "transaction", "batch", "operation", "search-compartment"}
     assert {code for route in ROUTES for code in route.codes} == {*done, *others}
+
+
+def test_every_condition_that_metadata_names_is_there(server: Server) -> None:
+    stated = server.client.get("/metadata").json()
+    (of_patient,) = [it for it in stated["rest"][0]["resource"] if it["type"] == "Patient"]
+    url, client = "/Patient?identifier=MRN-p1", server.client
+    assert of_patient["updateCreate"]
+    assert server.put(patient()).status_code == 201
+    assert of_patient["conditionalCreate"]
+    assert server.post(patient(), If_None_Exist="identifier=MRN-p1").status_code == 200
+    assert of_patient["conditionalUpdate"]
+    assert client.put(url, json=patient()).status_code == 200
+    assert of_patient["conditionalRead"] == "full-support"
+    for name, value in (("If-None-Match", 'W/"1"'), ("If-Modified-Since", "Thu, 15 Jan 2026 12:00:00 GMT")):
+        assert client.get("/Patient/p1", headers={name: value}).status_code == 304
+    for kind in stated["patchFormat"]:
+        body: Any = [] if "patch" in kind else {"resourceType": "Parameters"}
+        assert client.patch("/Patient/p1", json=body, headers={"Content-Type": kind}).status_code == 200
+    for kind in stated["format"]:
+        assert client.get("/Patient/p1", headers={"Accept": kind}).status_code == 200
+        assert client.get("/Patient/p1", params={"_format": kind}).status_code == 200
+    assert of_patient["conditionalDelete"] == "single"
+    assert client.delete(url).status_code == 204
 
 
 VALUES = {

@@ -15,6 +15,7 @@ from .examples import entry, observation, patient
 from .harness import Server
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 P1 = "Patient/p1"
 
 
@@ -55,6 +56,31 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
         lambda it: it.client.get("/Observation?patient=p1,p2"),
         [requested(Interaction.SEARCH, "Observation")],
     ),
+    "patch": (
+        lambda it: it.client.patch("/Patient/p1", json=[], headers=JSON_PATCH),
+        [requested(Interaction.PATCH, "Patient", "p1", P1)],
+    ),
+    "patch on a condition": (
+        lambda it: it.client.patch("/Patient?identifier=MRN-p1", json=[], headers=JSON_PATCH),
+        [
+            requested(Interaction.PATCH, "Patient"),
+            requested(Interaction.SEARCH, "Patient"),
+            requested(Interaction.PATCH, "Patient", "p1", P1),
+        ],
+    ),
+    "delete on a condition": (
+        lambda it: it.client.delete("/Patient?_id=p1"),
+        [
+            requested(Interaction.DELETE, "Patient"),
+            requested(Interaction.SEARCH, "Patient", "", P1),
+            requested(Interaction.DELETE, "Patient", "p1", P1),
+        ],
+    ),
+    "history-type": (
+        lambda it: it.client.get("/Patient/_history"),
+        [requested(Interaction.HISTORY_OF_TYPE, "Patient")],
+    ),
+    "history-system": (lambda it: it.client.get("/_history"), [requested(Interaction.HISTORY_OF_SYSTEM)]),
     "create on a condition": (
         lambda it: it.post(patient("p2"), If_None_Exist="identifier=MRN-p2"),
         [requested(Interaction.CREATE, "Patient"), requested(Interaction.SEARCH, "Patient")],

@@ -16,7 +16,7 @@ import orjson
 import pytest
 import uvicorn
 
-from kernel import db
+from kernel import db, limited
 
 from .examples import observation
 from .harness import Server, running
@@ -109,7 +109,7 @@ def test_a_search_that_takes_long_is_carried_out_in_a_thread(
         assert post(f"{url}/Observation", observation(value)).status_code == 201
     expected = httpx.get(f"{url}/Observation?code=8867-4&_count=100").json()
     monkeypatch.setattr(db, "BRIEF_S", -1.0)
-    monkeypatch.setattr(db, "_STEPS_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr(limited, "_STEPS_BETWEEN_LOOKS", 1)
     found = httpx.get(f"{url}/Observation?code=8867-4&_count=100").json()
     assert [it["fullUrl"] for it in found["entry"]] == [it["fullUrl"] for it in expected["entry"]]
     assert len(found["entry"]) == 40

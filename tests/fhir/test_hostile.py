@@ -60,8 +60,9 @@ def test_a_body_that_cannot_be_accepted_is_refused(lasting: Server, body: bytes,
         ("GET", "/Patient/%00", {}, (404, "not-found")),
         ("GET", "/Patient/a%2F_history", {}, (404, "not-found")),
         ("GET", "/Patient/_nothing", {}, (404, "not-supported")),
-        ("DELETE", "/Patient", {}, (405, "not-supported")),
-        ("PATCH", "/Patient/1", {}, (405, "not-supported")),
+        ("DELETE", "/Patient", {}, (400, "invalid")),
+        ("DELETE", "/metadata", {}, (405, "not-supported")),
+        ("PATCH", "/Patient/1", {"Content-Type": "text/plain"}, (415, "not-supported")),
         ("POST", "/metadata", {}, (405, "not-supported")),
         ("POST", "/AuditEvent", {}, (405, "not-supported")),
         ("PUT", "/AuditEvent/1", {}, (405, "not-supported")),
@@ -82,8 +83,8 @@ def test_a_request_that_is_not_supported_is_refused(
 
 
 def test_405_names_what_would_be_allowed(lasting: Server) -> None:
-    assert lasting.client.patch("/Patient/1").headers["allow"] == "DELETE, GET, PUT"
-    assert lasting.client.delete("/AuditEvent/1").headers["allow"] == "GET"
+    assert lasting.client.post("/Patient/1").headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+    assert lasting.client.delete("/AuditEvent/1").headers["allow"] == "GET, HEAD"
 
 
 def test_a_body_that_is_too_large_is_refused_unread(lasting: Server) -> None:

@@ -18,7 +18,7 @@ from fhir_adapter.store.search.rebuild import fingerprint, rebuild_index
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import CURRENT
-from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.store.write import StoreWriter, Target
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
 from kernel.tables import index_state, resource_dates, resource_heads, resource_index, resource_versions
@@ -159,10 +159,12 @@ def test_what_another_process_writes_meanwhile_is_indexed_as_it_is(
     def write_on() -> None:
         for changes in (
             *(
-                writer.prepare_update("Observation", name, orjson.dumps({**observation(**changed), "id": name}))
+                writer.prepare_update(
+                    Target(type="Observation", id=name), orjson.dumps({**observation(**changed), "id": name})
+                )
                 for name in ("o5", "o1000")
             ),
-            *(writer.prepare_delete("Observation", name) for name in ("o6", "o1001")),
+            *(writer.prepare_delete(Target(type="Observation", id=name)) for name in ("o6", "o1001")),
             writer.prepare_create("Observation", orjson.dumps(observation(**changed))),
         ):
             servers[1].write(lambda tx, changes=changes: writer.apply(tx, changes, principal))

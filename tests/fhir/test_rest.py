@@ -50,18 +50,10 @@ def test_an_update_makes_a_version_and_keeps_the_last(server: Server) -> None:
     assert server.client.get("/Patient/p1").json()["gender"] == "male"
 
 
-def test_an_update_on_condition_of_absence_is_refused_rather_than_carried_out(server: Server) -> None:
-    """RFC 9110, 13.1.2: whoever sends If-None-Match: * means that nothing may be overwritten."""
-    server.put(patient())
-    refused = server.put(patient(gender="male"), **{"If-None-Match": "*"})
-    assert refused.status_code == 501
-    assert server.client.get("/Patient/p1").json()["gender"] == "female"
-
-
 def test_only_a_read_is_answered_not_modified(server: Server) -> None:
     server.put(patient())
     deleted = server.client.delete("/Patient/p1", headers={"If-None-Match": 'W/"2"'})
-    assert deleted.status_code in {200, 204}
+    assert deleted.status_code == 204
 
 
 def test_an_update_creates_a_missing_resource(server: Server) -> None:
@@ -187,7 +179,7 @@ def test_a_full_url_is_replaced_in_references_only(server: Server) -> None:
         (entry("DELETE", "Patient/p9"), 404),
         (entry("POST", "AuditEvent", {"resourceType": "AuditEvent"}), 501),
         (entry("PATCH", "Patient/p2", patient("p2")), 400),
-        (entry("PUT", "Patient?identifier=x", patient("p2")), 400),
+        (entry("PUT", "Patient?nonsense=x", patient("p2")), 400),
     ],
 )
 def test_a_transaction_is_all_or_nothing(server: Server, wrong: dict[str, Any], status: int) -> None:

@@ -7,7 +7,7 @@ from fhir_adapter.store.search.find import find, total
 from fhir_adapter.store.search.includes import included
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.validate import Validator
-from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.store.write import StoreWriter, Target
 from kernel.clock import RandomIds
 from kernel.db import Database
 from kernel.testing import FakeClock
@@ -17,14 +17,16 @@ from privacy.principal import Principal
 
 from .test_search_forms import MATCHES, resources
 
+CLIENT = Principal(client="test", client_address="127.0.0.1")
+
 
 def stock(database: Database, clock: FakeClock, folder: object) -> None:
     audit = AuditLog(KeyRing.open_or_create(folder / "keys.json"), clock, RandomIds())  # type: ignore[operator]
     writer = StoreWriter(Validator(), audit, (), clock, RandomIds())
     for resource in resources():
         clock.advance(1)
-        prepared = writer.prepare_update(resource["resourceType"], resource["id"], encode(resource))
-        database.write(lambda tx, prepared=prepared: writer.apply(tx, prepared, Principal(client="test", client_address="127.0.0.1")))
+        prepared = writer.prepare_update(Target(type=resource["resourceType"], id=resource["id"]), encode(resource))
+        database.write(lambda tx, prepared=prepared: writer.apply(tx, prepared, CLIENT))
 
 
 def test_each_search_finds_its_matches(database: Database, clock: FakeClock, tmp_path: object) -> None:

@@ -306,3 +306,14 @@ def test_a_form_is_a_search_too(ward: Server) -> None:
     )
     assert len(answer.json()["entry"]) == 1
     assert any(it["relation"] == "next" for it in answer.json()["link"])
+
+
+def test_matches_come_in_a_reduced_form(ward: Server) -> None:
+    page = ward.client.get("/Patient?_id=ada&_elements=gender&_include=Patient:organization").json()
+    match, include = (it["resource"] for it in page["entry"])
+    assert set(match) == {"resourceType", "id", "meta", "gender"}
+    assert [tag["code"] for tag in match["meta"]["tag"]] == ["SUBSETTED"]
+    assert include["name"] == "North Hospital"
+    (found,) = ward.client.get("/Observation?_id=pressure&_summary=true").json()["entry"]
+    assert "component" in found["resource"]
+    assert ward.client.get("/Observation?_summary=true&_elements=code").status_code == 400

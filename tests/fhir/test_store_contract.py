@@ -2,6 +2,7 @@
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from fhir_adapter.rest import writes
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call
 from fhir_adapter.store.document import encode
+from fhir_adapter.store.history import Past, of_resource, of_type
 from fhir_adapter.store.problems import Gone, PreconditionFailed
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
-from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.store.write import StoreWriter, Target
 from kernel.clock import RandomIds
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -57,7 +59,9 @@ def backend(database: Database, store: Store, writer: StoreWriter, audit: AuditL
 def put(
     database: Database, writer: StoreWriter, resource: dict[str, Any], if_match: str | None = None
 ) -> StoredVersion:
-    prepared = writer.prepare_update(resource["resourceType"], resource["id"], encode(resource), if_match)
+    prepared = writer.prepare_update(
+        Target(type=resource["resourceType"], id=resource["id"]), encode(resource), if_match
+    )
     (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
     return done.version
 
@@ -92,7 +96,7 @@ def test_a_wrong_version_changes_nothing(database: Database, writer: StoreWriter
 
 def test_a_deleted_resource_is_neither_read_nor_found(database: Database, store: Store, writer: StoreWriter) -> None:
     put(database, writer, patient())
-    prepared = writer.prepare_delete("Patient", "p1")
+    prepared = writer.prepare_delete(Target(type="Patient", id="p1"))
     (done,) = database.write(lambda tx: writer.apply(tx, prepared, CALL.principal))
     gone = done.version
     assert (gone.deleted, gone.version, gone.patient) == (True, 2, "Patient/p1")
@@ -133,14 +137,26 @@ def test_conditional_creates_at_once_make_one(backend: Backend, database: Databa
         return backend.complete(writes.create(backend, CALL, "Patient", body, if_none_exist="identifier=MRN-p1")).status
 
     with ThreadPoolExecutor(16) as pool:
-        assert sorted(pool.map(create, range(16))) == [200] * 15 + [201]
+        assert sorted(pool.map(create, range(64))) == [200] * 63 + [201]
+    assert len(found(database, "Patient", "")) == 1
+
+
+def test_conditional_updates_at_once_make_one(backend: Backend, database: Database) -> None:
+    body = orjson.dumps({key: value for key, value in patient().items() if key != "id"})
+    target = Target(type="Patient", query="identifier=MRN-p1")
+
+    def update(_: int) -> int:
+        return backend.complete(writes.update(backend, CALL, target, body)).status
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sorted(pool.map(update, range(64))) == [200] * 63 + [201]
     assert len(found(database, "Patient", "")) == 1
 
 
 def test_concurrent_updates_are_all_stored(backend: Backend, database: Database, store: Store) -> None:
     def update(place: int) -> int:
         body = orjson.dumps(patient(birthDate=f"19{place + 10}"))
-        return backend.complete(writes.update(backend, CALL, "Patient", "p1", body)).status
+        return backend.complete(writes.update(backend, CALL, Target(type="Patient", id="p1"), body)).status
 
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(update, range(16))) == [200] * 15 + [201]
@@ -154,6 +170,57 @@ def test_a_transaction_that_fails_late_leaves_nothing(writer: StoreWriter, datab
     with pytest.raises(PreconditionFailed):
         database.write(lambda tx: writer.apply(tx, bundle.changes, CALL.principal))
     assert found(database, "Patient", "") == []
+
+
+def test_a_patch_and_a_conditional_delete_are_part_of_the_commit(
+    database: Database, store: Store, writer: StoreWriter
+) -> None:
+    put(database, writer, patient())
+    target = Target(type="Patient", query="identifier=MRN-p1")
+    patched = writer.prepare_patch(target, lambda content: {**content, "gender": "male"})
+    deleted = writer.prepare_delete(target)
+    (done,) = database.write(lambda tx: writer.apply(tx, patched, CALL.principal))
+    assert (done.version.version, done.patched) == (2, True)
+    (done,) = database.write(lambda tx: writer.apply(tx, deleted, CALL.principal))
+    assert (done.version.version, done.version.deleted) == (3, True)
+    (nothing,) = database.write(lambda tx: writer.apply(tx, deleted, CALL.principal))
+    assert nothing.searched == "Patient?identifier=MRN-p1"
+    with database.read() as connection:
+        assert b'"male"' in store.vread(connection, "Patient", "p1", 2).content
+
+
+def test_patches_at_once_are_all_made(backend: Backend, database: Database, store: Store) -> None:
+    whole = orjson.dumps(patient(name=[{"text": "x"}]))
+    backend.complete(writes.update(backend, CALL, Target(type="Patient", id="p1"), whole))
+
+    def patch(place: int) -> int:
+        body = orjson.dumps([{"op": "add", "path": "/name/-", "value": {"text": str(place)}}])
+        target = Target(type="Patient", id="p1")
+        return backend.complete(writes.patch(backend, CALL, target, body, "application/json-patch+json")).status
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(patch, range(16))) == {200}
+    with database.read() as connection:
+        names = orjson.loads(store.read(connection, "Patient", "p1").content)["name"]
+    assert sorted(name["text"] for name in names) == sorted(["x", *map(str, range(16))])
+
+
+def test_the_history_of_a_type_is_read_alike(database: Database, writer: StoreWriter, clock: FakeClock) -> None:
+    put(database, writer, patient())
+    since = clock.now()
+    clock.advance(60)
+    put(database, writer, observation(id="o"))
+    put(database, writer, patient(gender="male"))
+    with database.read() as connection:
+        whole = of_type(connection, "", Past(count=2))
+        rest = of_type(connection, "", Past(count=2, before=whole.onward))
+        late = of_type(connection, "Patient", Past(count=9, since=clock.now()))
+        then = of_type(connection, "Patient", Past(count=9, at=(since, since + timedelta(seconds=1))))
+        own = of_resource(connection, "Patient", "p1", Past(count=1, before=10**17))
+    references = [it.reference for it in (*whole.found, *rest.found)]
+    assert references == ["Patient/p1/_history/2", "Observation/o/_history/1", "Patient/p1/_history/1"]
+    assert rest.onward is None
+    assert [it.version for it in (*late.found, *then.found, *own.found)] == [2, 1, 2]
 
 
 def test_resources_created_after_an_undone_request_have_numbers_of_their_own(

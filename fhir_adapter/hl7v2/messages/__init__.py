@@ -37,7 +37,7 @@ MESSAGES: Final[Mapping[str, MessageType]] = MappingProxyType(
 """MSH-9.1 and MSH-9.2 to the type of the message."""
 
 MOST_SEGMENTS: Final = 4500
-"""Segments in a message; more would not fit into one transaction (``fhir_adapter.store.prepare.MOST_ENTRIES``)."""
+"""Segments in a message; more would not fit into one transaction (``fhir_adapter.store.entries.MOST_ENTRIES``)."""
 
 _UNFRAMED: Final = "utf-16"
 
