@@ -13,6 +13,7 @@ from fhir_adapter.store.document import Json, instant
 from fhir_adapter.store.search.parameters import EVERYWHERE, PARAMETERS, Parameter
 
 FHIR_VERSION: Final = "4.0.1"
+_OPERATIONS: Final = "http://hl7.org/fhir/OperationDefinition/"
 _SINCE: Final = datetime(2026, 11, 20, tzinfo=UTC)
 """Date of the last change of the statement's form."""
 
@@ -56,7 +57,11 @@ def _codes(level: str) -> list[str]:
 def _resource(kind: str) -> Json:
     is_audit = kind == "AuditEvent"
     codes = [code for code in _codes("type") if not is_audit or code in AUDIT_INTERACTIONS]
-    stated: Json = {"type": kind, "interaction": [{"code": code} for code in codes]}
+    stated: Json = {
+        "type": kind,
+        "interaction": [{"code": code} for code in codes],
+        "operation": [{"name": name, "definition": f"{_OPERATIONS}Resource-{name}"} for name in _codes("operation")],
+    }
     if not is_audit:
         stated |= {
             "versioning": "versioned",

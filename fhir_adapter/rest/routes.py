@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fhir_adapter.rest import reads, searches, transactions, writes
+from fhir_adapter.rest import operations, reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Step
@@ -32,8 +32,8 @@ class Route:
 
     #: Codes of the interactions: value sets type-restful-interaction and system-restful-interaction.
     codes: tuple[str, ...]
-    #: Whether ``/metadata`` states the interaction for each type or once for the system.
-    level: Literal["type", "system"]
+    #: Whether ``/metadata`` states it as an interaction of each type, as one of the system, or as an operation.
+    level: Literal["type", "system", "operation"]
     method: str
     #: Path segments; ``{…}`` is a placeholder.
     path: tuple[str, ...]
@@ -113,6 +113,15 @@ def _search_form(backend: Backend, request: InteractionRequest) -> Step:
 def _bundle(backend: Backend, request: InteractionRequest) -> Step:
     wants = "return=representation" in request.headers.get("prefer", "")
     return transactions.bundle(backend, request.call, request.body, with_content=wants)
+
+
+def _validate(backend: Backend, request: InteractionRequest) -> Step:
+    kind, resource_id = request.parts["type"], request.parts.get("id", "")
+    return operations.validate(backend, request.call, kind, resource_id, request.query, request.body)
+
+
+def _validation(parts: Mapping[str, str]) -> Request:
+    return of_instance(Interaction.VALIDATE, parts["type"], parts.get("id", ""))
 
 
 _SMALL: Final = 64 * 1024
@@ -203,7 +212,19 @@ ROUTES: Final = (
         carry_out=_bundle,
         before_body=_any_bundle,
     ),
+    *(
+        Route(
+            codes=("validate",),
+            level="operation",
+            method=method,
+            path=(*path, "$validate"),
+            reads_body=method == "POST",
+            carry_out=_validate,
+            before_body=_validation if method == "POST" else None,
+        )
+        for method, path in (("POST", _TYPE), ("POST", _INSTANCE), ("GET", _INSTANCE))
+    ),
 )
 
-AUDIT_INTERACTIONS: Final = frozenset({"read", "search-type"})
+AUDIT_INTERACTIONS: Final = frozenset({"read", "search-type", "validate"})
 """The routes of AuditEvent, which only this server writes."""

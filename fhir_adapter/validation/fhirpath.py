@@ -21,7 +21,7 @@ from fhir_adapter.validation.fhirpath_functions import (
 Evaluate: TypeAlias = Callable[[list[Any], Env], list[Any]]
 
 _TOKEN: Final = re.compile(
-    r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<number>\d+(?:\.\d+)?)|(?P<name>[$%]?[A-Za-z_][A-Za-z0-9_]*)"
+    r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<number>\d+(?:\.\d+)?)|(?P<name>[$%]?[A-Za-z_][A-Za-z0-9_]*|`[A-Za-z_]+`)"
     r"|(?P<mark><=|>=|!=|[()\[\].,|&=<>+~{}]))"
 )
 _ESCAPES: Final = re.compile(r"\\(.)")
@@ -153,7 +153,7 @@ def _tokens(text: str) -> Iterator[str]:
         match = _TOKEN.match(stripped, at)
         if match is None:
             raise UnsupportedError(stripped[at : at + 10])
-        yield match[0].strip()
+        yield match[0].strip().strip("`")
         at = match.end()
 
 

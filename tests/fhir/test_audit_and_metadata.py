@@ -145,7 +145,7 @@ def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
         assert server.transact(entry("PUT", "Patient/p1", patient()), kind=kind).status_code == 200
     (audit,) = [it for it in rest["resource"] if it["type"] == "AuditEvent"]
     assert {it["code"] for it in audit["interaction"]} == {"read", "search-type"}
-    assert {code for route in ROUTES for code in route.codes} == {*done, "transaction", "batch"}
+    assert {code for route in ROUTES for code in route.codes} == {*done, "transaction", "batch", "validate"}
 
 
 @pytest.mark.parametrize("kind", ["token", "reference", "date", "string"])

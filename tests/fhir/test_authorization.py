@@ -87,6 +87,10 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
             requested(Interaction.SEARCH, "Patient"),
         ],
     ),
+    "validate": (
+        lambda it: it.client.post("/Observation/$validate", json=observation()),
+        [requested(Interaction.VALIDATE, "Observation")],
+    ),
     "capabilities": (lambda it: it.client.get("/metadata"), [requested(Interaction.CAPABILITIES)]),
 }
 """HTTP request to the expected authorization requests, in order."""
