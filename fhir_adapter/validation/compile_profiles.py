@@ -62,7 +62,7 @@ def packages(folder: Path, base: Mapping[str, Json], resources: Iterable[Json]) 
 
 def _with_sets(profiles: list[dict[str, Any]] | list[Json], codes: Any, own: Iterable[Json] = ()) -> list[Json]:
     """Return profiles, and the value sets that they bind to and whose codes are known."""
-    known = {it["url"]: it["codes"] for it in own if "codes" in it} | codes
+    known = codes | {it["url"]: it["codes"] for it in own if "codes" in it}
     used = {
         element["binding"]["valueSet"].split("|")[0]
         for profile in profiles

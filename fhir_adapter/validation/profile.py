@@ -192,8 +192,10 @@ class _Reader:
         named = [it.split("|")[0] for it in type_.get("profile", ()) if not it.endswith("/SimpleQuantity")]
         profiles = [it for it in named if it in self._known]
         self._waiting += profiles
+        path = node.definition["base"]["path"]
+        if not node.parts and code in _ABSTRACT and path in self._base.structures:
+            return f">{path}"
         if node.parts and len(node.definition["type"]) == 1:
-            path = node.definition.get("base", node.definition)["path"]
             return ">" + self._structure(url, node, path if code in _ABSTRACT else code)
         if len(named) > 1 or len(profiles) < len(named):
             self._not_checked(node.definition, "type profile")

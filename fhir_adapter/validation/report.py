@@ -1,7 +1,7 @@
 """Everything that can be said of a resource by R4 and by profiles, for ``$validate``.
 
-R4, resource-operation-validate.html.
-An error is what R4 or a profile forbids, a warning what they advise against, and information what was not checked.
+R4, resource-operation-validate.html. An error is what R4 or a profile forbids, a warning what they advise against, and
+information what was not checked.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,8 +1,9 @@
 """Makes StructureDefinitions of FHIR Shorthand (HL7, FSH 3.0), for guides that are published as its text.
 
 Only the rules that IHE's Basic Audit Log Patterns use: cardinality, assignment, ``only``, ``from``, ``contains``,
-``obeys``, ``insert`` and the caret rules of slicing. Anything else raises ValueError. The snapshot lists the elements that a rule names and those
-above them; what it does not list is as in the base definition, as :mod:`fhir_adapter.validation.profile` reads it.
+``obeys``, ``insert`` and the caret rules of slicing. Anything else raises ValueError. The snapshot lists the elements
+that a rule names and those above them; what it does not list is as in the base definition, as
+:mod:`fhir_adapter.validation.profile` reads it.
 """
 
 import re
@@ -161,7 +162,7 @@ class _Snapshot:
             values = [it.strip() for it in insert[2].split(",")]
             given = dict(zip(named.parameters, values, strict=True))
             for inner in named.rules:
-                yield _PARAMETER.sub(lambda it, given=given: given[it[1]], inner)
+                yield _filled(inner, given)
 
     def _order(self, name: str) -> list[str]:
         return name.split(".")
@@ -286,6 +287,10 @@ class _Snapshot:
         # A code is compared without its display, as the pattern of it says; "exactly" would demand that there is none.
         how = "fixed" if exactly and kind not in {"CodeableConcept", "Coding"} else "pattern"
         element[how + kind[0].upper() + kind[1:]] = value
+
+
+def _filled(rule: str, given: Mapping[str, str]) -> str:
+    return _PARAMETER.sub(lambda it: given[it[1]], rule)
 
 
 def _bound(element: dict[str, Any], text: str) -> None:
