@@ -21,6 +21,7 @@ from fhir_adapter.store.search.query import Query
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.store.write_set import WriteSet
+from fhir_adapter.validation.links import entry_types, linked
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from privacy import balp
@@ -75,16 +76,21 @@ class StoreWriter:
     def __init__(
         self, validator: Validator, audit: AuditSink, observers: Sequence[Observer], clock: Clock, ids: Ids
     ) -> None:
-        self.validator = validator
+        self._validator = validator
         self._audit = audit
         self._observers = tuple(observers)
         self._clock = clock
         self._ids = ids
         self.types = validator.types
 
+    @property
+    def validator(self) -> Validator:
+        """What validates every resource."""
+        return self._validator
+
     def warm_up(self) -> None:
         """Compile the checks of the types that the flows write, so that the first request does not wait for them."""
-        self.validator.warm_up((*PARAMETERS, "Bundle"))
+        self._validator.warm_up((*PARAMETERS, "Bundle"))
 
     def prepare(self, resources: Iterable[Json]) -> PreparedChanges:
         """Validate resources that are to be stored under their own ids; outside any transaction.
@@ -104,12 +110,12 @@ class StoreWriter:
         """
         parsed = (documents.of(resource) for resource in resources)
         return prepare.as_they_are(
-            [prepare.put(document.type, document.id or "", document, self.validator) for document in parsed]
+            [prepare.put(document.type, document.id or "", document, self._validator) for document in parsed]
         )
 
     def prepare_create(self, kind: str, content: bytes, if_none_exist: str | None = None) -> PreparedChanges:
         """Parse and validate a create; parameters and exceptions as for :func:`.prepare.post`, ``content`` as JSON."""
-        operation = prepare.post(kind, documents.parse(content), self.validator, self._ids, if_none_exist)
+        operation = prepare.post(kind, documents.parse(content), self._validator, self._ids, if_none_exist)
         return PreparedChanges(operations=(operation,))
 
     def prepare_update(
@@ -117,7 +123,7 @@ class StoreWriter:
     ) -> PreparedChanges:
         """Parse and validate an update; parameters as for :func:`.prepare.put`, ``if_match`` as an ETag."""
         version = prepare.version_of(if_match)
-        operation = prepare.put(kind, resource_id, documents.parse(content), self.validator, if_match=version)
+        operation = prepare.put(kind, resource_id, documents.parse(content), self._validator, if_match=version)
         return PreparedChanges(operations=(operation,))
 
     def prepare_delete(self, kind: str, resource_id: str, if_match: str | None = None) -> PreparedChanges:
@@ -126,7 +132,9 @@ class StoreWriter:
 
     def prepare_bundle(self, content: bytes) -> PreparedBundle:
         """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.prepare.prepare_bundle`."""
-        return prepare.prepare_bundle(documents.parse(content), self.validator, self._ids)
+        document = documents.parse(content)
+        with linked(entry_types(document.plain)):
+            return prepare.prepare_bundle(document, self._validator, self._ids)
 
     def apply(self, tx: Transaction, prepared: PreparedChanges, principal: Principal) -> Sequence[Written]:
         """Carry out changes, record them in the audit and call the observers, in the caller's transaction.

@@ -73,14 +73,14 @@ def entries(discriminator: dict[str, Any], resource: dict[str, Any]) -> dict[str
     )
 
 
-def test_slices_are_told_apart_by_their_type(tmp_path: Path) -> None:
+def test_slices_are_distinguished_by_their_type(tmp_path: Path) -> None:
     made = known(tmp_path, entries(sliced("type", "resource"), {"type": [{"code": "Patient"}]}))
     assert faults(made, bundle(PATIENT, {"resourceType": "Basic", "code": {"text": "x"}}), "one") == []
     assert faults(made, bundle({"resourceType": "Basic", "code": {"text": "x"}}), "one") == [("required", ".entry")]
     assert faults(made, bundle(PATIENT, PATIENT), "one") == [("structure", ".entry")]
 
 
-def test_slices_are_told_apart_by_the_profile_to_which_they_conform(tmp_path: Path) -> None:
+def test_slices_are_distinguished_by_the_profile_to_which_they_conform(tmp_path: Path) -> None:
     named = profile("named", "Patient", element("Patient.name", least=1, base_max="*", type=[{"code": "HumanName"}]))
     type_ = {"type": [{"code": "Patient", "profile": [f"{URL}named"]}]}
     made = known(tmp_path, named, entries(sliced("profile", "resource"), type_))
@@ -89,7 +89,7 @@ def test_slices_are_told_apart_by_the_profile_to_which_they_conform(tmp_path: Pa
     assert faults(made, bundle(nameless), "one") == [("required", ".entry")]
 
 
-def test_slices_are_told_apart_by_whether_an_element_exists(tmp_path: Path) -> None:
+def test_slices_are_distinguished_by_whether_an_element_exists(tmp_path: Path) -> None:
     made = known(
         tmp_path,
         profile(
@@ -105,7 +105,7 @@ def test_slices_are_told_apart_by_whether_an_element_exists(tmp_path: Path) -> N
     assert faults(made, PATIENT | {"telecom": [old]}, "contact") == [("required", ".telecom")]
 
 
-def test_slices_are_told_apart_by_the_type_that_a_reference_names(tmp_path: Path) -> None:
+def test_slices_are_distinguished_by_the_type_that_a_reference_names(tmp_path: Path) -> None:
     target = {
         "type": [{"code": "Reference", "targetProfile": ["http://hl7.org/fhir/StructureDefinition/Practitioner"]}]
     }
@@ -119,9 +119,9 @@ def test_slices_are_told_apart_by_the_type_that_a_reference_names(tmp_path: Path
             | target,
         ),
     )
-    doctor, house = {"reference": "Practitioner/1"}, {"reference": "Organization/1"}
-    assert faults(made, PATIENT | {"generalPractitioner": [house, doctor]}, "cared") == []
-    assert faults(made, PATIENT | {"generalPractitioner": [house]}, "cared") == [("required", ".generalPractitioner")]
+    doctor, clinic = {"reference": "Practitioner/1"}, {"reference": "Organization/1"}
+    assert faults(made, PATIENT | {"generalPractitioner": [clinic, doctor]}, "cared") == []
+    assert faults(made, PATIENT | {"generalPractitioner": [clinic]}, "cared") == [("required", ".generalPractitioner")]
 
 
 def test_a_rule_of_a_profile_is_checked_or_said_not_to_be(tmp_path: Path) -> None:
