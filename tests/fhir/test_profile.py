@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from fhir_adapter.validation.fhirpath import compile_expression
+from fhir_adapter.validation.fhirpath_functions import UnsupportedError
 from fhir_adapter.validation.profile import Profile, compile_profile
 from fhir_adapter.validation.table import r4
 
@@ -110,3 +112,30 @@ def test_r4s_own_profile_of_a_blood_pressure_slices_by_a_code_within_a_slice(
 def test_what_a_profile_demands_and_is_not_checked_is_said(shared: Path) -> None:
     profile = compile_profile(definitions(shared, "us-core-5.0.1")["us-core-birthsex"], r4())
     assert profile.unchecked == (("Extension.value[x]", "required binding"),)
+
+
+OBSERVATION = {"resourceType": "Observation", "code": {"text": "x"}, "valueQuantity": {"value": 3}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("value is Quantity", True),
+        ("value is Period", False),
+        ("value.ofType(Quantity).value = 3", True),
+        ("(value as Quantity).value = 4", False),
+        ("value.ofType(Period).empty()", True),
+        ("Observation.value.ofType(Period).exists()", False),
+    ],
+)
+def test_a_rule_may_ask_for_the_type_of_a_choice(expression: str, expected: bool) -> None:
+    assert compile_expression(expression, r4().choices)(OBSERVATION, OBSERVATION) is expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["code is CodeableConcept", "code.ofType(CodeableConcept)", "subject.resolve() is Patient"],
+)
+def test_a_rule_that_json_cannot_decide_is_not_compiled(expression: str) -> None:
+    with pytest.raises(UnsupportedError):
+        compile_expression(expression, r4().choices)
