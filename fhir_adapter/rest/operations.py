@@ -68,7 +68,7 @@ def validate(backend: Backend, call: Call, kind: str, resource_id: str, query: s
         issues += _of_instance(asked, resource_id, kind, is_stored=stored is not None)
         if asked.resource is None and asked.mode != "delete" and stored is not None:
             asked = _Asked(resource=stored, mode=asked.mode, profiles=asked.profiles)
-    if asked.resource is not None:
+    if asked.resource is not None and not asked.issues:
         issues += backend.writer.validator.issues_of(asked.resource, asked.profiles)
         patient = patient or patient_of(asked.resource)
     reply = Reply(status=200, body=orjson.dumps(outcome.validation(issues)))

@@ -16,6 +16,8 @@ from fhir_adapter.validation.structure import Checks
 
 MOST_FINDINGS: Final = 200
 """Most findings of one report."""
+MOST_PROFILES: Final = 10
+"""Most profiles that a resource is checked against because it claims them."""
 _MOST_EXTENSIONS: Final = 2000
 _EXTENSIONS: Final = ("extension", "modifierExtension")
 
@@ -60,7 +62,12 @@ def report(checks: Checks, profiles: Profiles, resource: Json, wanted: Sequence[
     for canonical in wanted:
         profile = profiles.find(canonical)
         found += _of_profile(profile, resource) if profile else [Finding("error", "not-found", _UNKNOWN)]
-    for index, canonical in enumerate(_claimed(resource)):
+    claimed = _claimed(resource)
+    if len(claimed) > MOST_PROFILES:
+        found.append(
+            Finding("information", "too-costly", f"only {MOST_PROFILES} profiles are checked", ".meta.profile")
+        )
+    for canonical, index in [*claimed.items()][:MOST_PROFILES]:
         path = f".meta.profile[{index}]"
         profile = profiles.find(canonical)
         found += _of_profile(profile, resource, path) if profile else [Finding("warning", "not-found", _UNKNOWN, path)]
@@ -73,10 +80,15 @@ def _errors(faults: Sequence[Fault], path: str = "") -> Iterator[Finding]:
     return (Finding("error", it.code, it.text, path + it.path) for it in faults)
 
 
-def _claimed(resource: Json) -> list[str]:
+def _claimed(resource: Json) -> dict[str, int]:
+    """Return the profiles that a resource claims, each once, with its place."""
     meta = resource.get("meta")
     claimed = meta.get("profile") if isinstance(meta, dict) else None
-    return [it for it in claimed if isinstance(it, str)] if isinstance(claimed, list) else []
+    found: dict[str, int] = {}
+    for index, canonical in enumerate(claimed if isinstance(claimed, list) else ()):
+        if isinstance(canonical, str):
+            found.setdefault(canonical, index)
+    return found
 
 
 def _of_profile(profile: Profile, resource: Json, path: str = "") -> Iterator[Finding]:

@@ -179,3 +179,16 @@ def test_every_type_of_r4_is_served_and_no_other(lasting: Server) -> None:
     for kind in ("Resource", "DomainResource", "SubscriptionTopic"):
         answer = lasting.client.post(f"/{kind}/$validate", json={"resourceType": kind})
         assert answer.status_code == 404
+
+
+def test_json_that_is_too_deep_is_an_error_and_is_read_no_further(lasting: Server) -> None:
+    deep = b'{"resourceType":"Observation","extension":' + b'[{"extension":' * 400 + b"[]" + b"}]" * 400 + b"}"
+    assert errors(lasting.client.post("/Observation/$validate", content=deep)) == [("structure", "Observation")]
+
+
+def test_a_resource_that_claims_many_profiles_is_checked_against_the_first_ten(lasting: Server) -> None:
+    known = ["bp", "bmi", "heartrate", "bodyweight", "bodyheight", "bodytemp", "resprate", "oxygensat", "headcircum"]
+    claimed = [f"{VITALS}{name}" for name in (*known, "vitalspanel", "cholesterol")] + [f"{VITALS}heartrate"] * 1000
+    found = said(lasting.client.post("/Observation/$validate", json=heart_rate(meta={"profile": claimed})))
+    assert ("information", "too-costly", "Observation.meta.profile") in found
+    assert len(found) < 200
