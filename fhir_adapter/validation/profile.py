@@ -9,7 +9,7 @@ bindings, invariants of severity ``warning``).
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -47,9 +47,17 @@ class Profile:
         """Return what a resource, or an extension, lacks to conform, or None."""
         return self._errors.whole(self._errors.structure(self._name), value)
 
-    def warnings(self, value: Mapping[str, Any]) -> list[Fault]:
-        """Return what does not make a resource wrong, but should be otherwise."""
-        errors = set(self.faults(value) or ())
+    def warnings(self, value: Mapping[str, Any], faults: Sequence[Fault]) -> list[Fault]:
+        """Return what does not make a resource wrong, but should be otherwise.
+
+        Parameters
+        ----------
+        value
+            Plain JSON.
+        faults
+            What makes it wrong, from :meth:`faults`.
+        """
+        errors = set(faults)
         found = self._warnings.whole(self._warnings.structure(self._name), value) or ()
         return [fault for fault in found if fault not in errors]
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from fhir_adapter.validation.definitions import Json
 from fhir_adapter.validation.profile import Profile
 from fhir_adapter.validation.profiles import Profiles
@@ -17,7 +19,9 @@ from fhir_adapter.validation.structure import Checks
 MOST_FINDINGS: Final = 200
 """Most findings of one report."""
 MOST_PROFILES: Final = 10
-"""Most profiles that a resource is checked against because it claims them."""
+"""Most profiles that a resource is checked against: those that are asked for, then those that it claims."""
+MOST_BYTES: Final = 4 * 2**20
+"""Most bytes of a resource times profiles: a large one is checked against fewer, and against one in any case."""
 _MOST_EXTENSIONS: Final = 2000
 _EXTENSIONS: Final = ("extension", "modifierExtension")
 
@@ -59,18 +63,14 @@ def report(checks: Checks, profiles: Profiles, resource: Json, wanted: Sequence[
     found = list(_errors(checks.resource(resource) or ()))
     if resource.get("resourceType") not in checks.definitions.resources:
         return found
-    for canonical in wanted:
+    asked = [(canonical, "", "error") for canonical in dict.fromkeys(wanted)]
+    asked += [(canonical, f".meta.profile[{index}]", "warning") for canonical, index in _claimed(resource).items()]
+    most = max(1, min(MOST_PROFILES, MOST_BYTES // len(orjson.dumps(resource))))
+    if len(asked) > most:
+        found.append(Finding("information", "too-costly", f"of a resource of this size {most} profiles are checked"))
+    for canonical, path, severity in asked[:most]:
         profile = profiles.find(canonical)
-        found += _of_profile(profile, resource) if profile else [Finding("error", "not-found", _UNKNOWN)]
-    claimed = _claimed(resource)
-    if len(claimed) > MOST_PROFILES:
-        found.append(
-            Finding("information", "too-costly", f"only {MOST_PROFILES} profiles are checked", ".meta.profile")
-        )
-    for canonical, index in [*claimed.items()][:MOST_PROFILES]:
-        path = f".meta.profile[{index}]"
-        profile = profiles.find(canonical)
-        found += _of_profile(profile, resource, path) if profile else [Finding("warning", "not-found", _UNKNOWN, path)]
+        found += _of_profile(profile, resource, path) if profile else [Finding(severity, "not-found", _UNKNOWN, path)]
     found += _of_extensions(profiles, resource)
     order = ("error", "warning", "information")
     return sorted(dict.fromkeys(found), key=lambda it: order.index(it.severity))[:MOST_FINDINGS]
@@ -95,8 +95,9 @@ def _of_profile(profile: Profile, resource: Json, path: str = "") -> Iterator[Fi
     if profile.type != resource["resourceType"]:
         yield Finding("error", "structure", _OTHER_TYPE, path)
         return
-    yield from _errors(profile.faults(resource) or ())
-    for it in profile.warnings(resource):
+    faults = profile.faults(resource) or []
+    yield from _errors(faults)
+    for it in profile.warnings(resource, faults):
         yield Finding("warning", it.code, it.text, it.path)
     for name, what in profile.unchecked:
         steps = [step.partition(":")[0].removesuffix("[x]") for step in name.split(".")[1:]]
