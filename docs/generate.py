@@ -103,7 +103,7 @@ def fhir_interactions() -> str:
     """List what may be asked of the FHIR API."""
     rows = []
     for route in ROUTES:
-        on_audit = route.level == "type" and AUDIT_INTERACTIONS.issuperset(route.codes)
+        on_audit = route.level != "system" and AUDIT_INTERACTIONS.issuperset(route.codes)
         condition = "?…" if route.path == ("{type}",) and route.method in {"PUT", "PATCH", "DELETE"} else ""
         request = f"`{route.method} [base]{''.join(f'/{part}' for part in route.path)}{condition}`"
         rows.append((", ".join(f"`{code}`" for code in route.codes), request, "yes" if on_audit else "no"))

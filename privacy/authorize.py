@@ -27,6 +27,8 @@ class Interaction(StrEnum):
     DELETE = "delete"
     BUNDLE = "transaction"
     CAPABILITIES = "capabilities"
+    VALIDATE = "operation"
+    """Ask what is wrong with a resource, a stored one or one that is sent (``$validate``)."""
     MESSAGE = "message"
     """Send an HL7 v2 message."""
     ECHO = "c-echo"

@@ -166,6 +166,15 @@ def queried(
     return _finish(event, principal, _written(principal), entities, _name("Query", query, patient))
 
 
+def validated(principal: Principal, *, entity: str | None, patient: str | None, at: datetime) -> Event:
+    """Build the event of a resource that was validated (``$validate``); parameters as for :func:`created`.
+
+    BALP has no profile for an operation.
+    """
+    event = _rest(_interaction("operation"), "E", at)
+    return _finish(event, principal, _written(principal), _data(entity, patient), "")
+
+
 def received(principal: Principal, *, entity: str | None, patient: str | None, at: datetime, what: str) -> Event:
     """Build the event of a received message or study (BALP PrivacyDisclosure.Recipient).
 

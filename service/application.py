@@ -59,6 +59,7 @@ from service.flows.publish import Publisher
 from service.flows.result_context import ServerContext
 from service.identity_holds import IdentityHolds
 from service.operations import OperationContext
+from service.operations.profiles import PROFILES
 from service.registration import register_models
 from service.results import Results
 from service.settings import Settings
@@ -343,7 +344,7 @@ def build_core_services(
         outbox=Outbox(clock, ids, cipher, jobs, blobs),
         audit=audit,
         store=store,
-        writer=StoreWriter(Validator(), audit, (triggers,), clock, ids),
+        writer=StoreWriter(Validator(settings.data_dir / PROFILES), audit, (triggers,), clock, ids),
         results=results,
         zone=settings.time_zone or UTC,
         holds=IdentityHolds(clock, ids, cipher),

@@ -25,6 +25,7 @@ from service.commands.identity import app as identity
 from service.commands.jobs import app as jobs
 from service.commands.messages import app as messages
 from service.commands.models import app as models
+from service.commands.profiles import app as profiles
 from service.commands.results import app as results
 from service.commands.send import app as send
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
+app.add_typer(profiles, name="profiles")
 app.add_typer(results, name="results")
 app.add_typer(deliveries, name="deliveries")
 app.add_typer(identity, name="identity")

@@ -13,8 +13,8 @@ from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
 from fhir_adapter.store.document import Json, instant
 from fhir_adapter.store.search.parameters import AUDIT_EVENT, Parameter, of, types
 
-_ELSEWHERE: Final = frozenset({"operation", "search-compartment"})
-"""Codes of routes that a CapabilityStatement states elsewhere."""
+_ELSEWHERE: Final = frozenset({"search-compartment"})
+"""Codes of routes that a CapabilityStatement does not state."""
 FHIR_VERSION: Final = "4.0.1"
 _SINCE: Final = datetime(2026, 11, 20, tzinfo=UTC)
 """Date of the last change of the statement's form."""
@@ -57,10 +57,22 @@ def _codes(level: str) -> list[str]:
     return [code for code in found if code not in _ELSEWHERE]
 
 
+def _operations(*first: str) -> dict[str, str]:
+    """Return name and definition of the operations whose path starts with one of some segments."""
+    routes = [route for route in ROUTES if route.level == "operation" and route.path[0] in first]
+    return {code: route.definition for route in routes for code in route.codes}
+
+
 def _resource(kind: str) -> Json:
     is_audit = kind == "AuditEvent"
     codes = [code for code in _codes("type") if not is_audit or code in AUDIT_INTERACTIONS]
-    stated: Json = {"type": kind, "interaction": [{"code": code} for code in codes]}
+    stated: Json = {
+        "type": kind,
+        "interaction": [{"code": code} for code in codes],
+        "operation": [
+            {"name": name, "definition": definition} for name, definition in _operations("{type}", kind).items()
+        ],
+    }
     if not is_audit:
         stated |= {
             "versioning": "versioned",
@@ -72,12 +84,7 @@ def _resource(kind: str) -> Json:
             "conditionalDelete": "single",
             "referencePolicy": ["literal", "logical", "local"],
         }
-    operations = [
-        {"name": route.operation.name, "definition": route.operation.definition}
-        for route in ROUTES
-        if route.operation is not None and route.path[0] == kind
-    ]
-    return stated | _searched(kind) | ({"operation": operations} if operations else {})
+    return stated | _searched(kind)
 
 
 @cache

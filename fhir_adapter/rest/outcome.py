@@ -6,12 +6,12 @@ A peer gets only the ``detail`` of a Problem: no text of an exception, and no va
       HttpProblem   a problem that exists in HTTP only: 404 for a route, 405, 406, 408, 413, 415
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from fhir_adapter.store.document import Json
-from fhir_adapter.store.problems import Gone, Invalid, PatchFailed, PreconditionFailed, TooCostly
+from fhir_adapter.store.problems import Gone, Invalid, Issue, PatchFailed, PreconditionFailed, TooCostly
 from kernel.errors import HTTP_STATUS, ISSUE_CODE, Category, Problem
 
 _REFINED: Final[Mapping[type[Problem], int]] = MappingProxyType(
@@ -59,10 +59,7 @@ def outcome(problem: Problem, request_id: str = "") -> Json:
         Id by which an engineer finds the request in the log.
     """
     if isinstance(problem, Invalid):
-        issues = [
-            {"severity": "error", "code": it.code, "details": {"text": it.text}, "expression": [it.expression]}
-            for it in problem.issues
-        ]
+        issues = [_issue(it) for it in problem.issues]
     else:
         severity = "fatal" if problem.category is Category.FAULT else "error"
         code = _CODES.get(status_of(problem), ISSUE_CODE[problem.category])
@@ -71,6 +68,22 @@ def outcome(problem: Problem, request_id: str = "") -> Json:
     if request_id:
         issues[0]["diagnostics"] = f"X-Request-Id {request_id}"
     return {"resourceType": "OperationOutcome", "issue": issues}
+
+
+def _issue(issue: Issue) -> Json:
+    return {
+        "severity": issue.severity,
+        "code": issue.code,
+        "details": {"text": issue.text},
+        "expression": [issue.expression],
+    }
+
+
+def validation(issues: Sequence[Issue]) -> Json:
+    """Return the OperationOutcome of ``$validate``; one that finds nothing says so."""
+    if not issues:
+        return success("nothing is wrong with the resource")
+    return {"resourceType": "OperationOutcome", "issue": [_issue(it) for it in issues]}
 
 
 def success(detail: str) -> Json:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fhir_adapter.rest import everything, histories, reads, searches, transactions, writes
+from fhir_adapter.rest import everything, histories, operations, reads, searches, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES, PATCH_TYPES, check_content_type, preferred_return
@@ -29,22 +29,14 @@ class InteractionRequest:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Operation:
-    """The name of an operation and the URL of its definition."""
-
-    name: str
-    definition: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """One interaction and the request that selects it (R4, http.html#summary)."""
 
     #: Codes of the interactions: value sets type-restful-interaction and system-restful-interaction.
     codes: tuple[str, ...]
-    #: Whether ``/metadata`` states the interaction for each type or once for the system.
-    level: Literal["type", "system"]
+    #: Whether ``/metadata`` states it as an interaction of each type, as one of the system, or as an operation.
+    level: Literal["type", "system", "operation"]
     method: str
     #: Path segments; ``{…}`` is a placeholder.
     path: tuple[str, ...]
@@ -58,8 +50,8 @@ class Route:
     on_loop_up_to: int | None = None
     #: Whether it reads what is stored before anything is committed.
     reads_store: bool = True
-    #: For the code ``operation``.
-    operation: Operation | None = None
+    #: URL of the definition of an operation.
+    definition: str = ""
     #: Media types of the body.
     media_types: frozenset[str] = JSON_TYPES
 
@@ -185,6 +177,15 @@ def _bundle(backend: Backend, request: InteractionRequest) -> Step:
     _refuse_query(request)
     returns = preferred_return(request.headers.get("prefer", ""))
     return transactions.bundle(backend, request.call, request.body, returns=returns)
+
+
+def _validate(backend: Backend, request: InteractionRequest) -> Step:
+    kind, resource_id = request.parts["type"], request.parts.get("id", "")
+    return operations.validate(backend, request.call, kind, resource_id, request.query, request.body)
+
+
+def _validation(parts: Mapping[str, str]) -> Request:
+    return of_instance(Interaction.VALIDATE, parts["type"], parts.get("id", ""))
 
 
 _SMALL: Final = 64 * 1024
@@ -314,22 +315,22 @@ ROUTES: Final = (
         on_loop_up_to=0,
     ),
     Route(
-        codes=("operation",),
-        level="type",
+        codes=("everything",),
+        level="operation",
         method="GET",
         path=("Patient", "{id}", "$everything"),
         reads_body=False,
         carry_out=_everything,
-        operation=Operation("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+        definition="http://hl7.org/fhir/OperationDefinition/Patient-everything",
     ),
     Route(
-        codes=("operation",),
-        level="type",
+        codes=("lastn",),
+        level="operation",
         method="GET",
         path=("Observation", "$lastn"),
         reads_body=False,
         carry_out=_last,
-        operation=Operation("lastn", "http://hl7.org/fhir/OperationDefinition/Observation-lastn"),
+        definition="http://hl7.org/fhir/OperationDefinition/Observation-lastn",
     ),
     Route(
         codes=("transaction", "batch"),
@@ -340,7 +341,20 @@ ROUTES: Final = (
         carry_out=_bundle,
         before_body=_any_bundle,
     ),
+    *(
+        Route(
+            codes=("validate",),
+            level="operation",
+            method=method,
+            path=(*path, "$validate"),
+            reads_body=method == "POST",
+            carry_out=_validate,
+            before_body=_validation if method == "POST" else None,
+            definition="http://hl7.org/fhir/OperationDefinition/Resource-validate",
+        )
+        for method, path in (("POST", _TYPE), ("POST", _INSTANCE), ("GET", _INSTANCE))
+    ),
 )
 
-AUDIT_INTERACTIONS: Final = frozenset({"read", "search-type"})
+AUDIT_INTERACTIONS: Final = frozenset({"read", "search-type", "validate"})
 """The routes of AuditEvent, which only this server writes."""

@@ -32,7 +32,7 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:  # noqa
         "identifier": [{"system": CARD_SYSTEM, "value": model_key(model)}],
         "status": "current",
         "type": {"coding": [{"system": f"{AI_CODES}AIinputsCS", "code": "AIModelCard"}]},
-        "category": [{"coding": [{"system": f"{AI_CODES}AImodelCardCS", "code": "AIModelCardMarkdownFormat"}]}],
+        "category": [{"coding": [{"system": f"{AI_CODES}AIinputsCS", "code": "AIModelCardMarkdownFormat"}]}],
         "description": f"Model card of {model.title} {model.version}",
         "content": [{"attachment": attachment}],
     }

@@ -24,6 +24,8 @@ class Issue:
     text: str
     #: FHIRPath of the element, such as ``Observation.component[0].code``.
     expression: str
+    #: ``error``, ``warning`` or ``information``; only ``$validate`` has the others.
+    severity: str = "error"
 
 
 class Invalid(Problem):

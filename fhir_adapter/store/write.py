@@ -21,6 +21,7 @@ from fhir_adapter.store.resolve import Permit, Resolved
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.store.write_set import WriteSet
+from fhir_adapter.validation.links import entry_types, linked
 from kernel.clock import Clock, Ids
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
@@ -103,6 +104,11 @@ class StoreWriter:
         self._clock = clock
         self._ids = ids
         self.types = validator.types
+
+    @property
+    def validator(self) -> Validator:
+        """What validates every resource."""
+        return self._validator
 
     def warm_up(self) -> None:
         """Compile the checks of the types that the flows write, so that the first request does not wait for them."""
@@ -200,7 +206,9 @@ class StoreWriter:
 
     def prepare_bundle(self, content: bytes) -> PreparedBundle:
         """Parse and validate a transaction or batch Bundle; exceptions as for :func:`.entries.prepare_bundle`."""
-        return entries.prepare_bundle(documents.parse(content), self._validator, self._ids)
+        document = documents.parse(content)
+        with linked(entry_types(document.plain)):
+            return entries.prepare_bundle(document, self._validator, self._ids)
 
     def apply(
         self, tx: Transaction, prepared: PreparedChanges, principal: Principal, permit: Permit | None = None

@@ -47,6 +47,20 @@ def value_sets(resources: Iterable[Mapping[str, Any]]) -> Systems:
     resources
         ValueSets and CodeSystems; of two with one URL the first counts.
     """
+    listed: Systems = {}
+    for url, codes in listed_codes(resources).items():
+        listed.setdefault(url.rsplit("/", 1)[-1], codes)
+    return listed
+
+
+def listed_codes(resources: Iterable[Mapping[str, Any]]) -> Systems:
+    """Return the value sets whose codes can be listed: URL -> code system -> codes.
+
+    Parameters
+    ----------
+    resources
+        ValueSets and CodeSystems; of two with one URL the first counts.
+    """
     sets: dict[str, Mapping[str, Any]] = {}
     systems: dict[str, Mapping[str, Any]] = {}
     for resource in resources:
@@ -56,7 +70,7 @@ def value_sets(resources: Iterable[Mapping[str, Any]]) -> Systems:
     for url, value_set in sorted(sets.items()):
         codes = _codes(value_set, systems)
         if codes and sum(map(len, codes.values())) <= _MOST_CODES:
-            listed.setdefault(url.rsplit("/", 1)[-1], {key: sorted(set(found)) for key, found in codes.items()})
+            listed[url] = {key: sorted(set(found)) for key, found in codes.items()}
     return listed
 
 

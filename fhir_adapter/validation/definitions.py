@@ -41,7 +41,8 @@ def tree(definition: Json) -> Node:
             node = _step(node, step)
         name, _, slice_name = last.partition(":")
         if slice_name:
-            _step(node, name).slices[slice_name] = Node(definition=element)
+            # Two of HL7's own profiles name a slice of an element that they do not list.
+            node.parts.setdefault(name, Node(definition=element)).slices[slice_name] = Node(definition=element)
         else:
             node.parts[name] = Node(definition=element)
     return root
@@ -151,8 +152,10 @@ def binding(definition: Json, value_sets: Mapping[str, Any]) -> str:
     return name if bound.get("strength") == "required" and name in value_sets else ""
 
 
-def constraints(definition: Json, without: Iterable[str]) -> tuple[Constraint, ...]:
-    """Return the constraints of severity ``error`` that are the definition's own.
+def constraints(
+    definition: Json, without: Iterable[str], severities: frozenset[str] = frozenset({"error"})
+) -> tuple[Constraint, ...]:
+    """Return the constraints that are the definition's own.
 
     Parameters
     ----------
@@ -160,10 +163,12 @@ def constraints(definition: Json, without: Iterable[str]) -> tuple[Constraint, .
         An ElementDefinition.
     without
         Keys to leave out.
+    severities
+        ``error``, or ``warning`` besides.
     """
     left_out = _OF_OTHERS.union(without)
     return tuple(
         Constraint(key=it["key"], human=it["human"], expression=it["expression"])
         for it in definition.get("constraint", ())
-        if it["severity"] == "error" and it["key"] not in left_out and "expression" in it
+        if it["severity"] in severities and it["key"] not in left_out and "expression" in it
     )

@@ -6,6 +6,7 @@ compiled, so that an invariant is either checked or listed as not checked. Colle
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from fhir_adapter.validation.fhirpath_functions import (
@@ -17,11 +18,12 @@ from fhir_adapter.validation.fhirpath_functions import (
     children_named,
     truth,
 )
+from fhir_adapter.validation.table import choice_name, r4
 
 Evaluate: TypeAlias = Callable[[list[Any], Env], list[Any]]
 
 _TOKEN: Final = re.compile(
-    r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<number>\d+(?:\.\d+)?)|(?P<name>[$%]?[A-Za-z_][A-Za-z0-9_]*)"
+    r"\s*(?:(?P<string>'(?:[^'\\]|\\.)*')|(?P<number>\d+(?:\.\d+)?)|(?P<name>[$%]?[A-Za-z_][A-Za-z0-9_]*|`[A-Za-z_]+`)"
     r"|(?P<mark><=|>=|!=|[()\[\].,|&=<>+~{}]))"
 )
 _ESCAPES: Final = re.compile(r"\\(.)")
@@ -37,6 +39,10 @@ _LEVELS: Final[Sequence[frozenset[str]]] = (
     frozenset({"+", "&"}),
 )
 """Operators from the loosest to the tightest (FHIRPath N1, section 6.8)."""
+
+
+_PRIMITIVES: Final = frozenset({"boolean", "Boolean", "decimal", "integer"})
+"""Types of which a value in JSON shows that it is of them."""
 
 
 def compile_expression(text: str, choices: Mapping[str, Sequence[str]]) -> Callable[[Any, Any], bool]:
@@ -72,6 +78,8 @@ class _Parser:
         self._tokens = list(_tokens(text))
         self._at = 0
         self._choices = choices
+        #: The choice with which the last path ends: where that is, what is before it, its name without a type.
+        self._choice: tuple[int, Evaluate, str] | None = None
 
     def end(self) -> None:
         if self._at != len(self._tokens):
@@ -94,17 +102,48 @@ class _Parser:
         while self._peek() in _LEVELS[level]:
             operator = self._take()
             if operator in {"is", "as"}:
-                left = _typed(left, operator, self._take())
+                of_choice = self._of_choice(self._at - 1, self._peek())
+                left = _tested(of_choice, operator) if of_choice else _typed(left, operator, self._peek())
+                self._take()
             else:
                 left = _binary(operator, left, self.expression(level + 1))
         return left
 
     def _path(self) -> Evaluate:
+        name = self._peek()
         found = self._term()
+        self._note(name, _focus)
         while self._peek() == ".":
             self._take()
-            found = _joined(found, self._invocation(self._take()))
+            name = self._take()
+            of_choice = self._of_choice(self._at - 2, self._ahead()) if name in {"as", "ofType"} else None
+            if of_choice:
+                self._at += 3  # the type in its parentheses
+                found = of_choice
+                continue
+            before = found
+            found = _joined(found, self._invocation(name))
+            self._note(name, before)
         return found
+
+    def _note(self, name: str, before: Evaluate) -> None:
+        """Note that a path has come to a choice of types: a test of its type asks for the name in JSON."""
+        is_choice = name in self._choices and self._tokens[self._at - 1] == name
+        self._choice = (self._at, before, name) if is_choice else None
+
+    def _ahead(self) -> str:
+        """Return the type in the parentheses that follow."""
+        return self._tokens[self._at + 1] if self._peek() == "(" and self._at + 2 < len(self._tokens) else ""
+
+    def _of_choice(self, at: int, type_: str) -> Evaluate | None:
+        """Return a choice as one of its types; None where the path does not end with a choice that has it."""
+        if self._choice is None or self._choice[0] != at or not type_:
+            return None
+        _, before, stem = self._choice
+        if type_ in _PRIMITIVES or not _is_mostly_choice(stem, type_):
+            return None
+        name = choice_name(stem, type_)
+        return _joined(before, _child(name, ())) if name in self._choices[stem] else None
 
     def _term(self) -> Evaluate:
         read = self._take()
@@ -153,7 +192,7 @@ def _tokens(text: str) -> Iterator[str]:
         match = _TOKEN.match(stripped, at)
         if match is None:
             raise UnsupportedError(stripped[at : at + 10])
-        yield match[0].strip()
+        yield match[0].strip().strip("`")
         at = match.end()
 
 
@@ -195,6 +234,25 @@ def _binary(operator: str, left: Evaluate, right: Evaluate) -> Evaluate:
     return lambda focus, env: apply(left(focus, env), right(focus, env))
 
 
+@cache
+def _is_mostly_choice(stem: str, type_: str) -> bool:
+    """Return whether R4's elements of a name and type are choices rather than elements of this one type.
+
+    The name in JSON of the latter does not show their type: of ``code`` nothing can be said, of ``value`` it can.
+    """
+    elements = [it for structure in r4().structures.values() for it in structure.elements if type_ in it.types]
+    return sum(it.name == f"{stem}[x]" for it in elements) > sum(it.name == stem for it in elements)
+
+
+def _focus(focus: list[Any], _env: Env) -> list[Any]:
+    return focus
+
+
+def _tested(found: Evaluate, operator: str) -> Evaluate:
+    """Return a choice as a type, or whether it is of the type."""
+    return found if operator == "as" else lambda focus, env: [bool(found(focus, env))]
+
+
 def _typed(found: Evaluate, operator: str, type_: str) -> Evaluate:
     def fits(item: Any) -> bool:
         if type_ in {"boolean", "Boolean"}:
@@ -203,8 +261,7 @@ def _typed(found: Evaluate, operator: str, type_: str) -> Evaluate:
             return type(item) is int or type(item) is float
         return type(item) is dict and item.get("resourceType") == type_
 
-    known = type_ in {"boolean", "Boolean", "decimal", "integer"} or type_[0].isupper()
-    if not known:
+    if type_ not in _PRIMITIVES and type_ not in r4().resources:
         raise UnsupportedError(f"{operator} {type_}")
     if operator == "is":
         # R4's ras-2 has no guard for nothing, which is of no type.

@@ -187,6 +187,12 @@ WRITTEN: Final[Mapping[str, Holds]] = {
 }
 """Key -> function of an element of the right structure."""
 
+WRITTEN_FOR_PROFILES: Final[Mapping[str, Holds]] = {
+    # Of vital signs. Its FHIRPath has no result for a Period, of which the rule says nothing.
+    "vs-1": lambda it: type(it) is not str or len(it) >= _DATE_LENGTH,
+}
+"""Key -> function of an element, for rules of profiles that are shipped."""
+
 
 def of_structure(structure: Structure, definitions: Definitions) -> tuple[Invariant, ...]:
     """Return the invariants of a structure.
@@ -227,7 +233,7 @@ def _compiled(
         key = constraint.key
         if key in ELSEWHERE:
             continue
-        holds = WRITTEN.get(f"{key}@{structure}") or WRITTEN.get(key)
+        holds = WRITTEN.get(f"{key}@{structure}") or WRITTEN.get(key) or WRITTEN_FOR_PROFILES.get(key)
         if holds is not None:
             yield Invariant(key, constraint.human, holds)
         elif is_resource or "%resource" not in constraint.expression:

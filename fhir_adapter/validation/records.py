@@ -34,7 +34,8 @@ class Slice:
 class Expected:
     """What a discriminator expects of a value."""
 
-    #: ``fixed`` (equal) or ``pattern`` (contains).
+    #: ``fixed`` (equal), ``pattern`` (contains), ``codes`` (a value set), ``type`` and ``target`` (names of types),
+    #: ``exists`` (whether), ``profile`` (its canonical and type).
     kind: str
     value: Any
 

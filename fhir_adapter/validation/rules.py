@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from fhir_adapter.validation.links import linked_type
 from fhir_adapter.validation.primitives import CHECKS, has_json_type
 from fhir_adapter.validation.records import LOCAL, Fault
 
@@ -221,7 +222,7 @@ def reference(rule: Rule, targets: frozenset[str], resources: frozenset[str]) ->
         if text[:1] == "#":
             return [Fault(LOCAL, text[1:], "", targets)] if len(text) > 1 else None
         stated = value.get("type", "").rsplit("/", 1)[-1]
-        literal = literal_type(text)
+        literal = linked_type(text) or literal_type(text)
         named = {it for it in (stated, literal) if it in resources}
         if len(named) > 1:
             return [Fault("structure", "type and reference name different resource types")]

@@ -1,10 +1,12 @@
 """What only profiles have: fixed values, patterns and slices (R4, profiling.html)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from fhir_adapter.validation.records import Element, Expected, Fault
-from fhir_adapter.validation.rules import Faults, Rule, also, merged
+from fhir_adapter.validation.discriminators import EXTENSION
+from fhir_adapter.validation.records import Element, Expected, Fault, Slice
+from fhir_adapter.validation.rules import Faults, Rule, Test, also, literal_type, merged
+from fhir_adapter.validation.table import choice_name
 
 _FIXED: Final = Fault("value", "the profile fixes another value")
 _PATTERN: Final = Fault("value", "the value does not contain what the profile demands")
@@ -54,7 +56,7 @@ def contains(value: Any, expected: Any) -> bool:
     return equal(value, expected)
 
 
-def sliced(rule: Rule, element: Element, slice_rules: Mapping[str, Rule]) -> Rule:
+def sliced(rule: Rule, element: Element, slice_rules: Mapping[str, Rule], profiled: Callable[[str], Rule]) -> Rule:
     """Return the rule of an element that a profile slices.
 
     Parameters
@@ -65,7 +67,10 @@ def sliced(rule: Rule, element: Element, slice_rules: Mapping[str, Rule]) -> Rul
         The element, which repeats or is a choice.
     slice_rules
         The rule of an item of each slice.
+    profiled
+        Returns the rule of a profile by the name of its structure.
     """
+    fits_slice = {part.name: _membership(part, profiled) for part in element.slices}
 
     def check(value: Any) -> Faults:
         faults = rule(value)
@@ -75,7 +80,7 @@ def sliced(rule: Rule, element: Element, slice_rules: Mapping[str, Rule]) -> Rul
         counts = dict.fromkeys(slice_rules, 0)
         for index, item in enumerate(items):
             step = f"[{index}]" if type(value) is list else ""
-            name = _slice_of(item, element)
+            name = next((it for it, fits in fits_slice.items() if fits(item)), "")
             if name:
                 counts[name] += 1
                 found = slice_rules[name](item)
@@ -87,21 +92,76 @@ def sliced(rule: Rule, element: Element, slice_rules: Mapping[str, Rule]) -> Rul
     return check
 
 
-def _slice_of(item: Any, element: Element) -> str:
-    for part in element.slices:
-        if all(_fits(item, path, expected) for path, expected in part.discriminators):
-            return part.name
-    return ""
+def _membership(part: Slice, profiled: Callable[[str], Rule]) -> Test:
+    return lambda item: all(_fits(item, path, expected, profiled) for path, expected in part.discriminators)
 
 
-def _fits(item: Any, path: Sequence[str], expected: Expected) -> bool:
+def _fits(item: Any, path: Sequence[str], expected: Expected, profiled: Callable[[str], Rule]) -> bool:
+    kind, wanted = expected.kind, expected.value
+    if kind == "type":
+        return any(_is_of(value, path[-1], wanted) for value in _values(item, path[:-1]))
+    values = _values(item, path)
+    if kind == "exists":
+        return bool(values) is wanted
+    if kind == "profile":
+        return any(profiled(profile_name(*wanted))(value) is None for value in values)
+    if kind == "codes":
+        return any(_is_coded(value, wanted) for value in values)
+    if kind == "target":
+        return any(literal_type(value.get("reference", "")) in wanted for value in values if type(value) is dict)
+    same = equal if kind == "fixed" else contains
+    return any(same(value, wanted) for value in values)
+
+
+def profile_name(url: str, kind: str) -> str:
+    """Return the name of the structure of a profile.
+
+    Parameters
+    ----------
+    url
+        Its canonical, without a version.
+    kind
+        What it is a profile of.
+    """
+    return f"{url}|{kind}#{kind}"
+
+
+def _values(item: Any, path: Sequence[str]) -> list[Any]:
     values = [item]
-    for step in path:
-        found = [value[step] for value in values if type(value) is dict and step in value]
+    for index, step in enumerate(path):
+        following = path[index + 1] if index + 1 < len(path) else ""
+        found = [it for value in values if type(value) is dict for it in _step(value, step, following)]
         values = [it for value in found for it in (value if type(value) is list else [value])]
-    if expected.kind == "fixed":
-        return any(equal(value, expected.value) for value in values)
-    return any(contains(value, expected.value) for value in values)
+    return values
+
+
+def _step(value: Mapping[str, Any], step: str, following: str) -> Iterator[Any]:
+    if step.startswith(EXTENSION):
+        yield from (it for it in value.get("extension", ()) if it.get("url") == step[len(EXTENSION) : -2])
+    elif step.startswith("ofType("):
+        yield value  # the step before it has chosen by the type
+    elif step in value:
+        yield value[step]
+    elif following.startswith("ofType("):
+        name = choice_name(step, following[len("ofType(") : -1])
+        if name in value:
+            yield value[name]
+    else:
+        yield from (it for name, it in value.items() if name.startswith(step) and name[len(step)].isupper())
+
+
+def _is_of(value: Any, step: str, types: frozenset[str]) -> bool:
+    if type(value) is not dict:
+        return False
+    below = value.get(step)
+    kind = below.get("resourceType") if type(below) is dict else None
+    return kind in types or any(choice_name(step, code) in value for code in types)
+
+
+def _is_coded(value: Any, systems: Mapping[str, frozenset[str]]) -> bool:
+    if type(value) is not dict:
+        return any(value in codes for codes in systems.values())
+    return any(it.get("code") in systems.get(it.get("system", ""), ()) for it in value.get("coding", (value,)))
 
 
 def _counted(counts: Mapping[str, int], element: Element, faults: Faults) -> Faults:

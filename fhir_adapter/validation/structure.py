@@ -19,6 +19,8 @@ from fhir_adapter.validation.rules import Faults, Rule, Test
 
 _NO_TYPE: Final = Fault("not-supported", "this is no resource type that R4 and this server know")
 
+_OTHER_TYPE: Final = Fault("structure", "the profile demands another resource type here")
+
 
 class Checks:
     """The functions of all structures of some definitions; compiled when first needed, and shared by threads.
@@ -79,6 +81,16 @@ class Checks:
         rule = self._of_resource(value)
         return [_NO_TYPE] if rule is None else rule(value)
 
+    def _typed_resource(self, rule: Rule, kind: str) -> Rule:
+        """Return the rule of a resource within another one whose type a profile states."""
+
+        def check(value: Any) -> Faults:
+            if type(value) is not dict or value.get("resourceType") != kind:
+                return [_OTHER_TYPE]
+            return self.whole(rule, value)
+
+        return check
+
     def _named(self, name: str) -> Rule:
         return self._made.get(name) or self._making.get(name) or self._compiled(self.definitions.structures[name])
 
@@ -117,7 +129,7 @@ class Checks:
             rule = self._valued(code, element)
             rule = rules.repeated(rule) if element.repeats else rule
         if element.slices:
-            rule = slicing.sliced(rule, element, self._slices(element))
+            rule = slicing.sliced(rule, element, self._slices(element), self.structure)
         if element.repeats and (element.least > 1 or element.most is not None):
             rule = rules.counted(rule, element.least, element.most)
         shape.others[name] = rule
@@ -145,6 +157,9 @@ class Checks:
         if code == "Resource":
             return self._contained if element.name == "contained" else self.resource
         rule = self._named(code.removeprefix(">"))
+        kind = code.rsplit("#", 1)[-1]
+        if kind in self.definitions.resources:
+            return self._typed_resource(rule, kind)
         if code == "Reference" or element.targets:
             return rules.reference(rule, element.targets, self.definitions.resources)
         if element.binding:

@@ -40,9 +40,13 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
         lambda it: it.client.get("/Patient/p1/Observation?code=8867-4"),
         [requested(Interaction.SEARCH, "Observation", "", P1)],
     ),
-    "operation": (
+    "everything": (
         lambda it: it.client.get("/Patient/p1/$everything"),
         [requested(Interaction.READ, "Patient", "p1", P1)],
+    ),
+    "lastn": (
+        lambda it: it.client.get("/Observation/$lastn?patient=Patient/p1"),
+        [requested(Interaction.SEARCH, "Observation", "", P1)],
     ),
     "search-type": (
         lambda it: it.client.get("/Observation?patient=p1&code=8867-4"),
@@ -120,6 +124,10 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
             requested(Interaction.VREAD, "Patient", "p1", P1),
             requested(Interaction.SEARCH, "Patient"),
         ],
+    ),
+    "validate": (
+        lambda it: it.client.post("/Observation/$validate", json=observation()),
+        [requested(Interaction.VALIDATE, "Observation")],
     ),
     "capabilities": (lambda it: it.client.get("/metadata"), [requested(Interaction.CAPABILITIES)]),
 }

@@ -24,7 +24,7 @@ from kernel.tables import workers
 from kernel.testing import FakeClock
 from kernel.worker import Commit, Worker
 
-from .queue import how_many, nothing, only
+from .queued import how_many, nothing, only
 
 
 def test_a_job_exists_only_if_its_transaction_commits(database: Database, jobs: Jobs) -> None:

@@ -16,7 +16,7 @@ from kernel.tables import workers
 from kernel.testing import FakeClock, SequenceIds
 from kernel.worker import Commit, Worker, running
 
-from .queue import how_many, nothing, only
+from .queued import how_many, nothing, only
 
 
 def test_a_dead_worker_s_jobs_are_taken_over_at_once_on_the_same_host(

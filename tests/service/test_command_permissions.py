@@ -48,6 +48,8 @@ ASKED: dict[str, tuple[str, Sequence[str]]] = {
     "models show": ("view", ("news2",)),
     "models stop": ("view", ("news2",)),
     "models verify": ("view", ("news2",)),
+    "profiles add": ("view", (".",)),
+    "profiles list": ("view", ()),
     "results ask-again": ("view", ("r",)),
 }
 """Command -> the interaction that the authorizer decides on first, and words that the command needs."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import delete, select
 
@@ -189,3 +190,43 @@ def test_a_command_that_comes_first_after_an_upgrade_makes_the_search_index_agai
         database.write(lambda tx, table=table: tx.execute(delete(table)))
     assert ausculta("models", "list").returncode == 0
     assert index() == before
+
+
+def demanding_a_name(folder: Path, **more: Any) -> Path:
+    """Write a package whose profile demands a name of each Patient."""
+    name = {"id": "Patient.name", "path": "Patient.name", "min": 1, "max": "*", "type": [{"code": "HumanName"}]}
+    root = {"id": "Patient", "path": "Patient", "min": 0, "max": "*"}
+    definition = {
+        "resourceType": "StructureDefinition",
+        "url": "http://example.org/StructureDefinition/named",
+        "type": "Patient",
+        "derivation": "constraint",
+    }
+    folder.mkdir()
+    content = definition | (more or {"snapshot": {"element": [root, name]}})
+    (folder / "StructureDefinition-named.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_a_site_adds_profiles_and_the_running_server_knows_them_at_once(
+    ausculta: Command, hospital: Hospital, tmp_path: Path
+) -> None:
+    def errors() -> list[str]:
+        url = f"{hospital.url}/Patient/$validate?profile=http://example.org/StructureDefinition/named"
+        found = httpx.post(url, json={"resourceType": "Patient", "active": True}, trust_env=False).json()["issue"]
+        return [it["expression"][0] for it in found if it["severity"] == "error"]
+
+    assert errors() == ["Patient"]  # the profile is not known
+    run = ausculta("profiles", "add", str(demanding_a_name(tmp_path / "site")))
+    assert (run.returncode, run.stdout) == (0, "1 profiles are known from site\n"), run.stderr
+    assert errors() == ["Patient.name"]
+    assert "http://example.org/StructureDefinition/named" in ausculta("profiles", "list").stdout
+
+
+def test_a_package_without_snapshots_is_refused(ausculta: Command, tmp_path: Path) -> None:
+    run = ausculta("profiles", "add", str(demanding_a_name(tmp_path / "site", differential={"element": []})))
+    assert run.returncode == 2
+    assert run.stderr == (
+        "ausculta: a profile of the package has only a differential; a package with snapshots is needed\n"
+    )
+    assert not (tmp_path / "ausculta" / "profiles").exists()
