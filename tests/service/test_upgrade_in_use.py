@@ -13,7 +13,6 @@ from service.application import Application, build
 from service.commands.command_context import command_context
 from service.settings import load
 
-
 NEWEST = max(path.name[1:5] for path in files("kernel.migrations.versions").iterdir() if path.name.startswith("r"))
 
 
