@@ -4,6 +4,7 @@ Instants are stored as whole microseconds since 1970 in UTC, so that both databa
 way and no time zone is guessed.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -51,7 +52,21 @@ class Instant(TypeDecorator[datetime]):
         dialect
             The database's dialect; not used.
         """
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return _instant(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[int | None], datetime | None]:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return the function of :meth:`process_result_value` itself: a page of a search converts many.
+
+        Parameters
+        ----------
+        dialect, coltype
+            Not used: both databases hold an integer.
+        """
+        return _instant
+
+
+def _instant(value: int | None) -> datetime | None:
+    return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
 metadata = MetaData()

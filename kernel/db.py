@@ -54,7 +54,7 @@ class Database:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 turnstile = Turnstile(file)
                 self.signals = LocalSignals(file.with_name(f"{file.name}-signals").absolute())
-            self._engine = _sqlite_engine(url, query_only=False, pool_size=1)
+            self._engine = _sqlite_engine(url, query_only=False, pool_size=1, most=1)  # the writer keeps one
             self._readers = _sqlite_engine(url, query_only=True, pool_size=16, most=-1)
         else:
             self._engine = _postgresql_engine(self.url, pool_size=2, most=0)

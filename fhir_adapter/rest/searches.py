@@ -146,7 +146,7 @@ def _found_by(
         count = count_events if query.type == _AUDIT else _count
         number = count(connection, query)
     place = f"{call.base}/{address}"
-    self_link = f"{place}?{query.applied}" if query.applied else place
+    self_link = f"{place}?{query.link}" if query.link else place
     onward = f"{place}?{query.next(cursor)}" if cursor else None
     at = backend.clock.now()
     named: Sequence[str | None] = sorted(patient for patient in patients if patient) or [None]

@@ -200,14 +200,20 @@ def _named(values: Sequence[Any]) -> dict[str, Any]:
 
 def _cut(rows: Sequence[Any], count: int, beyond: Cursor | None = None) -> Page:
     """Return the page of rows; there is a next one when there are more, or when it is known where to go on."""
-    sizes = accumulate(len(row.content) for row in rows)
-    fitting = sum(1 for size in sizes if size <= MOST_BYTES) if len(rows) > 1 else len(rows)
-    taken = rows[: max(1, min(count, fitting))]
+    taken = rows[: min(count, _fitting(rows))]
     if len(rows) > len(taken) and taken:
         last = taken[-1]
         keys = tuple(getattr(last, f"k{place}") for place in range(len(last) - len(_ROW)))
         beyond = Cursor(keys=keys, key=last.key, as_of=last.as_of)
     return Page(found=[stored(row) for row in taken], cursor=beyond)
+
+
+def _fitting(rows: Sequence[Any]) -> int:
+    """Return how many rows a page may hold by their bytes, one at least."""
+    sizes = [len(row.content) for row in rows]
+    if sum(sizes) <= MOST_BYTES:
+        return len(rows)
+    return max(1, sum(1 for size in accumulate(sizes) if size <= MOST_BYTES))
 
 
 _ROW: Final = (*CURRENT.selected_columns.keys(), "as_of")

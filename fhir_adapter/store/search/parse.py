@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from typing import Final, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 from fhir_adapter.store.search.criteria import NotServed, Reading, criterion, of_any
 from fhir_adapter.store.search.parameters import AUDIT_EVENT, LAST_UPDATED, of
@@ -89,7 +89,8 @@ def parse(kind: str, query: str, *, lenient: bool = False, base: str = "", also:
         count=count or 1,
         sort=sort,
         after=cursor_of(results["_cursor"], len(sort)) if "_cursor" in results else None,
-        applied=urlencode(applied),
+        pairs=tuple(applied),
+        sent=query if len(applied) == len(pairs) else "",
         inclusions=tuple(inclusions),
         total=_one_of(_TOTALS, "_total", results.get("_total", "none")),
         summary="count" if count == 0 else summary,

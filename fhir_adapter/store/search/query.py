@@ -3,7 +3,9 @@
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
+from urllib.parse import urlencode
 
 import orjson
 
@@ -86,8 +88,10 @@ class Query:
     count: int
     sort: tuple[SortKey, ...]
     after: Cursor | None
-    #: The parameters that were applied, for the self link.
-    applied: str
+    #: The parameters that were applied, with their values.
+    pairs: tuple[tuple[str, str], ...]
+    #: The search as it was sent, where all of it was applied; else empty.
+    sent: str = ""
     inclusions: tuple[Inclusion, ...] = ()
     total: Total = "none"
     summary: Summary = ""
@@ -95,9 +99,19 @@ class Query:
     #: Names of parameters that were ignored (``Prefer: handling=lenient``).
     ignored: tuple[str, ...] = ()
 
+    @cached_property
+    def applied(self) -> str:
+        """The parameters that were applied, in one form whichever characters were escaped."""
+        return urlencode(self.pairs)
+
+    @property
+    def link(self) -> str:
+        """The parameters that were applied, for the self link."""
+        return self.sent or self.applied
+
     def next(self, cursor: Cursor) -> str:
         """Return the query of the page after ``cursor``."""
-        return f"{self.applied}&_cursor={cursor.text()}" if self.applied else f"_cursor={cursor.text()}"
+        return f"{self.link}&_cursor={cursor.text()}" if self.link else f"_cursor={cursor.text()}"
 
     def named(self, name: str) -> Sequence[Criterion]:
         """Return the criteria of a parameter."""
