@@ -5,22 +5,15 @@ What is not supported is refused and not ignored, because the client would get t
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from fhir_adapter.store.document import GREATEST_EXPONENT
-from fhir_adapter.store.search.comparisons import BY_CODE, BY_UNIT, PREFIXES, meets, pattern_of
+from fhir_adapter.store.search.comparisons import meets
 from fhir_adapter.store.search.index import values_at
 from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, Branch, Kind, Parameter, Whole, of, types
 from fhir_adapter.store.search.paths import at, steps
 from fhir_adapter.store.search.query import Criterion
 from fhir_adapter.store.search.shapes import (
-    BOTH,
-    PART,
-    START,
-    SYSTEM,
     VALUE,
     Every,
     Match,
@@ -32,19 +25,23 @@ from fhir_adapter.store.search.shapes import (
     Some,
     Table,
 )
-from fhir_adapter.store.search.texts import mentions, value_set
-from fhir_adapter.store.search.values import LONGEST_VALUE, comparable, fold, key_of, local, seconds
-from fhir_adapter.store.times import span
+from fhir_adapter.store.search.single import (
+    AFTER_ANY_TEXT,
+    UNESCAPED_BAR,
+    Reading,
+    Tests,
+    date_range,
+    prefixed,
+    references_of,
+    tests_of,
+    token_of,
+    unescaped,
+)
+from fhir_adapter.store.search.texts import mentions
+from fhir_adapter.store.search.values import key_of
 from kernel.errors import Category, Problem
 
-DEEPEST: Final = 4
-"""Most steps of a chain, ``_has`` included."""
-AFTER_ANY_TEXT: Final = "\U0010ffff"
-
-_PREFIXED: Final = re.compile(rf"({'|'.join(PREFIXES)})?(.*)", re.DOTALL)
-_NUMBER: Final = re.compile(r"[+-]?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?")
 _UNESCAPED_COMMA: Final = re.compile(r"(?<!\\),")
-_UNESCAPED_BAR: Final = re.compile(r"(?<!\\)\|")
 _UNESCAPED_DOLLAR: Final = re.compile(r"(?<!\\)\$")
 _TABLES: Final[Mapping[Kind, Table]] = {
     "date": "dates",
@@ -66,26 +63,6 @@ _MODIFIERS: Final[Mapping[Kind, frozenset[str]]] = {
     "quantity": frozenset({""}),
     "composite": frozenset({""}),
 }
-
-Tests: TypeAlias = Sequence[tuple[str, tuple[Any, ...]]]
-"""Each test with its values."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What the reading of a search depends on beside its text."""
-
-    #: URL of this API: references that start with it are its own.
-    base: str = ""
-    #: Steps of chains so far.
-    depth: int = 0
-
-    @property
-    def below(self) -> "Reading":
-        """The reading of a condition one step further."""
-        if self.depth + 1 > DEEPEST:
-            raise Problem(Category.INCORRECT, f"a chain may have {DEEPEST} steps at the most")
-        return replace(self, depth=self.depth + 1)
 
 
 def criterion(kind: str, name: str, value: str, reading: Reading) -> Criterion:
@@ -188,11 +165,11 @@ def _own(name: str, modifier: str, texts: Sequence[str]) -> Criterion:
     if modifier:
         raise Problem(Category.INCORRECT, f"{name} takes no modifier")
     if name == ID:
-        plain = tuple(_plain(text) for text in texts)
-        ids = tuple((None, text) for text in plain)
-        return Criterion(name=name, shape=Own("id", (VALUE,) * len(texts)), arguments=plain, texts=ids, breadth=0)
-    dates = [_prefixed(text) for text in texts]
-    spans = [_date(prefix, text) for prefix, text in dates]
+        ids_sent = tuple(unescaped(text) for text in texts)
+        ids = tuple((None, text) for text in ids_sent)
+        return Criterion(name=name, shape=Own("id", (VALUE,) * len(texts)), arguments=ids_sent, texts=ids, breadth=0)
+    dates = [prefixed(text) for text in texts]
+    spans = [date_range(prefix, text) for prefix, text in dates]
     return Criterion(
         name=name,
         shape=Own("last_updated", tuple(prefix for prefix, _ in dates)),
@@ -213,12 +190,12 @@ def _missing(parameter: Parameter, texts: Sequence[str]) -> Criterion:
 def _matching(parameter: Parameter, modifier: str, texts: Sequence[str], reading: Reading) -> Criterion:
     if modifier == "text":
         present = Missing("values", parameter.numbers, is_missing=False)
-        holds = mentions(parameter.branches, [_plain(text) for text in texts])
+        holds = mentions(parameter.branches, [unescaped(text) for text in texts])
         return Criterion(name=parameter.name, shape=present, arguments=(), breadth=4, holds=holds)
     if modifier == "of-type":
         return _of_type(parameter, texts)
     named = tuple(pair for text in texts for pair in _named(parameter, modifier, text, reading))
-    tests = [it for text in texts for it in _tests(parameter, modifier, text, reading)]
+    tests = [it for text in texts for it in tests_of(parameter, modifier, text, reading)]
     numbers = tuple(it.identifiers for it in parameter.branches) if modifier == "identifier" else parameter.numbers
     breadth = 0 if parameter.name == "identifier" else _BREADTH.get(parameter.kind, 3)
     return Criterion(
@@ -237,145 +214,13 @@ def _match(table: Table, numbers: tuple[int, ...], tests: Tests, *, negated: boo
 def _named(parameter: Parameter, modifier: str, text: str, reading: Reading) -> Iterator[tuple[str | None, str | None]]:
     """Yield what a token or a reference names, for those who look at the criterion."""
     if parameter.kind == "token" and modifier in {"", "not"}:
-        yield _token(text)
+        yield token_of(text)
     elif parameter.kind == "reference" and not modifier:
-        yield from ((None, reference) for reference in _references(parameter, text, reading))
-
-
-def _tests(parameter: Parameter, modifier: str, text: str, reading: Reading) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Yield the tests of one value, of which a row must meet one."""
-    if parameter.kind == "token":
-        if modifier == "in":
-            yield from (_token_test(parameter, system, code) for system, code in value_set(_plain(text)))
-        else:
-            yield _token_test(parameter, *_token(text))
-    elif parameter.kind == "reference":
-        if modifier == "identifier":
-            yield _token_test(parameter, *_token(text))
-        else:
-            yield from ((VALUE, (key_of(reference),)) for reference in _references(parameter, text, reading))
-    elif parameter.kind == "string":
-        yield _string_test(modifier, _plain(text))
-    elif parameter.kind == "uri":
-        yield from _uri_tests(modifier, _plain(text))
-    elif parameter.kind == "date":
-        prefix, date = _prefixed(text)
-        low, high = _date(prefix, date)
-        yield prefix, (seconds(low), seconds(high))
-    else:
-        yield _measure_test(parameter.kind, text)
-
-
-def _token(text: str) -> tuple[str | None, str | None]:
-    """Return system and code of a token: None is "any", an empty system is "none"."""
-    system, *code = _UNESCAPED_BAR.split(text, maxsplit=1) if "\\" in text else text.split("|", 1)
-    if not code:
-        return None, _plain(system)
-    if system or code[0]:
-        return _plain(system), _plain(code[0]) or None
-    raise Problem(Category.INCORRECT, "a token is code, system|code, |code or system|")
-
-
-def _token_test(parameter: Parameter, system: str | None, code: str | None) -> tuple[str, tuple[Any, ...]]:
-    if parameter.system and system == parameter.system:  # the elements do not state it
-        system = None
-        if code is None:
-            return START, ("", AFTER_ANY_TEXT)
-    if code is None:
-        return SYSTEM, (key_of(system or ""),)
-    if parameter.name in {"active", "deceased"} or code in {"TRUE", "FALSE", "True", "False"}:
-        code = code.lower()
-    return (VALUE, (key_of(code),)) if system is None else (BOTH, (key_of(code), key_of(system)))
-
-
-def _references(parameter: Parameter, text: str, reading: Reading) -> Iterator[str]:
-    reference = local(_plain(text))
-    if reading.base and reference.startswith(f"{reading.base}/"):
-        reference = reference[len(reading.base) + 1 :]
-    if "/" in reference or ":" in reference:
-        target = reference.rsplit("/", 2)[-2] if "/" in reference else ""
-        if not parameter.restricted or target in parameter.targets:
-            yield reference
-    elif parameter.targets:
-        yield from (f"{target}/{reference}" for target in parameter.targets)
-    else:
-        raise Problem(Category.INCORRECT, f"search parameter '{parameter.name}' needs a type: Type/id")
-
-
-def _string_test(modifier: str, text: str) -> tuple[str, tuple[Any, ...]]:
-    folded = fold(text)[:LONGEST_VALUE]
-    if modifier == "exact":
-        return BOTH, (folded, "" if text == folded else text[:LONGEST_VALUE])
-    if modifier == "contains":
-        return PART, (pattern_of(folded),)
-    return START, (folded, folded + AFTER_ANY_TEXT)
-
-
-def _uri_tests(modifier: str, text: str) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    if modifier == "below":
-        yield VALUE, (key_of(text),)
-        yield START, (f"{text.rstrip('/')}/", f"{text.rstrip('/')}/{AFTER_ANY_TEXT}")
-    elif modifier == "above":
-        parts = text.split("/")
-        yield from ((VALUE, (key_of("/".join(parts[:end])),)) for end in range(3, len(parts) + 1))
-    else:
-        yield VALUE, (key_of(text),)
-
-
-def _prefixed(text: str) -> tuple[str, str]:
-    match = _PREFIXED.fullmatch(text)
-    assert match is not None
-    return match[1] or "eq", match[2]
-
-
-def _date(prefix: str, text: str) -> tuple[Any, Any]:
-    low, high = span(text.replace(" ", "+"))  # a plus sign that was not escaped
-    if prefix != "ap":
-        return low, high
-    try:
-        return low - (high - low), high + (high - low)
-    except OverflowError:
-        return low, high
-
-
-def _measure_test(kind: Kind, text: str) -> tuple[str, tuple[Any, ...]]:
-    parts = _UNESCAPED_BAR.split(text)
-    prefix, stated = _prefixed(parts[0])
-    if not _NUMBER.fullmatch(stated) or len(parts) not in ({1} if kind == "number" else {1, 3}):
-        shown = "a number" if kind == "number" else "a number, number|system|code or number||code"
-        raise Problem(Category.INCORRECT, f"{shown} is expected")
-    low, high = _range(prefix, stated)
-    system, code = (_plain(part) for part in parts[1:]) if len(parts) == 3 else ("", "")
-    if system and code:
-        unit, start = comparable(low, system, code)
-        return prefix + BY_UNIT, (unit, start, comparable(high, system, code)[1])
-    if code:
-        return prefix + BY_CODE, (float(low), float(high), key_of(code), key_of(code))
-    return prefix, (float(low), float(high))
-
-
-def _range(prefix: str, text: str) -> tuple[Decimal, Decimal]:
-    """Return what a number stands for: to half a unit of its last digit, exactly after gt, lt and the like."""
-    try:
-        value = Decimal(text)
-        if abs(value.adjusted()) > GREATEST_EXPONENT:
-            raise Problem(Category.INCORRECT, f"a number may have an exponent up to {GREATEST_EXPONENT}")
-        if prefix in {"eq", "ne"}:
-            half = Decimal((0, (5,), int(value.as_tuple().exponent) - 1))
-            return value - half, value + half
-        if prefix == "ap":
-            return value - abs(value) / 10, value + abs(value) / 10
-    except InvalidOperation as failure:
-        raise Problem(Category.INCORRECT, "a number is expected") from failure
-    return value, value
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\\([,|$\\])", r"\1", text) if "\\" in text else text
+        yield from ((None, reference) for reference in references_of(parameter, text, reading))
 
 
 def _of_type(parameter: Parameter, texts: Sequence[str]) -> Criterion:
-    wanted = [tuple(_plain(part) for part in _UNESCAPED_BAR.split(text)) for text in texts]
+    wanted = [tuple(unescaped(part) for part in UNESCAPED_BAR.split(text)) for text in texts]
     if any(len(parts) != 3 or not all(parts) for parts in wanted):
         raise Problem(Category.INCORRECT, "of-type takes system|code|value")
 
@@ -454,7 +299,7 @@ def _composite(parameter: Parameter, texts: Sequence[str], reading: Reading) -> 
                 shown = f"'{parameter.name}' takes {len(whole.components)} values with $ between them"
                 raise Problem(Category.INCORRECT, shown)
             tests: list[Tests] = [
-                list(_tests(Parameter(parameter.name, part.kind, part.branches), "", value, reading))
+                list(tests_of(Parameter(parameter.name, part.kind, part.branches), "", value, reading))
                 for part, value in zip(whole.components, values, strict=True)
             ]
             parts = [

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
-from fhir_adapter.store.search.criteria import NotServed, Reading, criterion, of_any
+from fhir_adapter.store.search.criteria import NotServed, criterion, of_any
 from fhir_adapter.store.search.parameters import AUDIT_EVENT, LAST_UPDATED, of
 from fhir_adapter.store.search.query import (
     DEFAULT_COUNT,
@@ -18,6 +18,7 @@ from fhir_adapter.store.search.query import (
     Total,
     cursor_of,
 )
+from fhir_adapter.store.search.single import Reading
 from kernel.errors import Category, Problem
 
 T = TypeVar("T")
