@@ -36,12 +36,31 @@ def limited(connection: Connection, seconds: float) -> Iterator[None]:
     if _LIMITED in connection.info:
         yield
         return
-    connection.info[_LIMITED] = True
+    connection.info[_LIMITED] = seconds
     try:
         with (_by_steps if connection.dialect.name == "sqlite" else _by_server)(connection, seconds):
             yield
     finally:
         del connection.info[_LIMITED]
+
+
+def require_seconds(connection: Connection, seconds: float) -> None:
+    """Return when work of some length may be done here; a block for less time ends at once.
+
+    Parameters
+    ----------
+    connection
+        Of the block.
+    seconds
+        What the work may take.
+
+    Raises
+    ------
+    TookLong
+        When the block that reads by this connection is limited to less.
+    """
+    if connection.info.get(_LIMITED, seconds) < seconds:
+        raise TookLong
 
 
 @contextmanager

@@ -21,10 +21,12 @@ from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.search.query import Query
 from fhir_adapter.store.summary import reduced
 from kernel.errors import Category, Problem
-from kernel.limited import TookLong, limited
+from kernel.limited import TookLong, limited, require_seconds
 from privacy import balp
 
 _AUDIT: Final = "AuditEvent"
+_SMALL_PAGE: Final = 100
+"""Matches that an event loop makes a page of."""
 MOST_SECONDS: Final = 10.0
 """What one search may take of the database's time."""
 HIDDEN: Final = (SHADOW["system"], SHADOW["code"])
@@ -90,6 +92,8 @@ def found_by(
     address
         Of the search, below that of the API; empty for the type.
     """
+    if query.count > _SMALL_PAGE or query.inclusions or query.elements or query.summary not in {"", "false"}:
+        require_seconds(connection, MOST_SECONDS)  # what follows the reading takes its time too
     with bounded(connection):
         return _found_by(backend, connection, call, query, raw, address or query.type)
 
