@@ -5,12 +5,13 @@ and the jobs that follow from it are durable together or not at all.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from fhir_adapter.store import document as documents
 from fhir_adapter.store import prepare
-from fhir_adapter.store.document import Json, reread
+from fhir_adapter.store.document import Document, Json, reread
 from fhir_adapter.store.observers import Observer
 from fhir_adapter.store.patients import lock_names, tokens_of
 from fhir_adapter.store.prepare import Operation, PreparedBundle, PreparedChanges, resolved
@@ -75,16 +76,25 @@ class StoreWriter:
         Source of ``meta.lastUpdated`` and of the time of audit events.
     ids
         Assigns an id to each resource that is created.
+    stored_as
+        Resource type -> what makes the document that is stored of the one that was sent.
     """
 
     def __init__(
-        self, validator: Validator, audit: AuditSink, observers: Sequence[Observer], clock: Clock, ids: Ids
+        self,
+        validator: Validator,
+        audit: AuditSink,
+        observers: Sequence[Observer],
+        clock: Clock,
+        ids: Ids,
+        stored_as: Mapping[str, Callable[[Document], Document]] = MappingProxyType({}),
     ) -> None:
         self._validator = validator
         self._audit = audit
         self._observers = tuple(observers)
         self._clock = clock
         self._ids = ids
+        self._stored_as = stored_as
         self.types = validator.types
 
     def warm_up(self) -> None:
@@ -179,7 +189,7 @@ class StoreWriter:
             As :meth:`apply` raises them.
         """
         tx.lock(*_patient_locks([prepared for prepared, _ in changes]))
-        plans = [self._planned(tx, prepared) for prepared, _ in changes]
+        plans = [self._planned(tx, self._as_stored(prepared)) for prepared, _ in changes]
         write_set = WriteSet(tx, self._clock, [key for plan in plans for key in plan.touched])
         results: list[Sequence[Written]] = [plan.carried_out(write_set) for plan in plans]
         write_set.flush()
@@ -190,6 +200,18 @@ class StoreWriter:
                 for observer in self._observers:
                     observer.on_change(tx, changed, principal)
         return results
+
+    def _as_stored(self, prepared: PreparedChanges) -> PreparedChanges:
+        """Return the changes with the documents that are stored, where these are others."""
+        if all(operation.type not in self._stored_as for operation in prepared.operations):
+            return prepared
+        operations = [
+            replace(it, document=self._stored_as[it.type](it.document))
+            if it.document is not None and it.type in self._stored_as
+            else it
+            for it in prepared.operations
+        ]
+        return replace(prepared, operations=tuple(operations))
 
     def _planned(self, tx: Transaction, prepared: PreparedChanges) -> "_Plan":
         """Return the operations with what their conditions find."""
