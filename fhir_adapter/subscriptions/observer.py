@@ -169,7 +169,7 @@ class Subscriptions:
         rows.register(tx, change.id, status, change.content.decode())
 
     def _record(self, tx: Transaction, items: Sequence[Any]) -> None:
-        """Number the events of the transactions that commit together, and enqueue the jobs that send them."""
+        """Give the events of the transactions that commit together their numbers, and enqueue the jobs that send them."""
         by_subscription: dict[str, list[tuple[str, str | None, datetime]]] = defaultdict(list)
         for subscription, *event in items:
             by_subscription[subscription].append((event[0], event[1], event[2]))
