@@ -121,6 +121,29 @@ def read(resource_id: str, resource: Json, endpoints: Endpoints, base: str = "")
     )
 
 
+def stored(resource_id: str, resource: Json, content: Content | None = None) -> Definition:
+    """Return what a Subscription that was accepted before asks for, for those who ask about it.
+
+    Parameters
+    ----------
+    resource_id, resource
+        As for :func:`read`.
+    content
+        What of each event is shown; as it is sent when None.
+    """
+    channel, topic = resource["channel"], TOPICS.get(resource["criteria"])
+    coded = next(_values(channel.get("_payload", {}), _CONTENT, "channel.payload"), None)
+    as_sent: Content = _CONTENTS.get(str(coded), "full-resource" if "payload" in channel else "empty")
+    return Definition(
+        id=resource_id,
+        status=resource["status"],
+        endpoint=channel.get("endpoint", ""),
+        content=content or as_sent,
+        topic=topic,
+        searches=(),
+    )
+
+
 def _content(channel: Json, topic: Topic | None) -> Content:
     stated = list(_values(channel.get("_payload", {}), _CONTENT, "channel.payload"))
     if topic is None:

@@ -89,7 +89,7 @@ class Subscriptions:
                 found += [
                     (it.id, change.reference, change.patient, change.last_updated)
                     for it in watching
-                    if it.is_met(stored)
+                    if self._is_met(tx, it, stored)
                 ]
         if found:
             tx.before_commit(self._record, found)
@@ -144,6 +144,17 @@ class Subscriptions:
                 by_type[kind].append(definition)
         return by_type
 
+    def _is_met(self, tx: Transaction, definition: Definition, stored: Stored) -> bool:
+        """Return whether a change is an event; a fault of ours stops the subscription, and never the change."""
+        try:
+            return definition.is_met(stored)
+        except Exception:  # noqa: BLE001 - whatever it is, what was sent must be stored
+            _log.exception("subscription_not_evaluated", subscription=definition.id)
+            tx.shared.pop(_REVISION, None)
+            rows.set_state(tx, definition.id, rows.ERROR, "a change could not be compared with the criteria")
+            self.enqueue(tx, definition.id)
+            return False
+
     def _register(self, tx: Transaction, change: StoredVersion) -> None:
         tx.shared.pop(_REVISION, None)
         before = rows.one(tx.connection, change.id)
@@ -169,7 +180,7 @@ class Subscriptions:
         rows.register(tx, change.id, status, change.content.decode())
 
     def _record(self, tx: Transaction, items: Sequence[Any]) -> None:
-        """Give the events of the transactions that commit together their numbers, and enqueue the jobs that send them."""
+        """Give the events of all that commits together their numbers, and enqueue the jobs that send them."""
         by_subscription: dict[str, list[tuple[str, str | None, datetime]]] = defaultdict(list)
         for subscription, *event in items:
             by_subscription[subscription].append((event[0], event[1], event[2]))

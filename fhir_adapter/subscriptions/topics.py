@@ -26,8 +26,8 @@ class Topic:
 
 
 def _is_result(resource: Json) -> bool:
-    identifiers = resource.get("identifier", ())
-    stated = identifiers if isinstance(identifiers, list) else (identifiers,)
+    identifiers = resource.get("identifier", [])
+    stated = identifiers if isinstance(identifiers, list) else [identifiers]
     labels = resource.get("meta", {}).get("security", ())
     return any(it.get("system") == RESULT_SYSTEM for it in stated) and any(
         (it.get("system"), it.get("code")) == (AIAST["system"], AIAST["code"]) for it in labels

@@ -104,6 +104,8 @@ class NotifyFlow:
 
     def _step(self, row: SubscriptionRow, now: datetime) -> bool:
         """Send what a subscription is owed now; return whether there may be more."""
+        if row.state == rows.ERROR and orjson.loads(row.definition)["status"] == rows.ACTIVE:
+            self._set_status(row, rows.ERROR, row.problem)  # it was stopped in the commit of a change
         if row.state not in {rows.REQUESTED, rows.ACTIVE}:
             return False
         try:

@@ -330,3 +330,18 @@ def test_what_a_model_in_shadow_says_is_sent_only_to_those_who_ask_for_its_tag(
     shadow = {"tag": [{"system": "urn:ausculta:model-status", "code": "shadow"}]}
     post(hospital, heart_rate(1, meta=shadow))
     assert [it.path.rpartition("/Observation")[0] for it in subscriber.take()] == ["/hook/shadow"]
+
+
+def test_a_fault_in_comparing_stops_the_subscription_and_not_the_change(
+    hospital: Hospital, subscriber: Subscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = post(hospital, rest_hook(subscriber.url, "Observation?"))
+
+    def broken(*_: object) -> bool:
+        msg = "broken"
+        raise KeyError(msg)
+
+    monkeypatch.setattr("fhir_adapter.subscriptions.definition.matches", broken)
+    post(hospital, heart_rate(1))
+    present = hospital.get(f"Subscription/{asked['id']}")
+    assert (present["status"], present["error"]) == ("error", "a change could not be compared with the criteria")
