@@ -104,8 +104,8 @@ class NotifyFlow:
 
     def _step(self, row: SubscriptionRow, now: datetime) -> bool:
         """Send what a subscription is owed now; return whether there may be more."""
-        if row.state == rows.ERROR and orjson.loads(row.definition)["status"] == rows.ACTIVE:
-            self._set_status(row, rows.ERROR, row.problem)  # it was stopped in the commit of a change
+        if orjson.loads(row.definition)["status"] != row.state:  # by the commit of a change, or by a person
+            return self._set_status(row, row.state, row.problem)
         if row.state not in {rows.REQUESTED, rows.ACTIVE}:
             return False
         try:
@@ -117,6 +117,11 @@ class NotifyFlow:
         if definition.ends_at is not None and now >= definition.ends_at:
             self._set_status(row, rows.OFF, "its end is reached")
             return False
+        return self._send_due(row, definition, headers, now)
+
+    def _send_due(
+        self, row: SubscriptionRow, definition: Definition, headers: Sequence[tuple[str, str]], now: datetime
+    ) -> bool:
         if row.next_at is not None and row.next_at > now:
             return False
         if row.state == rows.REQUESTED:

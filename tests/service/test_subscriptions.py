@@ -6,6 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from kernel.errors import Problem
+from privacy.principal import Principal
+from service.operations import subscriptions as operations
+
 from .hospital import Hospital
 from .subscriber import Dripping, Subscriber, rest_hook
 
@@ -345,3 +349,38 @@ def test_a_fault_in_comparing_stops_the_subscription_and_not_the_change(
     post(hospital, heart_rate(1))
     present = hospital.get(f"Subscription/{asked['id']}")
     assert (present["status"], present["error"]) == ("error", "a change could not be compared with the criteria")
+
+
+PERSON = Principal(client="command line", client_address="", user="person")
+
+
+def test_a_person_replays_a_subscription_in_error_or_stops_it(
+    open_hospital: Callable[..., Hospital], subscriber: Subscriber
+) -> None:
+    hospital = opened(open_hospital, subscription_retry_days=0.01)
+    asked = post(hospital, rest_hook(subscriber.url, "Observation?"))
+    context = hospital.application.operations
+    subscriber.status = 500
+    for value in (1, 2):
+        post(hospital, heart_rate(value))
+        hospital.clock.advance(1800)
+        hospital.work()
+    (listed,) = operations.listing(context)
+    assert (listed.state, listed.events, listed.sent) == ("error", 2, 0)
+    subscriber.take()
+    subscriber.status = 200
+    operations.replay(context, PERSON, asked["id"])
+    hospital.work()
+    assert values(subscriber) == [1, 2]
+    assert hospital.get(f"Subscription/{asked['id']}")["status"] == "active"
+    operations.stop(context, PERSON, asked["id"], "the app is retired")
+    hospital.work()
+    post(hospital, heart_rate(3))
+    assert subscriber.take() == []
+    present = hospital.get(f"Subscription/{asked['id']}")
+    assert (present["status"], present["error"]) == ("off", "it was stopped here")
+    with pytest.raises(Problem, match="nothing is sent"):
+        operations.replay(context, PERSON, asked["id"])
+    recorded = str(hospital.all("AuditEvent?_count=200"))
+    assert "subscription-replayed" in recorded
+    assert "subscription-stopped" in recorded
