@@ -125,7 +125,7 @@ def redefine(tx: Transaction, subscription: str, definition: str) -> None:
 
 
 def set_state(tx: Transaction, subscription: str, state: str, problem: str | None = None) -> None:
-    """Change the state of a subscription; failures are counted anew.
+    """Change the state of a subscription; the count of failures begins again at 0.
 
     Parameters
     ----------

@@ -197,7 +197,10 @@ def test_every_operation_that_metadata_names_is_there(server: Server) -> None:
     server.put(patient())
     (rest,) = server.client.get("/metadata").json()["rest"]
     stated = {(it["type"], op["name"]) for it in rest["resource"] for op in it.get("operation", ())}
-    assert stated == {("Patient", "everything"), ("Observation", "lastn")}
+    of_subscriptions = {("Subscription", "status"), ("Subscription", "events")}
+    assert stated == {("Patient", "everything"), ("Observation", "lastn")} | of_subscriptions
+    assert server.client.get("/Subscription/$status").status_code == 200
+    assert server.client.get("/Subscription/none/$events").status_code == 404
     assert server.client.get("/Patient/p1/$everything").status_code == 200
     assert server.client.get("/Observation/$lastn?patient=p1").status_code == 200
     assert server.client.get("/Patient/p1/$nothing").status_code == 404
