@@ -102,6 +102,10 @@ def events(backend: Backend, call: Call, subscription: str, query: str) -> Step:
         until = row.events if last is None else min(last, row.events)
         after = 0 if first is None else first - 1
         found = rows.events(connection, subscription, after, until=until, count=MOST_EVENTS)
+        if definition.content == "full-resource":
+            for event in found:
+                kind, resource_id, *_ = event.reference.split("/")
+                backend.require(call.principal, of_instance(Interaction.READ, kind, resource_id))
         occurred = [_occurred(backend, connection, it, definition) for it in found]
     at = backend.clock.now()
     bundle = notifications.notification(definition, row, "query-event", occurred, base=call.base, at=at)

@@ -198,9 +198,9 @@ def _whole(channel: Json, url: str, default: int, least: int, most: int) -> int:
     for extension in extensions:
         if extension.get("url") == url:
             value = extension.get("valueUnsignedInt", extension.get("valuePositiveInt"))
-            if type(value) is not int or value < min(least, 1):
-                _refuse(f"{url.rpartition('/')[2]} must be a whole number", "channel")
-            return max(least, min(value, most))
+            if type(value) is not int or not least <= value <= most:
+                _refuse(f"{url.rpartition('/')[2]} is a whole number from {least} to {most}", "channel")
+            return value
     return default
 
 

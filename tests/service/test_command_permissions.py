@@ -49,6 +49,9 @@ ASKED: dict[str, tuple[str, Sequence[str]]] = {
     "models stop": ("view", ("news2",)),
     "models verify": ("view", ("news2",)),
     "results ask-again": ("view", ("r",)),
+    "subscriptions list": ("view", ()),
+    "subscriptions replay": ("view", ("s",)),
+    "subscriptions stop": ("view", ("s", "--reason", "r")),
 }
 """Command -> the interaction that the authorizer decides on first, and words that the command needs."""
 

@@ -152,6 +152,8 @@ def test_other_extensions_of_the_backport_are_refused(hospital: Hospital, subscr
     assert refusal(hospital, on_topic(subscriber.url, NEW, "everything"))
     assert refusal(hospital, on_topic(subscriber.url, NEW, additional_channel_type=1))
     assert refusal(hospital, rest_hook(subscriber.url, NEW))
+    for number in ({"heartbeat_period": 9}, {"timeout": 31}, {"max_count": 101}):
+        assert "whole number" in refusal(hospital, on_topic(subscriber.url, NEW, **number))
     assert refusal(hospital, on_topic(subscriber.url, "urn:ausculta:topic:other"))
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from kernel.errors import Problem
 from privacy.principal import Principal
+from service.flows.notify import AT_A_TIME
 from service.operations import subscriptions as operations
 
 from .hospital import Hospital
@@ -314,6 +315,34 @@ def test_one_that_drips_or_closes_costs_its_timeout_and_blocks_nobody(
         assert hospital.get(f"Subscription/{bad['id']}")["status"] == "active"
     finally:
         dripping.close()
+
+
+def test_subscribers_take_a_few_places_alone_and_wait_for_each_other(
+    hospital: Hospital, subscriber: Subscriber
+) -> None:
+    post(hospital, rest_hook(subscriber.url, "Observation?"))
+    places = hospital.application.notifications._places
+    for _ in range(AT_A_TIME):
+        assert places.acquire(blocking=False)
+    post(hospital, heart_rate(1))
+    assert subscriber.take() == []
+    places.release()
+    hospital.clock.advance(1)
+    hospital.work()
+    assert values(subscriber) == [1]
+
+
+def test_one_that_cannot_be_reached_does_not_keep_the_server_from_starting(
+    open_hospital: Callable[..., Hospital], subscriber: Subscriber
+) -> None:
+    hospital = opened(open_hospital, subscription_retry_days=3.0)
+    post(hospital, rest_hook("http://127.0.0.1:1/", "Observation?"))
+    post(hospital, rest_hook(subscriber.url, "Observation?"))
+    post(hospital, heart_rate(1))
+    for _ in range(2):
+        hospital.application.database.write(hospital.application.notifications.start)
+    hospital.work()
+    assert values(subscriber) == [1]
 
 
 def test_every_notification_is_recorded_as_a_disclosure(hospital: Hospital, subscriber: Subscriber) -> None:
