@@ -68,8 +68,9 @@ def _change(
         row = rows.one(tx.connection, subscription)
         if row is None or row.state == rows.OFF:
             return False
-        if not (state == rows.ACTIVE and row.state == rows.REQUESTED):
-            rows.set_state(tx, subscription, state, "it was stopped here" if state == rows.OFF else None)
+        waits_for_handshake = state == rows.ACTIVE and row.state == rows.REQUESTED
+        problem = "it was stopped here" if state == rows.OFF else None
+        rows.set_state(tx, subscription, row.state if waits_for_handshake else state, problem)
         lock = lock_of(subscription)
         payload = {"subscription": subscription}
         due = Due(context.clock.now(), "earlier")

@@ -10,6 +10,8 @@ import pytest
 from fhir_adapter.store.document import of
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.subscriptions.topics import TOPICS
+from privacy.principal import Principal
+from service.operations import subscriptions as operations
 
 from .hospital import Hospital
 from .subscriber import Subscriber, named, on_topic, rest_hook
@@ -63,6 +65,21 @@ def test_a_handshake_comes_first_and_activates_it(hospital: Hospital, subscriber
     hospital.clock.advance(60)
     hospital.work()
     assert [it.kind for it in subscriber.take()] == ["handshake", "event-notification"]
+    assert hospital.get(f"Subscription/{asked['id']}")["status"] == "active"
+
+
+def test_a_person_can_have_the_handshake_tried_at_once(hospital: Hospital, subscriber: Subscriber) -> None:
+    subscriber.status = 500
+    asked = post(hospital, on_topic(subscriber.url, NEW))
+    for _ in range(5):
+        hospital.clock.advance(3600)
+        hospital.work()
+    subscriber.status = 200
+    hospital.work()
+    assert hospital.get(f"Subscription/{asked['id']}")["status"] == "requested"
+    person = Principal(client="command line", client_address="", user="person")
+    operations.replay(hospital.application.operations, person, asked["id"])
+    hospital.work()
     assert hospital.get(f"Subscription/{asked['id']}")["status"] == "active"
 
 
