@@ -1,5 +1,6 @@
 """Subscriptions of R4 (subscription.html): what is sent, in which order, and what becomes of a bad subscriber."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -309,7 +310,9 @@ def test_one_that_drips_or_closes_costs_its_timeout_and_blocks_nobody(
         extension = [{**timeout, "valueUnsignedInt": 1}]
         bad = post(hospital, rest_hook(dripping.url, "Observation?", extension=extension))
         post(hospital, rest_hook(subscriber.url, "Observation?"))
+        begun = time.monotonic()
         post(hospital, heart_rate(1))
+        assert time.monotonic() - begun < 20  # the bytes never end
         assert values(subscriber) == [1]
         assert dripping.requests == 1
         assert hospital.get(f"Subscription/{bad['id']}")["status"] == "active"
