@@ -430,6 +430,35 @@ held_messages = Table(
 )
 Index("held_messages_hold", held_messages.c.hold, held_messages.c.seq)
 
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", Text, primary_key=True, comment="logical id of the Subscription"),
+    Column("revision", BigInteger, nullable=False, comment="grows with each change of what is watched"),
+    Column("state", Text, nullable=False, comment="requested | active | error | off"),
+    Column("definition", Text, nullable=False, comment="the Subscription as it is stored; headers sealed"),
+    Column("events", BigInteger, nullable=False, comment="number of its newest event"),
+    Column("sent", BigInteger, nullable=False, comment="number of the newest event that was accepted"),
+    Column("sent_at", Instant, comment="when the endpoint last accepted anything"),
+    Column("failures", Integer, nullable=False, comment="in a row"),
+    Column("failing_since", Instant),
+    Column("next_at", Instant, comment="not before this time, after a failure"),
+    Column("problem", Text, comment="of the last failure; no PHI"),
+)
+Index("subscriptions_revision", subscriptions.c.revision)
+
+subscription_events = Table(
+    "subscription_events",
+    metadata,
+    Column("subscription", Text, nullable=False),
+    Column("number", BigInteger, nullable=False, comment="from 1, without gaps"),
+    Column("reference", Text, nullable=False, comment="versioned reference of what was stored"),
+    Column("patient", Text, comment="reference of the patient concerned"),
+    Column("at", Instant, nullable=False, comment="when it was stored"),
+    PrimaryKeyConstraint("subscription", "number"),
+    sqlite_with_rowid=False,
+)
+
 associations = Table(
     "associations",
     metadata,

@@ -19,6 +19,9 @@ from fhir_adapter.store.store import Store
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.subscriptions.endpoints import Endpoints, own_address
+from fhir_adapter.subscriptions.observer import NOTIFY, SUBSCRIPTION, Subscriptions
+from fhir_adapter.subscriptions.secrets import sealer
 from inference.catalogue import Catalogue
 from inference.model_files import MODEL_FILES, ModelFiles
 from inference.runtime import Runtime
@@ -54,6 +57,8 @@ from service.flows import hl7_message, imaging_study, owed
 from service.flows.assess import AssessFlow
 from service.flows.hl7_message import Hl7MessageFlow
 from service.flows.imaging_study import ImagingStudyFlow
+from service.flows.notify import AT_A_TIME as SUBSCRIBERS
+from service.flows.notify import NotifyFlow
 from service.flows.patients import PatientMatching
 from service.flows.publish import Publisher
 from service.flows.result_context import ServerContext
@@ -95,6 +100,7 @@ class Application(CoreServices):
     worker: Worker
     authorizer: Authorizer
     operations: OperationContext
+    notifications: NotifyFlow
 
     def start(self, *roles: Role, loaded: Callable[[], None] = lambda: None) -> None:
         """Start what the process does: the worker, the signing of the audit log, the loading of models.
@@ -113,6 +119,7 @@ class Application(CoreServices):
             self.checkpoints.start()
         if Role.WORK in wanted:
             self.database.write(lambda tx: start_cadences(tx, self.jobs))
+            self.database.write(self.notifications.start)
         self.worker.start()
         threading.Thread(target=self._warm_up, args=(wanted, loaded), name="warm-up", daemon=True).start()
 
@@ -223,6 +230,9 @@ def compose(
     imaging_studies = ImagingStudyFlow(core, archive, models, patients, publisher, quiet_s=settings.dicom_study_quiet_s)
     cadences = CadenceFlow(database, clock, catalogue, core.jobs)
     assess = AssessFlow(core, models, publisher)
+    notifications = NotifyFlow(
+        core, keys.cipher(), base=fhir_url(settings), retry_days=settings.subscription_retry_days
+    )
     steps: dict[str, Step] = {
         hl7_message.CONVERT: hl7_messages.convert,
         imaging_study.COMPLETE: imaging_studies.complete,
@@ -234,6 +244,7 @@ def compose(
         START_CADENCES: cadences.start,
         owed.PUBLISH_FAILURE: lambda job: (imaging_studies.read if "study" in job.payload else assess.assess)(job),
         DELIVER: DeliveryFlow(core, destinations, refusals_in_a_row=settings.refusals_in_a_row).deliver,
+        NOTIFY: notifications.notify,
     }
     return Application(
         **vars(core),
@@ -248,13 +259,14 @@ def compose(
         destinations=destinations,
         hl7_messages=hl7_messages,
         imaging_studies=imaging_studies,
-        worker=build_worker(core, steps, settings.worker_threads, destinations=len(destinations)),
+        worker=build_worker(core, steps, settings.worker_threads, receivers=len(destinations) + SUBSCRIBERS),
         authorizer=authorizer,
         operations=operation_context(core, model_files, authorizer),
+        notifications=notifications,
     )
 
 
-def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int, *, destinations: int = 0) -> Worker:
+def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int, *, receivers: int = 0) -> Worker:
     """Build the worker; an HL7 v2 message whose conversion is parked is marked so, and a missing result is explained.
 
     Parameters
@@ -265,10 +277,11 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int, *,
         Step name -> what runs it.
     threads
         How many jobs run at a time; none at all with 0.
-    destinations
-        How many destinations there are. Each may occupy one thread while it does not answer, so each adds one.
+    receivers
+        How many destinations there are, and subscribers that are sent something at a time. Each may occupy one thread
+        while it does not answer, so each adds one.
     """
-    threads = threads and threads + destinations
+    threads = threads and threads + receivers
 
     def parked(tx: Transaction, job: Job, problem: Problem) -> None:
         if job.step == hl7_message.CONVERT:
@@ -334,6 +347,7 @@ def build_core_services(
     jobs, audit = Jobs(clock, ids, cipher), AuditLog(keys, clock, ids)
     results, store, blobs = Results(), Store(), Blobs(settings.data_dir / "blobs", cipher, database)
     triggers = Triggers(catalogue, jobs, results, store, settle_s=settings.settle_s)
+    subscriptions = Subscriptions(jobs, endpoints(settings), clock, fhir_url(settings))
     return CoreServices(
         clock=clock,
         ids=ids,
@@ -344,7 +358,15 @@ def build_core_services(
         outbox=Outbox(clock, ids, cipher, jobs, blobs),
         audit=audit,
         store=store,
-        writer=StoreWriter(Validator(settings.data_dir / PROFILES), audit, (triggers,), clock, ids),
+        writer=StoreWriter(
+            Validator(settings.data_dir / PROFILES),
+            audit,
+            (triggers, subscriptions),
+            clock,
+            ids,
+            stored_as={SUBSCRIPTION: sealer(cipher)},
+        ),
+        subscriptions=subscriptions,
         results=results,
         zone=settings.time_zone or UTC,
         holds=IdentityHolds(clock, ids, cipher),
@@ -400,6 +422,12 @@ def _shortcuts(settings: Settings) -> Iterator[ConfiguredDestination]:
 def dicom_listener(settings: Settings) -> str:
     """Return the name of the DICOM listener among all that share the database: machine, host and port."""
     return f"{socket.gethostname()}/{settings.dicom_host}:{settings.dicom_port}"
+
+
+def endpoints(settings: Settings) -> Endpoints:
+    """Return to which addresses notifications may be sent."""
+    own = {own_address(fhir_url(settings)), (settings.http_host, settings.http_port)}
+    return Endpoints(allowed=settings.subscription_hosts, own=frozenset(own))
 
 
 def fhir_url(settings: Settings) -> str:

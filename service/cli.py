@@ -28,6 +28,7 @@ from service.commands.models import app as models
 from service.commands.profiles import app as profiles
 from service.commands.results import app as results
 from service.commands.send import app as send
+from service.commands.subscriptions import app as subscriptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +41,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(profiles, name="profiles")
 app.add_typer(results, name="results")
 app.add_typer(deliveries, name="deliveries")
+app.add_typer(subscriptions, name="subscriptions")
 app.add_typer(identity, name="identity")
 app.add_typer(messages, name="messages")
 app.add_typer(audit, name="audit")

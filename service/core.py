@@ -7,6 +7,7 @@ from datetime import timedelta, tzinfo
 from fhir_adapter.patient_identity import Order
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.subscriptions.observer import Subscriptions
 from inference.catalogue import Catalogue, DeclaredModel
 from inference.contract import ModelInput, Outcome
 from inference.runtime import Runtime
@@ -36,6 +37,7 @@ class CoreServices:
     store: Store
     writer: StoreWriter
     results: Results
+    subscriptions: Subscriptions
     zone: tzinfo
     """Time zone of the site: of DICOM times that state no offset."""
     holds: IdentityHolds

@@ -129,6 +129,22 @@ def _rank(text: str) -> tuple[str, ...]:
     return entries
 
 
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 < days <= 30:
+        msg = "must be more than 0 and up to 30 days"
+        raise ValueError(msg)
+    return days
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    if any(not re.fullmatch(r"(\*\.)?[a-z0-9.\-]+(:\d{1,5})?|\[[0-9a-f:.]+\](:\d{1,5})?", host) for host in hosts):
+        msg = "must be hosts such as app.hospital.example, app.hospital.example:8443, *.hospital.example or [::1]"
+        raise ValueError(msg)
+    return hosts
+
+
 def _seconds_of(text: str) -> Mapping[str, float]:
     return {name: _seconds(seconds) for name, seconds in _pairs(text).items()}
 
@@ -248,6 +264,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "between them, is paused and tried again instead of parking them; 0: each is parked.",
     ),
     Setting(
+        name="SUBSCRIPTION_HOSTS",
+        read=_hosts,
+        default=(),
+        help="host, host:port or *.domain,…: where clients may have notifications sent; a Subscription to any other "
+        "host is refused, so none is accepted when empty.",
+    ),
+    Setting(
+        name="SUBSCRIPTION_RETRY_DAYS",
+        read=_days,
+        default=3.0,
+        help="For so many days notifications that an endpoint does not accept are tried again; then its Subscription "
+        "is in error, and its events are kept.",
+    ),
+    Setting(
         name="LOG_LEVEL",
         read=_choice("DEBUG", "INFO", "WARNING", "ERROR"),
         default="INFO",
@@ -302,6 +332,8 @@ class Settings:
     worker_processes: int
     http_processes: int
     refusals_in_a_row: int
+    subscription_hosts: tuple[str, ...]
+    subscription_retry_days: float
     log_level: str
     log_format: str
     destination: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)

@@ -12,9 +12,12 @@ from typing import Final
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
 from fhir_adapter.store.document import Json, instant
 from fhir_adapter.store.search.parameters import AUDIT_EVENT, Parameter, of, types
+from fhir_adapter.subscriptions.definition import BACKPORT
+from fhir_adapter.subscriptions.topics import TOPICS
 
 _ELSEWHERE: Final = frozenset({"search-compartment"})
 """Codes of routes that a CapabilityStatement does not state."""
+_TOPIC: Final = f"{BACKPORT}capabilitystatement-subscriptiontopic-canonical"
 FHIR_VERSION: Final = "4.0.1"
 _SINCE: Final = datetime(2026, 11, 20, tzinfo=UTC)
 """Date of the last change of the statement's form."""
@@ -84,6 +87,8 @@ def _resource(kind: str) -> Json:
             "conditionalDelete": "single",
             "referencePolicy": ["literal", "logical", "local"],
         }
+    if kind == "Subscription":
+        stated["extension"] = [{"url": _TOPIC, "valueCanonical": url} for url in TOPICS]
     return stated | _searched(kind)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from fhir_adapter.rest import everything, histories, operations, reads, searches, transactions, writes
+from fhir_adapter.rest import everything, histories, operations, reads, searches, subscriptions, transactions, writes
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES, PATCH_TYPES, check_content_type, preferred_return
@@ -158,6 +158,14 @@ def _last(backend: Backend, request: InteractionRequest) -> Step:
     return everything.last(backend, request.call, request.query)
 
 
+def _subscription_status(backend: Backend, request: InteractionRequest) -> Step:
+    return subscriptions.status(backend, request.call, request.parts.get("id", ""), request.query)
+
+
+def _subscription_events(backend: Backend, request: InteractionRequest) -> Step:
+    return subscriptions.events(backend, request.call, request.parts["id"], request.query)
+
+
 def _is_lenient(request: InteractionRequest) -> bool:
     return "handling=lenient" in request.headers.get("prefer", "").replace(" ", "")
 
@@ -193,6 +201,7 @@ _SMALL: Final = 64 * 1024
 
 _TYPE: Final = ("{type}",)
 _INSTANCE: Final = ("{type}", "{id}")
+_BACKPORT: Final = "http://hl7.org/fhir/uv/subscriptions-backport/OperationDefinition/"
 _HISTORY: Final = ("{type}", "{id}", "_history")
 
 ROUTES: Final = (
@@ -353,6 +362,33 @@ ROUTES: Final = (
             definition="http://hl7.org/fhir/OperationDefinition/Resource-validate",
         )
         for method, path in (("POST", _TYPE), ("POST", _INSTANCE), ("GET", _INSTANCE))
+    ),
+    Route(
+        codes=("status",),
+        level="operation",
+        method="GET",
+        path=("Subscription", "$status"),
+        reads_body=False,
+        carry_out=_subscription_status,
+        definition=f"{_BACKPORT}backport-subscription-status",
+    ),
+    Route(
+        codes=("status",),
+        level="operation",
+        method="GET",
+        path=("Subscription", "{id}", "$status"),
+        reads_body=False,
+        carry_out=_subscription_status,
+        definition=f"{_BACKPORT}backport-subscription-status",
+    ),
+    Route(
+        codes=("events",),
+        level="operation",
+        method="GET",
+        path=("Subscription", "{id}", "$events"),
+        reads_body=False,
+        carry_out=_subscription_events,
+        definition=f"{_BACKPORT}backport-subscription-events",
     ),
 )
 

@@ -4,14 +4,15 @@
 and the jobs that follow from it are durable together or not at all.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from fhir_adapter.store import document as documents
 from fhir_adapter.store import entries, prepare, resolve
-from fhir_adapter.store.document import Json, reread
+from fhir_adapter.store.document import Document, Json, reread
 from fhir_adapter.store.links import as_they_are, resolved
 from fhir_adapter.store.observers import Observer
 from fhir_adapter.store.operations import Operation, Patch, PreparedBundle, PreparedChanges
@@ -93,16 +94,25 @@ class StoreWriter:
         Source of ``meta.lastUpdated`` and of the time of audit events.
     ids
         Assigns an id to each resource that is created.
+    stored_as
+        Resource type -> what makes the document that is stored of the one that was sent.
     """
 
     def __init__(
-        self, validator: Validator, audit: AuditSink, observers: Sequence[Observer], clock: Clock, ids: Ids
+        self,
+        validator: Validator,
+        audit: AuditSink,
+        observers: Sequence[Observer],
+        clock: Clock,
+        ids: Ids,
+        stored_as: Mapping[str, Callable[[Document], Document]] = MappingProxyType({}),
     ) -> None:
         self._validator = validator
         self._audit = audit
         self._observers = tuple(observers)
         self._clock = clock
         self._ids = ids
+        self._stored_as = stored_as
         self.types = validator.types
 
     @property
@@ -266,7 +276,7 @@ class StoreWriter:
         """
         every = [operation for prepared, _ in changes for operation in prepared.operations]
         tx.lock(*_patient_locks(every), *resolve.lock_names(every))
-        plans = [self._planned(tx, prepared, permit) for prepared, _ in changes]
+        plans = [self._planned(tx, self._as_stored(prepared), permit) for prepared, _ in changes]
         write_set = WriteSet(tx, self._clock, [key for plan in plans for key in plan.touched])
         results: list[Sequence[Written]] = [self._carried_out(write_set, plan) for plan in plans]
         write_set.flush()
@@ -280,6 +290,18 @@ class StoreWriter:
                 for observer in self._observers:
                     observer.on_change(tx, changed, principal)
         return results
+
+    def _as_stored(self, prepared: PreparedChanges) -> PreparedChanges:
+        """Return the changes with the documents that are stored, where these are others."""
+        if all(operation.type not in self._stored_as for operation in prepared.operations):
+            return prepared
+        operations = [
+            replace(it, document=self._stored_as[it.type](it.document))
+            if it.document is not None and it.type in self._stored_as
+            else it
+            for it in prepared.operations
+        ]
+        return replace(prepared, operations=tuple(operations))
 
     def _planned(self, tx: Transaction, prepared: PreparedChanges, permit: Permit | None) -> "_Plan":
         """Return the operations with what their conditions find."""
@@ -324,6 +346,8 @@ class StoreWriter:
         if document.type != operation.type or document.id != operation.id:
             raise Problem(Category.INCORRECT, "a patch may not change the type or the id of a resource")
         self._validator.check(document)
+        if (stored_as := self._stored_as.get(document.type)) is not None:
+            document = stored_as(document)
         return write_set.update(document, operation.id, if_match=operation.if_match)
 
     def _record(self, tx: Transaction, written: Sequence[Written], principal: Principal) -> None:

@@ -151,7 +151,17 @@ def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
     (audit,) = [it for it in rest["resource"] if it["type"] == "AuditEvent"]
     assert {it["code"] for it in audit["interaction"]} == {"read", "search-type"}
     assert server.client.get("/_history").status_code == 200
-    others = {"history-system", "transaction", "batch", "validate", "everything", "lastn", "search-compartment"}
+    others = {
+        "history-system",
+        "transaction",
+        "batch",
+        "validate",
+        "status",
+        "events",
+        "everything",
+        "lastn",
+        "search-compartment",
+    }
     assert {code for route in ROUTES for code in route.codes} == {*done, *others}
 
 
@@ -225,8 +235,12 @@ def test_every_operation_that_metadata_names_is_there(server: Server) -> None:
     server.put(patient())
     (rest,) = server.client.get("/metadata").json()["rest"]
     stated = {(it["type"], op["name"]) for it in rest["resource"] for op in it.get("operation", ())}
-    assert {it for it in stated if it[1] != "validate"} == {("Patient", "everything"), ("Observation", "lastn")}
+    of_subscriptions = {("Subscription", "status"), ("Subscription", "events")}
+    others = {("Patient", "everything"), ("Observation", "lastn")} | of_subscriptions
+    assert {it for it in stated if it[1] != "validate"} == others
     assert {kind for kind, name in stated if name == "validate"} == {it["type"] for it in rest["resource"]}
+    assert server.client.get("/Subscription/$status").status_code == 200
+    assert server.client.get("/Subscription/none/$events").status_code == 404
     assert server.client.get("/Patient/p1/$everything").status_code == 200
     assert server.client.get("/Observation/$lastn?patient=p1").status_code == 200
     assert server.client.get("/Patient/p1/$nothing").status_code == 404

@@ -44,6 +44,10 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
         lambda it: it.client.get("/Patient/p1/$everything"),
         [requested(Interaction.READ, "Patient", "p1", P1)],
     ),
+    "status": (
+        lambda it: it.client.get("/Subscription/$status"),
+        [requested(Interaction.READ, "Subscription")],
+    ),
     "lastn": (
         lambda it: it.client.get("/Observation/$lastn?patient=Patient/p1"),
         [requested(Interaction.SEARCH, "Observation", "", P1)],
@@ -135,7 +139,8 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
 
 
 def test_every_route_has_its_example() -> None:
-    assert {code for route in ROUTES for code in route.codes} <= ACCESSES.keys()
+    of_a_subscription = {"events"}  # needs one that is active: tests/service/test_subscription_topics.py
+    assert {code for route in ROUTES for code in route.codes} - of_a_subscription <= ACCESSES.keys()
 
 
 @pytest.mark.parametrize("name", ACCESSES)

@@ -51,6 +51,9 @@ ASKED: dict[str, tuple[str, Sequence[str]]] = {
     "profiles add": ("view", (".",)),
     "profiles list": ("view", ()),
     "results ask-again": ("view", ("r",)),
+    "subscriptions list": ("view", ()),
+    "subscriptions replay": ("view", ("s",)),
+    "subscriptions stop": ("view", ("s", "--reason", "r")),
 }
 """Command -> the interaction that the authorizer decides on first, and words that the command needs."""
 
