@@ -24,6 +24,8 @@ class Interaction(StrEnum):
     DELETE = "delete"
     BUNDLE = "transaction"
     CAPABILITIES = "capabilities"
+    EXPORT = "operation"
+    """Start a bulk export, ask for its status, fetch its files, cancel it."""
     MESSAGE = "message"
     """Send an HL7 v2 message."""
     ECHO = "c-echo"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from fhir_adapter.bulk.exports import Exports
 from fhir_adapter.rest.steps import Call, Event, Pending, Refused, Reply, Step
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.write import AuditSink, StoreWriter
@@ -34,9 +35,11 @@ class Backend:
         Permits or refuses each request.
     clock
         Source of the time of audit events.
+    exports
+        Bulk exports; without them none is offered.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wiring hands each component what it needs
         self,
         database: Database,
         store: Store,
@@ -44,11 +47,14 @@ class Backend:
         audit: AuditSink,
         authorizer: Authorizer,
         clock: Clock,
+        *,
+        exports: Exports | None = None,
     ) -> None:
         self.database = database
         self.store = store
         self.writer = writer
         self.clock = clock
+        self.exports = exports
         self.types = writer.types
         self._audit = audit
         self._authorizer = authorizer

@@ -46,6 +46,7 @@ def statement(types: Iterable[str], *, base: str, version: str) -> Json:
                 "mode": "server",
                 "resource": [_resource(kind) for kind in sorted(types)],
                 "interaction": [{"code": code} for code in _codes("system")],
+                "operation": _operations("$export"),
             }
         ],
     }
@@ -71,12 +72,14 @@ def _resource(kind: str) -> Json:
             "conditionalDelete": "not-supported",
             "referencePolicy": ["literal", "logical", "local"],
         }
-    operations = [
-        {"name": route.operation.name, "definition": route.operation.definition}
-        for route in ROUTES
-        if route.operation is not None and route.path[0] == kind
-    ]
+    operations = _operations(kind)
     return stated | _searched(kind) | ({"operation": operations} if operations else {})
+
+
+def _operations(first: str) -> list[Json]:
+    """Return the operations whose addresses begin with a segment, each once."""
+    found = dict.fromkeys(it.operation for it in ROUTES if it.operation is not None and it.path[:1] == (first,))
+    return [{"name": it.name, "definition": it.definition} for it in found]
 
 
 @cache
