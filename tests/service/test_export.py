@@ -1,4 +1,4 @@
-"""Bulk export: what is asked for, exactly, as it was at one time; files that are sealed, complete and deleted in time."""
+"""Bulk export: what is asked for, as it was at one time; files that are sealed, complete and deleted in time."""
 
 import base64
 from collections.abc import Iterator
