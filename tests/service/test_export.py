@@ -34,7 +34,7 @@ def below(url: str) -> str:
 
 @dataclass
 class Site:
-    """A server without listeners, whose jobs run when they are told to."""
+    """A server without listeners, whose jobs run one by one, on request."""
 
     application: Application
     clock: FakeClock
