@@ -86,7 +86,7 @@ def _send_lines(sender: Sender, path: Path, found: Iterable[Line], stored: Calla
 
 @contextmanager
 def _progress(path: Path) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """Show how far a file is; give what is called with the bytes that were read and of the resources that were stored."""
+    """Show how far a file is; yield what to call with the bytes that were read, and with resources that were stored."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,7 +1,9 @@
 """Bulk export: what is asked for, as it was at one time; files that are sealed, complete and deleted in time."""
 
 import base64
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,17 @@ import httpx
 import orjson
 import pytest
 from sqlalchemy import select as select_
+from sqlalchemy import text
 
 from fhir_adapter.bulk import exports as bulk_exports
 from fhir_adapter.bulk import select
 from fhir_adapter.bulk.exports import KEPT_FOR, MOST_OPEN
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.testing import LoopbackServer
+from kernel.db import Database, Transaction
 from kernel.tables import audit_log
 from kernel.testing import FakeClock
+from privacy.principal import Principal
 from service.api import http_application
 from service.application import Application, build
 from service.flows import export as export_flow
@@ -76,17 +81,22 @@ class Site:
         return [it for it in (self.folder / "exports").rglob("*") if it.is_file()]
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+@contextmanager
+def serving(folder: Path, **settings: Any) -> Iterator[Site]:
     clock = FakeClock()
-    folder = tmp_path / "ausculta"
-    application = build(load({}, None, data_dir=folder, device="cpu"), clock=clock)
+    application = build(load({}, None, data_dir=folder, device="cpu", **settings), clock=clock)
     application.worker.register()
     web = LoopbackServer(http_application(application))
     with httpx.Client(base_url=f"{web.url}/fhir", timeout=30) as client:
         yield Site(application=application, clock=clock, client=client, folder=folder)
     web.close()
     application.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with serving(tmp_path / "ausculta") as started:
+        yield started
 
 
 def patient(name: str, **more: Any) -> dict[str, Any]:
@@ -377,6 +387,46 @@ def test_the_kick_off_and_each_file_are_in_the_audit_log(site: Site) -> None:
 def audited(site: Site) -> list[dict[str, Any]]:
     with site.application.database.read() as connection:
         return [orjson.loads(it) for it in connection.execute(select_(audit_log.c.event)).scalars()]
+
+
+@pytest.mark.postgres
+def test_on_postgresql_a_write_in_flight_is_part_of_the_export(
+    tmp_path: Path, new_postgres_url: Callable[[], str]
+) -> None:
+    """Its versions have their numbers, but are not committed: the export waits for them, and says an earlier time."""
+    with serving(tmp_path / "ausculta", database_url=new_postgres_url()) as site:
+        site.put(patient("a"))
+        database = site.application.database
+        prepared = site.application.writer.prepare([patient("late")])
+        who = Principal(client="test", client_address="127.0.0.1")
+        begun, committing = threading.Event(), threading.Event()
+
+        def write(tx: Transaction) -> None:
+            site.application.writer.apply(tx, prepared, who)
+            begun.set()
+            assert committing.wait(30)
+
+        other = Database.open(database.url.render_as_string(hide_password=False))
+        writer = threading.Thread(target=other.write, args=(write,))
+        writer.start()
+        assert begun.wait(30)
+        status = site.kick_off()
+        exporting = threading.Thread(target=site.work)
+        exporting.start()
+        while not waits_for_a_lock(database):
+            assert exporting.is_alive()
+        committing.set()
+        for thread in (writer, exporting):
+            thread.join(30)
+        other.close()
+        assert [it["id"] for it in site.fetched(status)["Patient"]] == ["a", "late"]
+        assert site.client.get(status).json()["transactionTime"] == "2026-01-15T11:59:30.000000Z"
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resource_versions'::regclass")
+    with database.read() as connection:
+        return bool(connection.execute(waiting).scalar())
 
 
 def test_metadata_states_the_exports(site: Site) -> None:
