@@ -197,7 +197,8 @@ def test_every_operation_that_metadata_names_is_there(server: Server) -> None:
     server.put(patient())
     (rest,) = server.client.get("/metadata").json()["rest"]
     stated = {(it["type"], op["name"]) for it in rest["resource"] for op in it.get("operation", ())}
-    assert stated == {("Patient", "everything"), ("Observation", "lastn")}
+    exports = {("Patient", "export"), ("Group", "export")}  # carried out in tests/service/test_export.py
+    assert stated == {("Patient", "everything"), ("Observation", "lastn")} | exports
     assert server.client.get("/Patient/p1/$everything").status_code == 200
     assert server.client.get("/Observation/$lastn?patient=p1").status_code == 200
     assert server.client.get("/Patient/p1/$nothing").status_code == 404
