@@ -11,7 +11,7 @@ from fhir_adapter.bulk.request import NDJSON, Level, export_request
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.headers import http_date
 from fhir_adapter.rest.outcome import HttpProblem
-from fhir_adapter.rest.steps import Call, Pending, Reply, Step
+from fhir_adapter.rest.steps import Call, Reply, Step
 from fhir_adapter.store.document import instant
 from kernel.errors import Category, Problem
 from privacy import balp
@@ -76,9 +76,8 @@ def kick_off(
             backend.store.read(connection, "Group", group)
     event = balp.queried(call.principal, query=address, patient=None, at=backend.clock.now())
     url, client = f"{call.base}/{address}", call.principal.client
-    return Pending(
-        work=lambda tx: exports.accept(tx, request, url, client),
-        then=lambda export: backend.recorded([event], _accepted(call, export)),
+    return backend.changing(
+        lambda tx: exports.accept(tx, request, url, client), event, lambda export: _accepted(call, export)
     )
 
 
@@ -145,10 +144,7 @@ def cancel(backend: Backend, call: Call, export_id: str) -> Step:
     export = _mine(backend, call, export_id)
     entity = f"urn:ausculta:export:{export.id}"
     event = balp.deleted(call.principal, entity=entity, patient=None, at=backend.clock.now())
-    return Pending(
-        work=lambda tx: _exports(backend).cancel(tx, export.id),
-        then=lambda _: backend.recorded([event], Reply(status=202)),
-    )
+    return backend.changing(lambda tx: _exports(backend).cancel(tx, export.id), event, lambda _: Reply(status=202))
 
 
 def file(backend: Backend, call: Call, export_id: str, name: str) -> Step:
