@@ -20,8 +20,10 @@ from fhir_adapter.bulk.exports import KEPT_FOR, MOST_OPEN
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.testing import LoopbackServer
 from kernel.db import Database, Transaction
-from kernel.tables import audit_log
+from kernel.errors import Category, Problem
+from kernel.tables import audit_log, exports
 from kernel.testing import FakeClock
+from privacy.authorize import Request
 from privacy.principal import Principal
 from service.api import http_application
 from service.application import Application, build
@@ -439,3 +441,29 @@ def test_metadata_states_the_exports(site: Site) -> None:
 
 def test_the_bounds_are_what_is_documented() -> None:
     assert (MOST_OPEN, bulk_exports.MOST_KEPT, KEPT_FOR.total_seconds()) == (4, 32, 86_400)
+
+
+def test_nothing_is_exported_when_its_record_cannot_be_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise OSError("canary-secret")
+
+    monkeypatch.setattr(site.application.audit, "record_all", broken)
+    answer = site.client.get("/$export", headers=ASYNC)
+    assert answer.status_code == 500
+    with site.application.database.read() as connection:
+        assert connection.execute(select_(exports)).all() == []
+
+
+def test_an_export_is_authorized_at_each_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.put(patient("a"))
+    status = site.kick_off()
+    site.work()
+    url = below(site.client.get(status).json()["output"][0]["url"])
+
+    def refuse(_principal: Principal, _request: Request) -> None:
+        raise Problem(Category.FORBIDDEN, "not for you")
+
+    monkeypatch.setattr(site.application.authorizer, "require", refuse)
+    asked = [site.client.get("/$export", headers=ASYNC), site.client.get(status), site.client.get(url)]
+    asked.append(site.client.delete(status))
+    assert [it.status_code for it in asked] == [403] * 4
