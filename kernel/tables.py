@@ -240,6 +240,22 @@ index_state = Table(
     Column("fingerprint", Text, primary_key=True, comment="of the search parameters that the index was made for"),
 )
 
+exports = Table(
+    "exports",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("client", Text, nullable=False, comment="who asked for it"),
+    Column("url", Text, nullable=False, comment="of the kick-off"),
+    Column("request", Text, nullable=False, comment="JSON: level, types, filters"),
+    Column("state", Text, nullable=False, comment="accepted | running | complete | failed | cancelled"),
+    Column("transaction_time", Instant, comment="the resources are those of this time"),
+    Column("as_of", BigInteger, nullable=False, server_default="0", comment="newest version at that time"),
+    Column("written", BigInteger, nullable=False, server_default="0", comment="resources so far"),
+    Column("outputs", Text, nullable=False, server_default="[]", comment="JSON list of the files"),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, comment="when the files are deleted"),
+)
+
 results = Table(
     "results",
     metadata,

@@ -29,6 +29,8 @@ class Interaction(StrEnum):
     CAPABILITIES = "capabilities"
     VALIDATE = "operation"
     """Ask what is wrong with a resource, a stored one or one that is sent (``$validate``)."""
+    EXPORT = "export"
+    """Start a bulk export, ask for its status, fetch its files, cancel it."""
     MESSAGE = "message"
     """Send an HL7 v2 message."""
     ECHO = "c-echo"

@@ -74,6 +74,8 @@ _ACTIONS: Final = {
     Interaction.DELETE: "D",
 }
 """AuditEvent.action of an interaction; any other one is an execution (E)."""
+_CODES: Final = {Interaction.EXPORT: "operation"}
+"""Codes of interactions that FHIR knows as operations only."""
 
 
 def created(principal: Principal, *, entity: str | None, patient: str | None, at: datetime) -> Event:
@@ -290,7 +292,11 @@ def refused(principal: Principal, request: Request, problem: Problem, *, at: dat
     at
         When; aware.
     """
-    event = _rest(_interaction(request.interaction.value), _ACTIONS.get(request.interaction, "E"), at)
+    event = _rest(
+        _interaction(_CODES.get(request.interaction, request.interaction.value)),
+        _ACTIONS.get(request.interaction, "E"),
+        at,
+    )
     entity = f"{request.target}/{request.target_id}" if request.target and request.target_id else None
     return failed(
         _finish(event, principal, _written(principal), _data(entity, request.compartment or None), ""), problem

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from types import MappingProxyType
 
 from dicom_node.archive import Archive
+from fhir_adapter.bulk.exports import EXPORT, REMOVE, Exports, failed
 from fhir_adapter.patient_identity import IdentifierConventions, PatientIdentities
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.store.store import Store
@@ -55,6 +56,7 @@ from service.destinations.fhir import FhirSettings
 from service.destinations.mllp import MllpSettings
 from service.flows import hl7_message, imaging_study, owed
 from service.flows.assess import AssessFlow
+from service.flows.export import ExportFlow
 from service.flows.hl7_message import Hl7MessageFlow
 from service.flows.imaging_study import ImagingStudyFlow
 from service.flows.notify import AT_A_TIME as SUBSCRIBERS
@@ -233,6 +235,8 @@ def compose(
     notifications = NotifyFlow(
         core, keys.cipher(), base=fhir_url(settings), retry_days=settings.subscription_retry_days
     )
+    exports = Exports(core.jobs, clock, ids, settings.data_dir / "exports", keys.cipher())
+    exporting = ExportFlow(database, core.store, exports, core.writer.types)
     steps: dict[str, Step] = {
         hl7_message.CONVERT: hl7_messages.convert,
         imaging_study.COMPLETE: imaging_studies.complete,
@@ -243,13 +247,15 @@ def compose(
         REPEAT: cadences.repeat,
         START_CADENCES: cadences.start,
         owed.PUBLISH_FAILURE: lambda job: (imaging_studies.read if "study" in job.payload else assess.assess)(job),
+        EXPORT: exporting.export,
+        REMOVE: exporting.remove,
         DELIVER: DeliveryFlow(core, destinations, refusals_in_a_row=settings.refusals_in_a_row).deliver,
         NOTIFY: notifications.notify,
     }
     return Application(
         **vars(core),
         settings=settings,
-        fhir=Backend(database, core.store, core.writer, core.audit, authorizer, clock),
+        fhir=Backend(database, core.store, core.writer, core.audit, authorizer, clock, exports=exports),
         keys=keys,
         pseudonyms=pseudonyms,
         checkpoints=Checkpoints(database, core.audit, settings.data_dir / CHECKPOINT_FILE),
@@ -286,6 +292,8 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int, *,
     def parked(tx: Transaction, job: Job, problem: Problem) -> None:
         if job.step == hl7_message.CONVERT:
             core.inbox.mark(tx, str(job.payload["message"]), "parked")
+        if job.step == EXPORT:
+            failed(tx, core.jobs, str(job.payload["export"]), core.clock.now())
         owed.parked(tx, core.jobs, job, problem)
 
     return Worker(core.database, core.jobs, steps, core.clock, core.ids, threads=threads, on_parked=parked)

@@ -35,7 +35,7 @@ def answer_of(reply: Reply, headers: Mapping[str, str], method: str) -> HttpAnsw
     method
         Its method.
     """
-    made = {}
+    made = dict(reply.headers)
     if reply.etag:
         made["ETag"] = reply.etag
     if reply.last_modified:
@@ -46,13 +46,20 @@ def answer_of(reply: Reply, headers: Mapping[str, str], method: str) -> HttpAnsw
         reply, headers.get("if-none-match", ""), headers.get("if-modified-since", "")
     ):
         return HttpAnswer(status=304, headers=made)
+    if reply.content is not None:
+        content = reply.content if method != "HEAD" else iter(())
+        return HttpAnswer(
+            status=reply.status, content=content, size=reply.size, headers=made, media_type=reply.media_type
+        )
     status, body = reply.status, reply.body
     returns = preferred_return(headers.get("prefer", "")) if reply.changed else ""
     if returns == "minimal":
         body = b""
     elif returns == "OperationOutcome":
         status, body = 200 if status == 204 else status, orjson.dumps(success("done"))
-    return HttpAnswer(status=status, body=body, headers=made, media_type=FHIR_JSON if body else "")
+    return HttpAnswer(
+        status=status, body=body, headers=made, media_type=(reply.media_type or FHIR_JSON) if body else ""
+    )
 
 
 def not_modified(reply: Reply, if_none_match: str, if_modified_since: str) -> bool:

@@ -1,17 +1,21 @@
 """What all interactions share: the store, the decision on each request, the audit log, and the wait for a commit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
+from fhir_adapter.bulk.exports import Exports
 from fhir_adapter.rest.steps import Call, Event, Pending, Refused, Reply, Step
 from fhir_adapter.store.store import Store
 from fhir_adapter.store.write import AuditSink, StoreWriter
 from kernel.clock import Clock
-from kernel.db import Database
+from kernel.db import Database, Transaction
 from kernel.errors import Problem
 from privacy import balp
 from privacy.authorize import Authorizer, Request
 from privacy.principal import Principal
+
+T = TypeVar("T")
 
 
 class Backend:
@@ -34,9 +38,11 @@ class Backend:
         Permits or refuses each request.
     clock
         Source of the time of audit events.
+    exports
+        Bulk exports; without them none is offered.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wiring hands each component what it needs
         self,
         database: Database,
         store: Store,
@@ -44,11 +50,14 @@ class Backend:
         audit: AuditSink,
         authorizer: Authorizer,
         clock: Clock,
+        *,
+        exports: Exports | None = None,
     ) -> None:
         self.database = database
         self.store = store
         self.writer = writer
         self.clock = clock
+        self.exports = exports
         self.types = writer.types
         self._audit = audit
         self._authorizer = authorizer
@@ -139,6 +148,26 @@ class Backend:
             The reply.
         """
         return Pending(work=lambda tx: self._audit.record_all(tx, events), then=lambda _: reply)
+
+    def changing(self, work: Callable[[Transaction], T], event: Event, then: Callable[[T], Reply]) -> Pending:
+        """Return the reply to a change that is no resource; its audit event is in the same commit.
+
+        Parameters
+        ----------
+        work
+            Makes the change.
+        event
+            Records it.
+        then
+            Makes the reply of what ``work`` returned.
+        """
+
+        def recorded(tx: Transaction) -> T:
+            made = work(tx)
+            self._audit.record_all(tx, [event])
+            return made
+
+        return Pending(work=recorded, then=then)
 
     def record(self, events: Sequence[Event]) -> None:
         """Record events in the audit log, durably."""

@@ -4,7 +4,7 @@ Interactions come from the routes, parameters from the search table and types fr
 is always true.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -50,6 +50,7 @@ def statement(types: Iterable[str], *, base: str, version: str) -> Json:
                 "mode": "server",
                 "resource": [_resource(kind) for kind in sorted(types)],
                 "interaction": [{"code": code} for code in _codes("system")],
+                "operation": _stated(_operations("$export")),
             }
         ],
     }
@@ -62,8 +63,12 @@ def _codes(level: str) -> list[str]:
 
 def _operations(*first: str) -> dict[str, str]:
     """Return name and definition of the operations whose path starts with one of some segments."""
-    routes = [route for route in ROUTES if route.level == "operation" and route.path[0] in first]
+    routes = [route for route in ROUTES if route.definition and route.path[0] in first]
     return {code: route.definition for route in routes for code in route.codes}
+
+
+def _stated(operations: Mapping[str, str]) -> list[Json]:
+    return [{"name": name, "definition": definition} for name, definition in operations.items()]
 
 
 def _resource(kind: str) -> Json:
@@ -72,9 +77,7 @@ def _resource(kind: str) -> Json:
     stated: Json = {
         "type": kind,
         "interaction": [{"code": code} for code in codes],
-        "operation": [
-            {"name": name, "definition": definition} for name, definition in _operations("{type}", kind).items()
-        ],
+        "operation": _stated(_operations("{type}", kind)),
     }
     if not is_audit:
         stated |= {

@@ -6,10 +6,11 @@ request needs few of them, and they would cost more than reading a resource does
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -141,6 +142,9 @@ class HttpAnswer:
     #: Media type of the body; none is stated without one.
     media_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: The body in parts, instead of ``body``, and its size.
+    content: Iterator[bytes] | None = None
+    size: int = 0
 
     async def send(self, send: Send, request_id: str) -> None:
         """Send the answer.
@@ -154,10 +158,15 @@ class HttpAnswer:
         """
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
         if self.status not in {204, 304}:
-            headers.append((b"content-length", b"%d" % len(self.body)))
+            headers.append((b"content-length", b"%d" % (len(self.body) if self.content is None else self.size)))
         if self.media_type:
             headers.append((b"content-type", self.media_type.encode("latin-1")))
         headers.append((b"x-request-id", request_id.encode("latin-1")))
         headers += _ALWAYS
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        if self.content is None:
+            await send({"type": "http.response.body", "body": self.body})
+            return
+        while part := await run_in_threadpool(next, self.content, b""):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})

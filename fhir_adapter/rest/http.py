@@ -21,6 +21,7 @@ from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.bodies import CLOSE, read_body
 from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.exchange import HttpAnswer, HttpRequest
+from fhir_adapter.rest.exports import FILE
 from fhir_adapter.rest.headers import answers_json
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
@@ -155,7 +156,8 @@ class _Endpoint:
         refuse_other_sites(request.method, request.headers, self._settings.public_base)
         if len(request.query) > LONGEST_QUERY:
             raise HttpProblem(414, Category.INCORRECT, f"what follows ? may have {LONGEST_QUERY} characters")
-        answers_json(request.headers.get("accept", ""), request.format)
+        if not request.path.startswith(FILE):
+            answers_json(request.headers.get("accept", ""), request.format)
         segments = tuple([part for part in request.path.split("/") if part])
         method = "GET" if request.method == "HEAD" else request.method
         base = self._settings.public_base or request.base
@@ -216,7 +218,7 @@ class _Endpoint:
     def _route(self, method: str, segments: tuple[str, ...]) -> tuple[Route, Mapping[str, str]]:
         """Return the route of a request; raises 404 or 405."""
         kind = segments[0] if segments else ""
-        if not kind or kind == "_history" or kind in self._backend.types:
+        if self._is_served(kind):
             for route in _BY_METHOD.get((method, len(segments)), ()):
                 parts = _parts(route.path, segments)
                 if parts is not None and _is_open(kind, route):
@@ -231,9 +233,13 @@ class _Endpoint:
         fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
         if segments == ("metadata",):
             return {"GET"}
-        if not fitting or (kind and kind != "_history" and kind not in self._backend.types):
+        if not fitting or not self._is_served(kind):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")
         return {route.method for route in fitting if _is_open(kind, route)}
+
+    def _is_served(self, kind: str) -> bool:
+        """Return whether addresses begin like this."""
+        return not kind or kind in self._backend.types or kind in _OF_SYSTEM
 
     def _principal(self, request: HttpRequest, request_id: str) -> Principal:
         identify = self._settings.identify
@@ -250,6 +256,9 @@ _BY_METHOD: Final[Mapping[tuple[str, int], Sequence[Route]]] = {
     for method, length in {(route.method, len(route.path)) for route in ROUTES}
 }
 """The routes of a method and a number of segments, in the order of the table."""
+
+_OF_SYSTEM: Final = frozenset(route.path[0] for route in ROUTES if route.path and route.path[0][:1] != "{")
+"""What the addresses of the system begin with."""
 
 
 def _is_open(kind: str, route: Route) -> bool:

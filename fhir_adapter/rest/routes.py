@@ -1,15 +1,27 @@
 """The table of all routes: requests are dispatched with it, and ``/metadata`` is made from it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from fhir_adapter.rest import everything, histories, operations, reads, searches, subscriptions, transactions, writes
+from fhir_adapter.bulk.request import Level, of_parameters, of_query
+from fhir_adapter.rest import (
+    everything,
+    exports,
+    histories,
+    operations,
+    reads,
+    searches,
+    subscriptions,
+    transactions,
+    writes,
+)
 from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.headers import FORM_TYPES, JSON_TYPES, PATCH_TYPES, check_content_type, preferred_return
 from fhir_adapter.rest.outcome import HttpProblem
 from fhir_adapter.rest.steps import Call, Step
+from fhir_adapter.store.document import parse
 from fhir_adapter.store.write import Target
 from kernel.errors import Category, Problem
 from privacy.authorize import Interaction, Request
@@ -194,6 +206,52 @@ def _validate(backend: Backend, request: InteractionRequest) -> Step:
 
 def _validation(parts: Mapping[str, str]) -> Request:
     return of_instance(Interaction.VALIDATE, parts["type"], parts.get("id", ""))
+
+
+def _export(level: Level) -> Callable[[Backend, InteractionRequest], Step]:
+    """Return the kick-off of exports of a level, by GET or by POST."""
+
+    def carry_out(backend: Backend, request: InteractionRequest) -> Step:
+        given = of_parameters(parse(request.body).plain) if request.body else of_query(request.query)
+        address = "/".join(part for part in (_PLACES[level], request.parts.get("id", ""), "$export") if part)
+        if request.query and not request.body:
+            address += f"?{request.query}"
+        return exports.kick_off(backend, request.call, level, given, request.headers.get("prefer", ""), address=address)
+
+    return carry_out
+
+
+_PLACES: Final[Mapping[Level, str]] = {"system": "", "patient": "Patient", "group": "Group"}
+
+
+def _of_export(level: Level) -> Callable[[Mapping[str, str]], Request]:
+    return lambda parts: exports.of_export(level, parts.get("id", ""))
+
+
+def _export_routes(level: Level, path: tuple[str, ...], definition: str) -> tuple[Route, Route]:
+    """Return the two routes of one kick-off."""
+    by_get = Route(
+        codes=("export",),
+        level="operation",
+        method="GET",
+        path=path,
+        reads_body=False,
+        carry_out=_export(level),
+        definition=f"http://hl7.org/fhir/uv/bulkdata/OperationDefinition/{definition}",
+    )
+    return by_get, replace(by_get, method="POST", reads_body=True, before_body=_of_export(level))
+
+
+def _export_status(backend: Backend, request: InteractionRequest) -> Step:
+    return exports.status(backend, request.call, request.parts["id"])
+
+
+def _cancel_export(backend: Backend, request: InteractionRequest) -> Step:
+    return exports.cancel(backend, request.call, request.parts["id"])
+
+
+def _export_file(backend: Backend, request: InteractionRequest) -> Step:
+    return exports.file(backend, request.call, request.parts["id"], request.parts["name"])
 
 
 _SMALL: Final = 64 * 1024
@@ -389,6 +447,33 @@ ROUTES: Final = (
         reads_body=False,
         carry_out=_subscription_events,
         definition=f"{_BACKPORT}backport-subscription-events",
+    ),
+    *_export_routes("system", ("$export",), "export"),
+    *_export_routes("patient", ("Patient", "$export"), "patient-export"),
+    *_export_routes("group", ("Group", "{id}", "$export"), "group-export"),
+    Route(
+        codes=("export-status",),
+        level="operation",
+        method="GET",
+        path=(exports.STATUS, "{id}"),
+        reads_body=False,
+        carry_out=_export_status,
+    ),
+    Route(
+        codes=("export-status",),
+        level="operation",
+        method="DELETE",
+        path=(exports.STATUS, "{id}"),
+        reads_body=False,
+        carry_out=_cancel_export,
+    ),
+    Route(
+        codes=("export-status",),
+        level="operation",
+        method="GET",
+        path=(exports.FILE, "{id}", "{name}"),
+        reads_body=False,
+        carry_out=_export_file,
     ),
 )
 

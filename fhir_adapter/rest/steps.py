@@ -1,7 +1,7 @@
 """What an interaction is given and what it returns: a call, and a reply that may have to wait for a commit."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -37,6 +37,14 @@ class Reply:
     location: str | None = None
     #: Answers a change, so that ``Prefer`` says what it returns.
     changed: bool = False
+    #: Further header fields.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: Of the body; FHIR's JSON when empty.
+    media_type: str = ""
+    #: The body in parts, instead of ``body``: each is made when it is sent.
+    content: Iterator[bytes] | None = None
+    #: Bytes of ``content``.
+    size: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from kernel.errors import Category, Problem
-
 app = typer.Typer(
     no_args_is_help=True,
     help="Put files through a server's listeners; the address comes from the options alone, not from the settings.",
@@ -56,26 +54,17 @@ def dicom(
 def fhir(
     paths: PathsArgument,
     url: Annotated[str, typer.Option(help="FHIR base URL of the server.")] = "http://127.0.0.1:8080/fhir",
+    timeout: Annotated[float, typer.Option(help="How long one request may take, in seconds.")] = 120.0,
 ) -> None:
-    """POST FHIR resources or transaction Bundles, a JSON file each, and print each status."""
-    import httpx
-    import orjson
+    """Send FHIR resources: files of one resource or Bundle (.json), or of one on each line (.ndjson), also with .gz.
 
-    headers = {"Content-Type": "application/fhir+json"}
-    for path in _files(paths):
-        content = path.read_bytes()
-        try:
-            kind = orjson.loads(content)["resourceType"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
-            raise Problem(Category.INCORRECT, f"{path.name} is not a FHIR resource") from failure
-        address = url if kind == "Bundle" else f"{url}/{kind}"
-        try:
-            answer = httpx.post(address, content=content, headers=headers, trust_env=False)
-        except httpx.HTTPError as failure:
-            raise Problem(Category.UNAVAILABLE, f"{url} cannot be reached") from failure
-        typer.echo(f"{path.name}: {answer.status_code} {answer.headers.get('Location', '')}".rstrip())
-        if answer.is_error:
-            raise typer.Exit(1)
+    A resource is created, a transaction or batch is carried out as it is. Lines, and the entries of other Bundles, are
+    updates by their ids: sent again, they change nothing. What is refused of them is in <name>.errors.ndjson.
+    """
+    from service.commands.send_fhir import send_fhir
+
+    if send_fhir(paths, url, timeout):
+        raise typer.Exit(1)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:

@@ -160,6 +160,8 @@ def test_every_interaction_that_metadata_names_is_there(server: Server) -> None:
         "events",
         "everything",
         "lastn",
+        "export",
+        "export-status",
         "search-compartment",
     }
     assert {code for route in ROUTES for code in route.codes} == {*done, *others}
@@ -237,6 +239,7 @@ def test_every_operation_that_metadata_names_is_there(server: Server) -> None:
     stated = {(it["type"], op["name"]) for it in rest["resource"] for op in it.get("operation", ())}
     of_subscriptions = {("Subscription", "status"), ("Subscription", "events")}
     others = {("Patient", "everything"), ("Observation", "lastn")} | of_subscriptions
+    others |= {("Patient", "export"), ("Group", "export")}  # carried out in tests/service/test_export.py
     assert {it for it in stated if it[1] != "validate"} == others
     assert {kind for kind, name in stated if name == "validate"} == {it["type"] for it in rest["resource"]}
     assert server.client.get("/Subscription/$status").status_code == 200

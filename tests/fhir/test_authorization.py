@@ -139,8 +139,9 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
 
 
 def test_every_route_has_its_example() -> None:
-    of_a_subscription = {"events"}  # needs one that is active: tests/service/test_subscription_topics.py
-    assert {code for route in ROUTES for code in route.codes} - of_a_subscription <= ACCESSES.keys()
+    # They need a running worker: tests/service/test_subscription_topics.py and test_export.py.
+    elsewhere = {"events", "export", "export-status"}
+    assert {code for route in ROUTES for code in route.codes} - elsewhere <= ACCESSES.keys()
 
 
 @pytest.mark.parametrize("name", ACCESSES)

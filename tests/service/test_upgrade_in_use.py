@@ -15,6 +15,15 @@ from service.settings import load
 
 NEWEST = max(path.name[1:5] for path in files("kernel.migrations.versions").iterdir() if path.name.startswith("r"))
 
+LATER = (
+    *(
+        f"TABLE {name}"
+        for name in ("small_blobs", "resource_measures", "subscription_events", "subscriptions", "exports")
+    ),
+    "INDEX resource_index_of_resource",
+)
+"""What the revisions after the earlier one made."""
+
 
 @pytest.fixture
 def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Application]:
@@ -26,7 +35,7 @@ def earlier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Applica
     def as_before(tx: object) -> None:
         tx.execute(text("UPDATE alembic_version SET version_num = '0014'"))  # type: ignore[attr-defined]
         tx.execute(text("ALTER TABLE workers DROP COLUMN threads"))  # type: ignore[attr-defined]
-        for later in ("TABLE small_blobs", "TABLE resource_measures", "INDEX resource_index_of_resource"):
+        for later in LATER:
             tx.execute(text(f"DROP {later}"))  # type: ignore[attr-defined]
 
     application.database.write(as_before)

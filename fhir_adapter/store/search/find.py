@@ -34,7 +34,7 @@ from sqlalchemy import (
 from fhir_adapter.store.problems import TooCostly
 from fhir_adapter.store.search.comparisons import Names
 from fhir_adapter.store.search.conditions import TABLES, Tag, matching, shown
-from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, TAG, of
+from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, of
 from fhir_adapter.store.search.query import Criterion, Cursor, Query, SortKey
 from fhir_adapter.store.search.shapes import Match, Shape
 from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
@@ -151,16 +151,11 @@ def _form(connection: Connection, query: Query, criteria: Sequence[Criterion], h
     return _Form(
         type=query.type,
         shapes=tuple(criterion.shape for criterion in criteria),
-        hidden=None if hidden_tag is None or _asks_for(query, *hidden_tag) else hidden_tag,
+        hidden=None if hidden_tag is None or query.asks_for(*hidden_tag) else hidden_tag,
         sort=query.sort,
         continues=query.after is not None,
         starts_narrow=bool(criteria) and _is_narrow(connection, query.type, criteria[0]),
     )
-
-
-def _asks_for(query: Query, system: str, code: str) -> bool:
-    asked = [pair for criterion in query.named(TAG) for pair in criterion.texts]
-    return any(pair in {(system, code), (None, code)} for pair in asked)
 
 
 def _ordered(query: Query) -> Sequence[Criterion]:

@@ -117,6 +117,17 @@ class Query:
         """Return the criteria of a parameter."""
         return [criterion for criterion in self.criteria if criterion.name == name]
 
+    def asks_for(self, system: str, code: str) -> bool:
+        """Return whether the search names a tag.
+
+        Parameters
+        ----------
+        system, code
+            The tag.
+        """
+        asked = [pair for criterion in self.named("_tag") for pair in criterion.texts]
+        return any(pair in {(system, code), (None, code)} for pair in asked)
+
 
 def cursor_of(text: str, keys: int) -> Cursor:
     """Read the text of a ``next`` link.

@@ -209,7 +209,8 @@ def _range(prefix: str, text: str) -> tuple[Decimal, Decimal]:
         if abs(value.adjusted()) > GREATEST_EXPONENT:
             raise Problem(Category.INCORRECT, f"a number may have an exponent up to {GREATEST_EXPONENT}")
         if prefix in {"eq", "ne"}:
-            half = Decimal((0, (5,), int(value.as_tuple().exponent) - 1))
+            # The index holds twelve digits of a converted number: of more than ten, none is compared by the last.
+            half = Decimal((0, (5,), max(int(value.as_tuple().exponent) - 1, value.adjusted() - 10)))
             return value - half, value + half
         if prefix == "ap":
             return value - abs(value) / 10, value + abs(value) / 10
