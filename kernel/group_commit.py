@@ -27,6 +27,10 @@ LONGEST_LOCK_MS: Final = 100
 """How long a group of several requests waits for a lock of another process (PostgreSQL)."""
 
 _CANNOT_SAVE: Final = "this server cannot save at present; send it again later"
+_NOT_KNOWN: Final = (
+    "the connection to the database was lost at the commit: it is not known whether this was saved; look before you"
+    " send it again"
+)
 _RETRYABLE: Final = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL's serialization_failure, deadlock_detected and lock_not_available: the requests may be run again."""
 _TRIES: Final = 5
@@ -182,7 +186,7 @@ class GroupWriter:
                 if not self._is_postgresql:
                     return _run_group(self._connection(), requests)
                 with self._engine.connect() as connection:
-                    return _run_pipelined(connection, requests)
+                    return _run_connected(connection, requests)
             except Exception as failure:
                 self._let_go()
                 if not tries_left or not _is_retryable(failure):
@@ -200,6 +204,15 @@ class GroupWriter:
         if kept is not None:
             with suppress(Exception):
                 kept.close()
+
+
+def _run_connected(connection: Connection, requests: Sequence[Request]) -> _Group:
+    try:
+        return _run_pipelined(connection, requests)
+    except BaseException:
+        if _is_closed(connection):  # else its end would fail too, and that failure be raised instead
+            connection.invalidate()
+        raise
 
 
 def _run_pipelined(connection: Connection, requests: Sequence[Request]) -> _Group:
@@ -240,8 +253,13 @@ def _run_group(connection: Connection, requests: Sequence[Request]) -> _Group:
             _NOTIFY.send(connection, {"channels": sorted(group.channels)})
         if (pipeline := pipeline_of(connection)) is not None:
             pipeline.is_ending = True
-        _COMMIT.run(connection)
-        _check_pipeline(connection)
+        try:
+            _COMMIT.run(connection)
+            _check_pipeline(connection)
+        except Exception as failure:
+            if is_postgresql and _is_closed(connection):
+                raise Problem(Category.INTERRUPTED, _NOT_KNOWN, diagnostics=str(failure)) from failure
+            raise
     except BaseException:
         _roll_back(connection)
         raise
@@ -288,6 +306,11 @@ def _roll_back(connection: Connection) -> None:
     if _in_transaction(connection):
         driver: Any = connection.connection.dbapi_connection
         driver.execute("ROLLBACK")
+
+
+def _is_closed(connection: Connection) -> bool:
+    driver: Any = connection.connection.dbapi_connection
+    return bool(driver.closed)
 
 
 def _can_go_on(connection: Connection) -> bool:
