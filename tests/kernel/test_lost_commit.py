@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL is lost after a COMMIT was sent: it is stored, and nobody is told that it was not."""
+"""The connection to PostgreSQL is lost after a COMMIT was sent: it is stored, and nobody reads that it was not."""
 
 import socket
 import threading
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.postgres
 
 
 class Proxy:
-    """Forwards connections to PostgreSQL; once told to, it swallows the reply to the next COMMIT and hangs up."""
+    """Forwards connections to PostgreSQL; when it is to, it swallows the reply to the next COMMIT and hangs up."""
 
     def __init__(self, host: str, port: int) -> None:
         self._to = host, port
