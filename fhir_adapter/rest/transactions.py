@@ -11,6 +11,7 @@ from fhir_adapter.rest.access import of_lookup, of_operation
 from fhir_adapter.rest.answers import not_modified
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.budget import Budget
+from fhir_adapter.rest.own_references import relative
 from fhir_adapter.rest.reads import read_version
 from fhir_adapter.rest.searches import found_by
 from fhir_adapter.rest.steps import Call, Event, Pending, Refused, Reply, Step
@@ -41,7 +42,7 @@ def bundle(backend: Backend, call: Call, body: bytes, *, returns: str = "") -> S
         What ``Prefer`` asks each change to return: ``representation``, ``OperationOutcome`` or less.
     """
     backend.allow(call, Request(interaction=Interaction.BUNDLE))
-    prepared = backend.writer.prepare_bundle(body)
+    prepared = backend.writer.prepare_bundle(relative(body, call.base))
     if prepared.kind == "transaction":
         return _transaction(backend, call, prepared, returns=returns)
     budget = Budget()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from fhir_adapter.patch.read import patch_of_body
 from fhir_adapter.rest.access import of_instance, of_named, of_search
 from fhir_adapter.rest.backend import Backend
+from fhir_adapter.rest.own_references import relative
 from fhir_adapter.rest.steps import Call, Pending, Reply, Step
 from fhir_adapter.store.operations import Operation, PreparedChanges
 from fhir_adapter.store.write import Target, Written
@@ -29,7 +30,7 @@ def create(backend: Backend, call: Call, kind: str, body: bytes, *, if_none_exis
         ``If-None-Exist``; None for a create without a condition.
     """
     backend.allow(call, of_instance(Interaction.CREATE, kind, ""))
-    prepared = backend.writer.prepare_create(kind, body, if_none_exist)
+    prepared = backend.writer.prepare_create(kind, relative(body, call.base), if_none_exist)
     require_conditions(backend, call, prepared)
     return write_one(backend, call, prepared)
 
@@ -61,7 +62,7 @@ def update(
         ``If-None-Match``: ``*`` when there must be none yet.
     """
     backend.allow(call, of_instance(Interaction.UPDATE, target.type, target.id))
-    prepared = backend.writer.prepare_update(target, body, if_match, if_none_match)
+    prepared = backend.writer.prepare_update(target, relative(body, call.base), if_match, if_none_match)
     require_conditions(backend, call, prepared)
     return write_one(backend, call, prepared)
 
@@ -87,7 +88,7 @@ def patch(
         ``If-Match``: the version that must be the current one.
     """
     backend.allow(call, of_instance(Interaction.PATCH, target.type, target.id))
-    prepared = backend.writer.prepare_patch(target, patch_of_body(body, media_type), if_match)
+    prepared = backend.writer.prepare_patch(target, patch_of_body(relative(body, call.base), media_type), if_match)
     require_conditions(backend, call, prepared)
     return write_one(backend, call, prepared)
 

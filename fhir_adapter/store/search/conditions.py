@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, FromClause, and_, exists, false, func, literal, not_, or_, select
+from sqlalchemy import ColumnElement, FromClause, and_, exists, false, func, literal, not_, or_, select, true
 
 from fhir_adapter.store.search.comparisons import Names, condition, instant_matches
 from fhir_adapter.store.search.parameters import TAG, numbers_of
@@ -61,7 +61,7 @@ def matching(
             return and_(heads.c.type == shape.of, heads.c.id.in_(_that_are_named(shape, names, hidden)))
         case Every() | Some():
             met = [matching(kind, heads, it, names, drives=drives, hidden=hidden) for it in shape.conditions]
-            return and_(*met) if isinstance(shape, Every) else or_(false(), *met)
+            return and_(true(), *met) if isinstance(shape, Every) else or_(false(), *met)
 
 
 def shown(kind: str, heads: FromClause, hidden: Tag | None) -> Sequence[ColumnElement[bool]]:
@@ -136,7 +136,9 @@ def _that_refer(shape: Refers, names: Names, hidden: Tag | None) -> Any:
     named = []
     for target, conditions in shape.targets:
         heads, met = _heads_of(target, conditions, names, hidden)
-        named.append(rows.c.value.in_(select(literal(f"{target}/") + heads.c.id).where(met)))
+        # Each step is a table of its own before the statement: nested ones overflow the stack of SQLite's parser.
+        found = select((literal(f"{target}/") + heads.c.id).label("reference")).where(met).cte()
+        named.append(rows.c.value.in_(select(found.c.reference)))
     return select(rows.c.key).where(or_(*(and_(rows.c.param == it, or_(*named)) for it in shape.numbers)))
 
 
@@ -145,7 +147,8 @@ def _that_are_named(shape: Referred, names: Names, hidden: Tag | None) -> Any:
     heads, met = _heads_of(shape.source, shape.conditions, names, hidden)
     start = f"{shape.of}/"
     of_type = and_(rows.c.value >= literal(start), rows.c.value < literal(start + "\U0010ffff"))
-    keys = select(heads.c.key).where(met)
-    return select(func.substr(rows.c.value, len(start) + 1)).where(
-        _of(rows, shape.numbers), of_type, rows.c.key.in_(keys)
+    keys = select(heads.c.key).where(met).cte()
+    named = select(func.substr(rows.c.value, len(start) + 1).label("id")).where(
+        _of(rows, shape.numbers), of_type, rows.c.key.in_(select(keys.c.key))
     )
+    return select(named.cte().c.id)

@@ -27,10 +27,10 @@ from fhir_adapter.store.search.shapes import (
 )
 from fhir_adapter.store.search.single import (
     AFTER_ANY_TEXT,
-    UNESCAPED_BAR,
     Reading,
     Tests,
     date_range,
+    divided,
     prefixed,
     references_of,
     tests_of,
@@ -41,8 +41,6 @@ from fhir_adapter.store.search.texts import mentions
 from fhir_adapter.store.search.values import key_of
 from kernel.errors import Category, Problem
 
-_UNESCAPED_COMMA: Final = re.compile(r"(?<!\\),")
-_UNESCAPED_DOLLAR: Final = re.compile(r"(?<!\\)\$")
 _TABLES: Final[Mapping[Kind, Table]] = {
     "date": "dates",
     "number": "measures",
@@ -93,7 +91,7 @@ def criterion(kind: str, name: str, value: str, reading: Reading) -> Criterion:
         raise unknown(kind, name)
     if dot:
         return _refers(parameter, modifier, rest, value, reading)
-    texts = [text for text in (_UNESCAPED_COMMA.split(value) if "," in value else (value,)) if text]
+    texts = [text for text in divided(value, ",") if text]
     if not texts:
         raise Problem(Category.INCORRECT, f"search parameter '{head}' has no value")
     if modifier == "missing":
@@ -189,9 +187,8 @@ def _missing(parameter: Parameter, texts: Sequence[str]) -> Criterion:
 
 def _matching(parameter: Parameter, modifier: str, texts: Sequence[str], reading: Reading) -> Criterion:
     if modifier == "text":
-        present = Missing("values", parameter.numbers, is_missing=False)
         holds = mentions(parameter.branches, [unescaped(text) for text in texts])
-        return Criterion(name=parameter.name, shape=present, arguments=(), breadth=4, holds=holds)
+        return Criterion(name=parameter.name, shape=Every(()), arguments=(), breadth=4, holds=holds)
     if modifier == "of-type":
         return _of_type(parameter, texts)
     named = tuple(pair for text in texts for pair in _named(parameter, modifier, text, reading))
@@ -220,7 +217,7 @@ def _named(parameter: Parameter, modifier: str, text: str, reading: Reading) -> 
 
 
 def _of_type(parameter: Parameter, texts: Sequence[str]) -> Criterion:
-    wanted = [tuple(unescaped(part) for part in UNESCAPED_BAR.split(text)) for text in texts]
+    wanted = [tuple(unescaped(part) for part in divided(text, "|")) for text in texts]
     if any(len(parts) != 3 or not all(parts) for parts in wanted):
         raise Problem(Category.INCORRECT, "of-type takes system|code|value")
 
@@ -293,7 +290,7 @@ def _composite(parameter: Parameter, texts: Sequence[str], reading: Reading) -> 
     arguments: list[Any] = []
     wanted: list[tuple[Whole, list[Tests]]] = []
     for text in texts:
-        values = _UNESCAPED_DOLLAR.split(text)
+        values = divided(text, "$")
         for whole in parameter.wholes:
             if len(values) != len(whole.components):
                 shown = f"'{parameter.name}' takes {len(whole.components)} values with $ between them"

@@ -171,7 +171,9 @@ def _page(connection: Connection, form: _Form, values: Sequence[Any], after: Cur
     changed = _run(connection, replace(form, changed=True), values, after, most)
     if not changed:
         return found
-    merged = sorted([*found, *changed], key=lambda row: (row.k0, row.key), reverse=form.sort[0].descending)
+    # What is changed between the two statements is in both.
+    each = {row.key: row for row in (*found, *changed)}
+    merged = sorted(each.values(), key=lambda row: (row.k0, row.key), reverse=form.sort[0].descending)
     return merged[:most]
 
 

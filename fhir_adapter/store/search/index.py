@@ -65,7 +65,10 @@ def rows(resource: Json) -> IndexRows:
         for rest, branch, kind, add in plan.get(element, ()):
             for value in (found,) if rest is None and type(found) is not list else at(found, rest or ()):
                 if add is not None:
+                    before = len(values)
                     add(values, branch, value)
+                    if len(values) == before:  # it is there, and has nothing to compare: only a text, say
+                        values.append((branch.number, "", ""))
                 elif kind == "date":
                     if (span := period(value)) is not None:
                         dates.append((branch.number, *span))
@@ -162,8 +165,8 @@ def _add_reference(values: list[Value], branch: Branch, value: Any) -> None:
             values.append((branch.number, f"{value['resourceType']}/{value['id']}", ""))
     else:
         reference = local(value.get("reference", ""))
-        if reference and not reference.startswith("#"):
-            values.append((branch.number, key_of(reference), ""))
+        is_found = bool(reference) and not reference.startswith("#")
+        values.append((branch.number, key_of(reference) if is_found else "", ""))
         identifier = value.get("identifier")
         if identifier is not None and "value" in identifier:
             values.append((branch.identifiers, key_of(identifier["value"]), key_of(identifier.get("system", ""))))

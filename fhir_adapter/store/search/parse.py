@@ -11,6 +11,7 @@ from fhir_adapter.store.search.query import (
     DEFAULT_COUNT,
     LARGEST_COUNT,
     Criterion,
+    Cursor,
     Inclusion,
     Query,
     SortKey,
@@ -89,7 +90,7 @@ def parse(kind: str, query: str, *, lenient: bool = False, base: str = "", also:
         criteria=tuple(criteria),
         count=count or 1,
         sort=sort,
-        after=cursor_of(results["_cursor"], len(sort)) if "_cursor" in results else None,
+        after=_after(kind, sort, results["_cursor"]) if "_cursor" in results else None,
         pairs=tuple(applied),
         sent=query if len(applied) == len(pairs) else "",
         inclusions=tuple(inclusions),
@@ -104,9 +105,12 @@ def _pairs(query: str) -> list[tuple[str, str]]:
     if len(query) > LONGEST:
         raise Problem(Category.INCORRECT, f"a search may have {LONGEST} characters at the most")
     try:
-        return parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=50)
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=50)
     except ValueError as failure:
         raise Problem(Category.INCORRECT, "the query is not well-formed") from failure
+    if ("\0" in query or "%00" in query) and any("\0" in text for pair in pairs for text in pair):
+        raise Problem(Category.INCORRECT, "a search may not hold the character U+0000")
+    return pairs
 
 
 def _one_of(allowed: dict[str, T], name: str, text: str) -> T:
@@ -135,6 +139,11 @@ def _sort(kind: str, text: str) -> tuple[SortKey, ...]:
         if kind == AUDIT_EVENT and (name not in {LAST_UPDATED, "date"} or len(names) > 1):
             raise Problem(Category.INCORRECT, "audit events are sorted by date alone")
     return keys
+
+
+def _after(kind: str, sort: Sequence[SortKey], text: str) -> Cursor:
+    numbers = {LAST_UPDATED, *(it.name for it in sort if of(kind)[it.name].kind in {"date", "number", "quantity"})}
+    return cursor_of(text, [key.name not in numbers for key in sort])
 
 
 def _inclusion(kind: str, match: re.Match[str], value: str) -> Inclusion:

@@ -129,15 +129,15 @@ class Query:
         return any(pair in {(system, code), (None, code)} for pair in asked)
 
 
-def cursor_of(text: str, keys: int) -> Cursor:
+def cursor_of(text: str, are_texts: Sequence[bool]) -> Cursor:
     """Read the text of a ``next`` link.
 
     Parameters
     ----------
     text
         From :meth:`Cursor.text`.
-    keys
-        How many parameters the search is sorted by.
+    are_texts
+        For each parameter that the search is sorted by, whether its values are texts; else they are numbers.
 
     Raises
     ------
@@ -146,8 +146,11 @@ def cursor_of(text: str, keys: int) -> Cursor:
     """
     try:
         *found, key, as_of = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        sound = len(found) == keys and type(key) is int and type(as_of) is int
-        sound &= all(type(it) in {int, float, str} for it in found)
+        sound = len(found) == len(are_texts) and all(type(it) is int and 0 <= it < 2**63 for it in (key, as_of))
+        sound = sound and all(
+            type(it) is str and "\0" not in it if is_text else type(it) in {int, float} and abs(it) < 2**63
+            for it, is_text in zip(found, are_texts, strict=True)
+        )
     except (ValueError, TypeError):
         sound = False
     if not sound:

@@ -23,7 +23,6 @@ AFTER_ANY_TEXT: Final = "\U0010ffff"
 
 _PREFIXED: Final = re.compile(rf"({'|'.join(PREFIXES)})?(.*)", re.DOTALL)
 _NUMBER: Final = re.compile(r"[+-]?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?")
-UNESCAPED_BAR: Final = re.compile(r"(?<!\\)\|")
 
 Tests: TypeAlias = Sequence[tuple[str, tuple[Any, ...]]]
 """Each test with its values."""
@@ -90,7 +89,8 @@ def token_of(text: str) -> tuple[str | None, str | None]:
     Problem
         ``incorrect`` when both are empty.
     """
-    system, *code = UNESCAPED_BAR.split(text, maxsplit=1) if "\\" in text else text.split("|", 1)
+    system, *rest = divided(text, "|")
+    code = ["|".join(rest)] if rest else []
     if not code:
         return None, unescaped(system)
     if system or code[0]:
@@ -105,7 +105,7 @@ def _token_test(parameter: Parameter, system: str | None, code: str | None) -> t
             return START, ("", AFTER_ANY_TEXT)
     if code is None:
         return SYSTEM, (key_of(system or ""),)
-    if parameter.name in {"active", "deceased"} or code in {"TRUE", "FALSE", "True", "False"}:
+    if any(branch.type == "boolean" for branch in parameter.branches):
         code = code.lower()
     return (VALUE, (key_of(code),)) if system is None else (BOTH, (key_of(code), key_of(system)))
 
@@ -187,7 +187,7 @@ def date_range(prefix: str, text: str) -> tuple[datetime, datetime]:
 
 
 def _measure_test(kind: Kind, text: str) -> tuple[str, tuple[Any, ...]]:
-    parts = UNESCAPED_BAR.split(text)
+    parts = divided(text, "|")
     prefix, stated = prefixed(parts[0])
     if not _NUMBER.fullmatch(stated) or len(parts) not in ({1} if kind == "number" else {1, 3}):
         shown = "a number" if kind == "number" else "a number, number|system|code or number||code"
@@ -217,6 +217,29 @@ def _range(prefix: str, text: str) -> tuple[Decimal, Decimal]:
     except InvalidOperation as failure:
         raise Problem(Category.INCORRECT, "a number is expected") from failure
     return value, value
+
+
+def divided(text: str, at: str) -> list[str]:
+    """Divide a value at a character, but not where a backslash escapes it (R4, search.html#escaping).
+
+    Parameters
+    ----------
+    text
+        The value; the parts are still escaped.
+    at
+        The character.
+    """
+    if "\\" not in text:
+        return text.split(at)
+    parts, start, place = [], 0, 0
+    while place < len(text):
+        if text[place] == "\\":
+            place += 1
+        elif text[place] == at:
+            parts.append(text[start:place])
+            start = place + 1
+        place += 1
+    return [*parts, text[start:]]
 
 
 def unescaped(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from math import nextafter
 from typing import Any, Final, NamedTuple
 
 from fhir_adapter.store.search.parameters import units
@@ -97,6 +98,8 @@ def period(value: Any) -> tuple[float, float] | None:
             return _span_of_text(value)
         if "event" in value or "repeat" in value:
             return _timing(value)
+        if "start" not in value and "end" not in value:
+            return None
         low = span(value["start"])[0] if "start" in value else EARLIEST
         high = span(value["end"])[1] if "end" in value else LATEST
     except Problem:
@@ -156,7 +159,10 @@ def _range(low: Measured | None, high: Measured | None) -> Measured | None:
 
 
 def _opened(at: float, comparator: str) -> tuple[float, float]:
-    return -BOUNDLESS if comparator[:1] == "<" else at, BOUNDLESS if comparator[:1] == ">" else at
+    """Return start and end of a number with a comparator; after ``<`` and ``>`` the number itself is not among them."""
+    low = nextafter(at, BOUNDLESS) if comparator == ">" else at
+    high = nextafter(at, -BOUNDLESS) if comparator == "<" else at
+    return -BOUNDLESS if comparator[:1] == "<" else low, BOUNDLESS if comparator[:1] == ">" else high
 
 
 def comparable(value: Any, system: str, code: str) -> tuple[str, float]:
