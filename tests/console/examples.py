@@ -17,6 +17,7 @@ from dicom_node.listener.association import ReceivedInstance
 from dicom_node.synthesise import ChestXRay, chest_x_ray
 from fhir_adapter.rest.steps import Call
 from fhir_adapter.rest.writes import create, update
+from fhir_adapter.store.write import Target
 from inference import registry
 from kernel.errors import Category, Problem
 from kernel.outbox import Delivery
@@ -49,7 +50,7 @@ def patient(application: Application, name: str) -> str:
     content = {"birthDate": "1950-03-01", "gender": "female", "identifier": [number]}
     resource = {"resourceType": "Patient", "id": name} | content
     api = application.fhir
-    api.complete(update(api, SEEDER, "Patient", name, json.dumps(resource).encode()))
+    api.complete(update(api, SEEDER, Target(type="Patient", id=name), json.dumps(resource).encode()))
     return f"Patient/{name}"
 
 
