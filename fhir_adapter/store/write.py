@@ -389,7 +389,7 @@ def _carry_out(write_set: WriteSet, operation: Operation, names: Mapping[str, st
         return write_set.delete(operation.type, operation.id, if_match=operation.if_match)
     document = operation.document
     if operation.unresolved:
-        document = reread(resolved(document.exact, {text: names[text] for text in operation.unresolved}))
+        document = reread(resolved(document.exact, {text: names[name] for text, name in operation.unresolved.items()}))
     if operation.method == "POST":
         return write_set.create(document, operation.id)
     return write_set.update(document, operation.id, if_match=operation.if_match, only_new=operation.only_new)
