@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from fhir_adapter.store import resolve
 from fhir_adapter.store.document import encode
+from fhir_adapter.store.problems import PreconditionFailed, TooCostly
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.validate import Validator
@@ -96,3 +98,79 @@ def test_a_relative_link_of_each_server_names_the_entry_of_its_own(transactions:
     assert transactions.owners() == {first}
     transactions.send(entry("POST", "Observation", of(second), fullUrl=f"{other}/Observation/o"))
     assert transactions.owners() == {first, second}
+
+
+def test_a_conditional_reference_names_what_meets_it_after_the_changes(transactions: Transactions) -> None:
+    transactions.send(entry("PUT", "Patient/a", with_mrn("a", "mrn")))
+    transactions.send(
+        entry("POST", "Observation", of("Patient?identifier=mrn")),
+        entry("PUT", "Patient/a", with_mrn("a", "mrn-old")),
+        entry("PUT", "Patient/b", with_mrn("b", "mrn")),
+    )
+    assert transactions.owners() == {"Patient/b"}
+
+
+def test_a_conditional_reference_names_what_the_transaction_creates(transactions: Transactions) -> None:
+    _, made = transactions.send(
+        entry("POST", "Observation", of("Patient?identifier=mrn")),
+        entry("POST", "Patient", with_mrn("a", "mrn")),
+    )
+    assert transactions.owners() == {made}
+
+
+def test_a_conditional_reference_to_what_the_transaction_deletes_fails(transactions: Transactions) -> None:
+    transactions.send(entry("PUT", "Patient/a", with_mrn("a", "mrn")))
+    with pytest.raises(PreconditionFailed):
+        transactions.send(
+            entry("POST", "Observation", of("Patient?identifier=mrn")),
+            entry("DELETE", "Patient/a"),
+        )
+    assert transactions.owners() == set()
+
+
+def test_a_resource_with_a_conditional_reference_is_named_by_another_one(transactions: Transactions) -> None:
+    organization = {"resourceType": "Organization", "id": "o", "identifier": [{"value": "x"}]}
+    managed = {"managingOrganization": {"reference": "Organization?identifier=x"}}
+    transactions.send(entry("PUT", "Patient/a", with_mrn("a", "mrn")))
+    transactions.send(
+        entry("POST", "Observation", of("Patient?identifier=mrn")),
+        entry("PUT", "Patient/a", with_mrn("a", "mrn-old", **managed)),
+        entry("PUT", "Patient/b", with_mrn("b", "mrn", **managed)),
+        entry("PUT", "Organization/o", organization),
+    )
+    assert transactions.owners() == {"Patient/b"}
+
+
+def test_a_conditional_reference_that_its_own_resource_changes_is_refused(transactions: Transactions) -> None:
+    """Whether the reference names a or b depends on which of the two is written first."""
+    link = {"link": [{"other": {"reference": "Patient?identifier=mrn"}, "type": "seealso"}]}
+    transactions.send(entry("PUT", "Patient/a", with_mrn("a", "mrn")))
+    with pytest.raises(PreconditionFailed):
+        transactions.send(
+            entry("PUT", "Patient/a", with_mrn("a", "mrn-old", **link)),
+            entry("PUT", "Patient/b", with_mrn("b", "mrn", **link)),
+        )
+
+
+def test_the_conditions_of_a_transaction_are_searched_in_a_limited_time_together(
+    transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each search takes a second by this clock."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr(resolve, "MOST_SECONDS", 3.0)
+    monkeypatch.setattr(resolve, "_now", lambda: next(seconds))
+
+    def creates(number: int) -> list[dict[str, Any]]:
+        return [
+            entry("POST", "Patient", with_mrn("x", f"{number}-{it}"), ifNoneExist=f"identifier={number}-{it}")
+            for it in range(number)
+        ]
+
+    transactions.send(*creates(1))
+    with pytest.raises(TooCostly):
+        transactions.send(*creates(2))  # two searches before the changes, and two after them
+    with pytest.raises(TooCostly):
+        transactions.send(
+            *(entry("PUT", f"Patient/p{it}", patient(f"p{it}")) for it in range(4)),
+            *(entry("POST", "Observation", of(f"Patient?identifier=MRN-p{it}")) for it in range(4)),
+        )
