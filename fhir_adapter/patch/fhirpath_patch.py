@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from fhir_adapter.patch.json_patch import MOST_OPERATIONS
 from fhir_adapter.patch.paths import Place, Step, choice_key, element_of, path, places
-from fhir_adapter.patch.values import Copies
+from fhir_adapter.patch.values import Copies, Work
 from fhir_adapter.store.document import Json
 from fhir_adapter.store.operations import Patch
 from fhir_adapter.store.problems import PatchFailed
@@ -54,11 +54,11 @@ def fhirpath_patch(parameters: Json) -> Patch:
     steps = [_read(parameter) for parameter in given]
 
     def patch(content: Json) -> Json:
-        copies = Copies()
+        copies, work = Copies(), Work()
         root = Place(holder={"": content}, key="", type=str(content.get("resourceType", "")))
         for position, (carry_out, operation) in enumerate(steps):
             try:
-                carry_out(root, operation, copies)
+                carry_out(root, operation, copies, work)
             except PatchFailed as failed:
                 raise PatchFailed(f"operation {position}: {failed.detail}") from failed
         return content
@@ -66,7 +66,7 @@ def fhirpath_patch(parameters: Json) -> Patch:
     return patch
 
 
-_CarryOut: TypeAlias = Callable[[Place, _Operation, Copies], None]
+_CarryOut: TypeAlias = Callable[[Place, _Operation, Copies, Work], None]
 
 
 def _read(parameter: Any) -> tuple[_CarryOut, _Operation]:
@@ -141,15 +141,15 @@ def _structure(parts: list[Any]) -> Json:
     return made
 
 
-def _one(root: Place, steps: list[Step]) -> Place:
-    found = places(root, steps)
+def _one(root: Place, steps: list[Step], work: Work) -> Place:
+    found = places(root, steps, work)
     if len(found) != 1:
         raise PatchFailed("the path names nothing" if not found else "the path names several elements")
     return found[0]
 
 
-def _add(root: Place, operation: _Operation, copies: Copies) -> None:
-    place, value = _one(root, operation.steps), operation.value
+def _add(root: Place, operation: _Operation, copies: Copies, work: Work) -> None:
+    place, value = _one(root, operation.steps, work), operation.value
     assert value is not None
     element = element_of(place.type, operation.name)
     if element is None or type(place.value) is not dict:
@@ -162,14 +162,14 @@ def _add(root: Place, operation: _Operation, copies: Copies) -> None:
     _set(place.value, key, value, copies)
 
 
-def _insert_at(root: Place, operation: _Operation, copies: Copies) -> None:
-    holder, key = _list(root, operation)
+def _insert_at(root: Place, operation: _Operation, copies: Copies, work: Work) -> None:
+    holder, key = _list(root, operation, work)
     assert operation.value is not None
     _insert(holder, key, operation.numbers["index"], operation.value, copies)
 
 
-def _delete(root: Place, operation: _Operation, _copies: Copies) -> None:
-    found = places(root, operation.steps)
+def _delete(root: Place, operation: _Operation, _copies: Copies, work: Work) -> None:
+    found = places(root, operation.steps, work)
     if len(found) > 1:
         raise PatchFailed("the path names several elements")
     for place in found:
@@ -185,8 +185,8 @@ def _delete(root: Place, operation: _Operation, _copies: Copies) -> None:
                 del holder[name][place.key]
 
 
-def _replace(root: Place, operation: _Operation, copies: Copies) -> None:
-    place, value = _one(root, operation.steps), operation.value
+def _replace(root: Place, operation: _Operation, copies: Copies, work: Work) -> None:
+    place, value = _one(root, operation.steps, work), operation.value
     assert value is not None
     if place.key == "":
         raise PatchFailed("a patch does not replace a whole resource")
@@ -204,8 +204,8 @@ def _replace(root: Place, operation: _Operation, copies: Copies) -> None:
     _set(place.holder, key, value, copies)
 
 
-def _move(root: Place, operation: _Operation, _copies: Copies) -> None:
-    holder, key = _list(root, operation)
+def _move(root: Place, operation: _Operation, _copies: Copies, work: Work) -> None:
+    holder, key = _list(root, operation, work)
     source, destination = operation.numbers["source"], operation.numbers["destination"]
     length = len(holder.get(key, ()))
     if source >= length or destination >= length:
@@ -215,11 +215,11 @@ def _move(root: Place, operation: _Operation, _copies: Copies) -> None:
             holder[name].insert(destination, holder[name].pop(source))
 
 
-def _list(root: Place, operation: _Operation) -> tuple[Json, str]:
+def _list(root: Place, operation: _Operation, work: Work) -> tuple[Json, str]:
     """Return the object that holds the list a path names, and its key there."""
     if not operation.last:
         raise PatchFailed("the path does not name a list")
-    place = _one(root, operation.steps[:-1])
+    place = _one(root, operation.steps[:-1], work)
     element = element_of(place.type, operation.last)
     if element is None or not element.repeats or type(place.value) is not dict:
         raise PatchFailed("the path does not name a list")

@@ -8,9 +8,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from fhir_adapter.patch.values import equal
+from fhir_adapter.patch.values import Work, equal
 from fhir_adapter.validation.objects import names_of
 from fhir_adapter.validation.records import Element
 from fhir_adapter.validation.table import choice_name, r4
@@ -49,10 +50,10 @@ class Place:
         return self.holder[self.key]
 
 
-Step: TypeAlias = Callable[[list[Place]], list[Place]]
+Step: TypeAlias = Callable[[list[Place], Work], list[Place]]
 
 
-def places(root: Place, steps: Sequence[Step]) -> list[Place]:
+def places(root: Place, steps: Sequence[Step], work: Work) -> list[Place]:
     """Return the elements that a path names.
 
     Parameters
@@ -61,10 +62,18 @@ def places(root: Place, steps: Sequence[Step]) -> list[Place]:
         The resource.
     steps
         From :func:`path`.
+    work
+        Counts the elements that are visited.
+
+    Raises
+    ------
+    TooCostly
+        When the patch has visited too many.
     """
     found = [root]
     for step in steps:
-        found = step(found)
+        work.take(1 + len(found))
+        found = step(found, work)
     return found
 
 
@@ -109,6 +118,7 @@ def path(text: str) -> tuple[list[Step], str]:
     return steps, last
 
 
+@lru_cache(maxsize=4096)
 def element_of(structure: str, name: str) -> Element | None:
     """Return the definition of an element: by its own name, or by that of a choice without the type.
 
@@ -130,29 +140,32 @@ def _step(match: re.Match[str]) -> Step:
     if match["name"]:
         return _child(match["name"])
     if match["function"]:
-        return lambda found: found[:1] if match["function"] == "first" else found[-1:]
+        return lambda found, _work: found[:1] if match["function"] == "first" else found[-1:]
     if match["type"]:
         wanted = match["type"]
-        return lambda found: [it for it in found if it.type.lower() == wanted.lower()]
+        return lambda found, _work: [it for it in found if it.type.lower() == wanted.lower()]
     child = _child("extension")
-    return lambda found: [it for it in child(found) if type(it.value) is dict and it.value.get("url") == match["url"]]
+    url = match["url"]
+    return lambda found, work: [
+        it for it in child(found, work) if type(it.value) is dict and it.value.get("url") == url
+    ]
 
 
 def _of_type(kind: str) -> Step:
-    def step(found: list[Place]) -> list[Place]:
+    def step(found: list[Place], _work: Work) -> list[Place]:
         return [it for it in found if kind in {it.type, "Resource", "DomainResource"}]
 
     return step
 
 
 def _child(name: str) -> Step:
-    def step(found: list[Place]) -> list[Place]:
-        return [child for place in found for child in _children(place, name)]
+    def step(found: list[Place], work: Work) -> list[Place]:
+        return [child for place in found for child in _children(place, name, work)]
 
     return step
 
 
-def _children(place: Place, name: str) -> list[Place]:
+def _children(place: Place, name: str, work: Work) -> list[Place]:
     if type(place.value) is not dict:
         return []
     kind = place.value.get("resourceType", place.type) if place.type == "Resource" else place.type
@@ -161,6 +174,7 @@ def _children(place: Place, name: str) -> list[Place]:
         found = place.value.get(key)
         of_type = code.removeprefix(">")
         if type(found) is list:
+            work.take(len(found))
             holder = (place.value, key)
             return [Place(holder=found, key=at, type=of_type, list_of=holder) for at in range(len(found))]
         if found is not None:
@@ -169,7 +183,7 @@ def _children(place: Place, name: str) -> list[Place]:
 
 
 def _nth(index: int) -> Step:
-    return lambda found: found[index : index + 1]
+    return lambda found, _work: found[index : index + 1]
 
 
 def _where(text: str) -> Step:
@@ -186,10 +200,10 @@ def _where(text: str) -> Step:
         criteria.append((found["names"].split("."), _literal(found)))
         at = found.end()
 
-    def holds(value: Any) -> bool:
-        return all(any(equal(it, wanted) for it in _values(value, names)) for names, wanted in criteria)
+    def holds(value: Any, work: Work) -> bool:
+        return all(any(equal(it, wanted) for it in _values(value, names, work)) for names, wanted in criteria)
 
-    return lambda found: [place for place in found if holds(place.value)]
+    return lambda found, work: [place for place in found if holds(place.value, work)]
 
 
 def _literal(found: re.Match[str]) -> Any:
@@ -198,13 +212,15 @@ def _literal(found: re.Match[str]) -> Any:
     return Decimal(found["number"]) if found["number"] else found["truth"] == "true"
 
 
-def _values(value: Any, names: Sequence[str]) -> list[Any]:
+def _values(value: Any, names: Sequence[str], work: Work) -> list[Any]:
     """Return what is at the end of some names, items of arrays one by one."""
     held = [value]
     for name in names:
         keys = (name, *r4().choices.get(name, ()))
+        work.take(1 + len(held) * len(keys))
         inner = [it[key] for it in held if type(it) is dict for key in keys if key in it]
         held = [item for it in inner for item in (it if type(it) is list else [it])]
+    work.take(len(held))
     return held
 
 

@@ -3,10 +3,31 @@
 from decimal import Decimal
 from typing import Any, Final
 
-from fhir_adapter.store.problems import PatchFailed
+from fhir_adapter.store.problems import PatchFailed, TooCostly
 
 MOST_COPIED: Final = 100_000
 """Most values that one patch copies: each copy may hold the ones before it."""
+MOST_VISITED: Final = 200_000
+"""Most elements that the paths of one patch visit, each comparison with one counted again."""
+
+
+class Work:
+    """Counts what the paths of one patch visit: it is carried out in the commit, where others wait."""
+
+    def __init__(self) -> None:
+        self._left = MOST_VISITED
+
+    def take(self, visited: int) -> None:
+        """Count elements.
+
+        Raises
+        ------
+        TooCostly
+            When the patch has visited too many.
+        """
+        self._left -= visited
+        if self._left < 0:
+            raise TooCostly(f"the paths of a patch may visit {MOST_VISITED} elements")
 
 
 class Copies:

@@ -14,6 +14,9 @@ from fhir_adapter.validation.table import r4
 from kernel.errors import Category, Problem
 
 _LINKED: Final = re.compile(r"""((?:href|src)\s*=\s*["'])([^"']*)(["'])""")
+_ROOT: Final = re.compile(r"(https?://.+)/[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+_RELATIVE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}/[A-Za-z0-9\-.]{1,64}")
+_VERSION: Final = re.compile(r"/_history/[A-Za-z0-9\-.]{1,64}\Z")
 _TYPES: Final = frozenset({"uri", "url", "uuid", "oid", "canonical"})
 
 
@@ -47,13 +50,15 @@ def link(operations: Sequence[Operation]) -> PreparedChanges:
         ``incorrect`` when a resource is changed twice or a reference names no operation.
     """
     _check_distinct(operations)
-    full_urls = frozenset(operation.full_url for operation in operations if operation.full_url)
+    full_urls = frozenset(it.full_url for it in operations if it.full_url and (it.method != "DELETE" or not it.where))
     conditions: dict[str, Query] = {}
     linked = []
     for operation in operations:
         plain = operation.document.plain if operation.document else {}
-        unresolved = frozenset(_unresolved(plain, full_urls))
-        for reference in unresolved - full_urls:
+        unresolved = dict(_unresolved(plain, _Named(operation.full_url, full_urls)))
+        for reference in unresolved.values():
+            if reference in full_urls or reference in conditions:
+                continue
             kind, _, query = reference.partition("?")
             if not query:
                 raise Problem(Category.INCORRECT, "a reference names no entry of the transaction")
@@ -133,22 +138,45 @@ def _renamed(key: str, text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-def _unresolved(value: Any, full_urls: frozenset[str]) -> Iterator[str]:
+class _Named:
+    """Says which entry of the transaction a reference of one entry names (R4, bundle.html#references)."""
+
+    def __init__(self, full_url: str, full_urls: frozenset[str]) -> None:
+        root = _ROOT.fullmatch(full_url)
+        self._root = root[1] if root else ""
+        self._full_urls = full_urls
+
+    def entry(self, reference: str) -> str:
+        """Return the ``fullUrl`` of the entry, empty for none; its version is the one it gets here."""
+        if reference in self._full_urls:
+            return reference
+        url = _VERSION.sub("", reference)
+        if self._root and _RELATIVE.fullmatch(url):
+            url = f"{self._root}/{url}"
+        return url if url in self._full_urls else ""
+
+    def any(self, key: str, reference: str) -> str:
+        """Return what the transaction has to resolve for a reference, empty for one that stays as it is."""
+        return self.entry(reference) or (reference if key == "reference" and _is_open(reference) else "")
+
+
+def _unresolved(value: Any, named: _Named) -> Iterator[tuple[str, str]]:
+    """Yield each reference that the transaction has to resolve, with what it names."""
     if type(value) is dict:
         for key, item in value.items():
             if type(item) is str:
                 if key in _reference_keys():
-                    if item in full_urls or (key == "reference" and _is_open(item)):
-                        yield item
-                elif key == "div" and full_urls:
-                    yield from (found[2] for found in _LINKED.finditer(item) if found[2] in full_urls)
+                    if name := named.any(key, item):
+                        yield item, name
+                elif key == "div":
+                    yield from ((found[2], name) for found in _LINKED.finditer(item) if (name := named.entry(found[2])))
             else:
                 if type(item) is list and key in _reference_keys():
-                    yield from (it for it in item if type(it) is str and it in full_urls)
-                yield from _unresolved(item, full_urls)
+                    yield from ((it, name) for it in item if type(it) is str and (name := named.entry(it)))
+                yield from _unresolved(item, named)
     elif type(value) is list:
         for item in value:
-            yield from _unresolved(item, full_urls)
+            yield from _unresolved(item, named)
 
 
 def _is_open(reference: str) -> bool:

@@ -41,8 +41,9 @@ class Operation:
     patch: Patch | None = None
     #: The ``fullUrl`` by which other entries of the Bundle refer to it.
     full_url: str = ""
-    #: References within the document that only the transaction can resolve.
-    unresolved: frozenset[str] = frozenset()
+    #: References within the document that only the transaction can resolve, each with what it names: the ``fullUrl``
+    #: of an entry, or a conditional reference.
+    unresolved: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reference(self) -> str:

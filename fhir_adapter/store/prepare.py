@@ -10,7 +10,7 @@ from typing import Final
 
 from fhir_adapter.store.document import Document
 from fhir_adapter.store.operations import Operation, Patch
-from fhir_adapter.store.search.parse import parse
+from fhir_adapter.store.search.parse import is_of_result, parse
 from fhir_adapter.store.search.query import Query
 from fhir_adapter.store.validate import Validator
 from kernel.clock import Ids
@@ -58,12 +58,16 @@ def condition(kind: str, query: str) -> Query:
     Raises
     ------
     Problem
-        ``incorrect`` for a search without a parameter, or one that is not served.
+        ``incorrect`` for a search without a parameter, with one that is not served, or with one of the result, which
+        could hide a match.
     """
     parsed = parse(kind, query.removeprefix("?").removeprefix(f"{kind}?"))
     if not parsed.criteria:
         raise Problem(Category.INCORRECT, "a condition needs at least one search parameter")
-    return replace(parsed, count=2)
+    pairs = tuple(pair for pair in parsed.pairs if pair[0] != "_pretty")  # says how the answer is written
+    if parsed.after is not None or any(is_of_result(name) for name, _ in pairs):
+        raise Problem(Category.INCORRECT, "a condition holds no parameter of the result, such as _count or _include")
+    return replace(parsed, count=2, pairs=pairs)
 
 
 def post(kind: str, document: Document, validator: Validator, ids: Ids, if_none_exist: str | None) -> Operation:

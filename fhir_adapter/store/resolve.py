@@ -4,12 +4,13 @@ The search and the change are one transaction, and two writers with the same con
 (:meth:`~kernel.transaction.Transaction.lock`), so that the second one finds what the first one wrote.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from fhir_adapter.store.links import require_distinct
-from fhir_adapter.store.operations import Operation
+from fhir_adapter.store.operations import Operation, PreparedChanges
 from fhir_adapter.store.problems import PreconditionFailed, TooCostly
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.query import Query
@@ -19,7 +20,10 @@ from kernel.errors import Category, Problem
 from kernel.limited import TookLong, limited
 
 MOST_SECONDS: Final = 0.5
-"""What the search of one condition may take, while others wait to write."""
+"""What the searches of all conditions of one transaction may take together, while others wait to write."""
+_LEAST_SECONDS: Final = 0.001
+"""The databases' limit is in milliseconds."""
+_now: Callable[[], float] = time.monotonic
 
 Permit: TypeAlias = Callable[[Operation], None]
 """Returns when the change of a resource that a condition named is permitted."""
@@ -42,13 +46,13 @@ def lock_names(operations: Sequence[Operation]) -> list[str]:
     return sorted({_name(query) for query in map(_condition, operations) if query is not None})
 
 
-def resolve(tx: Transaction, operations: Sequence[tuple[int, Operation]], permit: Permit | None) -> Resolved:
+def resolve(searches: "Searches", operations: Sequence[tuple[int, Operation]], permit: Permit | None) -> Resolved:
     """Search for what the conditions of operations name.
 
     Parameters
     ----------
-    tx
-        The transaction, which holds the locks of :func:`lock_names`.
+    searches
+        Of the transaction, which holds the locks of :func:`lock_names`.
     operations
         Positions and operations, in the order of processing.
     permit
@@ -74,7 +78,7 @@ def resolve(tx: Transaction, operations: Sequence[tuple[int, Operation]], permit
         if _name(query) in asked:
             raise PreconditionFailed("two entries of the transaction have the same condition")
         asked.add(_name(query))
-        match = only_match(tx, query)
+        match = searches.only_match(query)
         if match is not None and operation.method == "POST":
             existing[position] = match
         elif match is None and operation.method == "DELETE":
@@ -89,13 +93,13 @@ def resolve(tx: Transaction, operations: Sequence[tuple[int, Operation]], permit
     return Resolved(operations=concrete, existing=existing, nothing=frozenset(nothing))
 
 
-def confirm(tx: Transaction, operations: Sequence[Operation]) -> None:
+def confirm(searches: "Searches", operations: Sequence[Operation]) -> None:
     """Refuse a transaction that makes what a condition of it says is there once only.
 
     Parameters
     ----------
-    tx
-        The transaction, with everything written.
+    searches
+        Of the transaction, with everything written.
     operations
         Its operations.
 
@@ -106,34 +110,171 @@ def confirm(tx: Transaction, operations: Sequence[Operation]) -> None:
     """
     for query in map(_condition, operations):
         if query is not None and sum(it.type == query.type and it.document is not None for it in operations) > 1:
-            only_match(tx, query)
+            searches.only_match(query)
 
 
-def only_match(tx: Transaction, query: Query) -> StoredVersion | None:
-    """Return the one resource that meets a condition, if any.
+class Searches:
+    """Searches for what the conditions of one transaction name, within :data:`MOST_SECONDS` together.
 
     Parameters
     ----------
     tx
         The transaction to search in.
-    query
-        The condition.
-
-    Raises
-    ------
-    PreconditionFailed
-        When several resources meet it.
-    TooCostly
-        When it takes longer than :data:`MOST_SECONDS`: others wait for this commit.
     """
-    try:
-        with limited(tx.connection, MOST_SECONDS):
-            matches = find(tx.connection, query).found
-    except TookLong as failure:
-        raise TooCostly("the search of the condition takes too long; limit it further") from failure
-    if len(matches) > 1:
-        raise PreconditionFailed("several resources meet the condition")
-    return matches[0] if matches else None
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._left = MOST_SECONDS
+
+    def only_match(self, query: Query) -> StoredVersion | None:
+        """Return the one resource that meets a condition, if any.
+
+        Raises
+        ------
+        PreconditionFailed
+            When several resources meet it.
+        TooCostly
+            When the conditions take too long: others wait for this commit.
+        """
+        if self._left < _LEAST_SECONDS:
+            raise _too_long()
+        began = _now()
+        try:
+            with limited(self._tx.connection, self._left):
+                matches = find(self._tx.connection, query).found
+        except TookLong as failure:
+            raise _too_long() from failure
+        self._left -= _now() - began
+        if len(matches) > 1:
+            raise PreconditionFailed("several resources meet the condition")
+        return matches[0] if matches else None
+
+    def names(self, conditions: Mapping[str, Query]) -> dict[str, str]:
+        """Return what conditional references name now.
+
+        Raises
+        ------
+        PreconditionFailed
+            When not exactly one resource meets one of them.
+        TooCostly
+            As :meth:`only_match`.
+        """
+        names: dict[str, str] = {}
+        for text, query in conditions.items():
+            match = self.only_match(query)
+            if match is None:
+                raise PreconditionFailed("a conditional reference must be met by exactly one resource")
+            names[text] = _reference(match)
+        return names
+
+
+def ready(waiting: Iterable[tuple[int, Operation]], conditions: Mapping[str, Query]) -> list[tuple[int, Operation]]:
+    """Return the operations whose conditional references name no type that another one waits to write.
+
+    Parameters
+    ----------
+    waiting
+        Positions and operations that are not carried out yet.
+    conditions
+        The conditional references and their searches.
+    """
+    every = list(waiting)
+    types = {it.type for _, it in every}
+    free = [(at, it) for at, it in every if not types & {conditions[name].type for name in conditional(it, conditions)}]
+    return free or every  # those that wait for one another are carried out together, and confirmed afterwards
+
+
+def conditional(operation: Operation, conditions: Mapping[str, Query]) -> set[str]:
+    """Return the conditional references of an operation.
+
+    Parameters
+    ----------
+    operation
+        The operation.
+    conditions
+        Those of the transaction.
+    """
+    return {name for name in operation.unresolved.values() if name in conditions}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The operations of one change, with what was looked up for them."""
+
+    prepared: PreparedChanges
+    resolved: Resolved
+    #: What stands for a reference in the resources, to the reference; conditional ones once they have been found.
+    names: dict[str, str]
+    searches: Searches
+
+    def unconditional(self) -> list[tuple[int, Operation]]:
+        """Return the operations without conditional references, and those that write no document."""
+        conditions, done = self.prepared.conditions, self.resolved.existing
+        return [it for it in self.resolved.operations if it[0] in done or not conditional(it[1], conditions)]
+
+    def find_names(self, operations: Iterable[tuple[int, Operation]]) -> None:
+        """Find what the conditional references of operations name now."""
+        conditions = self.prepared.conditions
+        asked = {text for _, operation in operations for text in conditional(operation, conditions)}
+        self.names.update(self.searches.names({text: it for text, it in conditions.items() if text in asked}))
+
+    def confirm(self) -> None:
+        """Refuse changes that make a condition of theirs name something else.
+
+        Raises
+        ------
+        PreconditionFailed
+            When one does, or when several resources meet it now.
+        """
+        if len(self.prepared.operations) > 1:
+            confirm(self.searches, self.prepared.operations)
+        types = {it.type for _, it in self.resolved.operations if conditional(it, self.prepared.conditions)}
+        for text, query in self.prepared.conditions.items():
+            if text in self.names and (query.type in types or any(_looks_further(name) for name, _ in query.pairs)):
+                match = self.searches.only_match(query)
+                if match is None or _reference(match) != self.names[text]:
+                    raise PreconditionFailed("a conditional reference names another resource after the changes")
+
+    @property
+    def touched(self) -> list[tuple[str, str]]:
+        """The resources that may exist and are changed."""
+        return [
+            (operation.type, operation.id)
+            for position, operation in self.resolved.operations
+            if operation.method != "POST" and position not in self.resolved.nothing
+        ]
+
+
+def planned(tx: Transaction, prepared: PreparedChanges, permit: Permit | None) -> Plan:
+    """Search for what the conditions of operations name; parameters and exceptions as for :func:`resolve`.
+
+    Parameters
+    ----------
+    tx
+        The transaction, which holds the locks of :func:`lock_names`.
+    prepared
+        The operations.
+    permit
+        As for :func:`resolve`.
+    """
+    searches = Searches(tx)
+    resolved = resolve(searches, prepared.in_order(), permit)
+    names = {it.full_url: it.reference for _, it in resolved.operations if it.full_url and it.id}
+    names |= {prepared.operations[it].full_url: _reference(found) for it, found in resolved.existing.items()}
+    return Plan(prepared=prepared, resolved=resolved, names=names, searches=searches)
+
+
+def _looks_further(name: str) -> bool:
+    """Return whether a parameter is about other resources than those that are searched: a chain or ``_has``."""
+    return "." in name or name.startswith("_has:")
+
+
+def _reference(version: StoredVersion) -> str:
+    return f"{version.type}/{version.id}"
+
+
+def _too_long() -> TooCostly:
+    return TooCostly("the searches of the conditions take too long; limit them further, or send fewer at once")
 
 
 def _condition(operation: Operation) -> Query | None:

@@ -17,8 +17,8 @@ from fhir_adapter.store.links import as_they_are, resolved
 from fhir_adapter.store.observers import Observer
 from fhir_adapter.store.operations import Operation, Patch, PreparedBundle, PreparedChanges
 from fhir_adapter.store.patients import lock_names, tokens_of
-from fhir_adapter.store.problems import PreconditionFailed, TooCostly
-from fhir_adapter.store.resolve import Permit, Resolved
+from fhir_adapter.store.problems import TooCostly
+from fhir_adapter.store.resolve import Permit, Plan, Resolved
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.versions import StoredVersion
 from fhir_adapter.store.write_set import WriteSet
@@ -276,13 +276,11 @@ class StoreWriter:
         """
         every = [operation for prepared, _ in changes for operation in prepared.operations]
         tx.lock(*_patient_locks(every), *resolve.lock_names(every))
-        plans = [self._planned(tx, self._as_stored(prepared), permit) for prepared, _ in changes]
+        plans = [resolve.planned(tx, self._as_stored(prepared), permit) for prepared, _ in changes]
         write_set = WriteSet(tx, self._clock, [key for plan in plans for key in plan.touched])
-        results: list[Sequence[Written]] = [self._carried_out(write_set, plan) for plan in plans]
-        write_set.flush()
-        for prepared, _ in changes:
-            if len(prepared.operations) > 1:
-                resolve.confirm(tx, prepared.operations)
+        results: list[Sequence[Written]] = self._carried_out(write_set, plans)
+        for plan in plans:
+            plan.confirm()
         for written, (_, principal) in zip(results, changes, strict=True):
             self._record(tx, written, principal)
         for written, (_, principal) in zip(results, changes, strict=True):
@@ -303,29 +301,33 @@ class StoreWriter:
         ]
         return replace(prepared, operations=tuple(operations))
 
-    def _planned(self, tx: Transaction, prepared: PreparedChanges, permit: Permit | None) -> "_Plan":
-        """Return the operations with what their conditions find."""
-        resolved_ = resolve.resolve(tx, prepared.in_order(), permit)
-        return _Plan(resolved=resolved_, names=self._names(tx, prepared, resolved_))
+    def _carried_out(self, write_set: WriteSet, plans: Sequence[Plan]) -> list[Sequence[Written]]:
+        """Write the changes; return the results of each plan in the order of its request.
 
-    def _carried_out(self, write_set: WriteSet, plan: "_Plan") -> list[Written]:
-        """Add the changes to a write set; return their results in the order of the request."""
-        written = {
-            position: self._written(write_set, position, operation, plan.resolved, plan.names)
-            for position, operation in plan.resolved.operations
-        }
-        return [written[position] for position in sorted(written)]
+        R4 resolves conditional references after the changes (http.html#trules): what has some is written after what
+        they may name.
+        """
+        written: list[dict[int, Written]] = [{} for _ in plans]
+        for plan, results in zip(plans, written, strict=True):
+            self._carry_out(write_set, plan, plan.unconditional(), results)
+        write_set.flush()
+        for plan, results in zip(plans, written, strict=True):
+            while waiting := [it for it in plan.resolved.operations if it[0] not in results]:
+                operations = resolve.ready(waiting, plan.prepared.conditions)
+                plan.find_names(operations)
+                self._carry_out(write_set, plan, operations, results)
+                write_set.flush()
+        return [[results[position] for position in sorted(results)] for results in written]
 
-    def _names(self, tx: Transaction, prepared: PreparedChanges, resolved_: Resolved) -> dict[str, str]:
-        """Return how the references of the documents are to be stored."""
-        names = {it.full_url: it.reference for _, it in resolved_.operations if it.full_url and it.id}
-        names |= {prepared.operations[it].full_url: _reference(found) for it, found in resolved_.existing.items()}
-        for text, query in prepared.conditions.items():
-            match = resolve.only_match(tx, query)
-            if match is None:
-                raise PreconditionFailed("a conditional reference must be met by exactly one resource")
-            names[text] = _reference(match)
-        return names
+    def _carry_out(
+        self,
+        write_set: WriteSet,
+        plan: Plan,
+        operations: Iterable[tuple[int, Operation]],
+        results: dict[int, Written],
+    ) -> None:
+        for position, operation in operations:
+            results[position] = self._written(write_set, position, operation, plan.resolved, plan.names)
 
     def _written(
         self, write_set: WriteSet, position: int, operation: Operation, resolved_: Resolved, names: Mapping[str, str]
@@ -355,24 +357,6 @@ class StoreWriter:
         self._audit.record_all(tx, [_event(result, principal, at) for result in written])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """The operations of one change, with what was looked up for them."""
-
-    resolved: Resolved
-    #: What stands for a reference in the resources, to the reference.
-    names: Mapping[str, str]
-
-    @property
-    def touched(self) -> list[tuple[str, str]]:
-        """The resources that may exist and are changed."""
-        return [
-            (operation.type, operation.id)
-            for position, operation in self.resolved.operations
-            if operation.method != "POST" and position not in self.resolved.nothing
-        ]
-
-
 def _patient_locks(operations: Sequence[Operation]) -> list[str]:
     """Return the locks by which two writers of one person's Patient wait for each other."""
     plain = [it.document.plain for it in operations if it.type == "Patient" and it.document is not None]
@@ -389,7 +373,7 @@ def _carry_out(write_set: WriteSet, operation: Operation, names: Mapping[str, st
         return write_set.delete(operation.type, operation.id, if_match=operation.if_match)
     document = operation.document
     if operation.unresolved:
-        document = reread(resolved(document.exact, {text: names[text] for text in operation.unresolved}))
+        document = reread(resolved(document.exact, {text: names[name] for text, name in operation.unresolved.items()}))
     if operation.method == "POST":
         return write_set.create(document, operation.id)
     return write_set.update(document, operation.id, if_match=operation.if_match, only_new=operation.only_new)
@@ -406,7 +390,3 @@ def _event(result: Written, principal: Principal, at: datetime) -> Mapping[str, 
         return balp.updated(principal, entity=entity, patient=patient, at=at, interaction="patch")
     build = balp.deleted if version.deleted else balp.created if version.created else balp.updated
     return build(principal, entity=entity, patient=patient, at=at)
-
-
-def _reference(version: StoredVersion) -> str:
-    return f"{version.type}/{version.id}"

@@ -216,3 +216,30 @@ def test_a_resource_that_a_condition_names_is_authorized(server: Server) -> None
     assert server.client.delete(f"/Patient?{MRN}").status_code == 403
     assert server.client.get("/Patient/p1").status_code == 200
     assert server.audited()[-2]["outcome"] != "0"
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "_cursor=WzEsMSwxXQ",
+        "_count=0",
+        "_sort=birthdate",
+        "_total=accurate",
+        "_summary=count",
+        "_elements=name",
+        "_include=Patient:organization",
+        "_revinclude=Observation:subject",
+        "_revinclude:iterate=Observation:subject",
+    ],
+)
+def test_a_condition_holds_no_parameter_of_the_result(server: Server, parameter: str) -> None:
+    """They could hide what meets the condition, so that a create makes it a second time."""
+    server.put(patient())
+    condition = f"{MRN}&{parameter}"
+    assert server.post(patient(), If_None_Exist=condition).status_code == 400
+    assert server.client.delete(f"/Patient?{condition}").status_code == 400
+    assert server.transact(entry("POST", "Patient", patient(), ifNoneExist=condition)).status_code == 400
+    reference = {"reference": f"Patient?{condition}"}
+    assert server.transact(entry("POST", "Observation", observation(subject=reference))).status_code == 400
+    assert server.count() == 1
+    assert server.client.put(f"/Patient?{MRN}&_format=json&_pretty=true", json=without_id()).status_code == 200

@@ -14,6 +14,7 @@ from fhir_adapter.patch.fhirpath_patch import fhirpath_patch
 from fhir_adapter.patch.json_patch import json_patch
 from fhir_adapter.patch.paths import element_of
 from fhir_adapter.patch.values import without_empty
+from fhir_adapter.store.problems import TooCostly
 from fhir_adapter.validation.objects import names_of
 from fhir_adapter.validation.primitives import CHECKS
 from kernel.errors import Problem
@@ -289,3 +290,35 @@ def test_a_fhirpath_patch_is_an_entry_of_a_bundle(server: Server) -> None:
 def test_a_patch_of_another_type_is_refused(lasting: Server) -> None:
     refused = lasting.client.patch("/Patient/p1", content=b"[]", headers={"Content-Type": "text/plain"})
     assert refused.status_code == 415
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Questionnaire.item.where(" + " and ".join(["required = false"] * 11) + ").where(linkId = 'none')",
+        "Questionnaire.item.where(linkId = 'none')",
+        "Questionnaire.item" + ".as(BackboneElement)" * 40 + ".extension('urn:none')",
+        "Questionnaire.item.extension.value",
+        "Questionnaire.item[4999].where(" + " and ".join(["value = 1"] * 60) + ").text",
+    ],
+)
+def test_the_work_of_one_fhirpath_patch_is_bounded(path: str) -> None:
+    """A patch is carried out in the commit, where others wait."""
+    items = [{"linkId": str(it), "type": "display", "required": False, "value": []} for it in range(5000)]
+    operation = {"name": "operation", "part": _delete(path)}
+    patch = fhirpath_patch({"resourceType": "Parameters", "parameter": [operation] * 1000})
+    with pytest.raises(TooCostly):
+        patch({"resourceType": "Questionnaire", "status": "active", "item": items})
+
+
+def test_a_fhirpath_patch_of_a_large_resource_is_carried_out() -> None:
+    items = [{"linkId": str(it), "type": "display"} for it in range(5000)]
+    before = {"resourceType": "Questionnaire", "status": "active", "item": items}
+    patched = fhirpath_patch(fhirpath(*_delete("Questionnaire.item.where(linkId = '4999' and type = 'display')")))(
+        before
+    )
+    assert [it["linkId"] for it in patched["item"]] == [str(it) for it in range(4999)]
+
+
+def _delete(path: str) -> list[dict[str, Any]]:
+    return [{"name": "type", "valueCode": "delete"}, {"name": "path", "valueString": path}]

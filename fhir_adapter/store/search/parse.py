@@ -101,6 +101,11 @@ def parse(kind: str, query: str, *, lenient: bool = False, base: str = "", also:
     )
 
 
+def is_of_result(name: str) -> bool:
+    """Return whether a parameter says what the answer holds, rather than what matches (R4, search.html#3.1.1.5)."""
+    return name in _RESULT_PARAMETERS or _INCLUSIONS.fullmatch(name) is not None
+
+
 def _pairs(query: str) -> list[tuple[str, str]]:
     if len(query) > LONGEST:
         raise Problem(Category.INCORRECT, f"a search may have {LONGEST} characters at the most")
