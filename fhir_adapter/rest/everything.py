@@ -1,7 +1,7 @@
 """Two operations on a patient's data: ``Patient/$everything`` and ``Observation/$lastn`` (R4, operations.html)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +15,7 @@ from fhir_adapter.rest.access import of_instance, of_search
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.searches import HIDDEN, bounded
 from fhir_adapter.rest.steps import Call, Reply, Step
+from fhir_adapter.store.history import first_of
 from fhir_adapter.store.problems import TooCostly
 from fhir_adapter.store.search.compartments import PATIENT
 from fhir_adapter.store.search.conditions import shown
@@ -58,6 +59,8 @@ def everything(backend: Backend, call: Call, patient: str, query: str) -> Step:
     ------
     Problem
         ``not-found`` when there is no such Patient; ``incorrect`` for another parameter.
+    TooCostly
+        When what is included is too much.
     """
     backend.require(call.principal, of_instance(Interaction.READ, "Patient", patient))
     given = _given(query, frozenset({"_count", "_since", "_type", "_after", "_format"}))
@@ -70,14 +73,14 @@ def everything(backend: Backend, call: Call, patient: str, query: str) -> Step:
     with backend.database.read() as connection, bounded(connection):
         backend.store.read(connection, "Patient", patient)
         after = _number(given.get("_after", "0"))
-        rows = _members(connection, patient, kinds, since, after=after, most=count + 1)
-        page = [stored(row) for row in rows[:count]]
+        rows, has_next = first_of(_members(connection, patient, kinds, since, after=after, most=count + 1), count)
+        page = [stored(row) for row in rows]
         more = _outside(connection, page, call.base)
     found = [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content) for it in page]
     found += [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content, mode="include") for it in more]
     place = f"{call.base}/{reference}/$everything"
     kept = {name: value for name, value in given.items() if name not in {"_after", "_format"}}
-    onward = f"{place}?{urlencode(kept | {'_after': rows[count - 1].key})}" if len(rows) > count else None
+    onward = f"{place}?{urlencode(kept | {'_after': rows[-1].key})}" if has_next else None
     self_link = f"{place}?{urlencode(kept)}" if kept else place
     event = balp.queried(
         call.principal, query=f"{reference}/$everything?{query}", patient=reference, at=backend.clock.now()
@@ -159,7 +162,8 @@ def _codes(resource: Any) -> list[str]:
 
 def _members(
     connection: Connection, patient: str, kinds: Sequence[str], since: datetime | None, *, after: int, most: int
-) -> list[Any]:
+) -> Iterator[Any]:
+    """Yield the rows of a page, read one by one."""
     rows = resource_index.alias()
     reference = f"Patient/{patient}"
     wanted = kinds or [*PATIENT, "Patient"]
@@ -176,7 +180,10 @@ def _members(
     ]
     if since is not None:
         conditions.append(_HEADS.last_updated >= since)
-    return list(connection.execute(CURRENT.where(*conditions).order_by(_HEADS.key).limit(most)).all())
+    # Numbers are sorted without the resources, so that no more of these are read than the page holds.
+    numbers_of_page = select(_HEADS.key).where(*conditions).order_by(_HEADS.key).limit(most).correlate(None)
+    with connection.execute(CURRENT.where(_HEADS.key.in_(numbers_of_page)).order_by(_HEADS.key)) as found:
+        yield from found
 
 
 def _outside(connection: Connection, page: Sequence[StoredVersion], base: str) -> list[StoredVersion]:
@@ -189,7 +196,7 @@ def _outside(connection: Connection, page: Sequence[StoredVersion], base: str) -
         )
         if key[0] not in PATIENT and key[0] != "Patient"
     }
-    return list(read_all(connection, sorted(keys), HIDDEN))
+    return read_all(connection, sorted(keys), HIDDEN)
 
 
 def _given(query: str, allowed: frozenset[str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ error is answered with an OperationOutcome, and every answer has the request's `
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import orjson
@@ -39,6 +40,8 @@ from privacy.principal import Principal
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 LONGEST_QUERY: Final = 16 * 1024
 """Most characters after the question mark of an address; a longer search is sent as a form."""
+_PACKAGES: Final = frozenset({"service", "fhir_adapter", "inference", "privacy", "kernel"})
+"""What the code of this software is in, as far as a request passes it."""
 
 _log = get_logger(__name__)
 
@@ -140,7 +143,7 @@ class _Endpoint:
         except ClientDisconnect:
             answer = HttpAnswer(status=400)  # the client has disconnected
         except Exception as failure:  # noqa: BLE001 - the boundary: every exception becomes an answer
-            answer = _failure(as_problem(failure), request_id)
+            answer = _failure(failure, request_id)
         await (await encoded(answer, request.headers, pretty=request.pretty)).send(send, request_id)
 
     async def _answer_or_refuse(self, request: HttpRequest, request_id: str) -> HttpAnswer:
@@ -279,15 +282,30 @@ def _parts(path: tuple[str, ...], segments: tuple[str, ...]) -> Mapping[str, str
     return parts
 
 
-def _failure(problem: Problem, request_id: str) -> HttpAnswer:
+def _failure(failure: Exception, request_id: str) -> HttpAnswer:
+    problem = as_problem(failure)
     status = status_of(problem)
     if status >= 500:
-        _log.error("fhir_request_failed", request_id=request_id, category=problem.category, status=status)
+        fields = {"request_id": request_id, "category": problem.category, "status": status}
+        _log.error("fhir_request_failed", exception=type(failure).__name__, place=_place_of(failure), **fields)
     headers = problem.headers if isinstance(problem, HttpProblem) else {}
     if status in {429, 503}:
         headers = headers | {"Retry-After": "5"}
     body = orjson.dumps(outcome(problem, request_id))
     return HttpAnswer(status=status, body=body, headers=headers, media_type=FHIR_JSON)
+
+
+def _place_of(failure: BaseException) -> str:
+    """Return file and line of the innermost code of this software that an exception passed; nothing it says."""
+    root = Path(__file__).parents[2]
+    place, trace = "", failure.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in _PACKAGES and file.is_relative_to(root):
+            place = f"{file.relative_to(root)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 def _not_allowed(methods: set[str]) -> HttpProblem:

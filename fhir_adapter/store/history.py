@@ -6,7 +6,7 @@ meanwhile. On PostgreSQL a version may be committed after one with a higher numb
 read, it is as new to the client as those written later, and the next history has it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,6 +21,9 @@ from kernel.tables import resource_heads, resource_versions
 
 MOST_LOOKED_AT: Final = 50_000
 """Versions of all types that one page of a type's history looks at; a page may therefore be short and have a next."""
+
+MOST_BYTES: Final = 16 * 2**20
+"""Bytes of the versions of a page, beyond which it ends before it holds the wanted number."""
 
 _HEADS: Final = resource_heads.c
 _VERSIONS: Final = resource_versions.c
@@ -58,6 +61,26 @@ class PastPage:
     onward: int | None
 
 
+def first_of(rows: Iterable[Any], count: int) -> tuple[list[Any], bool]:
+    """Return the rows of one page, one at least if there is one, and whether there are more.
+
+    Parameters
+    ----------
+    rows
+        Rows with ``content``; no more of them are taken than the page holds, and one.
+    count
+        Most rows of the page.
+    """
+    taken: list[Any] = []
+    size = 0
+    for row in rows:
+        size += len(row.content or b"")
+        if len(taken) == count or (taken and size > MOST_BYTES):
+            return taken, True
+        taken.append(row)
+    return taken, False
+
+
 def of_resource(connection: Connection, kind: str, resource_id: str, past: Past) -> PastPage:
     """Return a page of the versions of a resource, deletions included.
 
@@ -79,9 +102,8 @@ def of_resource(connection: Connection, kind: str, resource_id: str, past: Past)
     if key is None:
         raise Problem(Category.NOT_FOUND, "there is no such resource")
     values = _values(past) | {"of_key": key, "before": min(past.before or _LATEST, _LATEST), "count": past.count + 1}
-    rows = _of_resource(past.at is not None).run(connection, values).all()
-    found = [stored(row) for row in rows[: past.count]]
-    return PastPage(found=found, onward=found[-1].version if len(rows) > past.count else None)
+    rows, more = first_of(_of_resource(past.at is not None).stream(connection, values), past.count)
+    return PastPage(found=[stored(row) for row in rows], onward=rows[-1].version if more else None)
 
 
 def of_type(connection: Connection, kind: str, past: Past) -> PastPage:
@@ -99,10 +121,11 @@ def of_type(connection: Connection, kind: str, past: Past) -> PastPage:
     before = past.before or int(_NEWEST.run(connection).scalar() or 0) + 1
     bottom = before - MOST_LOOKED_AT
     values = _values(past) | {"before": before, "bottom": bottom, "count": past.count + 1}
-    rows = _of_type(bool(kind), past.at is not None).run(connection, values | ({"of_type": kind} if kind else {})).all()
-    found = [stored(row) for row in rows[: past.count]]
-    if len(rows) > past.count:
-        return PastPage(found=found, onward=rows[past.count - 1].seq)
+    values |= {"of_type": kind} if kind else {}
+    rows, more = first_of(_of_type(bool(kind), past.at is not None).stream(connection, values), past.count)
+    found = [stored(row) for row in rows]
+    if more:
+        return PastPage(found=found, onward=rows[-1].seq)
     return PastPage(found=found, onward=bottom if _goes_on(connection, bottom, past) else None)
 
 
@@ -143,8 +166,13 @@ def _of_resource(with_span: bool) -> Statement:  # noqa: FBT001 - of a cache
 
 @cache
 def _of_type(one_type: bool, with_span: bool) -> Statement:  # noqa: FBT001 - of a cache
-    rows = select(*COLUMNS, _VERSIONS.seq).select_from(resource_versions)
+    rows = select(_VERSIONS.seq).select_from(resource_versions)
     rows = rows.join(resource_heads, _HEADS.key == _VERSIONS.key)
     mine = [_VERSIONS.seq < bindparam("before"), _VERSIONS.seq >= bindparam("bottom")]
     mine += [_HEADS.type == bindparam("of_type")] if one_type else []
-    return Statement(rows.where(*mine, *_wanted(with_span)).order_by(_VERSIONS.seq.desc()).limit(bindparam("count")))
+    page = rows.where(*mine, *_wanted(with_span)).order_by(_VERSIONS.seq.desc()).limit(bindparam("count"))
+    # Places are sorted without what is stored at them, so that no more is read than the page holds.
+    whole = resource_versions.alias()
+    columns = [whole.c[it.name] if it.table is resource_versions else it for it in COLUMNS]
+    read = select(*columns, whole.c.seq).select_from(whole).join(resource_heads, _HEADS.key == whole.c.key)
+    return Statement(read.where(whole.c.seq.in_(page)).order_by(whole.c.seq.desc()))

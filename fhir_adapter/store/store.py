@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, select
 
+from fhir_adapter.store.history import first_of
 from fhir_adapter.store.problems import Gone
 from fhir_adapter.store.versions import COLUMNS, CURRENT, StoredVersion, stored
 from kernel.errors import Category, Problem
@@ -84,7 +85,7 @@ class Store:
         count: int = 100,
         before: int | None = None,
     ) -> Sequence[StoredVersion]:
-        """Return versions of a resource, newest first, deletions included.
+        """Return versions of a resource, newest first, deletions included; fewer when their bytes are too many.
 
         Parameters
         ----------
@@ -103,7 +104,7 @@ class Store:
             ``not-found`` when the resource was never stored.
         """
         which = {"of_type": kind, "of_id": resource_id, "before": before or 2**31 - 1, "count": count}
-        found = _HISTORY.run(connection, which).all()
+        found, _ = first_of(_HISTORY.stream(connection, which), count)
         if not found and before is None:
             raise Problem(Category.NOT_FOUND, "there is no such resource")
         return [stored(row) for row in found]

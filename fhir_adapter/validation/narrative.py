@@ -37,6 +37,15 @@ _LANGUAGE: Final = "{http://www.w3.org/XML/1998/namespace}lang"
 _FOREIGN: Final = ("<!DOCTYPE", "<![", "<?", "xmlns:", "<!-->", "<!--->", "--!>")
 """What a narrative does not have: document types, processing instructions, prefixes, and what XML reads as characters
 or as a comment, but a browser that reads HTML as elements: CDATA sections, and comments that HTML ends earlier."""
+LONGEST: Final = 2**20
+"""Most characters of a narrative."""
+MOST_TAGS: Final = 20_000
+"""Most tags of a narrative; a tree of many elements takes a hundred times the bytes of its text."""
+
+
+def is_too_long(div: str) -> bool:
+    """Return whether ``Narrative.div`` has more characters or tags than are read; its tree is not built then."""
+    return len(div) > LONGEST or div.count("<") > MOST_TAGS
 
 
 def is_safe(div: str) -> bool:
@@ -47,7 +56,7 @@ def is_safe(div: str) -> bool:
     div
         The XHTML text.
     """
-    if any(mark in div for mark in _FOREIGN) or not div.lstrip().startswith("<div"):
+    if is_too_long(div) or any(mark in div for mark in _FOREIGN) or not div.lstrip().startswith("<div"):
         return False
     try:
         # No document type, so no entity can be declared: see above.

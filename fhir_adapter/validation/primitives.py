@@ -9,7 +9,7 @@ from calendar import monthrange
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from fhir_adapter.validation.narrative import is_safe
+from fhir_adapter.validation import narrative
 
 Check: TypeAlias = Callable[[Any], bool]
 
@@ -40,7 +40,7 @@ EXPRESSIONS: Final[Mapping[str, str]] = {
 """HL7's expressions, from the StructureDefinitions of the types."""
 
 LONGEST_STRING: Final = 1024 * 1024
-"""R4, datatypes.html#string: strings SHALL NOT exceed 1 MB."""
+"""R4, datatypes.html#string: strings SHALL NOT exceed 1 MB. The same holds here for all texts but base64Binary."""
 _GREATEST: Final = 2**31 - 1
 _BASE64: Final = re.compile(r"[0-9a-zA-Z+/]+={0,2}")
 _FAST_DATE: Final = r"(?!0000)[0-9]{4}"
@@ -55,6 +55,8 @@ _FAST: Final[Mapping[str, str]] = {
 }
 """Expressions that accept the same as HL7's and take less time."""
 _MATCHES: Final = {name: re.compile(_FAST.get(name, text), re.ASCII).fullmatch for name, text in EXPRESSIONS.items()}
+_MISPLACED_SPACE: Final = re.compile(r"\A\s|\s\s|\s\Z", re.ASCII).search
+"""What the expression of a code forbids; to look for it takes no memory, which that expression does."""
 _UNSPACED: Final = re.compile(r"\S+", re.ASCII).fullmatch
 _SPACED: Final = re.compile(r"[ \r\n\t\S]+", re.ASCII).fullmatch
 
@@ -71,22 +73,22 @@ def _string(value: Any) -> bool:
 
 
 def _uri(value: Any) -> bool:
-    if type(value) is not str:
+    if type(value) is not str or len(value) > LONGEST_STRING:
         return False
     return (value.isprintable() and " " not in value and value != "") or _UNSPACED(value) is not None
 
 
 def _code(value: Any) -> bool:
-    if type(value) is not str:
+    if type(value) is not str or len(value) > LONGEST_STRING:
         return False
-    return (value.isprintable() and " " not in value and value != "") or _MATCHES["code"](value) is not None
+    return value != "" and ((value.isprintable() and " " not in value) or _MISPLACED_SPACE(value) is None)
 
 
 def _matching(name: str) -> Check:
     matches = _MATCHES[name]
 
     def check(value: Any) -> bool:
-        return type(value) is str and matches(value) is not None
+        return type(value) is str and len(value) <= LONGEST_STRING and matches(value) is not None
 
     return check
 
@@ -95,7 +97,7 @@ def _dated(name: str) -> Check:
     matches = _MATCHES[name]
 
     def check(value: Any) -> bool:
-        if type(value) is not str or matches(value) is None:
+        if type(value) is not str or len(value) > LONGEST_STRING or matches(value) is None:
             return False
         day = value[8:10]
         return day < "29" or int(day) <= monthrange(int(value[:4]), int(value[5:7]))[1]
@@ -126,7 +128,7 @@ def _whole(least: int) -> Check:
 
 
 def _xhtml(value: Any) -> bool:
-    return type(value) is str and is_safe(value)
+    return type(value) is str and narrative.is_safe(value)
 
 
 CHECKS: Final[Mapping[str, Check]] = {
@@ -160,6 +162,21 @@ _JSON_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "positiveInt": (int,),
     "unsignedInt": (int,),
 }
+
+
+def is_too_long(name: str, value: Any) -> bool:
+    """Return whether a text is longer than one of its primitive type may be.
+
+    Parameters
+    ----------
+    name
+        The primitive type.
+    value
+        A JSON value.
+    """
+    if type(value) is not str or name == "base64Binary":
+        return False
+    return narrative.is_too_long(value) if name == "xhtml" else len(value) > LONGEST_STRING
 
 
 def has_json_type(name: str, value: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from fhir_adapter.validation.links import linked_type
-from fhir_adapter.validation.primitives import CHECKS, has_json_type
+from fhir_adapter.validation.primitives import CHECKS, has_json_type, is_too_long
 from fhir_adapter.validation.records import LOCAL, Fault
 
 Faults: TypeAlias = list[Fault] | None
@@ -64,6 +64,8 @@ def primitive_fault(name: str, value: Any, value_set: str = "") -> Fault:
         return Fault("structure", "the element does not repeat")
     if not has_json_type(name, value):
         return Fault("structure", "the value has the wrong JSON type")
+    if is_too_long(name, value):
+        return Fault("too-long", f"the {name} is longer than this server reads")
     if name == "xhtml":
         return Fault("invariant", "txt-1: the narrative is not plain, safe XHTML with some content")
     if value_set and CHECKS[name](value):

@@ -6,11 +6,15 @@ from typing import Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
+from fhir_adapter.rest import http
 from fhir_adapter.rest.budget import MOST_MATCHES, Budget
 from fhir_adapter.store.document import MOST_CONTAINERS, parse
 from fhir_adapter.store.problems import TooCostly
+from fhir_adapter.validation import narrative
 from fhir_adapter.validation.narrative import is_safe
+from fhir_adapter.validation.primitives import CHECKS, LONGEST_STRING
 from kernel.errors import Problem
 
 from .examples import entry, observation, patient
@@ -212,3 +216,65 @@ def test_an_unknown_type_is_not_repeated(lasting: Server) -> None:
     refused = lasting.post(observation(contained=[{"resourceType": CANARY}]))
     assert refused.status_code == 422
     assert CANARY not in refused.text
+
+
+@pytest.mark.parametrize("inner", ["<b>x</b>" * 10_000, "x" * 2**20])
+def test_a_narrative_that_is_too_long_is_refused_before_it_is_parsed(
+    server: Server, monkeypatch: pytest.MonkeyPatch, inner: str
+) -> None:
+    def fail(_: str) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(narrative.ElementTree, "fromstring", fail)
+    resource = patient(text={"status": "generated", "div": XHTML % inner})
+    (issue,) = server.client.post("/Patient/$validate", json=resource).json()["issue"]
+    assert (issue["code"], issue["expression"]) == ("too-long", ["Patient.text.div"])
+    assert server.post(resource).status_code == 422
+    assert server.count() == 0
+
+
+def test_a_long_narrative_is_accepted() -> None:
+    assert is_safe(XHTML % ("<b>x</b>" * 9_000))
+    assert is_safe(XHTML % ("x" * 1_000_000))
+
+
+@pytest.mark.parametrize(
+    "name", ["code", "uri", "canonical", "url", "oid", "dateTime", "instant", "string", "markdown"]
+)
+def test_a_text_of_more_than_one_mebibyte_is_of_no_type(name: str) -> None:
+    ends = {"oid": ("urn:oid:1", ".1"), "code": ("a", " a"), "instant": ("2026-01-01T10:00:00.", "1")}
+    start, more = ends.get(name, ("2026-01-01T10:00:00.", "1") if name == "dateTime" else ("a", "a"))
+    zone = "Z" if name in {"instant", "dateTime"} else ""
+    assert CHECKS[name](start + more * 1000 + zone)
+    assert not CHECKS[name](start + more * LONGEST_STRING + zone)
+
+
+def test_a_text_that_is_too_long_is_named_as_that(server: Server) -> None:
+    resource = patient(identifier=[{"system": "a" * (LONGEST_STRING + 1), "value": "1"}])
+    (issue,) = server.client.post("/Patient/$validate", json=resource).json()["issue"]
+    assert (issue["code"], issue["expression"]) == ("too-long", ["Patient.identifier[0].system"])
+
+
+def test_base64_may_be_longer() -> None:
+    assert CHECKS["base64Binary"]("AAAA" * LONGEST_STRING)
+
+
+@pytest.mark.parametrize("text", ["", " a", "a ", "a  b", "a\n\nb", "\ta"])
+def test_a_code_has_single_spaces_between_words(text: str) -> None:
+    assert not CHECKS["code"](text)
+    assert CHECKS["code"]("a b\tc")
+
+
+def test_the_log_of_a_failure_has_its_place_and_not_its_text(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr("fhir_adapter.store.store.Store.read", fail)
+    with capture_logs() as lines:
+        monkeypatch.setattr(http, "_log", http.get_logger("test"))
+        answer = server.client.get("/Patient/x", headers={"X-Request-Id": "trace-1"})
+    assert answer.status_code == 500
+    (line,) = [it for it in lines if it["event"] == "fhir_request_failed"]
+    assert (line["request_id"], line["exception"]) == ("trace-1", "ValueError")
+    assert line["place"].startswith("fhir_adapter/rest/")
+    assert CANARY not in str(line)

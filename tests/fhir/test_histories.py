@@ -1,6 +1,6 @@
 """The histories of a resource, a type and the system: what they hold, their pages, and what is recorded of them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -10,6 +10,12 @@ from fhir_adapter.store import history as past
 
 from .examples import entry, observation, patient
 from .harness import Server
+
+
+class Row(NamedTuple):
+    """What is read of a version."""
+
+    content: bytes | None
 
 
 def walk(server: Server, url: str | None) -> list[str]:
@@ -141,3 +147,27 @@ def test_what_a_model_in_shadow_said_is_in_no_history_of_a_type(server: Server) 
 def test_the_audit_log_has_no_history_of_its_own(lasting: Server) -> None:
     assert lasting.client.get("/AuditEvent/_history").status_code == 405
     assert histories.DEFAULT_COUNT == 100
+
+
+@pytest.mark.parametrize("path", ["/Observation/o/_history", "/Observation/_history", "/_history"])
+def test_a_page_ends_before_its_bytes_are_too_many(server: Server, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(past, "MOST_BYTES", 60_000)
+    for place in range(6):
+        server.clock.advance(1)
+        server.put(observation(id="o", note=[{"text": f"{place}" * 20_000}]))
+    server.put(observation(id="o", note=[{"text": "x" * 90_000}]))
+    sizes, versions, url = [], [], f"{path}?_count=1000"
+    while url:
+        page = server.client.get(url).json()
+        sizes.append(len(page["entry"]))
+        versions += [int(it["resource"]["meta"]["versionId"]) for it in page["entry"]]
+        url = next((it["url"] for it in page["link"] if it["relation"] == "next"), "")
+    assert (sizes, versions) == ([1, 2, 2, 2], [7, 6, 5, 4, 3, 2, 1])
+
+
+def test_versions_are_read_only_as_far_as_a_page_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past, "MOST_BYTES", 10)
+    rows = iter([Row(b"x" * 4), Row(None), Row(b"x" * 4), Row(b"x" * 4), Row(b"x")])
+    taken, more = past.first_of(rows, 100)
+    assert (len(taken), more, [*rows]) == (3, True, [Row(b"x")])
+    assert past.first_of([Row(b"x")], 1) == ([Row(b"x")], False)

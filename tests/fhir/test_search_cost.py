@@ -3,6 +3,7 @@
 import pytest
 
 from fhir_adapter.rest import searches
+from fhir_adapter.store import history
 from fhir_adapter.store.search import find as find_module
 from fhir_adapter.store.search import includes
 from kernel import db
@@ -61,3 +62,32 @@ def test_a_search_that_takes_long_is_stopped_and_others_are_not(
     assert server.client.get("/Patient?_id=none").status_code == 200
     monkeypatch.setattr(searches, "MOST_SECONDS", 10.0)
     assert server.client.get("/Observation?code:not=a&_total=accurate").json()["total"] == 500
+
+
+@pytest.mark.parametrize("url", ["/List?_include=List:item", "/Patient?_revinclude=Observation:patient"])
+def test_the_bytes_of_what_is_included_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(includes, "MOST_BYTES", 2**20)
+    server.put(patient())
+    items = [{"item": {"reference": f"Observation/o{place}"}} for place in range(3)]
+    server.put({"resourceType": "List", "id": "l", "status": "current", "mode": "working", "entry": items})
+    for place in range(2):
+        server.put(observation(id=f"o{place}", note=[{"text": "x" * 400_000}]))
+    assert len(server.client.get(url).json()["entry"]) == 3
+    server.put(observation(id="o2", note=[{"text": "x" * 400_000}]))
+    assert "1 MiB" in refused(server, url)
+
+
+def test_a_page_of_everything_ends_before_its_bytes_are_too_many(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MOST_BYTES", 60_000)
+    server.put(patient())
+    for place in range(5):
+        server.put(observation(id=f"o{place}", note=[{"text": "x" * 20_000}]))
+    sizes, found, url = [], [], "/Patient/p1/$everything?_count=1000"
+    while url:
+        page = server.client.get(url).json()
+        sizes.append(len(page["entry"]))
+        found += [it["resource"]["id"] for it in page["entry"]]
+        url = next((it["url"] for it in page["link"] if it["relation"] == "next"), "")
+    assert (sizes, found) == ([3, 2, 1], ["p1", *(f"o{place}" for place in range(5))])
