@@ -19,6 +19,8 @@ from fhir_adapter.rest.outcome import HttpProblem
 from kernel.errors import Category
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
+_LARGE: Final = 2**20
+"""A body above this size is joined in a thread, in bytes."""
 _MAY_NAME_FORMAT: Final = re.compile(rb"(?:\A|&)(?:[^=&%]*%|_format)")
 """A query that may hold ``_format``, as it is or with escaped characters in its name."""
 
@@ -122,7 +124,10 @@ class HttpRequest:
                     return None
                 parts.append(part)
                 if not message.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
+                    break
+        if length > _LARGE:  # to copy it takes milliseconds
+            return await run_in_threadpool(b"".join, parts)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 _ALWAYS: Final = (
