@@ -61,6 +61,8 @@ class Database:
             self._readers = _postgresql_engine(self.url, pool_size=24, most=8)
             self.signals = PostgresSignals(self.url)
         self._writer = GroupWriter(self._engine, self.signals, turnstile)
+        #: What each event loop will add when it has begun all requests that it has at hand.
+        self._of_loops: dict[asyncio.AbstractEventLoop, list[Request]] = {}
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -127,7 +129,8 @@ class Database:
             nothing is stored.
         """
         outcome: Future[T] = Future()
-        self._add(Request(work=work, outcome=outcome))
+        self._require_open()
+        self._writer.add([Request(work=work, outcome=outcome)])
         return outcome.result()
 
     async def write_async(self, work: Callable[[Transaction], T]) -> T:
@@ -143,8 +146,17 @@ class Database:
         Problem
             As :meth:`write` raises it.
         """
-        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._add(Request(work=work, outcome=outcome))
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+        request = Request(work=work, outcome=outcome)
+        self._require_open()
+        waiting = self._of_loops.get(loop)
+        if waiting is None:
+            # The requests that the loop has at hand come first: each commit costs as much as several of them.
+            self._of_loops[loop] = [request]
+            loop.call_soon(self._add_all_of, loop)
+        else:
+            waiting.append(request)
         return await outcome
 
     def read(self) -> AbstractContextManager[Connection]:
@@ -202,10 +214,20 @@ class Database:
         self._engine.dispose()
         self._readers.dispose()
 
-    def _add(self, request: Request) -> None:
+    def _add_all_of(self, loop: asyncio.AbstractEventLoop) -> None:
+        requests = self._of_loops.pop(loop)
+        try:
+            self._require_open()
+        except Problem as closed:
+            for request in requests:
+                if not request.outcome.done():
+                    request.outcome.set_exception(closed)
+        else:
+            self._writer.add(requests)
+
+    def _require_open(self) -> None:
         if self._closed:
             raise Problem(Category.UNAVAILABLE, "the server is stopping")
-        self._writer.add(request)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from kernel.transaction import AtCommit, Transaction
 from kernel.turnstile import Turnstile
 
 LARGEST_GROUP: Final = 256
-"""The largest number of requests that share one commit."""
+"""A group of so many requests, or of more, takes no further ones."""
 
 LONGEST_LOCK_MS: Final = 100
 """How long a group of several requests waits for a lock of another process (PostgreSQL)."""
@@ -105,13 +105,13 @@ class GroupWriter:
         self._is_postgresql = engine.dialect.name == "postgresql"
         self._kept: Connection | None = None
         leave_for_others(engine)
-        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Sequence[Request] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._thread.start()
 
-    def add(self, request: Request) -> None:
-        """Have a request done; its outcome is set after the commit."""
-        self._queue.put(request)
+    def add(self, requests: Sequence[Request]) -> None:
+        """Have requests done; their outcomes are set after the commit."""
+        self._queue.put(requests)
 
     def has_waiting(self) -> bool:
         """Return whether requests wait for the next commit."""
@@ -133,10 +133,10 @@ class GroupWriter:
     def _write_until_closed(self) -> None:
         stopping = False
         while not stopping:
-            request = self._queue.get()
-            if request is None:
+            first = self._queue.get()
+            if first is None:
                 return
-            requests = [request]
+            requests = [*first]
             try:
                 with self._turn():
                     stopping = self._take_waiting(requests)
@@ -150,12 +150,12 @@ class GroupWriter:
         """Add what waits, and what came while the turn was awaited; return whether the writer is to end."""
         while len(requests) < LARGEST_GROUP:
             try:
-                request = self._queue.get_nowait()
+                more = self._queue.get_nowait()
             except queue.Empty:
                 return False
-            if request is None:
+            if more is None:
                 return True
-            requests.append(request)
+            requests += more
         return False
 
     def _failed(self, requests: Sequence[Request], failure: BaseException) -> None:

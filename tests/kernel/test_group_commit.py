@@ -243,6 +243,29 @@ def test_what_a_cancelled_task_asked_for_is_done_and_its_neighbours_are_answered
     assert left(database)[0] == ["cancelled", "neighbour"]
 
 
+def test_what_an_event_loop_has_at_hand_shares_one_commit(database: Database) -> None:
+    def counted(tx: Transaction) -> int:
+        tx.execute(ADD, row(str(len(tx.shared))))
+        tx.shared[str(len(tx.shared))] = None  # one mapping for the requests of a commit
+        return len(tx.shared)
+
+    async def ask() -> list[int]:
+        return await asyncio.gather(*[database.write_async(counted) for _ in range(16)])
+
+    assert asyncio.run(ask()) == list(range(1, 17))
+
+
+def test_what_waits_on_an_event_loop_when_the_database_is_closed_is_refused(sqlite: Database) -> None:
+    async def ask() -> None:
+        asked = asyncio.create_task(sqlite.write_async(lambda tx: tx.execute(ADD, row("late")) and None))
+        await asyncio.sleep(0)
+        sqlite.close()
+        with pytest.raises(Problem, match="stopping"):
+            await asked
+
+    asyncio.run(ask())
+
+
 def test_a_group_wakes_the_event_loop_once(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[object] = []
     whole = asyncio.BaseEventLoop.call_soon_threadsafe
