@@ -28,7 +28,7 @@ from kernel.tables import associations, instances, replaced_instances, studies
 _log = get_logger(__name__)
 
 NOTED_EVERY: Final = timedelta(seconds=5)
-"""How long the row of an association that sends instances of the same study is not written again, nor the study's job."""
+"""How long neither the row of an association that sends instances of one study nor the study's job is written again."""
 
 LISTENER: Final = "dicom"
 """Name of the listener in the ``associations`` table; its restart removes the rows of that name."""
