@@ -18,7 +18,7 @@ from dicom_node.archive_statements import ADDRESS, INSERT, KEEP_OPEN, NOTE_ASSOC
 from dicom_node.encoding import keep_values_out_of_warnings, part10, read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.pixels import same_picture
-from kernel.blobs import Blobs, Digest
+from kernel.blobs import Blobs, Content, Digest
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -109,12 +109,7 @@ class Archive:
         attributes = read_index_attributes(received.encoded, received.TransferSyntaxUID)
         if (attributes.SOPInstanceUID, attributes.SOPClassUID) != (received.SOPInstanceUID, received.SOPClassUID):
             raise Problem(Category.INCORRECT, "the dataset's UIDs are not those of the request")
-        content = part10(
-            received.encoded,
-            SOPClassUID=received.SOPClassUID,
-            SOPInstanceUID=received.SOPInstanceUID,
-            TransferSyntaxUID=received.TransferSyntaxUID,
-        )
+        content = received.file if received.file is not None else _file_of(received)
         sealed = self._blobs.prepare(content, received.address)
         stored = StoredInstance(
             SOPInstanceUID=attributes.SOPInstanceUID,
@@ -152,20 +147,9 @@ class Archive:
                 return stored
         raise Problem(Category.BUSY, "other versions of this instance arrive at the same time")
 
-    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
-        """Return what computes the address of an instance while its dataset arrives.
-
-        Parameters
-        ----------
-        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
-            As the C-STORE request and its presentation context state them.
-        """
-        digest = self._blobs.digest()
-        before = part10(
-            b"", SOPClassUID=SOPClassUID, SOPInstanceUID=SOPInstanceUID, TransferSyntaxUID=TransferSyntaxUID
-        )
-        digest.update(before)
-        return digest
+    def digest(self) -> Digest:
+        """Return what computes the address of a DICOM file while it arrives."""
+        return self._blobs.digest()
 
     def read(self, SOPInstanceUID: str) -> bytes:
         """Return an instance as a DICOM file.
@@ -196,7 +180,7 @@ class Archive:
         rows = connection.execute(query.order_by(replaced_instances.c.replaced_at)).mappings()
         return [StoredInstance(**row) for row in rows]
 
-    def _reconciled(self, stored: StoredInstance, content: bytes) -> StoredInstance:
+    def _reconciled(self, stored: StoredInstance, content: Content) -> StoredInstance:
         """Return the earlier version that an instance may replace: of the same study and with the same picture.
 
         A PACS that splits or merges series gives an instance another SeriesInstanceUID.
@@ -210,7 +194,7 @@ class Archive:
             earlier = StoredInstance(**ROW.run(connection, {"of": stored.SOPInstanceUID}).first()._asdict())
         place = "StudyInstanceUID", "SOPClassUID"
         is_same = all(getattr(earlier, name) == getattr(stored, name) for name in place)
-        if not is_same or not same_picture(self._blobs.get(earlier.blob), content):
+        if not is_same or not same_picture(self._blobs.get(earlier.blob), bytes(content)):
             raise _conflict()
         return earlier
 
@@ -289,6 +273,15 @@ VERSIONS_AT_ONCE: Final = 20
 
 class _IsStored(Exception):
     """Another version of the instance is stored: whether it may be replaced is looked at outside the commit."""
+
+
+def _file_of(received: ReceivedInstance) -> bytes:
+    return part10(
+        received.encoded,
+        SOPClassUID=received.SOPClassUID,
+        SOPInstanceUID=received.SOPInstanceUID,
+        TransferSyntaxUID=received.TransferSyntaxUID,
+    )
 
 
 def _conflict() -> Problem:

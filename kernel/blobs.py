@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from sqlalchemy import bindparam, select, text
 
@@ -38,6 +38,10 @@ _KEEP: Final = Statement(
 _GET: Final = Statement(select(small_blobs.c.sealed).where(small_blobs.c.address == bindparam("of")))
 
 
+Content: TypeAlias = bytes | memoryview
+"""What is stored; a view is not kept."""
+
+
 class Digest(Protocol):
     """Computes the address of content that arrives in parts."""
 
@@ -56,7 +60,7 @@ class Cipher(Protocol):
     #: How many bytes longer than its content a sealed object is.
     overhead: int
 
-    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+    def seal(self, plaintext: Content, context: bytes) -> bytes:
         """Encrypt and authenticate.
 
         Parameters
@@ -69,7 +73,7 @@ class Cipher(Protocol):
         """
         ...
 
-    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:
+    def seal_into(self, plaintext: Content, context: bytes, into: memoryview) -> None:
         """Do as :meth:`seal` does, and write what it returns.
 
         Parameters
@@ -98,7 +102,7 @@ class Cipher(Protocol):
         """
         ...
 
-    def address(self, plaintext: bytes) -> str:
+    def address(self, plaintext: Content) -> str:
         """Return the keyed digest (64 hexadecimal digits) that names this content."""
         ...
 
@@ -139,7 +143,7 @@ class Blobs:
         sync_folder(folder)
         self._remove_unfinished()
 
-    def put(self, content: bytes) -> str:
+    def put(self, content: Content) -> str:
         """Store ``content`` durably and return its address.
 
         Raises
@@ -153,7 +157,7 @@ class Blobs:
         """Return what computes the address of content while it arrives."""
         return self._cipher.digest()
 
-    def prepare(self, content: bytes, address: str | None = None) -> PreparedBlob:
+    def prepare(self, content: Content, address: str | None = None) -> PreparedBlob:
         """Store ``content`` durably when it is large; a small one is stored by :meth:`keep`.
 
         Parameters
@@ -186,7 +190,7 @@ class Blobs:
         if prepared.sealed is not None:
             tx.execute(_KEEP, {"address": prepared.address, "sealed": prepared.sealed})
 
-    def _put(self, address: str, content: bytes) -> str:
+    def _put(self, address: str, content: Content) -> str:
         place, context = self._place(address), address.encode()
         try:
             write_once(
@@ -200,10 +204,10 @@ class Blobs:
             raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
         return address
 
-    def _opens(self, sealed: bytes, context: bytes, content: bytes) -> bool:
+    def _opens(self, sealed: bytes, context: bytes, content: Content) -> bool:
         """Return whether what an existing file holds is this content, whole and unaltered."""
         try:
-            return self._cipher.open(sealed, context) == content
+            return self._cipher.open(sealed, context) == bytes(content)
         except Problem:
             return False
 

@@ -91,15 +91,9 @@ class ImagingStudyFlow:
         self._publisher = publisher
         self._quiet_s = quiet_s
 
-    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
-        """Return what computes the address of an instance while it arrives.
-
-        Parameters
-        ----------
-        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
-            As for :meth:`dicom_node.archive.Archive.digest`.
-        """
-        return self._archive.digest(SOPClassUID, SOPInstanceUID, TransferSyntaxUID)
+    def digest(self) -> Digest:
+        """Return what computes the address of a DICOM file while it arrives."""
+        return self._archive.digest()
 
     def accept(self, received: ReceivedInstance) -> None:
         """Keep an instance durably; the DICOM listener answers 0x0000 when this returns.
