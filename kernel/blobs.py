@@ -10,6 +10,7 @@ it, so that bytes and reference become durable with the same fsync, or not at al
 """
 
 import fcntl
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,7 @@ UNFINISHED: Final = "unfinished"
 SMALL: Final = 160 * 1024
 """Largest content that is kept in the database: a slice of 256 x 256 pixels of 16 bits with its header is."""
 
+_ADDRESS: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEEP: Final = Statement(
     text("INSERT INTO small_blobs (address, sealed) VALUES (:address, :sealed) ON CONFLICT (address) DO NOTHING")
 )
@@ -136,6 +138,7 @@ class Blobs:
 
     def __init__(self, folder: Path, cipher: Cipher, database: Database | None = None) -> None:
         self._folder = folder
+        self._root = str(folder)
         self._database = database
         self._cipher = cipher
         for number in range(256):
@@ -244,7 +247,7 @@ class Blobs:
             raise Problem(Category.NOT_FOUND, "there is no such blob")
         return sealed
 
-    def _place(self, address: str) -> Path:
-        if len(address) != 64 or not set(address) <= set("0123456789abcdef"):
+    def _place(self, address: str) -> str:
+        if _ADDRESS.fullmatch(address) is None:
             raise Problem(Category.NOT_FOUND, "there is no such blob")
-        return self._folder / address[:2] / address[2:]
+        return f"{self._root}/{address[:2]}/{address[2:]}"
