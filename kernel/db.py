@@ -11,7 +11,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
@@ -24,6 +23,7 @@ from kernel.errors import Category, Problem
 from kernel.group_commit import GroupWriter, Request
 from kernel.limited import TookLong, limited
 from kernel.one_process import database_file, one_process_of_file, one_process_of_server
+from kernel.outcome import Outcome
 from kernel.signals import LocalSignals, PostgresSignals, Signals
 from kernel.transaction import Transaction
 from kernel.turnstile import Turnstile
@@ -126,9 +126,9 @@ class Database:
             ``unavailable`` when nothing could be saved. An exception that ``work`` raises is passed on. In both cases
             nothing is stored.
         """
-        outcome: Future[T] = Future()
+        outcome: Outcome[T] = Outcome()
         self._add(Request(work=work, outcome=outcome))
-        return outcome.result()
+        return outcome.wait()
 
     async def write_async(self, work: Callable[[Transaction], T]) -> T:
         """Do as :meth:`write` does, awaited on an event loop: no thread waits for the commit.

@@ -4,7 +4,6 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -14,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
+from kernel.outcome import Outcome
 from kernel.pipeline import leave_for_others, pipeline_of, pipelined
 from kernel.signals import Signals
 from kernel.statements import Statement
@@ -37,7 +37,7 @@ _TRIES: Final = 5
 
 _log = get_logger(__name__)
 
-Outcome: TypeAlias = "Future[Any] | asyncio.Future[Any]"
+Awaited: TypeAlias = "Outcome[Any] | asyncio.Future[Any]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class Request:
 
     work: Callable[[Transaction], Any]
     #: Of a thread that waits, or of the event loop that awaits it.
-    outcome: Outcome
+    outcome: Awaited
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -345,11 +345,12 @@ def _complete(ended: Iterable[_Ended]) -> None:
 
 def _set_all(ended: Sequence[_Ended]) -> None:
     for one in ended:
-        if not one.request.outcome.done():  # the awaiting task may have been cancelled
-            _set(one.request.outcome, one)
+        outcome = one.request.outcome
+        if isinstance(outcome, asyncio.Future) and not outcome.done():  # the awaiting task may have been cancelled
+            _set(outcome, one)
 
 
-def _set(outcome: Outcome, ended: _Ended) -> None:
+def _set(outcome: Awaited, ended: _Ended) -> None:
     if ended.raised is None:
         outcome.set_result(ended.result)
     else:
