@@ -1,6 +1,6 @@
-"""One database, one commit: SQLite (a file) or PostgreSQL, with a writer thread that groups the commits of one process.
+"""One database, one commit: SQLite (a file) or PostgreSQL, with a writer that groups the commits of one process.
 
-:meth:`Database.write` returns only when what it wrote is durable. All writers share one thread: it takes every waiting
+:meth:`Database.write` returns only when what it wrote is durable. One thread writes at a time: it takes every waiting
 request, runs each inside its own savepoint, and commits them together with one fsync. A request that raises is rolled
 back alone. A commit that fails fails every request in it, so that no caller acknowledges data that are not saved. On
 PostgreSQL other processes write too: a group that waits long for a lock of theirs is run again, one request at a time.
@@ -117,7 +117,7 @@ class Database:
         Parameters
         ----------
         work
-            A short function that uses the database only; it runs on the writer thread, and may run again when the
+            A short function that uses the database only; it runs in whichever thread writes, and may run again when the
             group of its neighbours failed.
 
         Raises
@@ -127,7 +127,8 @@ class Database:
             nothing is stored.
         """
         outcome: Outcome[T] = Outcome()
-        self._add(Request(work=work, outcome=outcome))
+        self._check_open()
+        self._writer.run(Request(work=work, outcome=outcome))
         return outcome.wait()
 
     async def write_async(self, work: Callable[[Transaction], T]) -> T:
@@ -144,7 +145,8 @@ class Database:
             As :meth:`write` raises it.
         """
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._add(Request(work=work, outcome=outcome))
+        self._check_open()
+        self._writer.add(Request(work=work, outcome=outcome))
         return await outcome
 
     def read(self) -> AbstractContextManager[Connection]:
@@ -202,10 +204,9 @@ class Database:
         self._engine.dispose()
         self._readers.dispose()
 
-    def _add(self, request: Request) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise Problem(Category.UNAVAILABLE, "the server is stopping")
-        self._writer.add(request)
 
 
 @contextmanager
