@@ -59,7 +59,7 @@ class Arrival:
     stored: StoredInstance
     #: It takes the place of an earlier version.
     is_reconciled: bool
-    #: The study was open, and its association was noted a moment ago: whoever checks the study later need not be told.
+    #: The study was open, and its association was noted a moment ago: whoever checks the study later finds it.
     is_expected: bool
 
 

@@ -197,7 +197,7 @@ def test_an_association_whose_first_instance_was_not_stored_is_recorded_with_the
 
 
 def test_an_instance_is_expected_when_its_association_has_just_sent_one_of_an_open_study(station: Station) -> None:
-    """Whoever checks the study later knows of it already; else it must be told."""
+    """Whoever checks the study later finds it then; else a check must be due."""
     assert [station.add(number).is_expected for number in (1, 2, 3)] == [False, True, True]
     assert not station.add(4, "another").is_expected
     station.clock.advance(5)
