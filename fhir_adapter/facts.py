@@ -14,7 +14,7 @@ a value never looks fresher than it is. A period counts from its end; one withou
 FHIR R4: https://hl7.org/fhir/R4/observation.html, datatypes.html#dateTime.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -114,6 +114,7 @@ def observation_facts(
                         comparator=comparator,
                         known=known,
                         standing=_STANDING[status],
+                        status=status,
                     )
 
 
@@ -276,18 +277,30 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
         identifier_type="" if best is None else type_of(best),
         version=version,
         production=is_production(patient),
-        demographics=None if stored is None else _demographics(connection, store, stored),
+        demographics=None if stored is None else stands_since(connection, store, stored, demographics),
     )
 
 
-def _demographics(connection: Connection, store: Store, newest: StoredVersion) -> str:
-    """Return the version since which birth date and sex stand as they do now."""
-    since, before = newest, newest.version
+def stands_since(
+    connection: Connection, store: Store, newest: StoredVersion, what: Callable[[Mapping[str, Any]], object]
+) -> str:
+    """Return the reference of the version since which a part of a resource stands as it does now.
+
+    Parameters
+    ----------
+    connection
+        Where to read.
+    store
+        The store that holds the resource.
+    newest
+        Its newest version.
+    what
+        Takes that part from a version.
+    """
+    since, before, now = newest, newest.version, what(orjson.loads(newest.content))
     while page := store.history(connection, newest.type, newest.id, before=before):
         for version in page:
-            if version.deleted or demographics(orjson.loads(version.content)) != demographics(
-                orjson.loads(newest.content)
-            ):
+            if version.deleted or what(orjson.loads(version.content)) != now:
                 return since.reference
             since, before = version, version.version
     return since.reference

@@ -156,4 +156,6 @@ class FeatureSpec:
     @property
     def newest_only(self) -> bool:
         """Return whether the newest values decide, so that the others of the window need not be read."""
-        return self.take in {"last", "time_since"} and not self.offset and self.first_hours is None
+        filtered = any(source.statuses for source in self.sources)
+        bounded = bool(self.offset) or self.first_hours is not None
+        return self.take in {"last", "time_since"} and not bounded and not filtered
