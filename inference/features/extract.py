@@ -195,5 +195,6 @@ def _settle(spec: FeatureSpec, found: FeatureValue | Gap) -> FeatureValue | None
     if spec.missing == "default" and spec.default is not None:
         value = transformed(spec.default, spec.transform)
         assert value is not None  # checked when the declaration was read
-        return FeatureValue(value=value, unit=None, code="", effective=None, sources=())
+        stated = spec.default if spec.transform else None
+        return FeatureValue(value=value, unit=None, code="", effective=None, sources=(), measured=stated)
     return None
