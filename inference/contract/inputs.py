@@ -96,10 +96,11 @@ class Fact:
     until: datetime | None = None
 
     def __post_init__(self) -> None:
-        _aware("effective", self.effective)
-        _aware("issued", self.issued)
-        _aware("known", self.known)
-        _aware("until", self.until)
+        if self.effective.tzinfo is None or self.issued.tzinfo is None:
+            raise ValueError("effective and issued must carry a time zone")
+        if self.known is not None or self.until is not None:
+            _aware("known", self.known)
+            _aware("until", self.until)
 
     @property
     def usable_from(self) -> datetime:

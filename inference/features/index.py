@@ -36,7 +36,9 @@ def index_facts(given: FactsInput) -> Index:
     at, latest = given.at, given.latest
     for fact in given.facts:
         if fact.kind == "observation":
-            instant = min(fact.effective, fact.known or at, at)  # nothing was measured after it was stored
+            effective, known = fact.effective, fact.known
+            stored = at if known is None or at < known else known
+            instant = effective if effective < stored else stored  # nothing was measured after it was stored
             index[fact.system, fact.code].append(Placed(fact, instant, fact.usable_from > latest))
     for series in index.values():
         if len(series) > 1:

@@ -90,6 +90,7 @@ def is_unit(text: str) -> bool:
     return text in CONVERSIONS or ucum.is_unit(_in_moles(text)[0])
 
 
+@lru_cache(maxsize=65_536)
 def convert(value: Decimal, unit: str | None, canonical: str, analyte: str | None = None) -> Decimal | None:
     """Express ``value`` in the canonical unit; ``None`` when there is no conversion, or no quantity is so large.
 
