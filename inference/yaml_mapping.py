@@ -191,9 +191,18 @@ class YamlMapping:
         return YamlMapping(f"{self.place}.{key}", self.take(key, object))
 
     def all_keys(self) -> tuple[str, ...]:
-        """Return all keys, which counts as reading each."""
+        """Return all keys, which counts as reading each.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when one is no text, as YAML reads ``1`` and ``yes``.
+        """
         self._read.update(self._content)
-        return tuple(str(key) for key in self._content)
+        for key in self._content:
+            if not isinstance(key, str):
+                raise Problem(Category.INCORRECT, f"{self.place}: put the key {key} in quotation marks")
+        return tuple(self._content)
 
     def done(self) -> None:
         """Refuse keys that were never read.
