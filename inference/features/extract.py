@@ -170,7 +170,7 @@ def _indicator(name: str, specs: Sequence[FeatureSpec], found: Mapping[str, Feat
 
 def _uses(name: str, found: FeatureValue | Gap, settled: FeatureValue | None) -> Iterator[FeatureUse]:
     """Yield what became of a feature; of the values that an aggregate left out, the newest of each kind comes first."""
-    value, unit = (None, None) if settled is None else (settled.in_unit, settled.unit)
+    value, unit = (None, None) if settled is None else (_read_as(settled), settled.unit)
     if isinstance(found, FeatureValue):
         for gap in {gap.kind: gap for gap in found.left_out}.values():
             yield from gap_uses(name, gap, _STATUS.get(gap.kind, "dropped"))
@@ -187,6 +187,11 @@ _STATUS: Final[Mapping[GapKind, FeatureStatus]] = MappingProxyType(
     {"missing": "missing", "old": "missing", "implausible": "implausible"}
 )
 """Kind of a gap -> status of the feature; every other kind is a value that was dropped."""
+
+
+def _read_as(settled: FeatureValue) -> Decimal | str:
+    """Return what was measured; of a feature about one answer, whether that one was given."""
+    return settled.value if isinstance(settled.measured, str) else settled.in_unit
 
 
 def _settle(spec: FeatureSpec, found: FeatureValue | Gap) -> FeatureValue | None:

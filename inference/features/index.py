@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
-from typing import NamedTuple, TypeAlias
+from itertools import pairwise
+from operator import attrgetter, itemgetter
+from typing import Final, NamedTuple, TypeAlias
 
 from inference.contract import Fact, FactsInput
 from inference.features.choose import in_force
@@ -11,6 +12,10 @@ from inference.features.values import Placed
 
 Index: TypeAlias = Mapping[tuple[str, str], Sequence[Placed]]
 """(system, code) -> facts, oldest first."""
+
+
+_INSTANT: Final = itemgetter(Placed._fields.index("instant"))
+_ORDER: Final = attrgetter("instant", "fact.issued", "fact.arrived", "fact.source")
 
 
 class Patient(NamedTuple):
@@ -39,11 +44,10 @@ def index_facts(given: FactsInput) -> Index:
             effective, known = fact.effective, fact.known
             stored = at if known is None or at < known else known
             instant = effective if effective < stored else stored  # nothing was measured after it was stored
-            index[fact.system, fact.code].append(Placed(fact, instant, fact.usable_from > latest))
+            future = effective > latest or (fact.issued > latest and fact.issued != known)  # as Fact.usable_from says
+            index[fact.system, fact.code].append(Placed(fact, instant, future))
     for series in index.values():
-        if len(series) > 1:
+        series.sort(key=_INSTANT)
+        if any(one[1] == other[1] for one, other in pairwise(series)):  # few values share their time
             series.sort(key=_ORDER)
     return {code: in_force(series) for code, series in index.items()}
-
-
-_ORDER = attrgetter("instant", "fact.issued", "fact.arrived", "fact.source")

@@ -173,11 +173,11 @@ def _measured(spec: FeatureSpec, index: Index, grid: Grid, given: FactsInput) ->
         uses[became[0].status] = became
         if number is not None:
             values[row] = number
-    return _Column(
-        values=values,
-        uses=_in_order(spec.name, uses),
-        sources=frozenset(placed.fact.source for candidates in inside.values() for placed, _, _ in candidates),
-    )
+    sources = {placed.fact.source for candidates in inside.values() for placed, _, _ in candidates}
+    if sources and spec.since_admission and given.admission is not None:
+        sources.add(given.admission.source)  # another admission is another series
+    missing = tuple(gap_uses(spec.name, span, "missing")) if isinstance(span, Gap) else ()
+    return _Column(values=values, uses=missing or _in_order(spec.name, uses), sources=frozenset(sources))
 
 
 def _by_interval(spec: FeatureSpec, index: Index, grid: Grid, span: Span) -> Mapping[int, Sequence[Candidate]]:

@@ -1,5 +1,6 @@
 """Stored Conditions and medications become facts: what was in force, from when, until when, and since when known."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from fhir_adapter.admission import admission_of
 from fhir_adapter.stated import patient_statements, statement_facts
-from inference.contract import Admission, Fact
+from inference.contract import Admission, Fact, FactKind
 
 from .examples import patient
 from .harness import Server
@@ -168,6 +169,21 @@ def test_of_a_patient_the_newest_versions_of_the_kinds_and_codes_that_are_asked_
     ]
     assert stated(server) == []
     assert stated(server, "condition", most=1) is None
+
+
+def test_the_question_never_walks_through_the_resources_of_others(server: Server) -> None:
+    server.put(condition(id="c"))
+    asked: list[str] = []
+    with server.database.read() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_trace_callback(asked.append)
+        kinds: tuple[FactKind, ...] = ("condition", "medication-request", "medication-administration")
+        assert patient_statements(connection, server.store, "Patient/p1", kinds, lambda *_: True, 100)
+        driver.set_trace_callback(None)
+        plans = [step.detail for text in asked for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+    assert plans
+    for plan in plans:
+        assert not re.search(r"SCAN resource_|resource_\w+ USING .*\(type=\?\)|AUTOMATIC", plan), plan
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from inference.contract import Fact, FactsInput
+from inference.contract import Admission, Fact, FactsInput
 from inference.features.extract import Extraction, compile_features
 from inference.features.series import check_series, series_input
 from inference.features.spec import parse_features
@@ -125,6 +126,7 @@ class TestOneFeatureForEachAnswer:
     def test_what_was_read_is_shown_once_in_words(self) -> None:
         found = extract(ALERTNESS, facts=(fact("67775-7", "V", None),))
         assert [(used.name, used.value) for used in found.inputs] == [("alertness", "voice")]
+        assert [use.value for use in found.features] == [0, 1, 0]
         assert found.titles["alertness"] == "level of consciousness"
 
     def test_a_default_is_one_of_the_answers(self) -> None:
@@ -206,6 +208,21 @@ class TestInATimeSeries:
             Problem, match="no_creatinine is not needed in a time series, whose mask says it; remove it"
         ):
             self.columns(CREATININE, WITHOUT)
+
+    def test_values_are_read_from_the_admission_on_and_the_series_rests_on_the_encounter(self) -> None:
+        since = CREATININE | {"window": {"take": "last", "since": "admission"}, "missing": "refuse"}
+        specs = parse_features({"features": [since]})
+        given = FactsInput(
+            subject=ADULT,
+            facts=(fact("2160-0", "9", "mg/dL", hours_ago=1.5), fact("2160-0", "2", "mg/dL", hours_ago=0.5)),
+            at=NOW,
+            admission=Admission(start=NOW - timedelta(hours=1), source="Encounter/e/_history/1"),
+        )
+        found = series_input(specs, given, hours=Decimal(2), step_hours=Decimal(1))
+        assert found.mask[:, 0].tolist() == [False, True]
+        assert found.sources == ("Encounter/e/_history/1", "Observation/2160-0-0.5/_history/1")
+        without = series_input(specs, replace(given, admission=None), hours=Decimal(2), step_hours=Decimal(1))
+        assert (without.mask.any(), without.uses[0].detail) == (False, "no admission is known")
 
     def test_conditions_are_the_same_in_every_interval(self) -> None:
         diabetes = {"name": "d", "title": "d", "conditions": [{"system": "urn:icd", "prefix": ["E1"]}]}
