@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from fhir_adapter.hl7v2.synthesise import LabResult, oru_labs
 from inference.finalize import finalize_folder
 from inference.testing import NOW
 from inference.testing_folder import MANIFEST
 
-from .hospital import Hospital
+from .hospital import ADULT, Hospital
 from .test_fhir_path import put_patient
 
 FEATURES = """
@@ -252,3 +253,17 @@ def test_conditions_and_doses_are_read_as_they_are_in_force(ward: Hospital) -> N
     laboratory(ward, "b", 8, "mmol/L", 1)
     found = read(ward)
     assert (found["diabetes"], found["vasopressor"]) == ("0", "0")
+
+
+def test_an_admission_and_laboratory_results_by_hl7_v2_are_read_alike(ward: Hospital) -> None:
+    """A01 states the admission; what was measured before it does not count, whenever it was sent."""
+    before = ward.clock.now() - timedelta(hours=2)
+    ward.admit()
+    for sent, (value, at) in enumerate([("9", before), ("4", ward.clock.now()), ("18.0", None)]):
+        ward.clock.advance(3600)
+        unit = "mg/dL" if at is None else "mmol/L"
+        result = LabResult(code="2524-7", display="lactate", value=value, unit=unit)
+        assert ward.hl7(oru_labs(ADULT, [result], f"L{sent}", at or ward.clock.now())) == "AA"
+        ward.work()
+    found = read(ward)
+    assert float(found["change"] or 0) == pytest.approx(2.021 - 4, abs=0.001)
