@@ -50,6 +50,8 @@ class Rule:
     of: Callable[[Points], Decimal]
     #: Limits are left out, or leave it without a value where it is not the same in their whole range, or always.
     on_limit: OnLimit = "always"
+    #: Whether a limit takes part in the result by its side; else one that does not change it is left out and named.
+    counts_limits: bool = False
     #: Whether a value that cannot be used leaves it without one.
     complete: bool = False
     #: How many values it needs.
@@ -83,7 +85,8 @@ def aggregate(take: Take, inside: Sequence[Candidate]) -> FeatureValue | Gap:
         return gaps[-1]
     if len(points) < rule.least or (rule.spread and points[0].instant == points[-1].instant):
         return Gap(kind="missing", source=sources[-1], detail="too few values")
-    value, (_, first, _) = rule.of(_with(points, limits, low=True)), inside[0]
+    counted = limits if rule.counts_limits else []
+    value, (_, first, _) = rule.of(_with(points, counted, low=True)), inside[0]
     if abs(value) > LARGEST:
         return Gap(kind="unreadable", source=sources[-1])
     return FeatureValue(
@@ -91,8 +94,8 @@ def aggregate(take: Take, inside: Sequence[Candidate]) -> FeatureValue | Gap:
         unit=rule.unit(first.unit),
         code=first.code,
         effective=max(point.instant for point in points),
-        sources=tuple(sorted({*sources, *(limit.source for limit in limits)})),
-        left_out=tuple(gap for gap in gaps if gap.source not in {limit.source for limit in limits}),
+        sources=tuple(sorted({*sources, *(limit.source for limit in counted)})),
+        left_out=tuple(gap for gap in gaps if gap.source not in {limit.source for limit in counted}),
     )
 
 
@@ -162,7 +165,7 @@ RULES: Final[Mapping[Take, Rule]] = MappingProxyType(
     {
         "min": Rule(of=lambda points: min(point.value for point in points), on_limit="range"),
         "max": Rule(of=lambda points: max(point.value for point in points), on_limit="range"),
-        "median": Rule(of=_median, on_limit="range"),
+        "median": Rule(of=_median, on_limit="range", counts_limits=True),
         "mean": Rule(of=_mean, on_limit="range"),
         "sum": Rule(of=_sum, on_limit="range", complete=True),
         "std": Rule(of=_std, least=2, unit=of_difference),

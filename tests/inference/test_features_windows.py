@@ -166,6 +166,13 @@ class TestAValueOfWhichOnlyALimitIsKnown:
         assert limit.source in reading.sources
         assert reading.left_out == ()
 
+    def test_is_left_out_and_named_where_a_minimum_or_maximum_is_beyond_it(self) -> None:
+        limit = lactate("<1", 2)
+        reading = extract({"take": "max", "hours": 24}, *DAY, limit).readings["lactate"]
+        assert reading is not None
+        assert [(gap.kind, gap.source) for gap in reading.left_out] == [("unreadable", limit.source)]
+        assert limit.source not in reading.sources
+
 
 class TestAValueThatCannotBeUsed:
     @pytest.mark.parametrize(
