@@ -97,7 +97,8 @@ class Fact:
 
     def __post_init__(self) -> None:
         if self.effective.tzinfo is None or self.issued.tzinfo is None:
-            raise ValueError("effective and issued must carry a time zone")
+            _aware("effective", self.effective)
+            _aware("issued", self.issued)
         if self.known is not None or self.until is not None:
             _aware("known", self.known)
             _aware("until", self.until)

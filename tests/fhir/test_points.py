@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fhir_adapter.store.times import point, span
@@ -14,6 +14,7 @@ ZONES = st.one_of(
 FRACTIONS = st.one_of(st.just(""), st.text("0123456789", min_size=1, max_size=9).map(lambda digits: f".{digits}"))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.datetimes(), ZONES, FRACTIONS)
 def test_every_date_with_a_time_and_a_zone_is_one_instant(moment: datetime, zone: str, fraction: str) -> None:
     text = f"{moment:%H:%M:%S}{fraction}{zone}"
