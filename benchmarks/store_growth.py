@@ -19,7 +19,7 @@ from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
-from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.store.write import StoreWriter, Target
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
 from privacy.audit import AuditLog
@@ -88,14 +88,16 @@ class Growing:
         """Store patients with a number as identifier."""
         for first in range(0, count, FILLED_AT_A_TIME):
             numbers = range(first, min(count, first + FILLED_AT_A_TIME))
-            prepared = [self._writer.prepare_update("Patient", f"p{it}", patient(it, system)) for it in numbers]
+            prepared = [
+                self._writer.prepare_update(Target(type="Patient", id=f"p{it}"), patient(it, system)) for it in numbers
+            ]
             self.database.write(lambda tx, all_of=prepared: [self._writer.apply(tx, one, _PRINCIPAL) for one in all_of])
 
     def fill(self, count: int) -> None:
         """Store more Observations, with the ids o0, o1, and so on."""
         for first in range(self.stored, self.stored + count, FILLED_AT_A_TIME):
             prepared = [
-                self._writer.prepare_update("Observation", f"o{number}", body(number, f"o{number}"))
+                self._writer.prepare_update(Target(type="Observation", id=f"o{number}"), body(number, f"o{number}"))
                 for number in range(first, min(self.stored + count, first + FILLED_AT_A_TIME))
             ]
             self.database.write(lambda tx, all_of=prepared: [self._writer.apply(tx, one, _PRINCIPAL) for one in all_of])
