@@ -85,16 +85,29 @@ def parse_manifest(content: object) -> Manifest:
         users=_some(table, "users"),
         trigger=_trigger(table.table("trigger")),
         input=_only_input(table),
-        runner=table.text("runner"),
+        runner=_runner(table),
         outputs=tuple(_output(output) for output in table.tables("outputs")),
         limits=_limits(table.table("limits")),
         warnings=table.texts("warnings"),
         change_plan=_change_plan(table.table("change_plan")),
+        runner_options=_runner_options(table),
     )
     table.done()
     if not manifest.outputs:
         raise Problem(Category.INCORRECT, "model.yaml.outputs must not be empty")
     return manifest
+
+
+def _runner(table: YamlMapping) -> str:
+    """Return the kind of the runner, which stands alone (``linear``) or beside its options (``{kind: onnx, ...}``)."""
+    stated = table.take("runner", object)
+    return table.table("runner").text("kind") if isinstance(stated, Mapping) else table.text("runner")
+
+
+def _runner_options(table: YamlMapping) -> Mapping[str, object]:
+    stated = table.take("runner", object)
+    options = stated.items() if isinstance(stated, Mapping) else ()
+    return MappingProxyType({str(key): value for key, value in options if key != "kind"})
 
 
 def _trigger(table: YamlMapping) -> Trigger:
