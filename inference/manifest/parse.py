@@ -24,7 +24,7 @@ from inference.manifest.records import (
 from inference.yaml_mapping import YamlMapping, as_number
 from kernel.errors import Category, Problem
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 #: FHIR R4, datatypes.html: a result with another one could not be stored.
 _URI: Final = re.compile(r"\S+")
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
@@ -76,7 +76,7 @@ def parse_manifest(content: object) -> Manifest:
     """
     table = YamlMapping("model.yaml", normalise(content))
     manifest = Manifest(
-        name=_matching(table, "name", _NAME),
+        name=_matching(table, "name", NAME),
         version=_matching(table, "version", _VERSION),
         title=table.text("title"),
         intended_use=table.text("intended_use"),
@@ -153,7 +153,7 @@ def _input(table: YamlMapping, *kinds: str) -> InputSpec:
     selection = _selection(table, _RULES[kind])
     _check_grid(table, selection)
     spec = InputSpec(
-        name=_matching(table, "name", _NAME),
+        name=_matching(table, "name", NAME),
         kind=kind,
         selection=selection,
         parts=tuple(_input(part, *(other for other in _RULES if other != "study")) for part in parts),

@@ -1,12 +1,14 @@
 """Boosted trees: XGBoost from its JSON or UBJSON, LightGBM from its text. Both formats hold numbers and names only."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from inference.runners.arrays import ArrayRunner, Compute
 from inference.yaml_mapping import YamlMapping
+from kernel.errors import Category, Problem
 
 _CLASS_ONLY: Final = "multi:softmax"
 
@@ -31,21 +33,13 @@ class XGBoostRunner(ArrayRunner):
         """
         import xgboost  # noqa: PLC0415 - optional
 
-        if self.content[:1] != b"{":
-            raise self.refuse(f"{self.file} is no model of XGBoost: write it with Booster.save_model('{self.file}')")
-        booster = xgboost.Booster()
-        try:
-            booster.load_model(bytearray(self.content))
-            booster.set_param({"nthread": 1, "device": "cpu"})
-            settings = json.loads(booster.save_config())["learner"]
-        except (xgboost.core.XGBoostError, ValueError, KeyError) as failure:
-            detail = f"{self.file} is no model of XGBoost: write it with Booster.save_model('{self.file}')"
-            raise self.refuse(detail, failure) from failure
+        booster = read_xgboost(self.file, self.content)
+        settings = json.loads(booster.save_config())["learner"]
         if settings["objective"]["name"] == _CLASS_ONLY:
             raise self.refuse(f"{self.file} gives a class and no probabilities: train it with multi:softprob")
         self.check_count(booster.num_features())
         names, types = booster.feature_names, booster.feature_types
-        self.check_names(() if names is None or names == [f"f{place}" for place in range(len(names))] else names)
+        self.check_names(stated_names(names, "f"))
 
         def compute(rows: Any) -> Any:
             matrix = xgboost.DMatrix(rows, feature_names=names, feature_types=types, nthread=1)
@@ -72,16 +66,78 @@ class LightGBMRunner(ArrayRunner):
         Problem
             ``incorrect`` when the file is not such a model, or does not fit the declarations.
         """
-        import lightgbm  # noqa: PLC0415 - optional
-
-        wrong = f"{self.file} is no model of LightGBM: write it with Booster.save_model('{self.file}')"
-        if not self.content.startswith(b"tree\n") or b"\nend of trees" not in self.content:
-            raise self.refuse(wrong)
-        try:
-            booster = lightgbm.Booster(model_str=self.content.decode("utf-8"))
-        except (lightgbm.basic.LightGBMError, UnicodeDecodeError, ValueError) as failure:
-            raise self.refuse(wrong, failure) from failure
+        booster = read_lightgbm(self.file, self.content)
         names = booster.feature_name()
         self.check_count(booster.num_feature())
-        self.check_names(() if names == [f"Column_{place}" for place in range(len(names))] else names)
+        self.check_names(stated_names(names, "Column_"))
         return lambda rows: np.asarray(booster.predict(rows, num_threads=1), np.float64).reshape(len(rows), -1)
+
+
+def read_xgboost(name: str, content: bytes) -> Any:
+    """Return the booster that a file of XGBoost holds.
+
+    Parameters
+    ----------
+    name
+        Of the file, for refusals.
+    content
+        Its bytes.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when it is no such file.
+    """
+    import xgboost  # noqa: PLC0415 - optional
+
+    wrong = f"{name} is no model of XGBoost: write it with Booster.save_model('weights.ubj')"
+    if content[:1] != b"{":
+        raise Problem(Category.INCORRECT, wrong)
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(content))
+        booster.set_param({"nthread": 1, "device": "cpu"})
+        json.loads(booster.save_config())["learner"]["objective"]["name"]
+    except (xgboost.core.XGBoostError, ValueError, KeyError) as failure:
+        raise Problem(Category.INCORRECT, wrong, diagnostics=repr(failure)) from failure
+    return booster
+
+
+def read_lightgbm(name: str, content: bytes) -> Any:
+    """Return the booster that a file of LightGBM holds.
+
+    Parameters
+    ----------
+    name
+        Of the file, for refusals.
+    content
+        Its bytes.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when it is no such file.
+    """
+    import lightgbm  # noqa: PLC0415 - optional
+
+    wrong = f"{name} is no model of LightGBM: write it with Booster.save_model('weights.txt')"
+    if not content.startswith(b"tree\n") or b"\nend of trees" not in content:
+        raise Problem(Category.INCORRECT, wrong)
+    try:
+        return lightgbm.Booster(model_str=content.decode("utf-8"))
+    except (lightgbm.basic.LightGBMError, UnicodeDecodeError, ValueError) as failure:
+        raise Problem(Category.INCORRECT, wrong, diagnostics=repr(failure)) from failure
+
+
+def stated_names(names: Sequence[str] | None, prefix: str) -> tuple[str, ...]:
+    """Return the names of features that a file states; empty when the library only numbered them.
+
+    Parameters
+    ----------
+    names
+        As the library gives them.
+    prefix
+        What the library puts before a number where no name was given.
+    """
+    numbered = [f"{prefix}{place}" for place in range(len(names or ()))]
+    return () if names is None or list(names) == numbered else tuple(names)

@@ -97,6 +97,24 @@ def check_runner(model: ModelFolder, kind: RunnerKind) -> None:
         raise Problem(Category.INCORRECT, f"model.yaml.runner.{option} is not known{known}")
     if kind.weights:
         weights_of(model, kind.weights)
+    check_installed(name, kind)
+
+
+def check_installed(name: str, kind: RunnerKind) -> None:
+    """Return when the packages that a runner imports are installed.
+
+    Parameters
+    ----------
+    name
+        Of the kind, as ``runner`` states it.
+    kind
+        Its entry in the table.
+
+    Raises
+    ------
+    Problem
+        ``unsupported``, with the command that installs them.
+    """
     lacking = [package for package in kind.needs if importlib.util.find_spec(package) is None]
     if lacking:
         raise Problem(

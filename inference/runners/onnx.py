@@ -13,6 +13,7 @@ from inference.contract import InputKind
 from inference.runners.array_inputs import Array
 from inference.runners.arrays import ArrayRunner, Compute
 from inference.yaml_mapping import YamlMapping
+from kernel.errors import Category, Problem
 
 _DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 """Operator sets that ONNX Runtime brings itself."""
@@ -42,7 +43,7 @@ class OnnxRunner(ArrayRunner):
         """
         import onnxruntime  # noqa: PLC0415 - optional
 
-        self._check_file()
+        read_onnx(self.file, self.content)
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4  # its messages go to stderr, and may show values
         if self.model.manifest.input.kind == "facts":
@@ -65,26 +66,6 @@ class OnnxRunner(ArrayRunner):
             return numbers
 
         return compute
-
-    def _check_file(self) -> None:
-        import onnx  # noqa: PLC0415 - optional
-        from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with it
-
-        try:
-            model = onnx.load_model_from_string(self.content)
-        except (DecodeError, ValueError) as failure:
-            raise self.refuse(f"{self.file} is no ONNX model", failure) from failure
-        if not model.graph.node:
-            raise self.refuse(f"{self.file} is no ONNX model")
-        for part in _messages(model):
-            if isinstance(part, onnx.TensorProto) and (part.data_location or part.external_data):
-                raise self.refuse(
-                    f"{self.file} keeps tensors in other files: write it with onnx.save(model, '{self.file}', "
-                    "save_as_external_data=False)"
-                )
-        strange = sorted({one.domain for one in model.opset_import} - _DOMAINS)
-        if strange:
-            raise self.refuse(f"{self.file} uses operators of {', '.join(strange)}, which ONNX Runtime does not bring")
 
     def _input(self, session: Any) -> tuple[str, Any]:
         """Return name and type of the input, once its shape is what the declarations make."""
@@ -124,6 +105,44 @@ class OnnxRunner(ArrayRunner):
         if len(numeric) > 1:
             raise self.refuse(f"model.yaml.runner.output must say which output counts: {', '.join(numeric)}")
         return str(numeric[0])
+
+
+def read_onnx(name: str, content: bytes) -> Any:
+    """Return the parsed file, once it holds nothing that is not allowed.
+
+    Parameters
+    ----------
+    name
+        Of the file, for refusals.
+    content
+        Its bytes.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when it is no ONNX model, keeps tensors in other files, or uses foreign operators.
+    """
+    import onnx  # noqa: PLC0415 - optional
+    from google.protobuf.message import DecodeError  # noqa: PLC0415 - comes with it
+
+    try:
+        model = onnx.load_model_from_string(content)
+    except (DecodeError, ValueError) as failure:
+        raise Problem(Category.INCORRECT, f"{name} is no ONNX model", diagnostics=repr(failure)) from failure
+    if not model.graph.node:
+        raise Problem(Category.INCORRECT, f"{name} is no ONNX model")
+    for part in _messages(model):
+        if isinstance(part, onnx.TensorProto) and (part.data_location or part.external_data):
+            raise Problem(
+                Category.INCORRECT,
+                f"{name} keeps tensors in other files: write it with onnx.save(model, '{name}', "
+                "save_as_external_data=False)",
+            )
+    strange = sorted({one.domain for one in model.opset_import} - _DOMAINS)
+    if strange:
+        detail = f"{name} uses operators of {', '.join(strange)}, which ONNX Runtime does not bring"
+        raise Problem(Category.INCORRECT, detail)
+    return model
 
 
 def _messages(message: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from inference.runners.arrays import ArrayRunner, Compute
 from inference.yaml_mapping import YamlMapping
+from kernel.errors import Category, Problem
 
 TRUSTED: Final = (
     "numpy.dtype",
@@ -84,7 +85,7 @@ class SklearnRunner(ArrayRunner):
         Problem
             ``incorrect`` when the file holds what is not allowed, or does not fit the declarations.
         """
-        estimator = self._estimator()
+        estimator = read_skops(self.file, self.content)
         self.check_names([str(name) for name in getattr(estimator, "feature_names_in_", ())])
         if hasattr(estimator, "n_features_in_"):
             self.check_count(int(estimator.n_features_in_))
@@ -116,31 +117,52 @@ class SklearnRunner(ArrayRunner):
             )
         return list(range(len(classes)))
 
-    def _estimator(self) -> Any:
-        """Return the object that the file holds."""
-        from skops import io as skops_io  # noqa: PLC0415 - optional
 
-        try:
-            with zipfile.ZipFile(io.BytesIO(self.content)) as packed:
-                size = sum(entry.file_size for entry in packed.infolist())
-                schema = json.loads(packed.read("schema.json")) if size <= _MOST_BYTES else None
-        except (zipfile.BadZipFile, KeyError, ValueError) as failure:
-            raise self.refuse(
-                f"{self.file} is no skops file: write it with skops.io.dump{_pickled(self.content)}"
-            ) from failure
-        if schema is None:
-            raise self.refuse(f"{self.file} is larger than {_MOST_BYTES} bytes when unpacked")
-        strange = sorted({_named(node) for node in _nodes(schema) if node["__loader__"] not in _LOADERS})
-        try:
-            strange = strange or sorted(set(skops_io.get_untrusted_types(data=self.content)) - set(TRUSTED))
-            if not strange:
-                return skops_io.loads(self.content, trusted=list(TRUSTED))
-        except Exception as failure:
-            raise self.refuse(f"{self.file} cannot be read as a skops file", failure) from failure
-        raise self.refuse(
-            f"{self.file} holds what is not allowed: {', '.join(strange)}; train the model of scikit-learn's own "
-            "estimators, without functions, or export it to ONNX and declare model.yaml.runner: onnx"
-        )
+def read_skops(name: str, content: bytes) -> Any:
+    """Return the estimator that a skops file holds.
+
+    Parameters
+    ----------
+    name
+        Of the file, for refusals.
+    content
+        Its bytes.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when it is no such file or holds what is not allowed, which is named.
+    """
+    from skops import io as skops_io  # noqa: PLC0415 - optional
+
+    schema = _schema(name, content)
+    strange = sorted({_named(node) for node in _nodes(schema) if node["__loader__"] not in _LOADERS})
+    try:
+        strange = strange or sorted(set(skops_io.get_untrusted_types(data=content)) - set(TRUSTED))
+        if not strange:
+            return skops_io.loads(content, trusted=list(TRUSTED))
+    except Exception as failure:
+        detail = f"{name} cannot be read as a skops file"
+        raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
+    raise Problem(
+        Category.INCORRECT,
+        f"{name} holds what is not allowed: {', '.join(strange)}; train the model of scikit-learn's own "
+        "estimators, without functions, or export it to ONNX and declare model.yaml.runner: onnx",
+    )
+
+
+def _schema(name: str, content: bytes) -> Any:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            size = sum(entry.file_size for entry in packed.infolist())
+            if size > _MOST_BYTES:
+                raise Problem(Category.INCORRECT, f"{name} is larger than {_MOST_BYTES} bytes when unpacked")
+            return json.loads(packed.read("schema.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as failure:
+        hint = "; a pickle or joblib file runs code when it is opened, and is never opened here"
+        pickled = hint if content[:1] == b"\x80" else ""
+        detail = f"{name} is no skops file: write it with skops.io.dump{pickled}"
+        raise Problem(Category.INCORRECT, detail) from failure
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
@@ -157,15 +179,6 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
 
 def _named(node: dict[str, Any]) -> str:
     return f"{node.get('__module__')}.{node.get('__class__')} ({node['__loader__']})"
-
-
-def _pickled(content: bytes) -> str:
-    """Return a hint for a file that is a pickle, which is never opened."""
-    return (
-        "; a pickle or joblib file runs code when it is opened, and is never opened here"
-        if content[:1] == b"\x80"
-        else ""
-    )
 
 
 def _settle(estimator: Any) -> None:

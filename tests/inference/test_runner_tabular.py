@@ -318,7 +318,8 @@ class TestFolders:
         monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "xgboost" else find(name))
         said = refusal(lambda: bring(tmp_path / "tiny", "xgboost", content))
         assert said == (
-            "model.yaml.runner: xgboost needs xgboost, not installed here; run: pip install '.[boosting]' -c constraints.txt"
+            "model.yaml.runner: xgboost needs xgboost, not installed here; "
+            "run: pip install '.[boosting]' -c constraints.txt"
         )
 
     def test_outputs_that_do_not_fit_the_numbers_are_refused(self, tmp_path: Path) -> None:

@@ -1,0 +1,229 @@
+"""What a file of weights says of its model: runner, inputs and outputs. Nothing is run and nothing is unpickled."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from inference.contract import InputKind, OutputKind
+from inference.folder import FILL_IN
+from inference.runners.kinds import RUNNERS, check_installed
+from kernel.errors import Category, Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a file says of its model."""
+
+    #: Kind of the runner.
+    runner: str
+    #: What must be declared beside the kind.
+    options: Mapping[str, object] = field(default_factory=dict)
+    #: Name that the file gets in the folder.
+    file: str
+    input: InputKind = "facts"
+    #: In the order in which the model takes them; numbered where the file names none.
+    features: tuple[str, ...] = ()
+    #: (steps,) of a series; (rows, columns) of an image; 0 where the file leaves it open.
+    size: tuple[int, ...] = ()
+    output: OutputKind = "probability"
+    #: Names of the classes, in order.
+    classes: tuple[str, ...] = ()
+
+
+_Inspect = Callable[[str, bytes], Found]
+
+
+def inspect_file(path: Path) -> Found:
+    """Read a file of weights and say what its model takes and gives.
+
+    Parameters
+    ----------
+    path
+        The file; its ending says which library wrote it.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when the file cannot be read or holds what is not allowed; ``unsupported`` for a kind of file that
+        is never opened, with what to write instead, and when a package is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _INSTEAD:
+        raise Problem(Category.UNSUPPORTED, f"{path.name} is not opened: {_INSTEAD[suffix]}")
+    if suffix not in _INSPECTORS:
+        known = ", ".join(sorted(_INSPECTORS))
+        raise Problem(Category.UNSUPPORTED, f"{path.name} must end with one of: {known}")
+    runner, inspect = _INSPECTORS[suffix]
+    check_installed(runner, RUNNERS[runner])
+    try:
+        content = path.read_bytes()
+    except OSError as failure:
+        raise Problem(Category.INCORRECT, f"{path.name} cannot be read", diagnostics=repr(failure)) from failure
+    return inspect(path.name, content)
+
+
+def _skops(name: str, content: bytes) -> Found:
+    from inference.runners.sklearn import read_skops  # noqa: PLC0415 - optional libraries, here and below
+
+    estimator = read_skops(name, content)
+    names = tuple(str(one) for one in getattr(estimator, "feature_names_in_", ()))
+    features = names or _numbered(int(getattr(estimator, "n_features_in_", 0)))
+    if not hasattr(estimator, "predict_proba"):
+        return Found(runner="sklearn", file="weights.skops", features=features, output="score")
+    classes = tuple(str(one) for one in estimator.classes_)
+    if len(classes) > 2:
+        return Found(runner="sklearn", file="weights.skops", features=features, output="class-set", classes=classes)
+    plain = {one.lower() for one in classes} <= {"0", "1", "0.0", "1.0", "true", "false"}
+    options = {} if plain else {"positive": FILL_IN}
+    return Found(runner="sklearn", file="weights.skops", features=features, options=options, classes=classes)
+
+
+def _xgboost(name: str, content: bytes) -> Found:
+    from inference.runners.boosting import read_xgboost  # noqa: PLC0415
+
+    booster = read_xgboost(name, content)
+    learner = json.loads(booster.save_config())["learner"]
+    objective, classes = learner["objective"]["name"], int(learner["learner_model_param"]["num_class"])
+    features = tuple(booster.feature_names or _numbered(booster.num_features()))
+    file = "weights.json" if content[1:2] in b'"\n \t\r' else "weights.ubj"
+    if objective.startswith("multi:"):
+        return Found(
+            runner="xgboost", file=file, features=features, output="class-set", classes=_numbered(classes, "class")
+        )
+    options = {"transform": "sigmoid"} if objective == "binary:logitraw" else {}
+    is_binary = objective.startswith("binary:") or objective == "reg:logistic"
+    return Found(
+        runner="xgboost", file=file, features=features, options=options, output="probability" if is_binary else "score"
+    )
+
+
+def _lightgbm(name: str, content: bytes) -> Found:
+    from inference.runners.boosting import read_lightgbm  # noqa: PLC0415
+
+    booster = read_lightgbm(name, content)
+    stated = [line for line in content.decode().splitlines() if line.startswith("objective=")]
+    objective = stated[0].removeprefix("objective=") if stated else ""
+    features, classes = tuple(booster.feature_name()), booster.num_model_per_iteration()
+    if classes > 1:
+        return Found(
+            runner="lightgbm",
+            file="weights.txt",
+            features=features,
+            output="class-set",
+            classes=_numbered(classes, "class"),
+        )
+    is_binary = objective.startswith(("binary", "cross_entropy"))
+    output: OutputKind = "probability" if is_binary else "score"
+    return Found(runner="lightgbm", file="weights.txt", features=features, output=output)
+
+
+def _onnx(name: str, content: bytes) -> Found:
+    from inference.runners.onnx import read_onnx  # noqa: PLC0415
+
+    graph = read_onnx(name, content).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [one for one in graph.input if one.name not in weights]
+    if len(inputs) != 1:
+        taken = ", ".join(one.name for one in inputs)
+        raise Problem(Category.INCORRECT, f"{name} must take one tensor of numbers; it takes {taken}")
+    shape = [one.dim_value for one in inputs[0].type.tensor_type.shape.dim][1:]
+    outputs = [one for one in graph.output if one.type.HasField("tensor_type")]
+    numeric = [one for one in outputs if one.type.tensor_type.elem_type in {1, 10, 11}]
+    last = {output: node.op_type for node in graph.node for output in node.output}
+    options: dict[str, object] = {"output": FILL_IN} if len(numeric) > 1 else {}
+    ends = {last.get(one.name, "") for one in numeric}
+    if not ends <= {"Sigmoid", "Softmax", "LinearClassifier", "TreeEnsembleClassifier", "Normalizer"}:
+        options["transform"] = FILL_IN
+    given = [one.dim_value for one in numeric[0].type.tensor_type.shape.dim] if numeric else []
+    several = len(given) == 2 and given[1] > 2
+    return _of_shape(name, shape, options, given[1] if several else 0)
+
+
+def _of_shape(name: str, shape: list[int], options: dict[str, object], classes: int) -> Found:
+    """Return what a network takes, by the number of axes of an item."""
+    output: OutputKind = "class-set" if classes else "probability"
+    words = _numbered(classes, "class")
+    if len(shape) == 1:
+        features = _numbered(shape[0] or 1)
+        return Found(
+            runner="onnx", file="weights.onnx", options=options, features=features, output=output, classes=words
+        )
+    if len(shape) == 2:
+        features, size = _numbered(shape[1] or 1), (shape[0],)
+        return Found(
+            runner="onnx",
+            file="weights.onnx",
+            options=options,
+            input="series",
+            features=features,
+            size=size,
+            output=output,
+            classes=words,
+        )
+    if len(shape) == 3:
+        sides = [side or FILL_IN for side in shape[1:]]
+        options |= {"resize": sides, "channels": shape[0] or 1}
+        return Found(runner="onnx", file="weights.onnx", options=options, input="image", output=output, classes=words)
+    raise Problem(
+        Category.INCORRECT,
+        f"{name} must take (items, features), (items, steps, features) or (items, channels, rows, columns)",
+    )
+
+
+def _safetensors(name: str, content: bytes) -> Found:
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.numpy import load  # noqa: PLC0415
+
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError) as failure:
+        raise Problem(Category.INCORRECT, f"{name} is no safetensors file", diagnostics=repr(failure)) from failure
+    if {"weight", "bias"} <= tensors.keys() <= {"weight", "bias", "mean", "scale", "fill"}:
+        outputs = tensors["bias"].size
+        features = _numbered(tensors["weight"].size // max(outputs, 1))
+        return Found(runner="linear", file="weights.safetensors", features=features)
+    held = ", ".join(sorted(tensors)[:4])
+    raise Problem(
+        Category.INCORRECT,
+        f"{name} holds {held}: a linear model holds weight and bias, and may hold mean, scale and fill. "
+        "Export a network with torch.export.save or to ONNX, and give that file",
+    )
+
+
+def _numbered(count: int, word: str = "feature") -> tuple[str, ...]:
+    return tuple(f"{word}-{number}" for number in range(1, count + 1))
+
+
+_INSPECTORS: Final[Mapping[str, tuple[str, _Inspect]]] = MappingProxyType(
+    {
+        ".skops": ("sklearn", _skops),
+        ".ubj": ("xgboost", _xgboost),
+        ".json": ("xgboost", _xgboost),
+        ".txt": ("lightgbm", _lightgbm),
+        ".onnx": ("onnx", _onnx),
+        ".safetensors": ("linear", _safetensors),
+    }
+)
+"""Ending of a file -> its runner, and what reads it."""
+
+_PICKLE: Final = (
+    "it is a pickle, which runs code when it is opened; write the model with skops.io.dump, as weights.skops"
+)
+_CHECKPOINT: Final = (
+    "it is a pickle, which runs code when it is opened; write the model with torch.export.save, as weights.pt2, or its "
+    "state_dict with safetensors.torch.save_file, as weights.safetensors"
+)
+_KERAS: Final = "write the model as ONNX, as weights.onnx"
+_XGBOOST: Final = "it is of a form that XGBoost no longer reads; write the model with save_model('weights.ubj')"
+_INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **dict.fromkeys((".pkl", ".pickle", ".joblib", ".sav"), _PICKLE),
+        **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _CHECKPOINT),
+        **dict.fromkeys((".h5", ".keras", ".pb", ".tflite"), _KERAS),
+        **dict.fromkeys((".model", ".bst"), _XGBOOST),
+    }
+)
+"""Ending of a file that is not opened -> what to write instead."""
