@@ -85,6 +85,11 @@ class ArrayOutputs:
         (spec, *others) = self._specs
         return tuple(band.name for band in spec.bands) if spec.kind == "class-set" and not others else ()
 
+    @property
+    def width(self) -> int:
+        """Numbers that the model must give for an item."""
+        return sum(self._widths)
+
     def check(self, width: int, source: str) -> None:
         """Return when a model that gives so many numbers for an item fits the declared outputs.
 
@@ -100,7 +105,7 @@ class ArrayOutputs:
         Problem
             ``incorrect`` when they do not fit.
         """
-        wanted = sum(self._widths)
+        wanted = self.width
         if width != wanted and not (self.is_binary and width == 2):
             raise Problem(
                 Category.INCORRECT,

@@ -70,6 +70,18 @@ RUNNERS: Final[Mapping[str, RunnerKind]] = MappingProxyType(
             needs=("onnx", "onnxruntime"),
             extra="onnx",
         ),
+        "torch-program": RunnerKind(
+            module="inference.runners.torch_arrays",
+            name="ProgramRunner",
+            weights=("weights.pt2",),
+            options=ROW_OPTIONS | GRID_OPTIONS | IMAGE_OPTIONS,
+        ),
+        "torch-network": RunnerKind(
+            module="inference.runners.torch_network",
+            name="NetworkRunner",
+            weights=(WEIGHTS,),
+            options=ROW_OPTIONS | GRID_OPTIONS | IMAGE_OPTIONS | {"network", "arguments"},
+        ),
     }
 )
 """``runner`` of a manifest -> how it is run."""

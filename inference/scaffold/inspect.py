@@ -1,8 +1,9 @@
 """What a file of weights says of its model: runner, inputs and outputs. Nothing is run and nothing is unpickled."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -139,34 +140,29 @@ def _onnx(name: str, content: bytes) -> Found:
         options["transform"] = FILL_IN
     given = [one.dim_value for one in numeric[0].type.tensor_type.shape.dim] if numeric else []
     several = len(given) == 2 and given[1] > 2
-    return _of_shape(name, shape, options, given[1] if several else 0)
+    found = Found(runner="onnx", file="weights.onnx", options=options)
+    return _of_shape(name, found, shape, given[1] if several else 0)
 
 
-def _of_shape(name: str, shape: list[int], options: dict[str, object], classes: int) -> Found:
+def _program(name: str, content: bytes) -> Found:
+    from inference.runners.program import read_program  # noqa: PLC0415
+
+    program = read_program(name, content)
+    found = Found(runner="torch-program", file="weights.pt2", options={"transform": FILL_IN})
+    return _of_shape(name, found, [size or 0 for size in program.shape[1:]], 0)
+
+
+def _of_shape(name: str, found: Found, shape: list[int], classes: int) -> Found:
     """Return what a network takes, by the number of axes of an item."""
-    output: OutputKind = "class-set" if classes else "probability"
-    words = _numbered(classes, "class")
+    if classes:
+        found = replace(found, output="class-set", classes=_numbered(classes, "class"))
     if len(shape) == 1:
-        features = _numbered(shape[0] or 1)
-        return Found(
-            runner="onnx", file="weights.onnx", options=options, features=features, output=output, classes=words
-        )
+        return replace(found, features=_numbered(shape[0] or 1))
     if len(shape) == 2:
-        features, size = _numbered(shape[1] or 1), (shape[0],)
-        return Found(
-            runner="onnx",
-            file="weights.onnx",
-            options=options,
-            input="series",
-            features=features,
-            size=size,
-            output=output,
-            classes=words,
-        )
+        return replace(found, input="series", features=_numbered(shape[1] or 1), size=(shape[0],))
     if len(shape) == 3:
         sides = [side or FILL_IN for side in shape[1:]]
-        options |= {"resize": sides, "channels": shape[0] or 1}
-        return Found(runner="onnx", file="weights.onnx", options=options, input="image", output=output, classes=words)
+        return replace(found, input="image", options={**found.options, "resize": sides, "channels": shape[0] or 1})
     raise Problem(
         Category.INCORRECT,
         f"{name} must take (items, features), (items, steps, features) or (items, channels, rows, columns)",
@@ -185,12 +181,33 @@ def _safetensors(name: str, content: bytes) -> Found:
         outputs = tensors["bias"].size
         features = _numbered(tensors["weight"].size // max(outputs, 1))
         return Found(runner="linear", file="weights.safetensors", features=features)
-    held = ", ".join(sorted(tensors)[:4])
-    raise Problem(
-        Category.INCORRECT,
-        f"{name} holds {held}: a linear model holds weight and bias, and may hold mean, scale and fill. "
-        "Export a network with torch.export.save or to ONNX, and give that file",
+    return _network({key: tensor.shape for key, tensor in tensors.items()})
+
+
+def _network(shapes: Mapping[str, tuple[int, ...]]) -> Found:
+    """Return which network of the table has such tensors, as far as they say it."""
+    found = Found(
+        runner="torch-network", file="weights.safetensors", options={"network": FILL_IN, "transform": FILL_IN}
     )
+    weights = sorted(
+        (int(key.removesuffix(".weight")), shape) for key, shape in shapes.items() if _LAYER.fullmatch(key)
+    )
+    if weights and len(shapes) == 2 * len(weights):
+        hidden = [shape[0] for _, shape in weights[:-1]]
+        options = {"network": "mlp", "arguments": {"hidden": hidden}, "transform": FILL_IN}
+        return replace(found, options=options, features=_numbered(weights[0][1][1]))
+    if "rnn.weight_ih_l0" in shapes and "rnn.weight_hh_l0" in shapes:
+        gates, hidden_size = shapes["rnn.weight_hh_l0"]
+        layers = sum(key.startswith("rnn.weight_hh_l") for key in shapes)
+        network = "lstm" if gates == 4 * hidden_size else "gru"
+        options = {"network": network, "arguments": {"hidden": hidden_size, "layers": layers}, "transform": FILL_IN}
+        features = _numbered(shapes["rnn.weight_ih_l0"][1])
+        return replace(found, options=options, input="series", features=features, size=(0,))
+    sizes: dict[str, object] = {"resize": [FILL_IN, FILL_IN], "channels": FILL_IN}
+    return replace(found, options={**found.options, **sizes}, input="image")
+
+
+_LAYER: Final = re.compile(r"[0-9]+\.weight")
 
 
 def _numbered(count: int, word: str = "feature") -> tuple[str, ...]:
@@ -204,6 +221,7 @@ _INSPECTORS: Final[Mapping[str, tuple[str, _Inspect]]] = MappingProxyType(
         ".json": ("xgboost", _xgboost),
         ".txt": ("lightgbm", _lightgbm),
         ".onnx": ("onnx", _onnx),
+        ".pt2": ("torch-program", _program),
         ".safetensors": ("linear", _safetensors),
     }
 )

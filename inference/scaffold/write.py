@@ -117,6 +117,7 @@ def _hint(found: Found) -> str:
     hints = {
         "positive": f"positive: which class the probability is of: {', '.join(found.classes)}",
         "transform": "transform: none where the file gives probabilities, sigmoid or softmax where it gives logits",
+        "network": "network: one of those in docs/reference/models.md",
         "output": "output: which of the file's outputs counts",
     }
     shown = [text for key, text in hints.items() if found.options.get(key) == FILL_IN]

@@ -134,6 +134,38 @@ def lightgbm_bytes(objective: str = "binary", names: Sequence[str] = FEATURES, *
     return str(lightgbm.train(settings, data, num_boost_round=5).model_to_string()).encode()
 
 
+def program_bytes(network: Any = None, item: Sequence[int] = (2,), *, batch: int | None = None) -> bytes:
+    """Export a network of PyTorch, by itself one that weighs the features 0.05 each, less 9.5."""
+    import io
+    import warnings
+
+    import torch
+
+    if network is None:
+        network = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Sigmoid())
+        network.load_state_dict({"0.weight": torch.tensor([[0.05, 0.05]]), "0.bias": torch.tensor([-9.5])})
+    axes = None if batch else ({0: torch.export.Dim("items", min=1, max=4096)},)
+    written = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's own
+        program = torch.export.export(network.eval(), (torch.zeros(batch or 2, *item),), dynamic_shapes=axes)
+        torch.export.save(program, written)
+    return written.getvalue()
+
+
+def network_bytes(network: Any) -> bytes:
+    from safetensors.torch import save
+
+    return bytes(save(network.state_dict()))
+
+
+def perceptron() -> Any:
+    import torch
+
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1)).eval()
+
+
 def onnx_bytes(
     *, features: int = 2, batch: int | str = "n", outputs: int = 1, sigmoid: bool = True, shape: Sequence[int] = ()
 ) -> bytes:

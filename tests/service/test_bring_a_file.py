@@ -19,6 +19,7 @@ BROUGHT: Mapping[str, Callable[[], dict[str, bytes]]] = {
     "xgboost": lambda: {"weights.ubj": tiny.xgboost_bytes()},
     "lightgbm": lambda: {"weights.txt": tiny.lightgbm_bytes()},
     "onnx": lambda: {"weights.onnx": tiny.onnx_bytes()},
+    "torch-program": lambda: {"weights.pt2": tiny.program_bytes()},
 }
 
 

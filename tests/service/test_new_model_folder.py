@@ -31,6 +31,8 @@ FILES: Mapping[str, tuple[str, Callable[[], bytes]]] = {
     "xgboost": ("model.ubj", tiny.xgboost_bytes),
     "lightgbm": ("model.txt", tiny.lightgbm_bytes),
     "onnx": ("model.onnx", tiny.onnx_bytes),
+    "torch-program": ("model.pt2", tiny.program_bytes),
+    "torch-network": ("model.safetensors", lambda: tiny.network_bytes(tiny.perceptron())),
     "linear": ("model.safetensors", linear_bytes),
 }
 
