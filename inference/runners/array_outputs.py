@@ -4,7 +4,7 @@ In the order of the manifest's outputs: one number for each of kind ``probabilit
 of a ``class-set``. A classifier of two classes that declares one probability gives two numbers; the second counts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -50,6 +50,8 @@ class ArrayOutputs:
         The outputs.
     options
         Of ``model.yaml.runner``; ``transform`` is read from it.
+    default
+        The transform where none is stated.
 
     Raises
     ------
@@ -57,9 +59,9 @@ class ArrayOutputs:
         ``incorrect`` when an output is of a kind that is no number, or the transform is not known.
     """
 
-    def __init__(self, specs: tuple[OutputSpec, ...], options: YamlMapping) -> None:
+    def __init__(self, specs: tuple[OutputSpec, ...], options: YamlMapping, *, default: str = "none") -> None:
         self._specs = specs
-        name = options.choice("transform", *_TRANSFORMS) if options.has("transform") else "none"
+        name = options.choice("transform", *_TRANSFORMS) if options.has("transform") else default
         self._transform = _TRANSFORMS[name]
         self._widths = tuple(len(spec.bands) if spec.kind == "class-set" else 1 for spec in specs)
         for number, spec in enumerate(specs):
@@ -113,7 +115,7 @@ class ArrayOutputs:
                 f"(one for each output, of a class-set one for each band); {source} gives {width}",
             )
 
-    def express(self, raw: Numbers, *, notice: str) -> tuple[Output, ...]:
+    def express(self, raw: Numbers, *, notice: str, columns: Sequence[int] | None = None) -> tuple[Output, ...]:
         """Return the outputs of one item.
 
         Parameters
@@ -122,8 +124,12 @@ class ArrayOutputs:
             The numbers of the item.
         notice
             Begins each text.
+        columns
+            Which of the numbers count, once they are transformed; None for all.
         """
         numbers = self._transform(raw)
+        if columns is not None:
+            numbers = numbers[list(columns)]
         if self.is_binary and len(numbers) == 2:
             numbers = numbers[1:]
         parts = np.split(numbers, np.cumsum(self._widths)[:-1])

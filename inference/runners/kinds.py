@@ -82,6 +82,14 @@ RUNNERS: Final[Mapping[str, RunnerKind]] = MappingProxyType(
             weights=(WEIGHTS,),
             options=ROW_OPTIONS | GRID_OPTIONS | IMAGE_OPTIONS | {"network", "arguments"},
         ),
+        "transformers": RunnerKind(
+            module="inference.runners.text",
+            name="TextRunner",
+            weights=("huggingface/model.safetensors",),
+            options=frozenset({"task", "max_tokens", "long", "transform", "positive"}),
+            needs=("transformers", "tokenizers"),
+            extra="huggingface",
+        ),
     }
 )
 """``runner`` of a manifest -> how it is run."""
@@ -154,7 +162,7 @@ def weights_of(model: ModelFolder, names: tuple[str, ...]) -> tuple[str, bytes]:
     found = [name for name in names if name in model.files]
     runner = f"model.yaml.runner: {model.manifest.runner}"
     if not found:
-        others = sorted(name for name in model.files if name.startswith("weights."))
+        others = sorted(name for name in model.files if name.startswith(("weights.", "huggingface/")))
         instead = f"; the folder has {', '.join(others)}" if others else ""
         raise Problem(Category.INCORRECT, f"{runner} needs the file {' or '.join(names)}{instead}")
     if len(found) > 1:

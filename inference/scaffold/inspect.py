@@ -24,6 +24,8 @@ class Found:
     options: Mapping[str, object] = field(default_factory=dict)
     #: Name that the file gets in the folder.
     file: str
+    #: Name in the folder -> content, of everything that is copied.
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     input: InputKind = "facts"
     #: In the order in which the model takes them; numbered where the file names none.
     features: tuple[str, ...] = ()
@@ -51,6 +53,9 @@ def inspect_file(path: Path) -> Found:
         ``incorrect`` when the file cannot be read or holds what is not allowed; ``unsupported`` for a kind of file that
         is never opened, with what to write instead, and when a package is not installed.
     """
+    if path.is_dir():
+        check_installed("transformers", RUNNERS["transformers"])
+        return _huggingface(path)
     suffix = path.suffix.lower()
     if suffix in _INSTEAD:
         raise Problem(Category.UNSUPPORTED, f"{path.name} is not opened: {_INSTEAD[suffix]}")
@@ -63,7 +68,8 @@ def inspect_file(path: Path) -> Found:
         content = path.read_bytes()
     except OSError as failure:
         raise Problem(Category.INCORRECT, f"{path.name} cannot be read", diagnostics=repr(failure)) from failure
-    return inspect(path.name, content)
+    found = inspect(path.name, content)
+    return replace(found, files={found.file: content})
 
 
 def _skops(name: str, content: bytes) -> Found:
@@ -208,6 +214,34 @@ def _network(shapes: Mapping[str, tuple[int, ...]]) -> Found:
 
 
 _LAYER: Final = re.compile(r"[0-9]+\.weight")
+
+
+def _huggingface(folder: Path) -> Found:
+    """Read what ``save_pretrained`` wrote."""
+    files: dict[str, bytes] = {}
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        try:
+            files[f"huggingface/{name}"] = (folder / name).read_bytes()
+        except OSError as failure:
+            detail = f"{folder.name} has no {name}: write it with save_pretrained of model and tokenizer"
+            raise Problem(Category.INCORRECT, detail) from failure
+    try:
+        config = json.loads(files["huggingface/config.json"])
+        stated = config.get("id2label", {})
+        labels = tuple(str(stated[key]) for key in sorted(stated, key=int))
+        network = str((config.get("architectures") or [""])[0])
+    except (ValueError, AttributeError, TypeError, IndexError) as failure:
+        detail = f"{folder.name}/config.json is no configuration of transformers"
+        raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
+    found = Found(runner="transformers", file="huggingface/model.safetensors", files=files, input="text")
+    if network.endswith("ForTokenClassification"):
+        return replace(found, options={"task": "token"}, output="spans")
+    if not network.endswith("ForSequenceClassification"):
+        detail = f"{folder.name}/config.json: {network or 'no network'} is no sequence or token classification"
+        raise Problem(Category.INCORRECT, detail)
+    if len(labels) == 2:
+        return replace(found, options={"task": "sequence", "positive": FILL_IN}, classes=labels)
+    return replace(found, options={"task": "sequence"}, output="class-set", classes=labels)
 
 
 def _numbered(count: int, word: str = "feature") -> tuple[str, ...]:

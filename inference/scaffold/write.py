@@ -42,6 +42,7 @@ _TRIGGERS: Final = {
     "facts": "trigger: {kind: codes, codes: [FILL-IN]} # the model runs when one of these codes arrives",
     "series": "trigger: {kind: codes, codes: [FILL-IN]} # the model runs when one of these codes arrives",
     "image": "trigger: {kind: study}",
+    "text": "trigger: {kind: document, document_types: [FILL-IN]} # LOINC codes of documents",
 }
 
 _FEATURE: Final = """\
@@ -58,7 +59,7 @@ _AGE: Final = """\
 """
 
 
-def write_folder(folder: Path, name: str, found: Found, content: bytes) -> None:
+def write_folder(folder: Path, name: str, found: Found) -> None:
     """Write the skeleton of a model folder.
 
     Parameters
@@ -68,9 +69,7 @@ def write_folder(folder: Path, name: str, found: Found, content: bytes) -> None:
     name
         Of the model.
     found
-        What its file says.
-    content
-        Of that file; copied.
+        What its file says, and what is copied.
 
     Raises
     ------
@@ -85,9 +84,11 @@ def write_folder(folder: Path, name: str, found: Found, content: bytes) -> None:
     try:
         (folder / "golden").mkdir(parents=True)
         (folder / MANIFEST).write_text(_manifest(name, found), encoding="utf-8")
-        if found.input != "image":
+        if found.input in {"facts", "series"}:
             (folder / FEATURES).write_text(_features(found), encoding="utf-8")
-        (folder / found.file).write_bytes(content)
+        for file, content in found.files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(content)
     except OSError as failure:
         raise Problem(Category.UNAVAILABLE, f"{folder.name} cannot be written", diagnostics=repr(failure)) from failure
 
@@ -110,6 +111,8 @@ def _inputs(found: Found) -> str:
         return f"  - {{name: series, kind: series, hours: FILL-IN, step_hours: FILL-IN}} # {found.size[0]} steps"
     if found.input == "image":
         return "  - {name: image, kind: image, modalities: [FILL-IN], body_parts: [FILL-IN]} # such as DX, and CHEST"
+    if found.input == "text":
+        return "  - {name: text, kind: text, document_types: [FILL-IN]} # LOINC codes of documents"
     return "  - {name: facts, kind: facts}"
 
 
@@ -127,6 +130,8 @@ def _hint(found: Found) -> str:
 def _bands(found: Found) -> list[str]:
     if found.output == "class-set":
         return [_inline({"name": name}) for name in found.classes]
+    if found.output == "spans":
+        return ["{name: none, at_least: 0}", "{name: some, at_least: 1}"]
     lowest = "0" if found.output == "probability" else FILL_IN
     return [f"{{name: low, at_least: {lowest}}}", "{name: high, at_least: FILL-IN}"]
 

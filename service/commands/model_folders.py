@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def new(
     name: Annotated[str, typer.Argument(help="Name of the model, and of the folder that is written here.")],
-    source: Annotated[
-        Path, typer.Option("--from", help="File of weights: .skops, .ubj, .json, .txt, .onnx, .pt2, ...")
-    ],
+    source: Annotated[Path, typer.Option("--from", help="File that a library wrote, or folder of save_pretrained.")],
 ) -> None:
     """Write the skeleton of a model folder from the file that a library wrote."""
     from inference.scaffold.inspect import inspect_file
@@ -27,7 +25,7 @@ def new(
 
     found = inspect_file(source)
     folder = Path.cwd() / name
-    write_folder(folder, name, found, source.read_bytes())
+    write_folder(folder, name, found)
     typer.echo(f"{name}/ is written: {found.runner} of {found.input}, {found.output}")
     typer.echo(f"Replace every FILL-IN in {name}/*.yaml, then run: ausculta models verify {name} --record")
 

@@ -64,12 +64,27 @@ def linear_bytes() -> bytes:
     return bytes(save({"weight": np.array([0.05, -0.05]), "bias": np.array([0.0])}))
 
 
+def transformer(folder: Path) -> Path:
+    files = tiny.transformer_files(folder / "saved", "sequence", ("home", "icu", "ward"))
+    return tiny.bring(
+        folder / "tiny",
+        {"kind": "transformers", "task": "sequence"},
+        files,
+        outputs=[tiny.CLASSES],
+        inputs={"name": "note", "kind": "text"},
+        trigger={"kind": "document", "document_types": []},
+        golden=tiny.NOTE,
+    )
+
+
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_runner_loads_and_predicts_without_a_network(tmp_path: Path, runner: str) -> None:
     if runner in BUNDLED:
         import inference.models
 
         folder = Path(inference.models.__file__).parent / BUNDLED[runner]
+    elif runner == "transformers":
+        folder = transformer(tmp_path)
     else:
         declared, files = BROUGHT[runner]
         folder = tiny.bring(tmp_path / "tiny", declared, files())

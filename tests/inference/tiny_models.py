@@ -166,6 +166,43 @@ def perceptron() -> Any:
     return torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1)).eval()
 
 
+WORDS: Final = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "no", "fever", "aspirin", "daily", "takes", ".")
+NOTE: Final[dict[str, Any]] = {"text": "No fever. Takes aspirin daily."}
+
+
+def transformer_files(folder: Path, task: str, labels: Sequence[str]) -> dict[str, bytes]:
+    """Write what ``save_pretrained`` writes of a tiny BERT with random numbers, and return it."""
+    import tokenizers
+    import torch
+    import transformers
+
+    torch.manual_seed(11)
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        max_position_embeddings=16,
+        id2label=dict(enumerate(labels)),
+        pad_token_id=0,
+    )
+    kinds = {
+        "sequence": transformers.BertForSequenceClassification,
+        "token": transformers.BertForTokenClassification,
+    }
+    kinds[task](config).eval().save_pretrained(folder)
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    return {f"huggingface/{name}": (folder / name).read_bytes() for name in names}
+
+
 def onnx_bytes(
     *, features: int = 2, batch: int | str = "n", outputs: int = 1, sigmoid: bool = True, shape: Sequence[int] = ()
 ) -> bytes:

@@ -59,13 +59,16 @@ BUNDLE: Mapping[str, Any] = {
 }
 
 
-def fill_in(folder: Path) -> None:
+def fill_in(folder: Path, document_types: str = "") -> None:
     """Do what the engineer does in an editor."""
     model = (folder / "model.yaml").read_text()
     model = model.replace("codes: [FILL-IN]", "codes: [8867-4]").replace("future: FILL-IN", "future: true")
     model = model.replace("system: FILL-IN", "system: urn:test").replace("at_least: FILL-IN", "at_least: 0.5")
     model = model.replace("transform: FILL-IN", "transform: sigmoid")
+    model = model.replace("document_types: [FILL-IN]", f"document_types: [{document_types}]")
     (folder / "model.yaml").write_text(model.replace("FILL-IN", "Stated"))
+    if not (folder / "features.yaml").exists():
+        return
     known = iter([("pulse", "8867-4", "/min", "[20, 250]"), ("systolic", "8480-6", "'mm[Hg]'", "[30, 300]")])
     blocks = re.split(r"(?=  - name:)", (folder / "features.yaml").read_text())
     (folder / "features.yaml").write_text(blocks[0] + "".join(_filled(block, *next(known)) for block in blocks[1:]))
@@ -139,6 +142,18 @@ def test_it_is_added_and_answers_on_what_the_hospital_sent(
     hospital.work()
     row = next(row for row in hospital.results() if row.model == "mine")
     assert row.kind == "prediction"
+
+
+def test_a_folder_of_transformers_is_copied_and_declared(here: Path) -> None:
+    tiny.transformer_files(here / "saved", "sequence", ("home", "icu", "ward"))
+    assert "mine/ is written: transformers of text, class-set" in said("models", "new", "mine", "--from", "saved")
+    fill_in(here / "mine", document_types="18842-5")
+    given = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00", **tiny.NOTE}
+    (here / "mine" / "golden" / "note.json").write_text(json.dumps({"input": given}))
+    assert "as sealed" in said("models", "verify", "mine", "--record")
+    (here / "saved" / "model.safetensors").unlink()
+    refused = said("models", "new", "other", "--from", "saved")
+    assert refused == "saved has no model.safetensors: write it with save_pretrained of model and tokenizer"
 
 
 def test_age_and_sex_are_read_from_the_patient(here: Path) -> None:
