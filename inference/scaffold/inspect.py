@@ -1,40 +1,19 @@
-"""What a file of weights says of its model: runner, inputs and outputs. Nothing is run and nothing is unpickled."""
+"""What a file of weights says of its model: runner, inputs and outputs. Nothing that a file names is run."""
 
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from inference.contract import InputKind, OutputKind
-from inference.folder import FILL_IN
+from inference.contract import OutputKind
+from inference.folder import FILL_IN, WEIGHTS
 from inference.runners.kinds import RUNNERS, check_installed
+from inference.scaffold.bundle import inspect_bundle, is_bundle
+from inference.scaffold.found import Found
 from kernel.errors import Category, Problem
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a file says of its model."""
-
-    #: Kind of the runner.
-    runner: str
-    #: What must be declared beside the kind.
-    options: Mapping[str, object] = field(default_factory=dict)
-    #: Name that the file gets in the folder.
-    file: str
-    #: Name in the folder -> content, of everything that is copied.
-    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    input: InputKind = "facts"
-    #: In the order in which the model takes them; numbered where the file names none.
-    features: tuple[str, ...] = ()
-    #: (steps,) of a series; (rows, columns) of an image; 0 where the file leaves it open.
-    size: tuple[int, ...] = ()
-    output: OutputKind = "probability"
-    #: Names of the classes, in order.
-    classes: tuple[str, ...] = ()
-
 
 _Inspect = Callable[[str, bytes], Found]
 
@@ -53,6 +32,8 @@ def inspect_file(path: Path) -> Found:
         ``incorrect`` when the file cannot be read or holds what is not allowed; ``unsupported`` for a kind of file that
         is never opened, with what to write instead, and when a package is not installed.
     """
+    if path.is_dir() and is_bundle(path):
+        return inspect_bundle(path)
     if path.is_dir():
         check_installed("transformers", RUNNERS["transformers"])
         return _huggingface(path)
@@ -69,7 +50,7 @@ def inspect_file(path: Path) -> Found:
     except OSError as failure:
         raise Problem(Category.INCORRECT, f"{path.name} cannot be read", diagnostics=repr(failure)) from failure
     found = inspect(path.name, content)
-    return replace(found, files={found.file: content})
+    return found if found.files else replace(found, files={found.file: content})
 
 
 def _skops(name: str, content: bytes) -> Found:
@@ -190,6 +171,15 @@ def _safetensors(name: str, content: bytes) -> Found:
     return _network({key: tensor.shape for key, tensor in tensors.items()})
 
 
+def _checkpoint(name: str, content: bytes) -> Found:
+    from safetensors.torch import save  # noqa: PLC0415
+
+    from inference.scaffold.checkpoint import read_checkpoint  # noqa: PLC0415
+
+    written = bytes(save(dict(read_checkpoint(name, content))))
+    return replace(_safetensors(name, written), files={WEIGHTS: written})
+
+
 def _network(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     """Return which network of the table has such tensors, as far as they say it."""
     found = Found(
@@ -256,6 +246,7 @@ _INSPECTORS: Final[Mapping[str, tuple[str, _Inspect]]] = MappingProxyType(
         ".txt": ("lightgbm", _lightgbm),
         ".onnx": ("onnx", _onnx),
         ".pt2": ("torch-program", _program),
+        **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), ("torch-network", _checkpoint)),
         ".safetensors": ("linear", _safetensors),
     }
 )
@@ -264,16 +255,11 @@ _INSPECTORS: Final[Mapping[str, tuple[str, _Inspect]]] = MappingProxyType(
 _PICKLE: Final = (
     "it is a pickle, which runs code when it is opened; write the model with skops.io.dump, as weights.skops"
 )
-_CHECKPOINT: Final = (
-    "it is a pickle, which runs code when it is opened; write the model with torch.export.save, as weights.pt2, or its "
-    "state_dict with safetensors.torch.save_file, as weights.safetensors"
-)
 _KERAS: Final = "write the model as ONNX, as weights.onnx"
 _XGBOOST: Final = "it is of a form that XGBoost no longer reads; write the model with save_model('weights.ubj')"
 _INSTEAD: Final[Mapping[str, str]] = MappingProxyType(
     {
         **dict.fromkeys((".pkl", ".pickle", ".joblib", ".sav"), _PICKLE),
-        **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), _CHECKPOINT),
         **dict.fromkeys((".h5", ".keras", ".pb", ".tflite"), _KERAS),
         **dict.fromkeys((".model", ".bst"), _XGBOOST),
     }

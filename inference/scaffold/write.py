@@ -7,7 +7,7 @@ import yaml
 
 from inference.folder import FEATURES, FILL_IN, MANIFEST
 from inference.manifest.parse import NAME
-from inference.scaffold.inspect import Found
+from inference.scaffold.found import Found
 from kernel.errors import Category, Problem
 
 _MODEL: Final = """\

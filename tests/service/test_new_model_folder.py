@@ -1,6 +1,7 @@
 """``ausculta models new``: from a file of weights to a model that answers, with no Python beyond the training."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -156,6 +157,93 @@ def test_a_folder_of_transformers_is_copied_and_declared(here: Path) -> None:
     assert refused == "saved has no model.safetensors: write it with save_pretrained of model and tokenizer"
 
 
+def test_a_checkpoint_of_tensors_becomes_safetensors(here: Path) -> None:
+    import torch
+
+    torch.save({"state_dict": tiny.perceptron().state_dict(), "epoch": 3}, here / "model.pt")
+    assert "torch-network of facts, probability" in said("models", "new", "mine", "--from", "model.pt")
+    assert (here / "mine" / "weights.safetensors").read_bytes() == tiny.network_bytes(tiny.perceptron())
+    fill_in(here / "mine")
+    assert "as sealed" in said("models", "verify", "mine", "--record")
+
+
+def test_whatever_else_a_checkpoint_holds_is_named_and_never_made(here: Path) -> None:
+    import torch
+
+    class Bomb:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(here / "ran"),)
+
+    torch.save({"state_dict": tiny.perceptron().state_dict(), "more": Bomb()}, here / "model.pt")
+    assert said("models", "new", "mine", "--from", "model.pt").startswith(
+        "model.pt holds posix.mkdir, which is no tensor"
+    )
+    torch.save(tiny.perceptron(), here / "model.pt")
+    refused = said("models", "new", "mine", "--from", "model.pt")
+    assert refused.startswith(
+        "model.pt holds torch.nn.modules.container.Sequential, which is no tensor and is not made"
+    )
+    assert not (here / "ran").exists()
+
+
+def bundle(here: Path, **changes: Any) -> Path:
+    """Write a MONAI bundle with a tiny network."""
+    import torch
+    from monai.networks.nets import DenseNet121
+
+    sizes = {"init_features": 8, "growth_rate": 4, "block_config": [1, 1]}
+    network = {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": 1, "out_channels": 3, **sizes}
+    (here / "bundle" / "configs").mkdir(parents=True, exist_ok=True)
+    (here / "bundle" / "models").mkdir(exist_ok=True)
+    config = {"imports": ["$import os"], "network_def": network | changes, "network": "$os.system('touch ran')"}
+    (here / "bundle" / "configs" / "inference.json").write_text(json.dumps(config))
+    channels = {"0": "home", "1": "icu", "2": "ward"}
+    data = {"inputs": {"image": {"spatial_shape": [32, 32]}}, "outputs": {"pred": {"channel_def": channels}}}
+    (here / "bundle" / "configs" / "metadata.json").write_text(json.dumps({"network_data_format": data}))
+    made = DenseNet121(spatial_dims=2, in_channels=1, out_channels=3, **sizes)
+    torch.save(made.state_dict(), here / "bundle" / "models" / "model.pt")
+    return here / "bundle"
+
+
+def test_a_monai_bundle_becomes_a_folder(here: Path) -> None:
+    bundle(here)
+    assert "torch-network of image, class-set" in said("models", "new", "mine", "--from", "bundle")
+    text = (
+        (here / "mine" / "model.yaml")
+        .read_text()
+        .replace("modalities: [FILL-IN], body_parts: [FILL-IN]", "modalities: [DX]")
+    )
+    (here / "mine" / "model.yaml").write_text(text.replace("transform: FILL-IN", "transform: softmax"))
+    assert "resize: [32, 32], channels: 1" in text
+    assert "- {name: icu}" in text
+    fill_in(here / "mine")
+    given = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}
+    pixels = {"pixels": "AAECAwQFBgc=", "rows": 2, "columns": 4, "modality": "DX", "body_part": "", "view": ""}
+    (here / "mine" / "golden" / "film.json").write_text(json.dumps({"input": given | pixels}))
+    assert "as sealed" in said("models", "verify", "mine", "--record")
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        (
+            {"in_channels": "$__import__('os').system('touch ran')"},
+            "network_def.in_channels is an expression or a reference",
+        ),
+        ({"out_channels": "@classes"}, "network_def.out_channels is an expression or a reference"),
+        ({"_target_": "os.system"}, "network_def._target_ os.system is not run; it must be one of: monai.DenseNet121"),
+        ({"_target_": "scripts.DenseNet121"}, "network_def._target_ scripts.DenseNet121 is not run"),
+        ({"dropout_prob": 0.5}, "network_def.dropout_prob is not known for monai.DenseNet121"),
+        ({"spatial_dims": 3}, "network_def must have spatial_dims 2"),
+    ],
+)
+def test_a_bundle_that_needs_more_is_refused(here: Path, change: Mapping[str, Any], detail: str) -> None:
+    bundle(here, **change)
+    assert said("models", "new", "mine", "--from", "bundle").startswith(f"bundle/configs/inference.json: {detail}")
+    assert not (here / "ran").exists()
+
+
 def test_age_and_sex_are_read_from_the_patient(here: Path) -> None:
     (here / "model.ubj").write_bytes(tiny.xgboost_bytes(names=["age", "pulse"]))
     said("models", "new", "mine", "--from", "model.ubj")
@@ -173,7 +261,6 @@ def test_classes_become_bands(here: Path) -> None:
     [
         ("model.pkl", "it is a pickle, which runs code when it is opened; write the model with skops.io.dump"),
         ("model.joblib", "write the model with skops.io.dump, as weights.skops"),
-        ("model.pt", "write the model with torch.export.save, as weights.pt2"),
         ("model.keras", "write the model as ONNX, as weights.onnx"),
         ("model.bst", "write the model with save_model('weights.ubj')"),
     ],
