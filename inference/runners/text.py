@@ -6,7 +6,6 @@ comes with the files, nothing is looked up by name, and no file but these is rea
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -215,9 +214,10 @@ class TextRunner(Runner[Tokens, tuple[Tensor, Tensor], Array]):
         return tokenizer
 
     def _build(self, config: Mapping[str, Any]) -> Any:
-        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-            os.environ[name] = "1"  # before the import: the library would look for newer files
-        import transformers  # noqa: PLC0415 - optional
+        import huggingface_hub  # noqa: PLC0415 - optional, as the next
+        import transformers  # noqa: PLC0415
+
+        huggingface_hub.constants.HF_HUB_OFFLINE = True  # nothing below asks the hub; should it ever, it is refused
 
         classes = {
             "sequence": transformers.AutoModelForSequenceClassification,

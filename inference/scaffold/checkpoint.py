@@ -1,17 +1,16 @@
 """Tensors of a PyTorch checkpoint (``.pt``, ``.pth``, ``.ckpt``, ``.bin``), to be written as safetensors.
 
-A checkpoint is a pickle beside the bytes of its tensors. It is read with a table of five names: what rebuilds a tensor,
-and what holds them. Each stands for a function of this module; any other name in the file ends the reading before it is
-looked up. So nothing that a file names is imported or called.
+A checkpoint is a pickle beside the bytes of its tensors. The pickle is not opened: its steps are read one by one, as data,
+and only those that hold plain values together are done. The few names that it may hold each stand for a function of this
+module; any other ends the reading. So nothing that a file names is imported, looked up or called.
 """
 
 import io
-import pickle
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pickletools import genops
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -51,7 +50,7 @@ _STORAGES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
 
 def _tensor(storage: object, offset: object, size: Sequence[int], stride: Sequence[int], *_rest: object) -> Tensor:
     if not isinstance(storage, _Storage) or not isinstance(offset, int):
-        raise pickle.UnpicklingError("a tensor without a storage")
+        raise ValueError("a tensor without a storage")
     if not prod(size):
         return torch.empty(tuple(size), dtype=storage.dtype)
     flat = torch.frombuffer(bytearray(storage.content), dtype=storage.dtype)
@@ -60,21 +59,48 @@ def _tensor(storage: object, offset: object, size: Sequence[int], stride: Sequen
 
 def _parameter(tensor: object, *_rest: object) -> Tensor:
     if not isinstance(tensor, Tensor):
-        raise pickle.UnpicklingError("a parameter without a tensor")
+        raise ValueError("a parameter without a tensor")
     return tensor
 
 
-_NAMES: Final[Mapping[tuple[str, str], Callable[..., Any]]] = MappingProxyType(
+_NAMES: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        ("torch._utils", "_rebuild_parameter"): _parameter,
+        "collections OrderedDict": lambda *pairs: dict(*pairs),
+        "torch._utils _rebuild_tensor_v2": _tensor,
+        "torch._utils _rebuild_parameter": _parameter,
     }
 )
+"""Name in the file -> the function of this module that stands for it."""
+
+_CONSTANTS: Final[Mapping[str, Callable[[], object]]] = MappingProxyType(
+    {
+        "NONE": lambda: None,
+        "NEWTRUE": lambda: True,
+        "NEWFALSE": lambda: False,
+        "EMPTY_DICT": dict,
+        "EMPTY_LIST": list,
+        "EMPTY_TUPLE": tuple,
+    }
+)
+_VALUES: Final = frozenset(
+    {
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "BINFLOAT",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+    }
+)
+_TUPLES: Final[Mapping[str, int]] = MappingProxyType({"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3})
+_MARK: Final = object()
 
 
-class _Reader(pickle.Unpickler):
-    """Reads the structure of a checkpoint; it knows the names of the tables above and no other.
+class _Reader:
+    """Reads the structure of a checkpoint: values, tuples, lists, mappings, and the names of the tables above.
 
     Parameters
     ----------
@@ -87,28 +113,100 @@ class _Reader(pickle.Unpickler):
     def __init__(self, name: str, packed: zipfile.ZipFile) -> None:
         if sum(entry.file_size for entry in packed.infolist()) > _MOST_BYTES:
             raise Problem(Category.INCORRECT, f"{name} is larger than {_MOST_BYTES} bytes when unpacked")
-        (entry,) = (one for one in packed.namelist() if one.endswith("/data.pkl"))
-        super().__init__(io.BytesIO(packed.read(entry)))
-        self._name, self._packed, self._folder = name, packed, entry.removesuffix("data.pkl")
+        (self._entry,) = (one for one in packed.namelist() if one.endswith("/data.pkl"))
+        self._name, self._packed = name, packed
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a name of the tables stands for; raises ``incorrect`` for any other."""
-        if (module, name) in _NAMES:
-            return _NAMES[module, name]
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
+    def read(self) -> Any:
+        """Return what the structure holds."""
+        for opcode, argument, _ in genops(self._packed.read(self._entry)):
+            if opcode.name == "STOP":
+                return self._stack.pop()
+            self._step(opcode.name, argument)
+        raise ValueError("it does not end")
+
+    def _step(self, name: str, argument: Any) -> None:
+        stack = self._stack
+        if name in _VALUES:
+            stack.append(argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name]())
+        elif name in _TUPLES:
+            count = _TUPLES[name]
+            stack[-count:] = [tuple(stack[-count:])]
+        elif name in {"BINPUT", "LONG_BINPUT", "MEMOIZE"}:
+            self._memo[len(self._memo) if argument is None else argument] = stack[-1]
+        elif name in {"BINGET", "LONG_BINGET"}:
+            stack.append(self._memo[argument])
+        elif name == "MARK":
+            stack.append(_MARK)
+        elif name == "GLOBAL":
+            stack.append(self._named(argument))
+        elif name not in {"PROTO", "FRAME"}:
+            self._join(name)
+
+    def _join(self, name: str) -> None:
+        """Do a step that takes what stands on the stack."""
+        stack = self._stack
+        if name == "STACK_GLOBAL":
+            module, attribute = stack.pop(-2), stack.pop()
+            stack.append(self._named(f"{module} {attribute}"))
+        elif name == "BINPERSID":
+            stack.append(self._storage(stack.pop()))
+        elif name == "REDUCE":
+            arguments = stack.pop()
+            if stack[-1] not in _NAMES.values():
+                raise ValueError("what is called is no function of the table")
+            stack.append(stack.pop()(*arguments))
+        elif name == "BUILD":
+            stack.pop()  # what a mapping remembers of itself: versions of layers
+        elif name in {"SETITEM", "APPEND"}:
+            values = [stack.pop(-2), stack.pop()] if name == "SETITEM" else [stack.pop()]
+            _fill(stack[-1], values)
+        elif name in {"SETITEMS", "APPENDS", "TUPLE"}:
+            values = self._since_mark()
+            if name == "TUPLE":
+                stack.append(tuple(values))
+            else:
+                _fill(stack[-1], values)
+        else:
+            raise ValueError(f"the step {name} is not known")
+
+    def _since_mark(self) -> list[Any]:
+        place = max(number for number, value in enumerate(self._stack) if value is _MARK)
+        values = self._stack[place + 1 :]
+        del self._stack[place:]
+        return values
+
+    def _named(self, name: str) -> Any:
+        module, _, attribute = name.partition(" ")
+        if name in _NAMES:
+            return _NAMES[name]
+        if module == "torch" and attribute in _STORAGES:
+            return _STORAGES[attribute]
         raise Problem(
             Category.INCORRECT,
-            f"{self._name} holds {module}.{name}, which is no tensor and is not made: save model.state_dict() alone, "
-            "or write the model with torch.export.save, as weights.pt2",
+            f"{self._name} holds {module}.{attribute}, which is no tensor and is not made: save model.state_dict() "
+            "alone, or write the model with torch.export.save, as weights.pt2",
         )
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        """Return the bytes of a storage."""
-        _, dtype, key, _, _ = pid
+    def _storage(self, stated: Any) -> _Storage:
+        _, dtype, key, _, _ = stated
         if not isinstance(dtype, torch.dtype) or not str(key).isdigit():
-            raise pickle.UnpicklingError("a storage of no known type")
-        return _Storage(dtype, self._packed.read(f"{self._folder}data/{key}"))
+            raise ValueError("a storage of no known type")
+        folder = self._entry.removesuffix("data.pkl")
+        return _Storage(dtype, self._packed.read(f"{folder}data/{key}"))
+
+
+def _fill(holder: Any, values: list[Any]) -> None:
+    """Add values to a list, or pairs of key and value to a mapping."""
+    if isinstance(holder, list):
+        holder.extend(values)
+    elif isinstance(holder, dict):
+        holder.update(zip(values[::2], values[1::2], strict=True))
+    else:
+        raise TypeError("only lists and mappings are filled")
 
 
 def read_checkpoint(name: str, content: bytes) -> Mapping[str, Tensor]:
@@ -129,7 +227,7 @@ def read_checkpoint(name: str, content: bytes) -> Mapping[str, Tensor]:
     wrong = f"{name} is no checkpoint of tensors: write it with torch.save(model.state_dict(), '{name}')"
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            found = _Reader(name, packed).load()
+            found = _Reader(name, packed).read()
     except Problem:
         raise
     except Exception as failure:
