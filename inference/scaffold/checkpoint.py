@@ -1,8 +1,8 @@
 """Tensors of a PyTorch checkpoint (``.pt``, ``.pth``, ``.ckpt``, ``.bin``), to be written as safetensors.
 
-A checkpoint is a pickle beside the bytes of its tensors. The pickle is not opened: its steps are read one by one, as data,
-and only those that hold plain values together are done. The few names that it may hold each stand for a function of this
-module; any other ends the reading. So nothing that a file names is imported, looked up or called.
+A checkpoint is a pickle beside the bytes of its tensors. The pickle is not opened: its steps are read one by one, as
+data, and only those that hold plain values together are done. The few names that it may hold each stand for a function
+of this module; any other ends the reading. So nothing that a file names is imported, looked up or called.
 """
 
 import io
@@ -50,7 +50,7 @@ _STORAGES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
 
 def _tensor(storage: object, offset: object, size: Sequence[int], stride: Sequence[int], *_rest: object) -> Tensor:
     if not isinstance(storage, _Storage) or not isinstance(offset, int):
-        raise ValueError("a tensor without a storage")
+        raise TypeError("a tensor without a storage")
     if not prod(size):
         return torch.empty(tuple(size), dtype=storage.dtype)
     flat = torch.frombuffer(bytearray(storage.content), dtype=storage.dtype)
@@ -59,13 +59,13 @@ def _tensor(storage: object, offset: object, size: Sequence[int], stride: Sequen
 
 def _parameter(tensor: object, *_rest: object) -> Tensor:
     if not isinstance(tensor, Tensor):
-        raise ValueError("a parameter without a tensor")
+        raise TypeError("a parameter without a tensor")
     return tensor
 
 
 _NAMES: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
-        "collections OrderedDict": lambda *pairs: dict(*pairs),
+        "collections OrderedDict": dict,
         "torch._utils _rebuild_tensor_v2": _tensor,
         "torch._utils _rebuild_parameter": _parameter,
     }
