@@ -27,7 +27,7 @@ _TIMED: Final = {"type": "string", "description": "A date or an instant of FHIR.
 _NATURAL: Final = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 _LIST: Final = {"type": "string", "description": "Values separated by commas."}
 _MANY: Final = {"type": "array", "items": {"type": "string"}}
-_FLAG: Final = {"type": "string", "enum": ["true", "false"]}
+_FLAG: Final = {"type": "string", "examples": ["true"]}
 
 HEADERS: Final[Mapping[str, Json]] = {
     "If-Match": {"type": "string", "examples": ['W/"1"']},
