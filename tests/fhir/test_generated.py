@@ -16,8 +16,14 @@ from .harness import Server
 from .test_examples import exactly
 
 EXAMPLES = int(os.environ.get("AUSCULTA_FUZZ_EXAMPLES", "4")) * 50
-VALUES = tuple("x Patient/x 2026 1 gt9999 ap0001-01-01 lt1E300 -0|http://x.org|u | a|b|c|d $ a$b , \\ é😀".split())
-MODIFIERS = ("", "", *":exact :contains :missing :not :text :identifier :in :Patient .name .".split())
+VALUES = (
+    *("x", "Patient/x", "2026", "1", "gt9999", "ap0001-01-01", "lt1E300", "-0|http://x.org|u"),
+    *("|", "a|b|c|d", "$", "a$b", ",", "\\", "é😀"),
+)
+MODIFIERS = (
+    *("", "", "", ":exact", ":contains", ":missing", ":not", ":text"),
+    *(":identifier", ":in", ":Patient", ".name", "."),
+)
 LENIENT = {"Prefer": "handling=lenient"}
 SEED = int(os.environ.get("AUSCULTA_FUZZ_SEED", "1"))
 
