@@ -4,8 +4,10 @@ from urllib.parse import quote
 
 import pytest
 
+from fhir_adapter.bulk.request import of_query
 from fhir_adapter.rest.openapi import path_of
 from fhir_adapter.rest.routes import ROUTES, Route
+from kernel.errors import Category, Problem
 
 from .examples import observation, patient
 from .harness import Server
@@ -73,3 +75,10 @@ def test_a_link_to_the_next_page_of_everything_keeps_no_form(filled: Server) -> 
     links = filled.client.get("/Patient/p1/$everything?_count=1&_pretty=true").json()["link"]
     assert [it["url"].partition("?")[2].partition("&")[0] for it in links] == ["_count=1", "_count=1"]
     assert quote("_pretty") not in "".join(it["url"] for it in links)
+
+
+@pytest.mark.parametrize("query", ["patient=%00", "patient=%ff", "patient", "&".join(["_pretty=true"] * 51)])
+def test_an_export_does_not_accept_a_query_that_cannot_be_read(query: str) -> None:
+    with pytest.raises(Problem) as refused:
+        of_query(query)
+    assert refused.value.category is Category.INCORRECT
