@@ -25,6 +25,7 @@ from fhir_adapter.hl7v2.client import Timeouts as MllpTimeouts
 from fhir_adapter.hl7v2.messages import MESSAGES
 from fhir_adapter.hl7v2.mllp import MllpLimits
 from fhir_adapter.hl7v2.segments.obx_value import READERS
+from fhir_adapter.rest.openapi import STATED
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES
 from fhir_adapter.store.search.compile import LEFT_OUT
 from fhir_adapter.store.search.parameters import of, types
@@ -107,7 +108,7 @@ def fhir_interactions() -> str:
         condition = "?…" if route.path == ("{type}",) and route.method in {"PUT", "PATCH", "DELETE"} else ""
         request = f"`{route.method} [base]{''.join(f'/{part}' for part in route.path)}{condition}`"
         rows.append((", ".join(f"`{code}`" for code in route.codes), request, "yes" if on_audit else "no"))
-    rows.append(("`capabilities`", "`GET [base]/metadata`", ""))
+    rows += [("`capabilities`", f"`GET [base]/{name}`", "") for name in STATED]
     return table(("interaction", "request", "on AuditEvent"), rows)
 
 

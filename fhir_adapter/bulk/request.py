@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl
 
 import orjson
 
 from fhir_adapter.store.document import Json
+from fhir_adapter.store.query_string import pairs_of
 from fhir_adapter.store.search.compartments import PATIENT
 from fhir_adapter.store.search.criteria import NotServed
 from fhir_adapter.store.search.parse import parse
@@ -71,7 +71,7 @@ class ExportRequest:
         found: dict[str, list[Query]] = {}
         for text in self.filters:
             kind, mark, query = text.partition("?")
-            names = {name.partition(":")[0] for name, _ in parse_qsl(query, keep_blank_values=True)}
+            names = {name.partition(":")[0] for name, _ in pairs_of(query)}
             if not mark or not names or names & (_NO_CONDITION | {"_include", "_revinclude"}):
                 raise Problem(
                     Category.INCORRECT, "_typeFilter is a search: Type?parameter=value, with conditions alone"
@@ -94,8 +94,14 @@ def read_request(text: str) -> ExportRequest:
 
 
 def of_query(query: str) -> list[tuple[str, str]]:
-    """Return the parameters of a kick-off by GET."""
-    return parse_qsl(query, keep_blank_values=True)
+    """Return the parameters of a kick-off by GET.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` for a query that cannot be read.
+    """
+    return pairs_of(query)
 
 
 def of_parameters(body: Json) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import orjson
 from sqlalchemy import Connection, and_, or_, select
@@ -17,6 +17,7 @@ from fhir_adapter.rest.searches import HIDDEN, bounded
 from fhir_adapter.rest.steps import Call, Reply, Step
 from fhir_adapter.store.history import first_of
 from fhir_adapter.store.problems import TooCostly
+from fhir_adapter.store.query_string import each_once, pairs_of
 from fhir_adapter.store.search.compartments import PATIENT
 from fhir_adapter.store.search.conditions import shown
 from fhir_adapter.store.search.find import find
@@ -36,6 +37,8 @@ _PAGE: Final = 200
 _MOST_READ: Final = 20_000
 """Most Observations that ``$lastn`` reads."""
 _MOST_LAST: Final = 100
+_NOT_KEPT: Final = frozenset({"_after", "_format", "_pretty"})
+"""Parameters that a link does not repeat."""
 
 
 def everything(backend: Backend, call: Call, patient: str, query: str) -> Step:
@@ -63,7 +66,7 @@ def everything(backend: Backend, call: Call, patient: str, query: str) -> Step:
         When what is included is too much.
     """
     backend.require(call.principal, of_instance(Interaction.READ, "Patient", patient))
-    given = _given(query, frozenset({"_count", "_since", "_type", "_after", "_format"}))
+    given = _given(query, "_count", "_since", "_type")
     count = max(1, min(_number(given.get("_count", str(_PAGE))), LARGEST_COUNT))
     kinds = [kind for kind in given.get("_type", "").split(",") if kind]
     if not set(kinds) <= set(PATIENT) | {"Patient"}:
@@ -79,7 +82,7 @@ def everything(backend: Backend, call: Call, patient: str, query: str) -> Step:
     found = [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content) for it in page]
     found += [bundles.Found(f"{call.base}/{it.type}/{it.id}", it.content, mode="include") for it in more]
     place = f"{call.base}/{reference}/$everything"
-    kept = {name: value for name, value in given.items() if name not in {"_after", "_format"}}
+    kept = {name: value for name, value in given.items() if name not in _NOT_KEPT}
     onward = f"{place}?{urlencode(kept | {'_after': rows[-1].key})}" if has_next else None
     self_link = f"{place}?{urlencode(kept)}" if kept else place
     event = balp.queried(
@@ -111,7 +114,7 @@ def last(backend: Backend, call: Call, query: str) -> Step:
     TooCostly
         When more than 20,000 Observations would have to be read.
     """
-    pairs = parse_qsl(query, keep_blank_values=True)
+    pairs = pairs_of(query)
     given = dict(pairs)
     most = max(1, min(_number(given.get("max", "1")), _MOST_LAST))
     rest = urlencode([(name, value) for name, value in pairs if name not in {"max", "_count", "_sort"}])
@@ -199,12 +202,9 @@ def _outside(connection: Connection, page: Sequence[StoredVersion], base: str) -
     return read_all(connection, sorted(keys), HIDDEN)
 
 
-def _given(query: str, allowed: frozenset[str]) -> dict[str, str]:
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    if not set(given) <= allowed:
-        shown_names = ", ".join(sorted(name for name in allowed if name not in {"_after", "_format"}))
-        raise Problem(Category.INCORRECT, f"this operation takes the parameters {shown_names}")
-    return given
+def _given(query: str, *names: str) -> dict[str, str]:
+    detail = f"this operation takes the parameters {', '.join(names)}, each once"
+    return each_once(query, _NOT_KEPT.union(names), detail)
 
 
 def _number(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import orjson
 
@@ -12,6 +12,7 @@ from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Event, Reply, Step
 from fhir_adapter.results.common import SHADOW
 from fhir_adapter.store.history import Past, of_resource, of_type
+from fhir_adapter.store.query_string import each_once
 from fhir_adapter.store.search.query import LARGEST_COUNT
 from fhir_adapter.store.times import span
 from fhir_adapter.store.versions import StoredVersion
@@ -21,6 +22,9 @@ from privacy.authorize import Interaction, Request
 
 DEFAULT_COUNT: Final = 100
 _PASSED_OVER: Final = frozenset({"_format", "_pretty"})
+_NUMBERS: Final = frozenset({"_count", "_before"})
+_TIMES: Final = frozenset({"_since", "_at"})
+_WHAT_IT_TAKES: Final = "a history takes the parameters _count, _since and _at, each once"
 
 
 def history(backend: Backend, call: Call, kind: str, resource_id: str, query: str = "") -> Step:
@@ -84,16 +88,11 @@ def _reply(
 
 def _past(query: str) -> tuple[Past, dict[str, str]]:
     """Read the parameters of a history; returns them also as they go into links."""
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=20)
-    except ValueError as failure:
-        raise Problem(Category.INCORRECT, "the query is not well-formed") from failure
-    given = {name: value.replace(" ", "+") for name, value in pairs if name not in _PASSED_OVER}
-    numbers = {name: int(given[name]) for name in ("_count", "_before") if _is_number(given.get(name, ""))}
-    if len(given) != sum(name not in _PASSED_OVER for name, _ in pairs) or any(
-        name not in {"_since", "_at"} and name not in numbers for name in given
-    ):
-        raise Problem(Category.INCORRECT, "a history takes the parameters _count, _since and _at, each once")
+    pairs = each_once(query, _NUMBERS | _TIMES | _PASSED_OVER, _WHAT_IT_TAKES)
+    given = {name: value.replace(" ", "+") for name, value in pairs.items() if name not in _PASSED_OVER}
+    numbers = {name: int(given[name]) for name in _NUMBERS if _is_number(given.get(name, ""))}
+    if not given.keys() <= _TIMES | numbers.keys():
+        raise Problem(Category.INCORRECT, _WHAT_IT_TAKES)
     count = max(1, min(numbers.get("_count", DEFAULT_COUNT), LARGEST_COUNT))
     past = Past(
         count=count,

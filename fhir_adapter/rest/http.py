@@ -24,6 +24,7 @@ from fhir_adapter.rest.capability import statement
 from fhir_adapter.rest.exchange import HttpAnswer, HttpRequest
 from fhir_adapter.rest.exports import FILE
 from fhir_adapter.rest.headers import answers_json
+from fhir_adapter.rest.openapi import STATED, document
 from fhir_adapter.rest.outcome import HttpProblem, outcome, status_of
 from fhir_adapter.rest.routes import AUDIT_INTERACTIONS, ROUTES, InteractionRequest, Route
 from fhir_adapter.rest.sites import refuse_other_sites
@@ -164,13 +165,10 @@ class _Endpoint:
         segments = tuple([part for part in request.path.split("/") if part])
         method = "GET" if request.method == "HEAD" else request.method
         base = self._settings.public_base or request.base
-        if segments == ("metadata",) and method != "OPTIONS":
+        if len(segments) == 1 and segments[0] in STATED and method != "OPTIONS":
             if method != "GET":
                 raise _not_allowed({"GET"})
-            principal = self._principal(request, request_id)
-            self._backend.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
-            capability = statement(self._backend.types, base=base, version=self._settings.version)
-            return HttpAnswer(status=200, body=orjson.dumps(capability), media_type=FHIR_JSON)
+            return self._stated(segments[0], self._principal(request, request_id), base)
         if method == "OPTIONS":
             return HttpAnswer(status=204, headers=_allow({"OPTIONS", *self._methods(segments)}))
         route, parts = self._route(method, segments)
@@ -188,6 +186,13 @@ class _Endpoint:
         if step is None:
             step = await run_in_threadpool(self._carried_out, route, interaction)
         return answer_of(await self._backend.complete_async(step), interaction.headers, request.method)
+
+    def _stated(self, name: str, principal: Principal, base: str) -> HttpAnswer:
+        """Return what the API says of itself."""
+        self._backend.require(principal, Authorization(interaction=Interaction.CAPABILITIES))
+        state = statement if name == "metadata" else document
+        made = state(self._backend.types, base=base, version=self._settings.version)
+        return HttpAnswer(status=200, body=orjson.dumps(made), media_type=STATED[name])
 
     def _carried_out_here(self, route: Route, interaction: InteractionRequest) -> Step | None:
         """Carry a request out on the event loop; None when it is large, or turns out to take long."""
@@ -234,7 +239,7 @@ class _Endpoint:
         """Return the methods of an address; raises 404 when there are none."""
         kind = segments[0] if segments else ""
         fitting = [route for route in ROUTES if _parts(route.path, segments) is not None]
-        if segments == ("metadata",):
+        if len(segments) == 1 and segments[0] in STATED:
             return {"GET"}
         if not fitting or not self._is_served(kind):
             raise HttpProblem(404, Category.UNSUPPORTED, "there is nothing of this FHIR API at this address")

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 
@@ -14,6 +13,7 @@ from fhir_adapter.rest.steps import Call, Event, Reply, Step
 from fhir_adapter.store import document
 from fhir_adapter.store.document import Json
 from fhir_adapter.store.problems import Gone, Invalid, Issue
+from fhir_adapter.store.query_string import pairs_of
 from fhir_adapter.store.search.index import patient_of
 from kernel.errors import Category, Problem
 from privacy import balp
@@ -81,7 +81,7 @@ def _event(backend: Backend, call: Call, entity: str | None, patient: str | None
 
 def _asked(kind: str, query: str, body: bytes) -> _Asked:
     """Read the query and the body; of both, the body's ``mode`` counts, and all profiles."""
-    pairs = [pair for pair in parse_qsl(query, keep_blank_values=True) if pair[0] not in _IGNORED]
+    pairs = [pair for pair in pairs_of(query) if pair[0] not in _IGNORED]
     if any(name not in {"profile", "mode"} for name, _ in pairs):
         raise Problem(Category.INCORRECT, "$validate has the parameters resource, mode and profile")
     mode = next((value for name, value in pairs if name == "mode"), "")

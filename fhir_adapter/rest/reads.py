@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from sqlalchemy import Connection
 
@@ -11,6 +10,7 @@ from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.audit_events import read_event
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Event, Reply, Step
+from fhir_adapter.store.query_string import each_once
 from fhir_adapter.store.summary import reduced
 from kernel.errors import Category, Problem
 from privacy import balp
@@ -43,10 +43,7 @@ def view_of(query: str) -> View:
     """
     if not query:
         return WHOLE
-    given = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
-    values = dict(given)
-    if len(values) != len(given) or not values.keys() <= _PARAMETERS:
-        raise Problem(Category.INCORRECT, "a read takes _summary, _elements, _format and _pretty, each once")
+    values = each_once(query, _PARAMETERS, "a read takes _summary, _elements, _format and _pretty, each once")
     names = tuple(name for name in values.get("_elements", "").split(",") if name)
     return View(summary=values.get("_summary"), elements=names)
 

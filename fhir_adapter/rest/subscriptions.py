@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import parse_qsl
 
 import orjson
 from sqlalchemy import Connection
@@ -12,6 +11,7 @@ from fhir_adapter.rest.access import of_instance
 from fhir_adapter.rest.backend import Backend
 from fhir_adapter.rest.steps import Call, Event, Reply, Step
 from fhir_adapter.store.document import Json, encode
+from fhir_adapter.store.query_string import pairs_of
 from fhir_adapter.subscriptions import notifications, rows
 from fhir_adapter.subscriptions.definition import Content, Definition, stored
 from fhir_adapter.subscriptions.notifications import Occurred
@@ -139,13 +139,10 @@ def _occurred(backend: Backend, connection: Connection, event: rows.Event, defin
 
 
 def _parameters(query: str, known: frozenset[str]) -> list[tuple[str, str]]:
-    try:
-        found = parse_qsl(query, strict_parsing=bool(query), max_num_fields=100)
-    except ValueError as failure:
-        raise Problem(Category.INCORRECT, "the query is not well-formed") from failure
+    found = pairs_of(query)
     if not {name for name, _ in found} <= known | _FORMAT:
         raise Problem(Category.INCORRECT, f"the parameters of this operation are {', '.join(sorted(known)) or 'none'}")
-    return found
+    return [(name, value) for name, value in found if value]
 
 
 def _values(asked: Sequence[tuple[str, str]], wanted: str) -> set[str]:

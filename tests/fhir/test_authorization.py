@@ -134,6 +134,7 @@ ACCESSES: dict[str, tuple[Callable[[Server], httpx.Response], list[Request]]] = 
         [requested(Interaction.VALIDATE, "Observation")],
     ),
     "capabilities": (lambda it: it.client.get("/metadata"), [requested(Interaction.CAPABILITIES)]),
+    "openapi": (lambda it: it.client.get("/openapi.json"), [requested(Interaction.CAPABILITIES)]),
 }
 """HTTP request to the expected authorization requests, in order."""
 

@@ -60,6 +60,11 @@ def test_generated_tables_say_what_the_code_says(generate: ModuleType) -> None:
     assert stale == [], "run: python docs/generate.py"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_page_holds_two_versions_of_a_passage(page: Path) -> None:
+    assert re.findall(r"^(?:<{7}|={7}|>{7})(?: .*)?$", text(page), re.MULTILINE) == []
+
+
 def test_every_generated_table_is_used(generate: ModuleType) -> None:
     used = {
         name for page in generate.pages().values() for name in re.findall(r"<!-- generated: ([a-z0-9-]+) -->", page)

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 from typing import Final, TypeVar
-from urllib.parse import parse_qsl
 
+from fhir_adapter.store.query_string import pairs_of
 from fhir_adapter.store.search.criteria import NotServed, criterion, of_any
 from fhir_adapter.store.search.parameters import AUDIT_EVENT, LAST_UPDATED, of
 from fhir_adapter.store.search.query import (
@@ -26,8 +26,6 @@ T = TypeVar("T")
 
 MOST_VALUES: Final = 500
 """Largest number of values in one search, all parameters together."""
-LONGEST: Final = 16_384
-"""Most characters of one search."""
 _MOST_SORTED: Final = 4
 _RESULT_PARAMETERS: Final = frozenset(
     {"_count", "_sort", "_cursor", "_format", "_pretty", "_total", "_summary", "_elements"}
@@ -58,7 +56,7 @@ def parse(kind: str, query: str, *, lenient: bool = False, base: str = "", also:
     Problem
         ``incorrect`` for a parameter, modifier, prefix or value that is not served.
     """
-    pairs = _pairs(query)
+    pairs = pairs_of(query)
     reading = Reading(base=base)
     criteria: list[Criterion] = [*also]
     inclusions: list[Inclusion] = []
@@ -104,18 +102,6 @@ def parse(kind: str, query: str, *, lenient: bool = False, base: str = "", also:
 def is_of_result(name: str) -> bool:
     """Return whether a parameter says what the answer holds, rather than what matches (R4, search.html#3.1.1.5)."""
     return name in _RESULT_PARAMETERS or _INCLUSIONS.fullmatch(name) is not None
-
-
-def _pairs(query: str) -> list[tuple[str, str]]:
-    if len(query) > LONGEST:
-        raise Problem(Category.INCORRECT, f"a search may have {LONGEST} characters at the most")
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict", max_num_fields=50)
-    except ValueError as failure:
-        raise Problem(Category.INCORRECT, "the query is not well-formed") from failure
-    if ("\0" in query or "%00" in query) and any("\0" in text for pair in pairs for text in pair):
-        raise Problem(Category.INCORRECT, "a search may not hold the character U+0000")
-    return pairs
 
 
 def _one_of(allowed: dict[str, T], name: str, text: str) -> T:
