@@ -6,8 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 COVERAGE_AT_LEAST ?= 93
 
-.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-patients format clean
-.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-fhir-fuzz format clean
+.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-patients bench-fhir-fuzz format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -51,6 +50,7 @@ bench-fhir: $(INSTALLED) ## FHIR at 10,000 and 1,000,000 Observations, on both d
 
 bench-patients: $(INSTALLED) ## 1,000 patients of Bundles of Synthea, imported and searched: make bench-patients BUNDLES=../bundles
 	$(BIN)/python -m benchmarks.real_patients $(BUNDLES) $(ARGS)
+
 bench-fhir-fuzz: $(INSTALLED) ## the long run of schemathesis against the FHIR API: make bench-fhir-fuzz N=200 SEED=7
 	AUSCULTA_FUZZ_EXAMPLES=$(or $(N),100) AUSCULTA_FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest tests/hostile/test_fhir_fuzz.py
 
