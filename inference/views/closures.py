@@ -39,6 +39,7 @@ from inference.views.values import (
     ordered,
     reference_key,
     resource_key,
+    single,
 )
 from kernel.errors import Category, Problem
 
@@ -337,7 +338,9 @@ def _not(target: Compiled, _arguments: tuple[Node, ...], _names: Names) -> Compi
     if target.type != "boolean":
         raise NotCompiledError("not()")
     find = target.evaluate
-    return Compiled(evaluate=lambda focus, scope: [not it for it in find(focus, scope)], type="boolean")
+    return Compiled(
+        evaluate=lambda focus, scope: [not single(it)] if (it := find(focus, scope)) else [], type="boolean"
+    )
 
 
 def _where(target: Compiled, arguments: tuple[Node, ...], names: Names) -> Compiled:

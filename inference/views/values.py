@@ -14,6 +14,8 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from kernel.errors import Category, Problem
+
 Values: TypeAlias = list[Any]
 
 _TIME: Final = re.compile(
@@ -33,7 +35,20 @@ def number(value: object) -> Decimal | None:
 
 def truth(values: Values) -> bool | None:
     """Return a collection as a boolean; None when it is empty."""
-    return None if not values else values[0] is True
+    return None if not values else single(values) is True
+
+
+def single(values: Values) -> Any:
+    """Return the one value of a collection that is not empty.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when there are several.
+    """
+    if len(values) > 1:
+        raise Problem(Category.INCORRECT, "an operator is given several values, and takes one")
+    return values[0]
 
 
 def logic_and(left: Values, right: Values) -> Values:
@@ -139,9 +154,9 @@ def ordered(order: Callable[[object, object], int | None], operator: str) -> Cal
     wanted = {"<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}}[operator]
 
     def compare(left: Values, right: Values) -> Values:
-        if len(left) != 1 or len(right) != 1:
+        if not left or not right:
             return []
-        found = order(left[0], right[0])
+        found = order(single(left), single(right))
         return [] if found is None else [found in wanted]
 
     return compare
@@ -151,9 +166,9 @@ def arithmetic(operator: str) -> Callable[[Values, Values], Values]:
     """Return ``+``, ``-``, ``*`` or ``/`` of two single numbers; nothing for a division by zero."""
 
     def compute(left: Values, right: Values) -> Values:
-        if len(left) != 1 or len(right) != 1:
+        if not left or not right:
             return []
-        first, second = number(left[0]), number(right[0])
+        first, second = number(single(left)), number(single(right))
         if first is None or second is None:
             return []
         try:
