@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 import typer
@@ -25,6 +25,9 @@ from service.settings import Settings
 from service.training.reading import Known
 from service.training.rows import TableModel
 from service.training.table import Progress, TableRequest, make_table, make_view_table
+
+_SHOWN_EVERY: Final = 2**18
+"""Bytes between two updates of the bar."""
 
 
 def table(  # noqa: PLR0913, PLR0917 - one parameter for each option
@@ -113,8 +116,9 @@ def _progress(paths: list[Path]) -> Iterator[Progress]:
         patients = bars.add_task("patients", total=None, visible=False)
 
         def read(path: Path, size: int) -> None:
-            done[path] = size
-            bars.update(reading, completed=sum(done.values()))
+            if size - done.get(path, -_SHOWN_EVERY) >= _SHOWN_EVERY or size == sizes.get(path):
+                done[path] = size
+                bars.update(reading, completed=sum(done.values()))
 
         def patient(number: int, total: int) -> None:
             bars.update(patients, completed=number, total=total, visible=True)

@@ -11,8 +11,11 @@ from typing import Any, Final
 import orjson
 
 from fhir_adapter.bulk.lines import Line, entries, files, is_lines, line_of, lines, whole
+from fhir_adapter.store.document import Document
+from fhir_adapter.store.problems import Invalid
 from fhir_adapter.store.search.index import patient_of
 from fhir_adapter.store.times import EARLIEST, point, span
+from fhir_adapter.store.validate import Validator
 from kernel.errors import Category, Problem
 from service.training.spool import Spool, Version
 from service.triggers.contract import codes_of
@@ -98,19 +101,20 @@ def read_resources(
     Problem
         ``incorrect``, naming the file and the line, and what is missing there.
     """
+    validator = Validator()  # that of the store: what the server would have refused is refused here too
     count = of_nobody = 0
     for place, resource, content in found:
         type_ = resource["resourceType"]
         if type_ not in TYPES:
             continue
+        if type_ == "Observation" and not _is_read(resource, codes):
+            continue
         try:
-            if type_ == "Observation" and codes.isdisjoint(_codes(resource)):
-                continue
-            patient = patient_of(resource)
-            since = _known(resource, known)
-        except (AttributeError, KeyError, TypeError, ValueError) as failure:
-            detail = f"{place}: not an {type_} of FHIR R4" if type_ == "Observation" else f"{place}: not a Patient"
-            raise Problem(Category.INCORRECT, detail) from failure
+            validator.check(Document(exact=resource, plain=resource))
+            patient, since = patient_of(resource), _known(resource, known)
+        except Invalid as invalid:
+            issue = invalid.issues[0]
+            raise Problem(Category.INCORRECT, f"{place}: {issue.expression}: {issue.text}") from invalid
         except Problem as problem:
             raise Problem(problem.category, f"{place}: {problem.detail}") from problem
         if patient is None:
@@ -124,9 +128,13 @@ def read_resources(
     return Counts(read=count, of_nobody=of_nobody)
 
 
-def _codes(observation: dict[str, Any]) -> frozenset[str]:
-    parts = (observation, *observation.get("component", ()))
-    return frozenset(codes_of(*(part.get("code") for part in parts)))
+def _is_read(observation: dict[str, Any], codes: frozenset[str]) -> bool:
+    """Return whether an Observation may have one of some codes; one of a wrong shape may, and is refused later."""
+    try:
+        parts = (observation, *observation.get("component", ()))
+        return not codes.isdisjoint(codes_of(*(part.get("code") for part in parts)))
+    except (AttributeError, TypeError):
+        return True
 
 
 def _known(resource: dict[str, Any], known: Known) -> datetime:

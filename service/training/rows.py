@@ -194,11 +194,6 @@ def version_facts(versions: Sequence[Version]) -> tuple[VersionFacts, ...]:
     ----------
     versions
         Of one patient, in the order in which they became known.
-
-    Raises
-    ------
-    Problem
-        ``incorrect``, naming the file and the line that holds no valid Observation.
     """
     until: dict[str, datetime] = {}
     found: list[VersionFacts] = []
@@ -213,15 +208,9 @@ def version_facts(versions: Sequence[Version]) -> tuple[VersionFacts, ...]:
 
 
 def _facts(version: Version, arrived: int) -> tuple[Fact, ...]:
-    try:
-        content = exact_values(version.content)
-        source = f"Observation/{version.id}/_history/{content.get('meta', {}).get('versionId', '1')}"
-        return tuple(observation_facts(content, source=source, known=version.known, arrived=arrived))
-    except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as failure:
-        detail = f"{version.line}: not an Observation of FHIR R4"
-        raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
-    except Problem as problem:
-        raise Problem(problem.category, f"{version.line}: {problem.detail}") from problem
+    content = exact_values(version.content)
+    source = f"Observation/{version.id}/_history/{content.get('meta', {}).get('versionId', '1')}"
+    return tuple(observation_facts(content, source=source, known=version.known, arrived=arrived))
 
 
 def facts_at(versions: Sequence[VersionFacts], at: datetime, since: datetime) -> tuple[Fact, ...]:

@@ -1,7 +1,8 @@
 """The training table: its rows are what the server computed, and what is wrong in its input is named with its place."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import httpx
 import orjson
 import pytest
 
-from inference.digest import seal
 from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Problem
+from service.commands.models_table import table
+from service.training.reading import Known
 
 from .hospital import Hospital
 from .test_commands import Command, ausculta
@@ -20,7 +22,10 @@ from .test_fhir_path import VITALS, observation, post, put_patient, vitals
 
 pytest.importorskip("pyarrow", reason="the extra training is not installed")
 
-from pyarrow import parquet  # noqa: E402 - after the check
+from pyarrow import parquet
+
+Json = dict[str, Any]
+Make = Callable[..., list[Json]]
 
 NEWS2 = Path(__file__).resolve().parents[2] / "inference" / "models" / "news2"
 __all__ = ["ausculta"]
@@ -98,3 +103,234 @@ def test_the_rows_are_those_of_the_server(hospital: Hospital, ausculta: Command,
         assert bool(row["refused"]) == (result.kind == "declined")
         compared += sum(value is not None for value in served.values())
     assert compared > 40
+
+
+def test_without_moments_a_row_is_made_whenever_the_trigger_runs_the_model(
+    hospital: Hospital, ausculta: Command, tmp_path: Path
+) -> None:
+    a_day(hospital)
+    data = ndjson(tmp_path / "all.ndjson", list(versions(hospital, "Patient", "Observation")))
+    made = ausculta("models", "table", str(data), "--model", str(NEWS2), "--out", "table.parquet")
+    assert made.returncode == 0, made.stderr
+    stored = {datetime.fromisoformat(it["meta"]["lastUpdated"]) for it in versions(hospital, "Observation")}
+    ran = {row.computed_at for row in hospital.results() if row.model == "news2"}
+    times = {row["time"] for row in rows(tmp_path / "table.parquet")}
+    assert times <= stored
+    assert {at + timedelta(seconds=1) for at in times} == ran  # the test lets the model answer a second later
+
+
+def pulse(value: float, minute: int, *, stored: int | None = None, version: int = 1, **changes: Any) -> Json:
+    """Return a pulse of a minute of a day, and when the server stored it."""
+    known = AT + timedelta(minutes=minute if stored is None else stored)
+    return {
+        "resourceType": "Observation",
+        "id": f"o{minute}",
+        "meta": {"versionId": str(version), "lastUpdated": known.isoformat()},
+        "status": "final",
+        "code": {"coding": [{"system": "http://loinc.org", "code": "8867-4"}]},
+        "subject": {"reference": "Patient/p1"},
+        "effectiveDateTime": (AT + timedelta(minutes=minute)).isoformat(),
+        "valueQuantity": {"value": value, "system": "http://unitsofmeasure.org", "code": "/min"},
+        **changes,
+    }
+
+
+AT = datetime(2026, 1, 15, 11, tzinfo=UTC)
+PATIENT: Json = {
+    "resourceType": "Patient",
+    "id": "p1",
+    "meta": {"lastUpdated": "2026-01-15T00:00:00Z"},
+    "birthDate": "1950-01-01",
+    "gender": "female",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with the declarations of a model of the pulse."""
+    return pulse_risk(tmp_path / PULSE_RISK)
+
+
+@pytest.fixture
+def make(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> Make:
+    """Make a table of some resources, as the command does; return its rows."""
+
+    def made(resources: list[Json], moments: list[int] | None = None, **options: Any) -> list[Json]:
+        data = ndjson(tmp_path / "data.ndjson", resources)
+        csv = None
+        if moments is not None:
+            csv = tmp_path / "moments.csv"
+            times = [f"Patient/p1,{(AT + timedelta(minutes=minute)).isoformat()}" for minute in moments]
+            csv.write_text("\n".join(["patient,time", *times]))
+        out = tmp_path / "table.parquet"
+        given = {"model": folder, "moments": csv, **options}
+        table([data], out, **given)
+        return rows(out)
+
+    return made
+
+
+def pulses(made: list[Json]) -> list[float | None]:
+    return [row["pulse"] for row in made]
+
+
+def test_what_became_known_later_is_not_in_a_row(make: Make) -> None:
+    late = pulse(150, 1, stored=30)
+    assert pulses(make([pulse(80, 0), late], [0, 10, 29, 30])) == [80, 80, 80, 150]
+
+
+def test_of_each_observation_the_version_of_the_moment_counts(make: Make) -> None:
+    sent = pulse(80, 0)
+    corrected = pulse(90, 0, stored=20, version=2, status="corrected")
+    retracted = pulse(90, 0, stored=40, version=3, status="entered-in-error")
+    assert pulses(make([retracted, corrected, sent], [-1, 0, 19, 20, 39, 40])) == [None, 80, 80, 90, 90, None]
+
+
+def test_a_patient_without_resources_has_a_row_without_values(make: Make) -> None:
+    assert make([], [0]) == [
+        {"patient": "Patient/p1", "subject_id": 7739502578709116559, "time": AT, "refused": "", "pulse": None}
+    ]
+
+
+def test_a_patient_who_is_test_data_has_no_rows(make: Make) -> None:
+    label = {"system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "HTEST"}
+    test_data = PATIENT | {"meta": PATIENT["meta"] | {"security": [label]}}
+    assert make([test_data, pulse(80, 0)], [0]) == []
+
+
+def test_the_order_of_the_lines_and_of_the_files_does_not_count(make: Make, tmp_path: Path) -> None:
+    values = [pulse(80 + minute, minute) for minute in range(20)]
+    first = make([PATIENT, *values], list(range(20)))
+    assert make([*reversed(values), PATIENT], list(reversed(range(20)))) == first
+    assert pulses(first) == [80 + minute for minute in range(20)]
+
+
+def test_values_that_settle_make_one_row_after_the_first_of_them(make: Make, folder: Path) -> None:
+    declared = (folder / "model.yaml").read_text()
+    (folder / "model.yaml").write_text(declared.replace("codes: [8867-4]}", "codes: [8867-4], settle_seconds: 300}"))
+    made = make([pulse(80, 0), pulse(81, 2), pulse(82, 4), pulse(90, 20)])
+    assert [(row["time"], row["pulse"]) for row in made] == [
+        (AT + timedelta(minutes=5), 82),
+        (AT + timedelta(minutes=25), 90),
+    ]
+
+
+def test_files_without_the_time_of_storing_say_by_issued_when_something_became_known(make: Make) -> None:
+    plain, issued = pulse(80, 0), pulse(90, 1, issued=(AT + timedelta(minutes=30)).isoformat())
+    of_another_system = [{name: it[name] for name in it if name != "meta"} for it in (plain, issued)]
+    assert pulses(make(of_another_system, [5, 29, 30], known=Known.ISSUED)) == [80, 80, 90]
+
+
+def test_a_model_of_a_time_series_has_a_list_for_each_feature(make: Make, folder: Path) -> None:
+    declared = (folder / "model.yaml").read_text()
+    grid = "inputs: [{name: series, kind: series, hours: 3, step_hours: 1}]"
+    (folder / "model.yaml").write_text(declared.replace("inputs: [{name: facts, kind: facts}]", grid))
+    (row,) = make([pulse(80, 0), pulse(90, 100), pulse(95, 110)], [130])
+    assert row["pulse"] == [80, None, 95]
+
+
+def test_meds_has_the_birth_the_sex_and_each_value(make: Make, tmp_path: Path) -> None:
+    make([PATIENT, pulse(90, 10), pulse(80, 0)], [0], meds=tmp_path / "meds")
+    data = parquet.read_table(tmp_path / "meds" / "data" / "0.parquet")
+    assert [(it.name, str(it.type)) for it in data.schema] == [
+        ("subject_id", "int64"),
+        ("time", "timestamp[us]"),
+        ("code", "string"),
+        ("numeric_value", "float"),
+        ("text_value", "string"),
+    ]
+    events = [(row["time"], row["code"], row["numeric_value"]) for row in data.to_pylist()]
+    assert events == [
+        (None, "GENDER//female", None),
+        (datetime(1950, 1, 1), "MEDS_BIRTH", None),  # noqa: DTZ001 - the standard's times have no zone
+        (datetime(2026, 1, 15, 11), "LOINC//8867-4///min", 80),  # noqa: DTZ001 - as above
+        (datetime(2026, 1, 15, 11, 10), "LOINC//8867-4///min", 90),  # noqa: DTZ001 - as above
+    ]
+    codes = {row["code"]: row["parent_codes"] for row in rows(tmp_path / "meds" / "metadata" / "codes.parquet")}
+    assert codes["LOINC//8867-4///min"] == ["LOINC//8867-4"]
+    described = json.loads((tmp_path / "meds" / "metadata" / "dataset.json").read_text())
+    assert described["dataset_name"] == "meds"
+
+
+def test_the_rows_of_a_view(make: Make, tmp_path: Path) -> None:
+    columns = [
+        {"name": "key", "path": "getResourceKey()"},
+        {"name": "value", "path": "value.ofType(Quantity).value", "type": "decimal"},
+        {"name": "low", "path": "value.ofType(Quantity).value.lowBoundary()", "type": "decimal"},
+        {"name": "final", "path": "status = 'final'"},
+        {"name": "codes", "path": "code.coding.code", "collection": True},
+    ]
+    view = tmp_path / "view.json"
+    view.write_text(json.dumps({"resource": "Observation", "select": [{"column": columns}]}))
+    made = make([PATIENT, pulse(80, 0), pulse(80.5, 1)], model=None, view=view)
+    assert made == [
+        {"key": "Observation/o0", "value": 80, "low": 79.5, "final": True, "codes": ["8867-4"]},
+        {"key": "Observation/o1", "value": 80.5, "low": 80.45, "final": True, "codes": ["8867-4"]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "detail"),
+    [
+        (b"{", "data.ndjson line 2: the line is not JSON"),
+        (b"[]", "data.ndjson line 2: the line is not a FHIR resource"),
+        (b'{"resourceType": "Patient", "id": "p2"}', "data.ndjson line 2: no meta.lastUpdated says when it was stored"),
+        (pulse(80, 0) | {"code": "8867-4"}, "data.ndjson line 2: Observation.code: "),
+        (pulse(80, 0) | {"status": "done"}, "data.ndjson line 2: Observation.status: "),
+        (pulse(80, 0) | {"effectiveDateTime": "today"}, "data.ndjson line 2: Observation.effectiveDateTime: "),
+        (PATIENT | {"birthDate": "1950"} | {"gender": "?"}, "data.ndjson line 2: Patient.gender: "),
+    ],
+)
+def test_a_wrong_line_is_named_and_nothing_is_left_behind(
+    folder: Path, tmp_path: Path, wrong: bytes | Json, detail: str
+) -> None:
+    data = ndjson(tmp_path / "data.ndjson", [PATIENT])
+    data.write_bytes(data.read_bytes() + (wrong if isinstance(wrong, bytes) else orjson.dumps(wrong)))
+    before = set(tmp_path.iterdir())
+    with pytest.raises(Problem) as problem:
+        table([data], tmp_path / "table.parquet", model=folder)
+    assert problem.value.detail.startswith(detail)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("written_so", "detail"),
+    [
+        ("patient,at\np1,x\n", "moments.csv line 1: there is no column time"),
+        ("patient,time\np1,yesterday\n", "moments.csv line 2: the time is not of the form 2026-01-15T11:00:00Z"),
+        ("patient,time\n\np1,2026-01-15T11:00:00\n", "moments.csv line 3: the time has no time zone"),
+        ("patient,time\n,2026-01-15T11:00:00Z\n", "moments.csv line 2: the patient is missing"),
+    ],
+)
+def test_a_wrong_moment_is_named(folder: Path, tmp_path: Path, written_so: str, detail: str) -> None:
+    (tmp_path / "moments.csv").write_text(written_so)
+    with pytest.raises(Problem) as problem:
+        table([ndjson(tmp_path / "data.ndjson", [])], tmp_path / "t", model=folder, moments=tmp_path / "moments.csv")
+    assert problem.value.detail == detail
+
+
+def test_a_wrong_feature_is_named_by_its_key(folder: Path, tmp_path: Path) -> None:
+    (folder / "features.yaml").write_text("features: [{name: time, title: x, missing: nan}]")
+    with pytest.raises(Problem, match=r"features\.yaml\.features\[0\]\.window is missing"):
+        table([tmp_path], tmp_path / "t", model=folder)
+    (folder / "features.yaml").write_text("features: [{name: time, title: x, missing: nan, subject: age}]")
+    with pytest.raises(Problem, match=r"features\.yaml\.features: time is a column of every table"):
+        table([tmp_path], tmp_path / "t", model=folder)
+
+
+def test_features_alone_need_moments(folder: Path, make: Make) -> None:
+    (folder / "model.yaml").unlink()
+    assert pulses(make([pulse(80, 0)], [0])) == [80]
+    with pytest.raises(Problem, match="no codes of Observations trigger the model; see --moments"):
+        make([pulse(80, 0)])
+
+
+def test_one_of_model_and_view_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match="say --model or --view, and not both"):
+        table([tmp_path], tmp_path / "t")
+
+
+def test_without_the_extra_the_refusal_says_how_to_install_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(Problem, match=r"pip install 'ausculta\[training\]'"):
+        make([pulse(80, 0)], [0])
