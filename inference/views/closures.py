@@ -26,16 +26,12 @@ from inference.views.elements import (
 from inference.views.grammar import Binary, Call, Indexed, Literal, Member, Node, Sign, Variable
 from inference.views.scope import Evaluate, Scope
 from inference.views.values import (
+    EQUAL,
     LOGIC,
+    ORDER,
     arithmetic,
-    equal,
-    equal_numbers,
-    equal_times,
     high_boundary,
     low_boundary,
-    order_of_numbers,
-    order_of_texts,
-    order_of_times,
     ordered,
     reference_key,
     resource_key,
@@ -241,12 +237,6 @@ def _kind(side: Compiled) -> str:
 
 
 _Apply: TypeAlias = Callable[[list[Any], list[Any]], list[Any]]
-_EQUAL: Final[Mapping[str, _Apply]] = MappingProxyType(
-    {"text": equal, "boolean": equal, "number": equal_numbers, "time": equal_times}
-)
-_ORDERS: Final[Mapping[str, Callable[[object, object], int | None]]] = MappingProxyType(
-    {"text": order_of_texts, "number": order_of_numbers, "time": order_of_times}
-)
 
 
 def _operator(operator: str, left: str, right: str) -> tuple[_Apply, str]:
@@ -256,13 +246,13 @@ def _operator(operator: str, left: str, right: str) -> tuple[_Apply, str]:
         return LOGIC[operator], "boolean"
     if {left, right} == {"text", "time"} and operator in {"=", "!="}:
         kind = "time"
-    if operator == "=" and kind in _EQUAL:
-        return _EQUAL[kind], "boolean"
-    if operator == "!=" and kind in _EQUAL:
-        same = _EQUAL[kind]
+    if operator == "=" and kind in EQUAL:
+        return EQUAL[kind], "boolean"
+    if operator == "!=" and kind in EQUAL:
+        same = EQUAL[kind]
         return lambda first, second: [not it for it in same(first, second)], "boolean"
-    if operator in {"<", "<=", ">", ">="} and kind in _ORDERS:
-        return ordered(_ORDERS[kind], operator), "boolean"
+    if operator in {"<", "<=", ">", ">="} and kind in ORDER:
+        return ordered(ORDER[kind], operator), "boolean"
     if operator in {"+", "-", "*", "/"} and kind == "number":
         return arithmetic(operator), "decimal"
     raise NotCompiledError(operator)

@@ -12,8 +12,6 @@ from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
-import orjson
-
 from kernel.errors import Category, Problem
 
 Values: TypeAlias = list[Any]
@@ -51,7 +49,7 @@ def single(values: Values) -> Any:
     return values[0]
 
 
-def logic_and(left: Values, right: Values) -> Values:
+def _logic_and(left: Values, right: Values) -> Values:
     """Return ``left and right``."""
     first, second = truth(left), truth(right)
     if first is False or second is False:
@@ -59,7 +57,7 @@ def logic_and(left: Values, right: Values) -> Values:
     return [] if first is None or second is None else [True]
 
 
-def logic_or(left: Values, right: Values) -> Values:
+def _logic_or(left: Values, right: Values) -> Values:
     """Return ``left or right``."""
     first, second = truth(left), truth(right)
     if first or second:
@@ -67,13 +65,13 @@ def logic_or(left: Values, right: Values) -> Values:
     return [] if first is None or second is None else [False]
 
 
-def logic_xor(left: Values, right: Values) -> Values:
+def _logic_xor(left: Values, right: Values) -> Values:
     """Return ``left xor right``."""
     first, second = truth(left), truth(right)
     return [] if first is None or second is None else [first is not second]
 
 
-def logic_implies(left: Values, right: Values) -> Values:
+def _logic_implies(left: Values, right: Values) -> Values:
     """Return ``left implies right``."""
     first, second = truth(left), truth(right)
     if first is False or second:
@@ -82,25 +80,26 @@ def logic_implies(left: Values, right: Values) -> Values:
 
 
 LOGIC: Final[Mapping[str, Callable[[Values, Values], Values]]] = MappingProxyType(
-    {"and": logic_and, "or": logic_or, "xor": logic_xor, "implies": logic_implies}
+    {"and": _logic_and, "or": _logic_or, "xor": _logic_xor, "implies": _logic_implies}
 )
+"""Operator -> its result for two collections of at most one boolean each."""
 
 
-def equal(left: Values, right: Values) -> Values:
+def _equal(left: Values, right: Values) -> Values:
     """Return whether two collections of texts, numbers or booleans are the same; nothing where one is empty."""
     if not left or not right:
         return []
     return [left == right if len(left) == len(right) else False]
 
 
-def equal_numbers(left: Values, right: Values) -> Values:
+def _equal_numbers(left: Values, right: Values) -> Values:
     """Return whether two collections of numbers are the same; nothing where one is empty."""
     if not left or not right:
         return []
     return [[number(it) for it in left] == [number(it) for it in right]]
 
 
-def equal_times(left: Values, right: Values) -> Values:
+def _equal_times(left: Values, right: Values) -> Values:
     """Return whether two times are the same; nothing where that cannot be said."""
     if not left or not right:
         return []
@@ -108,24 +107,24 @@ def equal_times(left: Values, right: Values) -> Values:
         return [True]
     if len(left) != 1 or len(right) != 1:
         return [False]
-    order = order_of_times(left[0], right[0])
+    order = _order_of_times(left[0], right[0])
     return [] if order is None else [order == 0]
 
 
-def order_of_numbers(left: object, right: object) -> int | None:
+def _order_of_numbers(left: object, right: object) -> int | None:
     """Return -1, 0 or 1; None where one is no number."""
     first, second = number(left), number(right)
     return None if first is None or second is None else (first > second) - (first < second)
 
 
-def order_of_texts(left: object, right: object) -> int | None:
+def _order_of_texts(left: object, right: object) -> int | None:
     """Return -1, 0 or 1; None where one is no text."""
     if not isinstance(left, str) or not isinstance(right, str):
         return None
     return (left > right) - (left < right)
 
 
-def order_of_times(left: object, right: object) -> int | None:
+def _order_of_times(left: object, right: object) -> int | None:
     """Return -1, 0 or 1; None where the precision of one, or a time zone that only one has, leaves it open."""
     first, second = _parts(left, padded=True), _parts(right, padded=True)
     if first is None or second is None:
@@ -139,6 +138,16 @@ def order_of_times(left: object, right: object) -> int | None:
         if mine != theirs:
             return -1 if mine < theirs else 1
     return 0 if len(one) == len(other) else None
+
+
+EQUAL: Final[Mapping[str, Callable[[Values, Values], Values]]] = MappingProxyType(
+    {"text": _equal, "boolean": _equal, "number": _equal_numbers, "time": _equal_times}
+)
+"""Kind of values -> whether two collections are the same; nothing where one is empty or it cannot be said."""
+ORDER: Final[Mapping[str, Callable[[object, object], int | None]]] = MappingProxyType(
+    {"text": _order_of_texts, "number": _order_of_numbers, "time": _order_of_times}
+)
+"""Kind of values -> -1, 0 or 1 for two of them; None where it cannot be said."""
 
 
 def ordered(order: Callable[[object, object], int | None], operator: str) -> Callable[[Values, Values], Values]:
@@ -189,11 +198,6 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Decimal, Decimal], Decimal]]] = Mappin
         "/": lambda left, right: left / right,
     }
 )
-
-
-def distinct(values: Values) -> Values:
-    """Return the values without those that were there before."""
-    return list({orjson.dumps(it, default=str, option=orjson.OPT_SORT_KEYS): it for it in values}.values())
 
 
 def low_boundary(value: object, type_: str) -> Any:

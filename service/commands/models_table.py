@@ -53,8 +53,7 @@ def table(  # noqa: PLR0913, PLR0917 - one parameter for each option
 
     With --view the rows of a SQL-on-FHIR ViewDefinition are written instead.
     """
-    if (model is None) == (view is None):
-        raise Problem(Category.INCORRECT, "say --model or --view, and not both")
+    _require_one(model, view)
     if view is not None:
         with _progress(paths) as progress:
             count = make_view_table(_view(view), paths, out, progress)
@@ -75,6 +74,11 @@ def table(  # noqa: PLR0913, PLR0917 - one parameter for each option
         made = make_table(request, progress)
     left_out = f"; {made.of_nobody} resources name no patient and were left out" if made.of_nobody else ""
     typer.echo(f"{out.name}: {made.rows} rows, of which the model would refuse {made.refused}{left_out}")
+
+
+def _require_one(model: Path | None, view: Path | None) -> None:
+    if (model is None) == (view is None):
+        raise Problem(Category.INCORRECT, "say --model or --view, and not both")
 
 
 def _model(folder: Path, settings: Settings) -> TableModel:
