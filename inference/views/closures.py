@@ -222,7 +222,8 @@ def _binary(tree: Binary, names: Names) -> Compiled:
     if tree.operator in {"is", "as"}:
         raise NotCompiledError(tree.operator)
     left, right = compile_tree(tree.left, names), compile_tree(tree.right, names)
-    apply, type_ = _operator(tree.operator, _kind(left), _kind(right))
+    whole = tree.operator != "/" and "decimal" not in {left.type, right.type}
+    apply, type_ = _operator(tree.operator, _kind(left), _kind(right), whole=whole)
     first, second = left.evaluate, right.evaluate
     return Compiled(evaluate=lambda focus, scope: apply(first(focus, scope), second(focus, scope)), type=type_)
 
@@ -239,7 +240,7 @@ def _kind(side: Compiled) -> str:
 _Apply: TypeAlias = Callable[[list[Any], list[Any]], list[Any]]
 
 
-def _operator(operator: str, left: str, right: str) -> tuple[_Apply, str]:
+def _operator(operator: str, left: str, right: str, *, whole: bool) -> tuple[_Apply, str]:
     kinds = {left, right} - {NOTHING}
     kind = kinds.pop() if len(kinds) == 1 else ""
     if operator in LOGIC and kind == "boolean":
@@ -254,7 +255,7 @@ def _operator(operator: str, left: str, right: str) -> tuple[_Apply, str]:
     if operator in {"<", "<=", ">", ">="} and kind in ORDER:
         return ordered(ORDER[kind], operator), "boolean"
     if operator in {"+", "-", "*", "/"} and kind == "number":
-        return arithmetic(operator), "decimal"
+        return arithmetic(operator, whole=whole), "integer" if whole else "decimal"
     raise NotCompiledError(operator)
 
 

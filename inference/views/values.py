@@ -171,8 +171,16 @@ def ordered(order: Callable[[object, object], int | None], operator: str) -> Cal
     return compare
 
 
-def arithmetic(operator: str) -> Callable[[Values, Values], Values]:
-    """Return ``+``, ``-``, ``*`` or ``/`` of two single numbers; nothing for a division by zero."""
+def arithmetic(operator: str, *, whole: bool) -> Callable[[Values, Values], Values]:
+    """Return ``+``, ``-``, ``*`` or ``/`` of two single numbers; nothing for a division by zero.
+
+    Parameters
+    ----------
+    operator
+        The operator.
+    whole
+        Whether the result is an integer.
+    """
 
     def compute(left: Values, right: Values) -> Values:
         if not left or not right:
@@ -181,7 +189,8 @@ def arithmetic(operator: str) -> Callable[[Values, Values], Values]:
         if first is None or second is None:
             return []
         try:
-            return [_ARITHMETIC[operator](first, second)]
+            result = _ARITHMETIC[operator](first, second)
+            return [int(result) if whole else result]
         except InvalidOperation:
             return []
         except ZeroDivisionError:

@@ -1,8 +1,8 @@
 """Writes tables as Parquet, a few thousand rows at a time; the file has its name once it is complete."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -46,7 +46,7 @@ class ParquetTable:
             "texts": arrow.list_(arrow.string()),
         }
         self._arrow = arrow
-        self._kinds = tuple(columns.values())
+        self._columns = tuple((name, _CONVERT[kind]) for name, kind in columns.items())
         self._schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
         self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
         self._rows: list[Sequence[Any]] = []
@@ -54,8 +54,16 @@ class ParquetTable:
         self.count = 0
 
     def add(self, row: Sequence[Any]) -> None:
-        """Add a row, its values in the order of the columns."""
-        self._rows.append(row)
+        """Add a row, its values in the order of the columns.
+
+        Raises
+        ------
+        Problem
+            ``incorrect``, naming the column that cannot hold the value.
+        """
+        self._rows.append(
+            [_converted(name, convert, it) for (name, convert), it in zip(self._columns, row, strict=True)]
+        )
         self.count += 1
         if len(self._rows) == _BATCH:
             self._flush()
@@ -69,8 +77,7 @@ class ParquetTable:
         if self._rows:
             columns = zip(*self._rows, strict=True)
             arrays = [
-                self._arrow.array([_CONVERT[kind](value) for value in values], type=field.type)
-                for kind, values, field in zip(self._kinds, columns, self._schema, strict=True)
+                self._arrow.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)
             ]
             self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
             self._rows.clear()
@@ -90,8 +97,10 @@ def parquet_table(path: Path, columns: Mapping[str, Kind]) -> Iterator[ParquetTa
     Raises
     ------
     Problem
-        ``unsupported`` when the extra ``training`` is not installed.
+        ``unsupported`` when the extra ``training`` is not installed; ``incorrect`` when there is no such folder.
     """
+    if not path.parent.is_dir():
+        raise Problem(Category.INCORRECT, f"there is no folder {path.parent.name} to write {path.name} in")
     partial = path.with_name(f".{path.name}.partial")
     try:
         table = ParquetTable(partial, columns)
@@ -114,30 +123,52 @@ def _pyarrow() -> tuple[Any, Any]:
     return arrow, parquet
 
 
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
+def _converted(name: str, convert: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return None if value is None else convert(value)
+    except (ArithmeticError, TypeError, ValueError) as failure:
+        raise Problem(Category.INCORRECT, f"the column {name} cannot hold the value") from failure
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int | float | Decimal) else orjson.dumps(value, default=str).decode()
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _whole(value: Any) -> int:
+    whole = int(value)
+    if isinstance(value, bool | str) or whole != value or whole.bit_length() > 63:
+        raise ValueError("not a whole number of 64 bits")
+    return whole
 
 
-def _same(value: Any) -> Any:
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("not a boolean")
     return value
 
 
-_CONVERT: Final[Mapping[Kind, Any]] = {
+def _number(value: Any) -> float:
+    if isinstance(value, bool | str):
+        raise TypeError("not a number")
+    return float(value)
+
+
+def _time(value: datetime) -> datetime:
+    return value.astimezone(UTC)
+
+
+_CONVERT: Final[Mapping[Kind, Callable[[Any], Any]]] = {
     "text": _text,
     "number": _number,
     "single": _number,
-    "whole": _same,
-    "boolean": _same,
-    "time": _same,
-    "utc": lambda value: None if value is None else value.astimezone(UTC).replace(tzinfo=None),
-    "numbers": lambda values: None if values is None else [_number(it) for it in values],
-    "texts": lambda values: None if values is None else [_text(it) for it in values],
+    "whole": _whole,
+    "boolean": _boolean,
+    "time": _time,
+    "utc": lambda value: _time(value).replace(tzinfo=None),
+    "numbers": lambda values: [None if it is None else _number(it) for it in values],
+    "texts": lambda values: [None if it is None else _text(it) for it in values],
 }

@@ -57,7 +57,10 @@ def resources(paths: Iterable[Path], read: Callable[[Path, int], None]) -> Itera
     Problem
         ``incorrect``, naming the file and the line that cannot be read.
     """
-    for path in files(paths):
+    found = files(paths)
+    if not found:
+        raise Problem(Category.NOT_FOUND, "there are no .ndjson, .jsonl or .json files")
+    for path in found:
         if not path.exists():
             raise Problem(Category.NOT_FOUND, f"there is no file {path.name}")
         for line in _lines(path, read):

@@ -89,7 +89,8 @@ class Rows:
     Raises
     ------
     Problem
-        ``unsupported`` for a model that reads neither facts nor a time series; ``incorrect`` when a feature has the
+        ``unsupported`` for a model that reads neither facts nor a time series, or anything but Observations and the
+        patient: a row without it would not be what the server computes; ``incorrect`` when a feature has the
         name of another column.
     """
 
@@ -100,6 +101,9 @@ class Rows:
         for spec in model.features:
             if spec.name in RESERVED:
                 raise Problem(Category.INCORRECT, f"features.yaml.features: {spec.name} is a column of every table")
+            if not spec.sources and spec.subject is None:
+                detail = f"features.yaml.features: {spec.name} is neither of Observations nor of the patient"
+                raise Problem(Category.UNSUPPORTED, detail)
         self._model = model
         self._reach = max((spec.lookback for spec in model.features), default=timedelta(0))
         self._extract: Extractor = compile_features(model.features)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from fhir_adapter.store.document import exact_values
 from inference.views import View
@@ -81,12 +81,12 @@ def make_table(request: TableRequest, progress: Progress) -> Made:
     if request.moments is None and (triggers is None or triggers.kind != "codes"):
         raise Problem(Category.INCORRECT, "no codes of Observations trigger the model; see --moments")
     with ExitStack() as opened:
+        table = opened.enter_context(parquet_table(request.out, {**_HEAD, **model.columns}))
         spool = opened.enter_context(open_spool(request.out))
         found = resources(request.paths, progress.read)
         counts = read_resources(found, spool, model.codes, request.known)
         if request.moments is not None:
             read_moments(request.moments, spool)
-        table = opened.enter_context(parquet_table(request.out, {**_HEAD, **model.columns}))
         events = _events(request, opened)
         refused = _write(request, spool, rows, table, events, progress)
         return Made(rows=table.count, refused=refused, of_nobody=counts.of_nobody)
@@ -147,14 +147,14 @@ def make_view_table(view: View, paths: Sequence[Path], out: Path, progress: Prog
     with parquet_table(out, dict(zip(view.columns, kinds, strict=True))) as table:
         for place, resource, content in resources(paths, progress.read):
             if resource["resourceType"] == resource_type:
-                for row in _rows(view, content, place):
-                    table.add(row)
+                _add_rows(view, content, place, table)
         return table.count
 
 
-def _rows(view: View, content: bytes, place: str) -> list[tuple[Any, ...]]:
+def _add_rows(view: View, content: bytes, place: str, table: ParquetTable) -> None:
     try:
-        return view.rows(exact_values(content))
+        for row in view.rows(exact_values(content)):
+            table.add(row)
     except Problem as problem:
         detail = f"{place}: {problem.detail}"
         raise Problem(problem.category, detail, diagnostics=problem.diagnostics) from problem

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import httpx
 import orjson
 import pytest
 
+from inference.features.spec import parse_features
 from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Problem
 from service.commands.models_table import table
 from service.training.reading import Known
+from service.training.rows import Rows, TableModel
 
 from .hospital import Hospital
 from .test_commands import Command, ausculta
@@ -323,6 +326,30 @@ def test_features_alone_need_moments(folder: Path, make: Make) -> None:
     assert pulses(make([pulse(80, 0)], [0])) == [80]
     with pytest.raises(Problem, match="no codes of Observations trigger the model; see --moments"):
         make([pulse(80, 0)])
+
+
+def test_a_value_that_its_column_cannot_hold_is_named(make: Make, tmp_path: Path) -> None:
+    view = tmp_path / "view.json"
+    column = {"name": "it", "path": "status", "type": "integer"}
+    view.write_text(json.dumps({"resource": "Observation", "select": [{"column": [column]}]}))
+    with pytest.raises(Problem, match=r"data\.ndjson line 2: the column it cannot hold the value"):
+        make([PATIENT, pulse(80, 0)], model=None, view=view)
+
+
+def test_a_feature_of_what_the_table_does_not_read_is_refused() -> None:
+    (spec,) = parse_features({"features": [{"name": "a", "title": "age", "subject": "age", "missing": "nan"}]})
+    with pytest.raises(Problem, match="a is neither of Observations nor of the patient"):
+        Rows(TableModel(features=(replace(spec, subject=None),), manifest=None))
+
+
+def test_files_and_folders_that_are_not_there_are_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Problem, match=r"there are no \.ndjson, \.jsonl or \.json files"):
+        table([tmp_path / "empty"], tmp_path / "t", model=folder)
+    with pytest.raises(Problem, match=r"there is no file x\.ndjson"):
+        table([tmp_path / "x.ndjson"], tmp_path / "t", model=folder)
+    with pytest.raises(Problem, match="there is no folder nowhere to write t in"):
+        table([tmp_path], tmp_path / "nowhere" / "t", model=folder)
 
 
 def test_one_of_model_and_view_is_named(tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def refusal(definition: object, resource: Json = PATIENT) -> str:
         ("%resource.id", "o1"),
         ("getResourceKey()", "Observation/o1"),
         ("-1", -1),
+        ("%rowIndex + 1", 1),
+        ("component.value.ofType(integer) * 2", 8),
+        ("component.value.ofType(integer) / 8", Decimal("0.5")),
     ],
 )
 def test_compiled_paths(path: str, expected: object) -> None:
@@ -236,3 +239,30 @@ def test_rows_without_end_are_refused() -> None:
 def test_what_a_resource_holds_is_not_in_the_refusal() -> None:
     wrong = view({"column": [column("name.family.upper()")]})
     assert "Ada" not in refusal(wrong)
+
+
+def test_the_view_of_blood_pressures_of_the_specification_is_compiled() -> None:
+    def part(code: str) -> str:
+        return f"component.where(code.coding.exists(system='http://loinc.org' and code='{code}')).first()"
+
+    definition = view(
+        {"column": [{"path": "getResourceKey()", "name": "id"}, {"path": "effective.ofType(dateTime)", "name": "at"}]},
+        {"column": [{"path": "subject.getReferenceKey(Patient)", "name": "patient"}]},
+        {"forEach": part("8480-6"), "column": [{"name": "systolic", "path": "value.ofType(Quantity).value"}]},
+        {"forEachOrNull": part("8462-4"), "column": [{"name": "diastolic", "path": "value.ofType(Quantity).value"}]},
+        resource="Observation",
+        where=[{"path": "code.coding.exists(system='http://loinc.org' and code='85354-9')"}],
+    )
+    loinc = "http://loinc.org"
+    pressure = {
+        "resourceType": "Observation",
+        "id": "bp",
+        "code": {"coding": [{"system": loinc, "code": "85354-9"}]},
+        "subject": {"reference": "Patient/p1"},
+        "effectiveDateTime": "2026-01-15",
+        "component": [{"code": {"coding": [{"system": loinc, "code": "8480-6"}]}, "valueQuantity": {"value": 120}}],
+    }
+    compiled = compile_view(definition)
+    assert compiled.slow == ()
+    assert compiled.rows(pressure) == [("Observation/bp", "2026-01-15", "Patient/p1", 120, None)]
+    assert compiled.rows(OBSERVATION | {"code": {"text": "pressure"}}) == []
