@@ -11,11 +11,17 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+import yaml
 
+from fhir_adapter.facts import subject
+from inference.contract import FactsInput
+from inference.features.extract import compile_features
 from inference.features.spec import parse_features
 from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Problem
 from service.commands.models_table import table
+from service.flows.inputs import read_input
+from service.flows.inputs.contract import InputRequest
 from service.training.reading import Known
 from service.training.rows import Rows, TableModel
 
@@ -57,30 +63,31 @@ def written(value: object) -> object:
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def run(hospital: Hospital) -> None:
+def run(hospital: Hospital, seen: Callable[[], None] = lambda: None) -> None:
     """Let the model answer, after what was sent and before what is sent next."""
     hospital.clock.advance(1)
     hospital.work()
+    seen()
     hospital.clock.advance(60)
 
 
-def a_day(hospital: Hospital) -> None:
+def a_day(hospital: Hospital, seen: Callable[[], None] = lambda: None) -> None:
     """Let values come, be corrected, contradict each other, age and be missing, and let the model answer each time."""
     put_patient(hospital)
     for resource in vitals(hospital):
         post(hospital, resource)
-        run(hospital)
+        run(hospital, seen)
     for code, value in (("8867-4", 131.0), ("9279-1", 900.0), ("59408-5", 88.0)):
         hospital.clock.advance(1200)
         post(hospital, observation(hospital, code, value, VITALS[code][1]))
-        run(hospital)
+        run(hospital, seen)
     newest = hospital.all("Observation?code=8867-4&_sort=-_lastUpdated")[0]
     corrected = newest | {"status": "corrected", "valueQuantity": newest["valueQuantity"] | {"value": 71}}
     httpx.put(f"{hospital.url}/Observation/{newest['id']}", json=corrected)
-    run(hospital)
+    run(hospital, seen)
     hospital.clock.advance(7 * 3600)
     post(hospital, observation(hospital, "8310-5", 39.4, "Cel"))
-    run(hospital)
+    run(hospital, seen)
 
 
 def test_the_rows_are_those_of_the_server(hospital: Hospital, ausculta: Command, tmp_path: Path) -> None:
@@ -106,6 +113,43 @@ def test_the_rows_are_those_of_the_server(hospital: Hospital, ausculta: Command,
         assert bool(row["refused"]) == (result.kind == "declined")
         compared += sum(value is not None for value in served.values())
     assert compared > 40
+
+
+def test_features_of_every_kind_are_those_that_the_server_reads_at_the_moment(
+    hospital: Hospital, make: Make, folder: Path, tmp_path: Path
+) -> None:
+    units = {"8867-4": "/min", "9279-1": "/min", "59408-5": "%", "8310-5": "Cel"}
+    declared = [
+        {"name": f"{take}-{code}-{hours}", "title": code, "missing": "nan", "sources": [{"code": code, "unit": unit}]}
+        | {"window": {"take": take, "hours": hours}}
+        for code, unit in units.items()
+        for take in ("last", "min", "max", "mean", "count")
+        for hours in (0.3, 2, 24)
+    ]
+    declared += [{"name": it, "title": it, "subject": it, "missing": {"default": -1}} for it in ("age", "sex")]
+    (folder / "features.yaml").write_text(yaml.safe_dump({"features": declared}))
+    features = parse_features({"features": declared})
+    extract = compile_features(features)
+    application = hospital.application
+    served: dict[datetime, Json] = {}
+
+    def seen() -> None:
+        now = hospital.clock.now()
+        with application.database.read() as connection:
+            (model,) = (it for it in application.catalogue.serving(connection) if it.row.name == "news2")
+            patient = subject(connection, application.store, "Patient/p1")
+        request = InputRequest(model=replace(model, features=features), subject=patient, at=now)
+        given = read_input(application, request)
+        assert isinstance(given, FactsInput)
+        readings = extract(given).readings
+        served[now] = {name: None if it is None else float(it.value) for name, it in readings.items()}
+
+    a_day(hospital, seen)
+    moments = tmp_path / "served.csv"
+    moments.write_text("patient,time\n" + "".join(f"p1,{at.isoformat()}\n" for at in served))
+    made = make(list(versions(hospital, "Patient", "Observation")), moments=moments)
+    assert {row["time"]: {spec.name: row[spec.name] for spec in features} for row in made} == served
+    assert len({value for row in served.values() for value in row.values()}) > 15
 
 
 def test_without_moments_a_row_is_made_whenever_the_trigger_runs_the_model(
@@ -158,10 +202,10 @@ def folder(tmp_path: Path) -> Path:
 def make(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> Make:
     """Make a table of some resources, as the command does; return its rows."""
 
-    def made(resources: list[Json], moments: list[int] | None = None, **options: Any) -> list[Json]:
+    def made(resources: list[Json], moments: list[int] | Path | None = None, **options: Any) -> list[Json]:
         data = ndjson(tmp_path / "data.ndjson", resources)
-        csv = None
-        if moments is not None:
+        csv = moments if isinstance(moments, Path) else None
+        if isinstance(moments, list):
             csv = tmp_path / "moments.csv"
             times = [f"Patient/p1,{(AT + timedelta(minutes=minute)).isoformat()}" for minute in moments]
             csv.write_text("\n".join(["patient,time", *times]))
