@@ -3,7 +3,7 @@
 Every step knows the FHIR type of what it finds, so that a choice of types becomes the names that it has in JSON, and an
 operator is compiled only for values that it is defined for. What this module does not know raises
 :class:`NotCompiledError`; :mod:`inference.views.fallback` evaluates it. The order of an expression's results is that of
-the elements, and a primitive that has only extensions is the object with them.
+the elements, and a primitive that has only extensions is the object with them; in a list such a one is left out.
 """
 
 from collections.abc import Callable, Mapping

@@ -299,6 +299,18 @@ def test_meds_has_the_birth_the_sex_and_each_value(make: Make, tmp_path: Path) -
     assert described["dataset_name"] == "meds"
 
 
+def test_meds_has_the_newest_version_of_each_observation(make: Make, tmp_path: Path) -> None:
+    words = {"coding": [{"system": "http://loinc.org", "code": "LA9340-6"}]}
+    answer = pulse(0, 5, valueCodeableConcept=words)
+    absent = pulse(0, 7, dataAbsentReason={"text": "moved"})
+    for without in (answer, absent):
+        del without["valueQuantity"]
+    sent, corrected = pulse(80, 0), pulse(90, 0, stored=20, version=2, status="corrected")
+    make([sent, corrected, answer, absent], [0], meds=tmp_path / "meds")
+    found = [(row["numeric_value"], row["text_value"]) for row in rows(tmp_path / "meds" / "data" / "0.parquet")]
+    assert found == [(90, None), (None, "LA9340-6")]
+
+
 def test_the_rows_of_a_view(make: Make, tmp_path: Path) -> None:
     columns = [
         {"name": "key", "path": "getResourceKey()"},

@@ -99,6 +99,14 @@ def test_fhirpathpy_knows_the_type_of_the_element_that_an_iteration_has_come_to(
     assert compiled.rows(OBSERVATION) == [(14,), (-1,)]
 
 
+def test_places_without_a_value_in_a_list_of_primitives_are_left_out() -> None:
+    names = [{"given": ["A", None, "B"], "_given": [None, {"extension": [{"url": "urn:x", "valueString": "y"}]}, None]}]
+    given = PATIENT | {"name": names}
+    assert value("name.given", given, collection=True) == ["A", "B"]
+    assert value("name.given.count()", given) == 2
+    assert value("name.given[1]", given) == "B"
+
+
 @pytest.mark.parametrize(
     ("reference", "key"),
     [
