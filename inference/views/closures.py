@@ -7,11 +7,11 @@ the elements, and a primitive that has only extensions is the object with them; 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
+from inference.views.compiled import Compiled, Names, NotCompiledError, joined
 from inference.views.elements import (
     NOTHING,
     NUMBERS,
@@ -38,35 +38,6 @@ from inference.views.values import (
     single,
 )
 from kernel.errors import Category, Problem
-
-
-class NotCompiledError(Exception):
-    """An expression uses what the compiler does not know."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compiled:
-    """An expression, or a part of one."""
-
-    evaluate: Evaluate
-    #: FHIR type of what it finds, or the path of an element with children of its own.
-    type: str
-    #: The names in JSON that lead to it, where it is nothing but such names.
-    names: tuple[str, ...] | None = None
-    #: Where it ends with a choice of types: what is before that, and the types.
-    choice: "tuple[Compiled, tuple[Child, ...]] | None" = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Names:
-    """What the names of an expression stand for."""
-
-    #: FHIR type, or path, of what the expression is evaluated on.
-    type: str
-    #: Type of the resource.
-    resource: str
-    #: Name of a constant -> its type and value.
-    constants: Mapping[str, tuple[str, Any]]
 
 
 def compile_tree(tree: Node, names: Names) -> Compiled:
@@ -100,30 +71,6 @@ def compile_tree(tree: Node, names: Names) -> Compiled:
     if isinstance(tree, Binary):
         return _binary(tree, names)
     return _signed(tree)
-
-
-def chain(names: tuple[str, ...]) -> Evaluate:
-    """Return what follows names in JSON, one after the other."""
-    steps = tuple((name, f"_{name}") for name in names)
-
-    def follow(focus: list[Any], _scope: Scope) -> list[Any]:
-        for name, other in steps:
-            found: list[Any] = []
-            for item in focus:
-                if type(item) is dict:
-                    value = item.get(name)
-                    if value is None and (value := item.get(other)) is None:
-                        continue
-                    if type(value) is list:
-                        found += [it for it in value if it is not None] if None in value else value
-                    else:
-                        found.append(value)
-            if not found:
-                return found
-            focus = found
-        return focus
-
-    return follow
 
 
 def _context(names: Names) -> Compiled:
@@ -168,24 +115,16 @@ def _member(target: Compiled, name: str) -> Compiled:
     if not found and target.type in PRIMITIVES:
         raise NotCompiledError(name)
     if len(found) > 1:
-        each = [_joined(target, (child.name,)).evaluate for child in found]
+        each = [joined(target, (child.name,)).evaluate for child in found]
         return Compiled(evaluate=_first_found(each), type=UNKNOWN, choice=(target, found))
     if target.type in PRIMITIVES:
         raise NotCompiledError(name)
     only = found[0] if found else Child(name, NOTHING)
-    made = _joined(target, (only.name,), only.type)
+    made = joined(target, (only.name,), only.type)
     is_choice = only.name != name
     return Compiled(
         evaluate=made.evaluate, type=only.type, names=made.names, choice=(target, found) if is_choice else None
     )
-
-
-def _joined(target: Compiled, names: tuple[str, ...], type_: str = UNKNOWN) -> Compiled:
-    if target.names is not None:
-        whole = target.names + names
-        return Compiled(evaluate=chain(whole), type=type_, names=whole)
-    before, follow = target.evaluate, chain(names)
-    return Compiled(evaluate=lambda focus, scope: follow(before(focus, scope), scope), type=type_)
 
 
 def _first_found(each: list[Evaluate]) -> Evaluate:
@@ -276,7 +215,7 @@ def _of_type(target: Compiled, type_: str) -> Compiled:
         before, types = target.choice
         for child in types:
             if child.type == type_:
-                return _joined(before, (child.name,), type_)
+                return joined(before, (child.name,), type_)
     if target.type == type_:
         return target
     if target.type in {"Resource", "DomainResource"} and is_resource(type_):
@@ -366,7 +305,7 @@ def _extension(target: Compiled, arguments: tuple[Node, ...], names: Names) -> C
     if target.type in PRIMITIVES or target.type in {NOTHING, UNKNOWN}:
         raise NotCompiledError("extension()")
     url = _text_argument(arguments[0], names)
-    find = _joined(target, ("extension",)).evaluate
+    find = joined(target, ("extension",)).evaluate
     return Compiled(
         evaluate=lambda focus, scope: [it for it in find(focus, scope) if it.get("url") == url], type="Extension"
     )

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from inference.views.closures import Names, NotCompiledError, compile_tree
+from inference.views.closures import compile_tree
+from inference.views.compiled import Names, NotCompiledError
 from inference.views.elements import UNKNOWN
 from inference.views.fallback import evaluate_by_fhirpathpy
 from inference.views.grammar import parse_path

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from inference.views.closures import Names
+from inference.views.compiled import Names
 from inference.views.definition import Column, Select, ViewDefinition, parse_view
 from inference.views.elements import NOTHING, PRIMITIVES, UNKNOWN
 from inference.views.paths import Path, at_place, compile_path

@@ -10,7 +10,8 @@ import fhirpathpy
 import orjson
 from fhirpathpy.models import models
 
-from inference.views.closures import Names, NotCompiledError, compile_tree
+from inference.views.closures import compile_tree
+from inference.views.compiled import Names, NotCompiledError
 from inference.views.grammar import parse_path
 from inference.views.scope import Scope
 from kernel.errors import Problem
