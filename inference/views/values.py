@@ -130,10 +130,9 @@ def _order_of_times(left: object, right: object) -> int | None:
     if first is None or second is None:
         return None
     (one, one_zone), (other, other_zone) = first, second
-    if one_zone is not None and other_zone is not None:
-        one, other = _in_utc(one, one_zone), _in_utc(other, other_zone)
-    elif one_zone is not other_zone and len(one) > 3 and len(other) > 3:
+    if (one_zone is None) is not (other_zone is None) and len(one) > 3 and len(other) > 3:
         return None
+    one, other = _in_utc(one, one_zone), _in_utc(other, other_zone)
     for mine, theirs in zip(one, other, strict=False):
         if mine != theirs:
             return -1 if mine < theirs else 1
@@ -321,9 +320,9 @@ def _offset(zone: str | None) -> timedelta | None:
     return timedelta(hours=hours, minutes=minutes) * (-1 if zone[0] == "-" else 1)
 
 
-def _in_utc(parts: tuple[int, ...], zone: timedelta) -> tuple[int, ...]:
+def _in_utc(parts: tuple[int, ...], zone: timedelta | None) -> tuple[int, ...]:
     known = len(parts)
-    if known <= 3:
+    if zone is None or known <= 3:
         return parts
     year, month, day, hour, minute, second, micro = (*parts, *(0,) * (7 - known))
     try:

@@ -59,6 +59,8 @@ def refusal(definition: object, resource: Json = PATIENT) -> str:
         ("effective.ofType(dateTime) = @2026-01-15T10:00:00Z", True),
         ("effective.ofType(dateTime) >= @2026-01-16", False),
         ("effective.ofType(dateTime) = @2026", None),
+        ("effective.ofType(dateTime) < @2026-01-15T11:00:00", None),
+        ("effective.ofType(dateTime) > @2026-01-15", None),
         ("value.ofType(Quantity).value + 0.1", Decimal("1.6")),
         ("value.ofType(Quantity).value / 0", None),
         ("status", None),
