@@ -19,6 +19,7 @@ from inference.features.extract import compile_features
 from inference.features.spec import parse_features
 from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Problem
+from service.commands import command_context
 from service.commands.models_table import table
 from service.flows.inputs import read_input
 from service.flows.inputs.contract import InputRequest
@@ -38,6 +39,12 @@ Make = Callable[..., list[Json]]
 
 NEWS2 = Path(__file__).resolve().parents[2] / "inference" / "models" / "news2"
 __all__ = ["ausculta"]
+
+
+@pytest.fixture(autouse=True)
+def log_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the log of this process as it is; a command sets up its own."""
+    monkeypatch.setattr(command_context, "configure_logging", lambda **_: None)
 
 
 def versions(hospital: Hospital, *types: str) -> Iterator[dict[str, Any]]:
@@ -199,7 +206,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> Make:
+def make(tmp_path: Path, folder: Path) -> Make:
     """Make a table of some resources, as the command does; return its rows."""
 
     def made(resources: list[Json], moments: list[int] | Path | None = None, **options: Any) -> list[Json]:
