@@ -75,7 +75,8 @@ class TrainingRow:
 
 
 def _kind(spec: FeatureSpec) -> ColumnKind:
-    return "text" if spec.take == "last" and any(source.answers for source in spec.sources) else "number"
+    is_answer = spec.take in {"last", "first"} and any(source.answers for source in spec.sources)
+    return "text" if is_answer else "number"
 
 
 class Rows:

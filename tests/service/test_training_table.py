@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import yaml
 from fhir_adapter.facts import subject
 from inference.contract import FactsInput
 from inference.features.extract import compile_features
-from inference.features.spec import parse_features
+from inference.features.spec import FeatureSpec, parse_features
 from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Problem
 from service.commands import command_context
@@ -403,6 +403,13 @@ def test_a_feature_of_what_the_table_does_not_read_is_refused() -> None:
     (spec,) = parse_features({"features": [{"name": "a", "title": "age", "subject": "age", "missing": "nan"}]})
     with pytest.raises(Problem, match="a is neither of Observations nor of the patient"):
         Rows(TableModel(features=(replace(spec, subject=None),), manifest=None))
+
+
+def test_the_table_knows_all_that_features_are_made_of() -> None:
+    """Whoever adds a field lets the table fill it as ``service/flows/inputs`` does, and compares it with the server."""
+    assert {one.name for one in fields(FactsInput)} == {"subject", "facts", "at", "clock_tolerance"}
+    of_features = {"name", "title", "sources", "subject", "hours", "take", "missing", "default"}
+    assert {one.name for one in fields(FeatureSpec)} == of_features
 
 
 def test_files_and_folders_that_are_not_there_are_named(folder: Path, tmp_path: Path) -> None:
