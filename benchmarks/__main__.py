@@ -22,6 +22,7 @@ BENCHMARKS: Final = (
     ("delivery", "deliveries to an EHR that answers after 100 ms"),
     ("dicom_cstore", "C-STORE of 512 KB instances"),
     ("inference_runtime", "models through the runtime"),
+    ("features", "features of a patient, side by side with fhirpathpy"),
     ("views", "rows of a ViewDefinition"),
     ("store_growth", "a create as the store grows to a million resources"),
     ("group_commit", "the gain of group commit"),

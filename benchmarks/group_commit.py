@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import text
 
-import kernel.db
+import kernel.group_commit
 from benchmarks.measure import in_turns, ratio, table
 from kernel.db import Database, Transaction
 
@@ -25,14 +25,14 @@ _INSERT: Final = text("INSERT INTO written (what) VALUES (:what)")
 
 
 def main() -> dict[str, Any]:
-    usual = kernel.db.LARGEST_GROUP
+    usual = kernel.group_commit.LARGEST_GROUP
     with tempfile.TemporaryDirectory() as folder:
         database = Database.open(f"sqlite:///{Path(folder) / 'bench.db'}")
         database.write(lambda tx: tx.execute(text("CREATE TABLE written (what TEXT)")))
 
         def contestant(largest: int, threads: int) -> Callable[[], float]:
             def run() -> float:
-                kernel.db.LARGEST_GROUP = largest  # type: ignore[misc]
+                kernel.group_commit.LARGEST_GROUP = largest  # type: ignore[misc]
                 return _writes(database, threads)
 
             return run

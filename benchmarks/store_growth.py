@@ -19,7 +19,7 @@ from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
-from fhir_adapter.store.write import StoreWriter
+from fhir_adapter.store.write import StoreWriter, Target
 from kernel.clock import RandomIds, SystemClock
 from kernel.db import Database
 from privacy.audit import AuditLog
@@ -33,7 +33,8 @@ FILLED_AT_A_TIME: Final = 250
 MEASURED: Final = 4_000
 """Creates that are measured at each size."""
 SEARCHES: Final = 200
-CODES: Final = ("8867-4", "9279-1", "8310-5", "29463-7", "2708-6")
+CODES: Final = ("2823-3", "2951-2", "2160-0", "718-7", "2345-7")
+"""Laboratory values that no shipped model reads."""
 OBSERVATIONS: Final = 200
 """Of a patient: a hospital grows by patients."""
 
@@ -41,11 +42,18 @@ _PRINCIPAL: Final = Principal(client="benchmark", client_address="")
 _BEGIN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def body(number: int) -> bytes:
+def patient(number: int, system: str) -> bytes:
+    """Return a Patient with a number as identifier."""
+    identifier = {"system": system, "value": str(number)}
+    return orjson.dumps({"resourceType": "Patient", "id": f"p{number}", "identifier": [identifier]})
+
+
+def body(number: int, resource_id: str = "") -> bytes:
     """Return an Observation of the patient whose turn it is."""
     return orjson.dumps(
         {
             "resourceType": "Observation",
+            **({"id": resource_id} if resource_id else {}),
             "status": "final",
             "code": {"coding": [{"system": "http://loinc.org", "code": CODES[number % len(CODES)]}]},
             "subject": {"reference": f"Patient/p{number // OBSERVATIONS}"},
@@ -61,12 +69,14 @@ class Growing:
     Parameters
     ----------
     folder
+        Of its keys, and of its database without another one.
+    url
         Of its database.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
         self.file = folder / "ausculta.db"
-        self.database = Database.open(f"sqlite:///{self.file}")
+        self.database = Database.open(url or f"sqlite:///{self.file}")
         prepare_database(self.database)
         clock, ids = SystemClock(), RandomIds()
         audit = AuditLog(KeyRing.open_or_create(folder / "keys.json"), clock, ids)
@@ -74,8 +84,27 @@ class Growing:
         self._writer.warm_up()
         self.stored = 0
 
+    def patients(self, count: int, system: str) -> None:
+        """Store patients with a number as identifier."""
+        for first in range(0, count, FILLED_AT_A_TIME):
+            numbers = range(first, min(count, first + FILLED_AT_A_TIME))
+            prepared = [
+                self._writer.prepare_update(Target(type="Patient", id=f"p{it}"), patient(it, system)) for it in numbers
+            ]
+            self.database.write(lambda tx, all_of=prepared: [self._writer.apply(tx, one, _PRINCIPAL) for one in all_of])
+
+    def fill(self, count: int) -> None:
+        """Store more Observations, with the ids o0, o1, and so on."""
+        for first in range(self.stored, self.stored + count, FILLED_AT_A_TIME):
+            prepared = [
+                self._writer.prepare_update(Target(type="Observation", id=f"o{number}"), body(number, f"o{number}"))
+                for number in range(first, min(self.stored + count, first + FILLED_AT_A_TIME))
+            ]
+            self.database.write(lambda tx, all_of=prepared: [self._writer.apply(tx, one, _PRINCIPAL) for one in all_of])
+        self.stored += count
+
     def create(self, count: int, at_a_time: int) -> None:
-        """Store more resources, so many in each commit."""
+        """Store more Observations, so many in each commit."""
         for first in range(self.stored, self.stored + count, at_a_time):
             prepared = [
                 self._writer.prepare_create("Observation", body(number)) for number in range(first, first + at_a_time)

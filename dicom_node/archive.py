@@ -14,11 +14,11 @@ from typing import Final
 from sqlalchemy import Connection, Table, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from dicom_node.archive_statements import ADDRESS, INSERT, NOTE_ASSOCIATION, NOTE_STUDY, ROW
+from dicom_node.archive_statements import ADDRESS, INSERT, KEEP_OPEN, NOTE_ASSOCIATION, NOTE_STUDY, ROW
 from dicom_node.encoding import keep_values_out_of_warnings, part10, read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.pixels import same_picture
-from kernel.blobs import Blobs, Digest
+from kernel.blobs import Blobs, Content, Digest
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.errors import Category, Problem
@@ -28,7 +28,7 @@ from kernel.tables import associations, instances, replaced_instances, studies
 _log = get_logger(__name__)
 
 NOTED_EVERY: Final = timedelta(seconds=5)
-"""How long the row of an association that sends instances of the same study is not written again."""
+"""How long neither the row of an association that sends instances of one study nor the study's job is written again."""
 
 LISTENER: Final = "dicom"
 """Name of the listener in the ``associations`` table; its restart removes the rows of that name."""
@@ -50,6 +50,17 @@ class StoredInstance:
     size: int
     calling_ae: str
     received_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """What an instance is to the archive, as the commit finds it."""
+
+    stored: StoredInstance
+    #: It takes the place of an earlier version.
+    is_reconciled: bool
+    #: The study was open, and its association was noted a moment ago: whoever checks the study later finds it.
+    is_expected: bool
 
 
 class Archive:
@@ -75,9 +86,7 @@ class Archive:
         self._noted: dict[str, tuple[str, datetime]] = {}
         keep_values_out_of_warnings()
 
-    def add(
-        self, received: ReceivedInstance, *, on_commit: Callable[[Transaction, StoredInstance, bool], None]
-    ) -> StoredInstance:
+    def add(self, received: ReceivedInstance, *, on_commit: Callable[[Transaction, Arrival], None]) -> StoredInstance:
         """Store an instance; durable on return.
 
         The same instance again is a success that changes nothing, though ``on_commit`` is called again. One with the
@@ -89,8 +98,7 @@ class Archive:
         received
             The C-STORE request.
         on_commit
-            The caller's part of the commit; quick, touches only the database. Its last argument says whether the
-            instance replaces an earlier one.
+            The caller's part of the commit; quick, touches only the database.
 
         Raises
         ------
@@ -101,12 +109,7 @@ class Archive:
         attributes = read_index_attributes(received.encoded, received.TransferSyntaxUID)
         if (attributes.SOPInstanceUID, attributes.SOPClassUID) != (received.SOPInstanceUID, received.SOPClassUID):
             raise Problem(Category.INCORRECT, "the dataset's UIDs are not those of the request")
-        content = part10(
-            received.encoded,
-            SOPClassUID=received.SOPClassUID,
-            SOPInstanceUID=received.SOPInstanceUID,
-            TransferSyntaxUID=received.TransferSyntaxUID,
-        )
+        content = received.file if received.file is not None else _file_of(received)
         sealed = self._blobs.prepare(content, received.address)
         stored = StoredInstance(
             SOPInstanceUID=attributes.SOPInstanceUID,
@@ -127,7 +130,9 @@ class Archive:
             is_new = _keep(tx, stored, earlier)
             if is_new:
                 self._blobs.keep(tx, sealed)
-            on_commit(tx, stored, is_new and earlier is not None)
+            is_open = is_new and earlier is None and _keep_open(tx, stored)
+            is_reconciled = is_new and earlier is not None
+            on_commit(tx, Arrival(stored=stored, is_reconciled=is_reconciled, is_expected=is_noted and is_open))
 
         is_noted = self._is_noted(received.association, stored)
         earlier: StoredInstance | None = None
@@ -142,20 +147,9 @@ class Archive:
                 return stored
         raise Problem(Category.BUSY, "other versions of this instance arrive at the same time")
 
-    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
-        """Return what computes the address of an instance while its dataset arrives.
-
-        Parameters
-        ----------
-        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
-            As the C-STORE request and its presentation context state them.
-        """
-        digest = self._blobs.digest()
-        before = part10(
-            b"", SOPClassUID=SOPClassUID, SOPInstanceUID=SOPInstanceUID, TransferSyntaxUID=TransferSyntaxUID
-        )
-        digest.update(before)
-        return digest
+    def digest(self) -> Digest:
+        """Return what computes the address of a DICOM file while it arrives."""
+        return self._blobs.digest()
 
     def read(self, SOPInstanceUID: str) -> bytes:
         """Return an instance as a DICOM file.
@@ -186,7 +180,7 @@ class Archive:
         rows = connection.execute(query.order_by(replaced_instances.c.replaced_at)).mappings()
         return [StoredInstance(**row) for row in rows]
 
-    def _reconciled(self, stored: StoredInstance, content: bytes) -> StoredInstance:
+    def _reconciled(self, stored: StoredInstance, content: Content) -> StoredInstance:
         """Return the earlier version that an instance may replace: of the same study and with the same picture.
 
         A PACS that splits or merges series gives an instance another SeriesInstanceUID.
@@ -200,7 +194,7 @@ class Archive:
             earlier = StoredInstance(**ROW.run(connection, {"of": stored.SOPInstanceUID}).first()._asdict())
         place = "StudyInstanceUID", "SOPClassUID"
         is_same = all(getattr(earlier, name) == getattr(stored, name) for name in place)
-        if not is_same or not same_picture(self._blobs.get(earlier.blob), content):
+        if not is_same or not same_picture(self._blobs.get(earlier.blob), bytes(content)):
             raise _conflict()
         return earlier
 
@@ -217,6 +211,20 @@ class Archive:
         query = select(instances).where(instances.c.StudyInstanceUID == StudyInstanceUID)
         rows = connection.execute(query.order_by(instances.c.SOPInstanceUID)).mappings()
         return [StoredInstance(**row) for row in rows]
+
+    def last_received(self, connection: Connection, StudyInstanceUID: str) -> datetime:
+        """Return when the newest instance of a stored study came.
+
+        Parameters
+        ----------
+        connection
+            Open connection to the database.
+        StudyInstanceUID
+            The study.
+        """
+        query = select(studies.c.last_received_at).where(studies.c.StudyInstanceUID == StudyInstanceUID)
+        found: datetime = connection.execute(query).scalar_one()
+        return found
 
     def closed(self, tx: Transaction, association: str) -> list[str]:
         """Record that an association has ended; return the StudyInstanceUIDs of the instances that it sent.
@@ -267,6 +275,15 @@ class _IsStored(Exception):
     """Another version of the instance is stored: whether it may be replaced is looked at outside the commit."""
 
 
+def _file_of(received: ReceivedInstance) -> bytes:
+    return part10(
+        received.encoded,
+        SOPClassUID=received.SOPClassUID,
+        SOPInstanceUID=received.SOPInstanceUID,
+        TransferSyntaxUID=received.TransferSyntaxUID,
+    )
+
+
 def _conflict() -> Problem:
     return Problem(Category.CONFLICT, "another instance with this SOPInstanceUID is stored")
 
@@ -278,7 +295,6 @@ def _keep(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | Non
     """
     tx.lock(f"instance {stored.SOPInstanceUID}")
     if earlier is None and tx.execute(INSERT, vars(stored)).rowcount:
-        tx.execute(NOTE_STUDY, {"study": stored.StudyInstanceUID, "at": stored.received_at})
         return True
     existing = tx.execute(ADDRESS, {"of": stored.SOPInstanceUID}).scalar()
     if existing == stored.blob:
@@ -287,6 +303,15 @@ def _keep(tx: Transaction, stored: StoredInstance, earlier: StoredInstance | Non
         raise _IsStored
     _replace(tx, stored, earlier)
     return True
+
+
+def _keep_open(tx: Transaction, stored: StoredInstance) -> bool:
+    """Count a new instance of its study, which is open then; return whether it was open before."""
+    values = {"study": stored.StudyInstanceUID, "at": stored.received_at}
+    if tx.execute(KEEP_OPEN, values).rowcount:
+        return True
+    tx.execute(NOTE_STUDY, values)
+    return False
 
 
 def _replace(tx: Transaction, stored: StoredInstance, earlier: StoredInstance) -> None:

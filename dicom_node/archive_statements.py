@@ -19,6 +19,13 @@ INSERT: Final = Statement(
     ).bindparams(*(bindparam(column.name, type_=column.type) for column in instances.columns))
 )
 """Index an instance, unless one with its SOPInstanceUID is."""
+KEEP_OPEN: Final = Statement(
+    text(
+        "UPDATE studies SET instances = instances + 1, last_received_at = :at"
+        ' WHERE "StudyInstanceUID" = :study AND completed_at IS NULL'
+    ).bindparams(bindparam("at", type_=Instant))
+)
+"""Count an instance of a study that is open; it changes no row when there is none, or when it is complete."""
 NOTE_STUDY: Final = Statement(
     text(
         'INSERT INTO studies ("StudyInstanceUID", revision, instances, last_received_at)'

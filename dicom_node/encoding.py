@@ -74,7 +74,7 @@ class IndexAttributes:
     Modality: str | None
 
 
-def read_index_attributes(encoded: bytes, TransferSyntaxUID: str) -> IndexAttributes:
+def read_index_attributes(encoded: bytes | memoryview, TransferSyntaxUID: str) -> IndexAttributes:
     """Read an encoded dataset as far as SeriesInstanceUID, decoding nothing else.
 
     Parameters
@@ -104,7 +104,7 @@ def read_index_attributes(encoded: bytes, TransferSyntaxUID: str) -> IndexAttrib
     return IndexAttributes(Modality=found.pop("Modality", None) or None, **found)
 
 
-def read_plain_head(encoded: bytes, *, implicit: bool) -> dict[str, str] | None:
+def read_plain_head(encoded: bytes | memoryview, *, implicit: bool) -> dict[str, str] | None:
     """Read the indexed attributes of a dataset, little endian; None when anything in it is unusual or damaged.
 
     It reads what almost every sender sends: elements of known length and known VR.
@@ -136,14 +136,14 @@ def read_plain_head(encoded: bytes, *, implicit: bool) -> dict[str, str] | None:
             if length > end - at:  # cut short, or of undefined length
                 return None
             if length and tag in _WANTED:
-                found[_WANTED[tag]] = encoded[at : at + length].rstrip(b"\0 ").decode("ascii")
+                found[_WANTED[tag]] = bytes(encoded[at : at + length]).rstrip(b"\0 ").decode("ascii")
             at += length
     except (struct.error, UnicodeDecodeError):
         return None
     return found if at == len(encoded) else None
 
 
-def read_any_head(encoded: bytes, *, implicit: bool, little: bool) -> dict[str, str]:
+def read_any_head(encoded: bytes | memoryview, *, implicit: bool, little: bool) -> dict[str, str]:
     """Read the indexed attributes of a dataset with pydicom.
 
     Parameters
@@ -174,19 +174,31 @@ def read_any_head(encoded: bytes, *, implicit: bool, little: bool) -> dict[str, 
     return found
 
 
-def part10(encoded: bytes, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:
+def part10(encoded: bytes | memoryview, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:
     """Put the preamble and file meta information before an encoded dataset (PS3.10 section 7.1).
-
-    The result depends on the arguments only, so that an instance that is sent twice becomes the same file.
 
     Parameters
     ----------
     encoded
         The dataset, encoded in the transfer syntax.
+    SOPClassUID, SOPInstanceUID, TransferSyntaxUID
+        As for :func:`file_head`.
+    """
+    head = file_head(SOPClassUID=SOPClassUID, SOPInstanceUID=SOPInstanceUID, TransferSyntaxUID=TransferSyntaxUID)
+    return b"".join((head, encoded))
+
+
+def file_head(*, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> bytes:
+    """Return the preamble and file meta information that stand before an encoded dataset (PS3.10 section 7.1).
+
+    The result depends on the arguments only, so that an instance that is sent twice becomes the same file.
+
+    Parameters
+    ----------
     SOPClassUID, SOPInstanceUID
         Written as MediaStorageSOPClassUID and MediaStorageSOPInstanceUID; ASCII.
     TransferSyntaxUID
-        Transfer syntax of ``encoded``.
+        Transfer syntax of the dataset.
     """
     meta = (
         struct.pack("<HH2sHL", 0x0002, 0x0001, b"OB", 0, 2)
@@ -194,10 +206,10 @@ def part10(encoded: bytes, *, SOPClassUID: str, SOPInstanceUID: str, TransferSyn
         + _uid(0x0002, SOPClassUID)
         + _uid(0x0003, SOPInstanceUID)
         + _uid(0x0010, TransferSyntaxUID)
-        + _uid(0x0012, PYDICOM_IMPLEMENTATION_UID)
+        + _IMPLEMENTATION
     )
     length = struct.pack("<HH2sHL", 0x0002, 0x0000, b"UL", 4, len(meta))
-    return b"".join((_PREAMBLE, length, meta, encoded))
+    return b"".join((_PREAMBLE, length, meta))
 
 
 def open_file(content: bytes, *, stop_before_pixels: bool = False) -> Dataset:
@@ -269,7 +281,7 @@ def _after_meta(content: bytes) -> tuple[int, str]:
     return stream.tell(), syntax
 
 
-def _inflate(deflated: bytes, most: int, *, complete: bool = False) -> bytes:
+def _inflate(deflated: bytes | memoryview, most: int, *, complete: bool = False) -> bytes:
     """Inflate at most ``most`` bytes (PS3.5 section A.5); with ``complete``, more than that is refused."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -286,3 +298,6 @@ def _uid(element: int, value: str) -> bytes:
     encoded = value.encode("ascii")
     encoded += b"\0" * (len(encoded) % 2)
     return struct.pack("<HH2sH", 0x0002, element, b"UI", len(encoded)) + encoded
+
+
+_IMPLEMENTATION: Final = _uid(0x0012, PYDICOM_IMPLEMENTATION_UID)

@@ -14,7 +14,7 @@ a value never looks fresher than it is. A period counts from its end; one withou
 FHIR R4: https://hl7.org/fhir/R4/observation.html, datatypes.html#dateTime.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ from enum import Enum
 from functools import lru_cache
 from math import inf
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 from sqlalchemy import BigInteger, Connection, and_, bindparam, func, or_, select, type_coerce
@@ -53,6 +53,8 @@ _STANDING: Final[Mapping[str, int]] = MappingProxyType(
 """Status -> :attr:`inference.contract.Fact.standing`. An unknown one may be final, so it never gives way in silence."""
 MOST_OBSERVATIONS: Final = 20_000
 """Observations of one code that are read for one question."""
+
+_Value: TypeAlias = tuple[Decimal | str | None, str | None, str | None, Unusable | None, str | None]
 
 _UCUM: Final = "http://unitsofmeasure.org"
 _HEADS: Final = resource_heads.c
@@ -87,12 +89,10 @@ def observation_facts(
         Place of the version in the order in which this server stored them.
     """
     status, (effective, timed) = observation.get("status"), _effective(observation, known, dates)
-    if SHADOW in observation.get("meta", {}).get("tag", ()):  # nobody has decided that it may be relied on
-        return
-    if not is_production(observation):
-        return
     if status not in STATED and status != UNKNOWN:
         return
+    if "meta" in observation and (SHADOW in observation["meta"].get("tag", ()) or not is_production(observation)):
+        return  # nobody has decided that what a model in shadow says may be relied on
     issued = point(observation.get("issued")) or known
     for part in (observation, *observation.get("component", ())):
         for value, value_system, unit, unusable, comparator in _values(part):
@@ -114,6 +114,7 @@ def observation_facts(
                         comparator=comparator,
                         known=known,
                         standing=_STANDING[status],
+                        status=status,
                     )
 
 
@@ -265,7 +266,7 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
         if problem.category is not Category.NOT_FOUND:
             raise
         stored, patient, version = None, {}, None
-    since = None if stored is None else _demographics(connection, store, stored)
+    since = None if stored is None else stands_since(connection, store, stored, demographics)
     return patient_subject(reference, patient, order, version=version, since=since)
 
 
@@ -302,14 +303,26 @@ def patient_subject(
     )
 
 
-def _demographics(connection: Connection, store: Store, newest: StoredVersion) -> str:
-    """Return the version since which birth date and sex stand as they do now."""
-    since, before = newest, newest.version
+def stands_since(
+    connection: Connection, store: Store, newest: StoredVersion, what: Callable[[Mapping[str, Any]], object]
+) -> str:
+    """Return the reference of the version since which a part of a resource stands as it does now.
+
+    Parameters
+    ----------
+    connection
+        Where to read.
+    store
+        The store that holds the resource.
+    newest
+        Its newest version.
+    what
+        Takes that part from a version.
+    """
+    since, before, now = newest, newest.version, what(orjson.loads(newest.content))
     while page := store.history(connection, newest.type, newest.id, before=before):
         for version in page:
-            if version.deleted or demographics(orjson.loads(version.content)) != demographics(
-                orjson.loads(newest.content)
-            ):
+            if version.deleted or what(orjson.loads(version.content)) != now:
                 return since.reference
             since, before = version, version.version
     return since.reference
@@ -347,10 +360,15 @@ def _effective(observation: Json, known: datetime, dates: Dates) -> tuple[dateti
     return known, False
 
 
-def _values(
-    part: Json,
-) -> Iterator[tuple[Decimal | str | None, str | None, str | None, Unusable | None, str | None]]:
-    """Yield value, its code system, its unit, why it cannot be used, and the comparator of a mere limit."""
+def _values(part: Json) -> Iterable[_Value]:
+    """Return value, its code system, its unit, why it cannot be used, and the comparator of a mere limit."""
+    quantity = part.get("valueQuantity")
+    if quantity is not None and "value" in quantity and "comparator" not in quantity and "dataAbsentReason" not in part:
+        return ((quantity["value"], None, _unit(quantity), None, None),)
+    return _other_values(part)
+
+
+def _other_values(part: Json) -> Iterator[_Value]:
     found = () if "dataAbsentReason" in part else tuple(_readable(part))
     yield from ((*one, None, None) for one in found)
     if found or "component" in part or "hasMember" in part:

@@ -9,6 +9,7 @@ from typing import Final
 
 from inference.manifest import Manifest
 from inference.measure import Estimate, ReliabilityBin
+from inference.wording import percent
 
 INTERVALS: Final = (
     "Intervals are 95 % intervals over images: Wilson intervals of sensitivity and specificity, else percentile "
@@ -154,6 +155,10 @@ def _scope(manifest: Manifest) -> list[str]:
         scope.append(f"Declines values that were measured more than {manifest.limits.spread_hours} hours apart.")
     if manifest.limits.max_without_value is not None:
         scope.append(f"Declines when more than {manifest.limits.max_without_value} values cannot be used.")
+    if manifest.limits.imputed_at_most is not None:
+        scope.append(
+            f"Declines when more than {percent(float(manifest.limits.imputed_at_most))} of the values are imputed."
+        )
     if manifest.input.modalities:
         rules = [part.selection for part in manifest.input.parts or (manifest.input,)]
         words = [word for rule in rules for word in (*sorted(rule.modalities), *rule.body_parts, *rule.views)]

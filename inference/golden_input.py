@@ -1,6 +1,7 @@
 """The ``input`` of a golden case, one reader for each kind; the key names the kind.
 
-- ``facts``: each with ``at``, a time or seconds relative to the time of prediction, where it was not measured then
+- ``facts``: each with ``at``, a time or seconds relative to the time of prediction, where it was not measured then;
+  what is no observation has its ``kind`` and, where it has ended, ``until``. A time ``admitted`` may stand beside them
 - ``pixels``: an image as base64 of unsigned bytes, 255 = 1.0, with ``rows``, ``columns``, ``modality`` and more
 - ``voxels``: a volume as (slices, rows, columns) of numbers, with ``spacing`` in millimetres and ``modality``
 - ``series``: ``features``, ``step_hours`` and ``values``, a row of numbers for each interval, null where not measured
@@ -13,12 +14,14 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, get_args
 
 import numpy as np
 
 from inference.contract import (
+    Admission,
     Fact,
+    FactKind,
     FactsInput,
     ImageInput,
     ModelInput,
@@ -67,20 +70,32 @@ def _part(content: Mapping[str, Any], subject: Subject, at: datetime) -> PartInp
 
 def _facts(content: Mapping[str, Any], subject: Subject, at: datetime) -> FactsInput:
     facts = tuple(_fact(number, fact, at) for number, fact in enumerate(content["facts"]))
-    return FactsInput(subject=subject, facts=facts, at=at)
+    admission = None
+    if "admitted" in content:
+        admission = Admission(start=_time(content["admitted"], at), source="golden#admission")
+    return FactsInput(subject=subject, facts=facts, at=at, admission=admission)
 
 
 def _fact(number: int, content: Mapping[str, Any], at: datetime) -> Fact:
     measured = _time(content["at"], at) if "at" in content else at
+    kind: FactKind = content.get("kind", "observation")
+    if kind not in get_args(FactKind):
+        raise Problem(Category.INCORRECT, f"the kind of a fact must be one of: {', '.join(get_args(FactKind))}")
+    value = content["answer"] if "answer" in content else content.get("value")
+    if value is None and kind == "observation":
+        raise Problem(Category.INCORRECT, "a fact of a golden case must have a value or an answer")
     return Fact(
         system=content.get("system", "http://loinc.org"),
         code=content["code"],
-        value=content["answer"] if "answer" in content else Decimal(content["value"]),
+        value=value if "answer" in content or value is None else Decimal(value),
         value_system=None,
         unit=content.get("unit"),
         effective=measured,
         issued=measured,
         source=f"golden#{number}",
+        kind=kind,
+        status=content.get("status", "confirmed" if kind == "condition" else "final"),
+        until=_time(content["until"], at) if "until" in content else None,
     )
 
 

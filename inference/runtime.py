@@ -31,7 +31,7 @@ from inference.contract import (
     StudyInput,
 )
 from inference.deadline import Overdue, Threads, start, wait
-from inference.gaps import check_gaps, with_gaps
+from inference.gaps import check_gaps, imputed_in_words, with_gaps
 from inference.limits import check_limits
 from inference.loading import AnyRunner, load_registered
 from inference.model_files import ModelFiles
@@ -319,9 +319,12 @@ def _with_inputs(
     model_input: ModelInput,
 ) -> tuple[Output, ...]:
     """Return the outputs, with what their texts say of the values that they rest on."""
-    titles = {spec.name: spec.title for spec in runner.model.features}
+    specs = runner.model.features
+    titles = {spec.declared: spec.title for spec in specs} | {spec.name: spec.title for spec in specs}
+    imputed = imputed_in_words(runner.model.manifest.limits, specs, features)
     return tuple(
-        with_age(with_gaps(output, features, titles), inputs, model_input.at, titles) for output in answer.outputs
+        with_age(with_gaps(output, features, titles, imputed), inputs, model_input.at, titles)
+        for output in answer.outputs
     )
 
 

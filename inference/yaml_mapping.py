@@ -15,6 +15,9 @@ from kernel.errors import Category, Problem
 
 T = TypeVar("T")
 
+_LARGEST = 1e300
+"""No number of a declaration is larger, and what is no number is not below it."""
+
 
 class YamlMapping:
     """One mapping of a YAML file.
@@ -104,6 +107,28 @@ class YamlMapping:
         """Return an integer or decimal number."""
         return as_number(f"{self.place}.{key}", self.take(key, object))
 
+    def positive(self, key: str, most: int | None = None) -> Decimal:
+        """Return a number above 0.
+
+        Parameters
+        ----------
+        key
+            Key of the mapping.
+        most
+            The number must not be above it; None is without limit.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the key is missing, its value is not a number, or the number is out of range.
+        """
+        value = self.number(key)
+        if value <= 0:
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be above 0")
+        if most is not None and value > most:
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be at most {most}")
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts, empty when ``key`` is not given.
 
@@ -119,6 +144,43 @@ class YamlMapping:
             raise Problem(Category.INCORRECT, f"{self.place}.{key} must be a list of texts")
         return tuple(values)
 
+    def some_of(self, key: str, *choices: str) -> tuple[str, ...]:
+        """Return a list of at least one text, each of them one of ``choices``.
+
+        Parameters
+        ----------
+        key
+            Key of the mapping.
+        *choices
+            Texts that are allowed.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the value is no such list.
+        """
+        values = self.take(key, list)
+        if not values or not all(isinstance(value, str) and value in choices for value in values):
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be a list, each entry of: {', '.join(choices)}")
+        return tuple(values)
+
+    def range(self, key: str) -> tuple[Decimal, Decimal]:
+        """Return two numbers, from low to high.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when the value is not a list of two numbers, or they are given from high to low.
+        """
+        place = f"{self.place}.{key}"
+        bounds = self.take(key, list)
+        if len(bounds) != 2:
+            raise Problem(Category.INCORRECT, f"{place} must be two numbers")
+        low, high = (as_number(place, bound) for bound in bounds)
+        if not low <= high:
+            raise Problem(Category.INCORRECT, f"{place} must be given from low to high")
+        return low, high
+
     def tables(self, key: str) -> tuple["YamlMapping", ...]:
         """Return a list of mappings."""
         place = f"{self.place}.{key}"
@@ -129,9 +191,18 @@ class YamlMapping:
         return YamlMapping(f"{self.place}.{key}", self.take(key, object))
 
     def all_keys(self) -> tuple[str, ...]:
-        """Return all keys, which counts as reading each."""
+        """Return all keys, which counts as reading each.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when one is no text, as YAML reads ``1`` and ``yes``.
+        """
         self._read.update(self._content)
-        return tuple(str(key) for key in self._content)
+        for key in self._content:
+            if not isinstance(key, str):
+                raise Problem(Category.INCORRECT, f"{self.place}: put the key {key} in quotation marks")
+        return tuple(self._content)
 
     def done(self) -> None:
         """Refuse keys that were never read.
@@ -161,7 +232,7 @@ def as_number(place: str, value: object) -> Decimal:
     Problem
         ``incorrect`` when it is not an integer or decimal number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _LARGEST:
         raise Problem(Category.INCORRECT, f"{place} must be a number")
     return Decimal(str(value))
 

@@ -10,11 +10,12 @@ it, so that bytes and reference become durable with the same fsync, or not at al
 """
 
 import fcntl
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from sqlalchemy import bindparam, select, text
 
@@ -32,10 +33,15 @@ UNFINISHED: Final = "unfinished"
 SMALL: Final = 160 * 1024
 """Largest content that is kept in the database: a slice of 256 x 256 pixels of 16 bits with its header is."""
 
+_ADDRESS: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEEP: Final = Statement(
     text("INSERT INTO small_blobs (address, sealed) VALUES (:address, :sealed) ON CONFLICT (address) DO NOTHING")
 )
 _GET: Final = Statement(select(small_blobs.c.sealed).where(small_blobs.c.address == bindparam("of")))
+
+
+Content: TypeAlias = bytes | memoryview
+"""What is stored; a view is not kept."""
 
 
 class Digest(Protocol):
@@ -56,7 +62,7 @@ class Cipher(Protocol):
     #: How many bytes longer than its content a sealed object is.
     overhead: int
 
-    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+    def seal(self, plaintext: Content, context: bytes) -> bytes:
         """Encrypt and authenticate.
 
         Parameters
@@ -69,7 +75,7 @@ class Cipher(Protocol):
         """
         ...
 
-    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:
+    def seal_into(self, plaintext: Content, context: bytes, into: memoryview) -> None:
         """Do as :meth:`seal` does, and write what it returns.
 
         Parameters
@@ -98,7 +104,7 @@ class Cipher(Protocol):
         """
         ...
 
-    def address(self, plaintext: bytes) -> str:
+    def address(self, plaintext: Content) -> str:
         """Return the keyed digest (64 hexadecimal digits) that names this content."""
         ...
 
@@ -132,6 +138,7 @@ class Blobs:
 
     def __init__(self, folder: Path, cipher: Cipher, database: Database | None = None) -> None:
         self._folder = folder
+        self._root = str(folder)
         self._database = database
         self._cipher = cipher
         for number in range(256):
@@ -139,7 +146,7 @@ class Blobs:
         sync_folder(folder)
         self._remove_unfinished()
 
-    def put(self, content: bytes) -> str:
+    def put(self, content: Content) -> str:
         """Store ``content`` durably and return its address.
 
         Raises
@@ -153,7 +160,7 @@ class Blobs:
         """Return what computes the address of content while it arrives."""
         return self._cipher.digest()
 
-    def prepare(self, content: bytes, address: str | None = None) -> PreparedBlob:
+    def prepare(self, content: Content, address: str | None = None) -> PreparedBlob:
         """Store ``content`` durably when it is large; a small one is stored by :meth:`keep`.
 
         Parameters
@@ -186,7 +193,7 @@ class Blobs:
         if prepared.sealed is not None:
             tx.execute(_KEEP, {"address": prepared.address, "sealed": prepared.sealed})
 
-    def _put(self, address: str, content: bytes) -> str:
+    def _put(self, address: str, content: Content) -> str:
         place, context = self._place(address), address.encode()
         try:
             write_once(
@@ -200,10 +207,10 @@ class Blobs:
             raise Problem(Category.UNAVAILABLE, detail, diagnostics=str(failure)) from failure
         return address
 
-    def _opens(self, sealed: bytes, context: bytes, content: bytes) -> bool:
+    def _opens(self, sealed: bytes, context: bytes, content: Content) -> bool:
         """Return whether what an existing file holds is this content, whole and unaltered."""
         try:
-            return self._cipher.open(sealed, context) == content
+            return self._cipher.open(sealed, context) == bytes(content)
         except Problem:
             return False
 
@@ -240,7 +247,7 @@ class Blobs:
             raise Problem(Category.NOT_FOUND, "there is no such blob")
         return sealed
 
-    def _place(self, address: str) -> Path:
-        if len(address) != 64 or not set(address) <= set("0123456789abcdef"):
+    def _place(self, address: str) -> str:
+        if _ADDRESS.fullmatch(address) is None:
             raise Problem(Category.NOT_FOUND, "there is no such blob")
-        return self._folder / address[:2] / address[2:]
+        return f"{self._root}/{address[:2]}/{address[2:]}"

@@ -9,6 +9,12 @@ YEARS: Final = range(1800, 2200)
 """Years in which something of a patient can be dated; 0001 and 9999 are what programs write for no date."""
 
 
+_PARTS: Final = 256
+"""Random parts of ids that are taken from the system at once: the call lets another thread run, which then goes on."""
+_random: list[bytes] = []
+os.register_at_fork(after_in_child=_random.clear)
+
+
 class Clock(Protocol):
     """A source of the current time."""
 
@@ -43,7 +49,17 @@ class RandomIds:
     def new(self) -> str:
         """Return a fresh UUID."""
         milliseconds = time.time_ns() // 1_000_000
-        random_bits = int.from_bytes(os.urandom(10))
+        random_bits = int.from_bytes(_random_part())
         number = (milliseconds & ((1 << 48) - 1)) << 80 | (0x7000 | (random_bits >> 64) & 0x0FFF) << 64
         digits = f"{number | 0x8000_0000_0000_0000 | random_bits & 0x3FFF_FFFF_FFFF_FFFF:032x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _random_part() -> bytes:
+    """Return ten random bytes; threads may ask at the same time."""
+    try:
+        return _random.pop()
+    except IndexError:
+        drawn = os.urandom(10 * _PARTS)
+        _random.extend(drawn[start : start + 10] for start in range(10, len(drawn), 10))
+        return drawn[:10]

@@ -1,6 +1,6 @@
-"""One database, one commit: SQLite (a file) or PostgreSQL, with a writer thread that groups the commits of one process.
+"""One database, one commit: SQLite (a file) or PostgreSQL, with a writer that groups the commits of one process.
 
-:meth:`Database.write` returns only when what it wrote is durable. All writers share one thread: it takes every waiting
+:meth:`Database.write` returns only when what it wrote is durable. One thread writes at a time: it takes every waiting
 request, runs each inside its own savepoint, and commits them together with one fsync. A request that raises is rolled
 back alone. A commit that fails fails every request in it, so that no caller acknowledges data that are not saved. On
 PostgreSQL other processes write too: a group that waits long for a lock of theirs is run again, one request at a time.
@@ -11,7 +11,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
@@ -24,6 +23,7 @@ from kernel.errors import Category, Problem
 from kernel.group_commit import GroupWriter, Request
 from kernel.limited import TookLong, limited
 from kernel.one_process import database_file, one_process_of_file, one_process_of_server
+from kernel.outcome import Outcome
 from kernel.signals import LocalSignals, PostgresSignals, Signals
 from kernel.transaction import Transaction
 from kernel.turnstile import Turnstile
@@ -61,6 +61,8 @@ class Database:
             self._readers = _postgresql_engine(self.url, pool_size=24, most=8)
             self.signals = PostgresSignals(self.url)
         self._writer = GroupWriter(self._engine, self.signals, turnstile)
+        #: What each event loop will add when it has begun all requests that it has at hand.
+        self._of_loops: dict[asyncio.AbstractEventLoop, list[Request]] = {}
 
     @classmethod
     def open(cls, url: str) -> "Database":
@@ -117,7 +119,7 @@ class Database:
         Parameters
         ----------
         work
-            A short function that uses the database only; it runs on the writer thread, and may run again when the
+            A short function that uses the database only; it runs in whichever thread writes, and may run again when the
             group of its neighbours failed.
 
         Raises
@@ -126,9 +128,10 @@ class Database:
             ``unavailable`` when nothing could be saved. An exception that ``work`` raises is passed on. In both cases
             nothing is stored.
         """
-        outcome: Future[T] = Future()
-        self._add(Request(work=work, outcome=outcome))
-        return outcome.result()
+        outcome: Outcome[T] = Outcome()
+        self._require_open()
+        self._writer.run(Request(work=work, outcome=outcome))
+        return outcome.wait()
 
     async def write_async(self, work: Callable[[Transaction], T]) -> T:
         """Do as :meth:`write` does, awaited on an event loop: no thread waits for the commit.
@@ -143,8 +146,17 @@ class Database:
         Problem
             As :meth:`write` raises it.
         """
-        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._add(Request(work=work, outcome=outcome))
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+        request = Request(work=work, outcome=outcome)
+        self._require_open()
+        waiting = self._of_loops.get(loop)
+        if waiting is None:
+            # The requests that the loop has at hand come first: each commit costs as much as several of them.
+            self._of_loops[loop] = [request]
+            loop.call_soon(self._add_all_of, loop)
+        else:
+            waiting.append(request)
         return await outcome
 
     def read(self) -> AbstractContextManager[Connection]:
@@ -202,10 +214,20 @@ class Database:
         self._engine.dispose()
         self._readers.dispose()
 
-    def _add(self, request: Request) -> None:
+    def _add_all_of(self, loop: asyncio.AbstractEventLoop) -> None:
+        requests = self._of_loops.pop(loop)
+        try:
+            self._require_open()
+        except Problem as closed:
+            for outcome in (request.outcome for request in requests):
+                if isinstance(outcome, asyncio.Future) and not outcome.done():
+                    outcome.set_exception(closed)
+        else:
+            self._writer.add(requests)
+
+    def _require_open(self) -> None:
         if self._closed:
             raise Problem(Category.UNAVAILABLE, "the server is stopping")
-        self._writer.add(request)
 
 
 @contextmanager

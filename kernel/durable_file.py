@@ -33,7 +33,9 @@ _buffers: Final[deque[mmap.mmap]] = deque(maxlen=64)
 """Buffers that nobody uses at present."""
 
 
-def write_once(place: Path, size: int, fill: Callable[[memoryview], None], is_right: Callable[[bytes], bool]) -> None:
+def write_once(
+    place: str | Path, size: int, fill: Callable[[memoryview], None], is_right: Callable[[bytes], bool]
+) -> None:
     """Make a file durable under its name; one with the right content is kept.
 
     The file is locked while it is looked at or written. What is not right, such as half a file that a crash left, is
@@ -55,18 +57,21 @@ def write_once(place: Path, size: int, fill: Callable[[memoryview], None], is_ri
     OSError
         The file system refuses.
     """
-    handle = _lock(place)
+    name = os.fspath(place)
+    handle, length = _lock(name)
     try:
-        if not os.fstat(handle).st_size or not is_right(read_whole(place)):
-            _write_or_remove(handle, place, size, fill)
+        if not length or not is_right(read_whole(place)):
+            if length:
+                os.ftruncate(handle, 0)
+            _write_or_remove(handle, name, size, fill)
         else:  # it may not be durable yet: another process, or an attempt that failed
             os.fsync(handle)
-            sync_folder(place.parent)
+            sync_folder(os.path.dirname(name))  # noqa: PTH120 - on each instance's way
     finally:
         os.close(handle)
 
 
-def read_whole(place: Path) -> bytes:
+def read_whole(place: str | Path) -> bytes:
     """Return the content of a file; of one that ends without a trailer, everything.
 
     Raises
@@ -74,40 +79,42 @@ def read_whole(place: Path) -> bytes:
     OSError
         It cannot be read.
     """
-    whole = place.read_bytes()
+    whole = Path(place).read_bytes()
     if len(whole) % BLOCK == 0 and whole.endswith(_MARK):
         size, _ = _TRAILER.unpack_from(whole, len(whole) - _TRAILER.size)
         return whole[:size]
     return whole
 
 
-def _lock(place: Path) -> int:
-    """Open a file, made when it is not there, and be the only one that looks at it or writes it."""
+def _lock(name: str) -> tuple[int, int]:
+    """Open a file, made when it is not there, and be the only one that looks at it or writes it.
+
+    Returns its handle and its length.
+    """
     while True:
-        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):  # it was removed before it was locked
-                if os.stat(place).st_ino == os.fstat(handle).st_ino:  # noqa: PTH116 - on each instance's way
-                    return handle
+            found = os.fstat(handle)
+            if found.st_nlink:  # else it was removed before it was locked
+                return handle, found.st_size
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
 
 
-def _write_or_remove(handle: int, place: Path, size: int, fill: Callable[[memoryview], None]) -> None:
+def _write_or_remove(handle: int, name: str, size: int, fill: Callable[[memoryview], None]) -> None:
     try:
-        os.ftruncate(handle, 0)
         with _padded(size) as whole:
             with whole[:size] as content:
                 fill(content)
             _write_all(handle, whole)
         os.fsync(handle)
-        sync_folder(place.parent)
+        sync_folder(os.path.dirname(name))  # noqa: PTH120 - as above
     except BaseException:
         with suppress(OSError):
-            place.unlink()
+            os.unlink(name)  # noqa: PTH108 - as above
         raise
 
 

@@ -1,10 +1,13 @@
-"""The writer thread of a process: requests that wait at the same time share one transaction and one fsync."""
+"""The one writer of a process: requests that wait at the same time share one transaction and one fsync.
+
+A thread that waits for its commit writes itself when nobody else does; a thread of the writer does it for an event loop
+and for those that came meanwhile.
+"""
 
 import asyncio
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -14,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
+from kernel.outcome import Outcome
 from kernel.pipeline import leave_for_others, pipeline_of, pipelined
 from kernel.signals import Signals
 from kernel.statements import Statement
@@ -21,7 +25,7 @@ from kernel.transaction import AtCommit, Transaction
 from kernel.turnstile import Turnstile
 
 LARGEST_GROUP: Final = 256
-"""The largest number of requests that share one commit."""
+"""A group of so many requests, or of more, takes no further ones."""
 
 LONGEST_LOCK_MS: Final = 100
 """How long a group of several requests waits for a lock of another process (PostgreSQL)."""
@@ -37,7 +41,7 @@ _TRIES: Final = 5
 
 _log = get_logger(__name__)
 
-Outcome: TypeAlias = "Future[Any] | asyncio.Future[Any]"
+Awaited: TypeAlias = "Outcome[Any] | asyncio.Future[Any]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +50,7 @@ class Request:
 
     work: Callable[[Transaction], Any]
     #: Of a thread that waits, or of the event loop that awaits it.
-    outcome: Outcome
+    outcome: Awaited
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +89,7 @@ class _Entered:
 
 
 class GroupWriter:
-    """The one thread of a process that writes.
+    """Writes for a process, in one thread at a time.
 
     Parameters
     ----------
@@ -105,17 +109,34 @@ class GroupWriter:
         self._is_postgresql = engine.dialect.name == "postgresql"
         self._kept: Connection | None = None
         leave_for_others(engine)
-        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._writing = threading.Lock()
+        self._is_next = False
+        """Whether the writer's thread has requests and waits for the one that writes."""
+        self._queue: queue.SimpleQueue[Sequence[Request] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._thread.start()
 
-    def add(self, request: Request) -> None:
-        """Have a request done; its outcome is set after the commit."""
-        self._queue.put(request)
+    def add(self, requests: Sequence[Request]) -> None:
+        """Have requests done by the writer's thread; their outcomes are set after the commit."""
+        self._queue.put(requests)
+
+    def run(self, request: Request) -> None:
+        """Have a request done for the calling thread, which waits: by that thread itself when nobody else writes.
+
+        That saves two hand-overs between threads, each of which waits for the interpreter and for a processor.
+        """
+        if self.has_waiting() or not self._writing.acquire(blocking=False):
+            self._queue.put([request])
+            return
+        try:
+            if self._write([request]):
+                self._queue.put(None)
+        finally:
+            self._writing.release()
 
     def has_waiting(self) -> bool:
         """Return whether requests wait for the next commit."""
-        return not self._queue.empty()
+        return self._is_next or not self._queue.empty()
 
     def close(self) -> None:
         """Finish the requests that wait, and end the thread."""
@@ -128,34 +149,43 @@ class GroupWriter:
         try:
             self._write_until_closed()
         finally:
-            self._let_go()
+            with self._writing:
+                self._let_go()
 
     def _write_until_closed(self) -> None:
         stopping = False
         while not stopping:
-            request = self._queue.get()
-            if request is None:
+            first = self._queue.get()
+            if first is None:
                 return
-            requests = [request]
-            try:
-                with self._turn():
-                    stopping = self._take_waiting(requests)
-                    group = self._run(requests)
-            except BaseException as failure:  # noqa: BLE001 - the writer thread must complete every request
-                self._failed(requests, failure)
-            else:
-                self._finish(group)
+            self._is_next = True  # so that no thread goes before it
+            with self._writing:
+                self._is_next = False
+                stopping = self._write([*first])
+
+    def _write(self, requests: list[Request]) -> bool:
+        """Commit requests and those that wait; return whether the writer is to end."""
+        stopping = False
+        try:
+            with self._turn():
+                stopping = self._take_waiting(requests)
+                group = self._run(requests)
+        except BaseException as failure:  # noqa: BLE001 - every request must be completed
+            self._failed(requests, failure)
+        else:
+            self._finish(group)
+        return stopping
 
     def _take_waiting(self, requests: list[Request]) -> bool:
         """Add what waits, and what came while the turn was awaited; return whether the writer is to end."""
         while len(requests) < LARGEST_GROUP:
             try:
-                request = self._queue.get_nowait()
+                more = self._queue.get_nowait()
             except queue.Empty:
                 return False
-            if request is None:
+            if more is None:
                 return True
-            requests.append(request)
+            requests += more
         return False
 
     def _failed(self, requests: Sequence[Request], failure: BaseException) -> None:
@@ -345,11 +375,12 @@ def _complete(ended: Iterable[_Ended]) -> None:
 
 def _set_all(ended: Sequence[_Ended]) -> None:
     for one in ended:
-        if not one.request.outcome.done():  # the awaiting task may have been cancelled
-            _set(one.request.outcome, one)
+        outcome = one.request.outcome
+        if isinstance(outcome, asyncio.Future) and not outcome.done():  # the awaiting task may have been cancelled
+            _set(outcome, one)
 
 
-def _set(outcome: Outcome, ended: _Ended) -> None:
+def _set(outcome: Awaited, ended: _Ended) -> None:
     if ended.raised is None:
         outcome.set_result(ended.result)
     else:

@@ -76,6 +76,8 @@ class Pipeline:
 
 def pipeline_of(connection: Connection) -> Pipeline | None:
     """Return the pipeline beside a connection, None when each statement is waited for."""
+    if connection.dialect.name == "sqlite":  # to look beside the connection costs as much as to bind a statement
+        return None
     found: Pipeline | None = connection.info.get(_KEY)
     return found
 

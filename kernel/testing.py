@@ -51,11 +51,11 @@ class PlainCipher:
 
     overhead = 0
 
-    def seal(self, plaintext: bytes, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
+    def seal(self, plaintext: bytes | memoryview, context: bytes) -> bytes:  # noqa: ARG002 - the contract's signature
         """Return the plaintext; parameters as for :meth:`kernel.blobs.Cipher.seal`."""
-        return plaintext
+        return bytes(plaintext)
 
-    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:  # noqa: ARG002 - as above
+    def seal_into(self, plaintext: bytes | memoryview, context: bytes, into: memoryview) -> None:  # noqa: ARG002 - as above
         """Write the plaintext; parameters as for :meth:`kernel.blobs.Cipher.seal_into`."""
         into[:] = plaintext
 
@@ -63,7 +63,7 @@ class PlainCipher:
         """Return ``sealed``; parameters as for :meth:`kernel.blobs.Cipher.open`."""
         return sealed
 
-    def address(self, plaintext: bytes) -> str:
+    def address(self, plaintext: bytes | memoryview) -> str:
         """Return the SHA-256 of the content."""
         return hashlib.sha256(plaintext).hexdigest()
 

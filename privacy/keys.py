@@ -116,7 +116,7 @@ class Cipher:
         self._address_key = keys.derive("blob-address")
         self._digest = hmac.new(self._address_key, digestmod=hashlib.sha256)
 
-    def seal(self, plaintext: bytes, context: bytes) -> bytes:
+    def seal(self, plaintext: bytes | memoryview, context: bytes) -> bytes:
         """Encrypt and authenticate.
 
         Parameters
@@ -130,7 +130,7 @@ class Cipher:
         head, nonce, key = self._object()
         return head + key.encrypt(nonce, plaintext, self._header + context)
 
-    def seal_into(self, plaintext: bytes, context: bytes, into: memoryview) -> None:
+    def seal_into(self, plaintext: bytes | memoryview, context: bytes, into: memoryview) -> None:
         """Do as :meth:`seal` does, and write what it returns.
 
         Parameters
@@ -178,7 +178,7 @@ class Cipher:
         except (InvalidTag, InvalidUnwrap) as failure:
             raise Problem(Category.FAULT, "stored data are damaged", diagnostics=type(failure).__name__) from failure
 
-    def address(self, plaintext: bytes) -> str:
+    def address(self, plaintext: bytes | memoryview) -> str:
         """Return the keyed digest (HMAC-SHA256, 64 hexadecimal digits) that names this content."""
         return hmac.digest(self._address_key, plaintext, hashlib.sha256).hex()
 

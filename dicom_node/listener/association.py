@@ -19,12 +19,12 @@ from pynetdicom.service_class import ServiceClass, StorageServiceClass
 from pynetdicom.sop_class import Verification, uid_to_service_class
 from pynetdicom.transport import AddressInformation
 
-from dicom_node.encoding import UID_SYNTAX
+from dicom_node.encoding import UID_SYNTAX, file_head
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.store_messages import StoreRequest, store_response
 from dicom_node.listener.transport import Transport
 from dicom_node.listener.upper_layer import BoundedMessages, UpperLayer
-from kernel.blobs import Digest
+from kernel.blobs import Content, Digest
 from kernel.errors import DIMSE_STATUS, Category, Problem, as_problem
 from kernel.log import get_logger
 from privacy.authorize import Authorizer, Interaction, Request
@@ -53,8 +53,11 @@ class ReceivedInstance:
     SOPClassUID: str
     SOPInstanceUID: str
     TransferSyntaxUID: str
-    #: The encoded dataset, byte for byte as received; no preamble, no file meta information.
-    encoded: bytes = field(repr=False)
+    #: The encoded dataset, byte for byte as received; no preamble, no file meta information. It is valid until the
+    #: instance is answered.
+    encoded: Content = field(repr=False)
+    #: The DICOM file, where it was put together while the dataset arrived; valid as long as ``encoded``.
+    file: Content | None = field(default=None, repr=False)
     #: The address of the DICOM file, where it was computed while the dataset arrived.
     address: str | None = None
 
@@ -69,8 +72,8 @@ class StorageServer(Protocol):
 
     limits: DicomLimits
     authorizer: Authorizer
-    #: Computes the address of an instance while it arrives; None leaves that to :meth:`store`.
-    digest: Callable[[str, str, str], Digest] | None
+    #: Makes what computes the address of an instance while it arrives; None leaves that to :meth:`store`.
+    digest: Callable[[], Digest] | None
 
     def admit(self, association: str) -> bool:
         """Register an association; False when there are too many."""
@@ -154,9 +157,9 @@ class StorageAssociation(Association):  # type: ignore[misc]
             if self.is_established:
                 self.dul.socket.expect_instances()
             while self.is_established:
-                self.dul.step()
-                self._answer_messages()
-                self._check_for_end()
+                is_fragment = self.dul.step()
+                if self._answer_messages() or not is_fragment:
+                    self._check_for_end()
             while not self.dul.ended:
                 self.dul.step()
         finally:
@@ -180,37 +183,45 @@ class StorageAssociation(Association):  # type: ignore[misc]
         self.acceptor.supported_contexts = acceptable(request.presentation_context_definition_list)
         self.acse.negotiate_association()
 
-    def _answer_messages(self) -> None:
-        self._decide_on_arriving()
-        while not self.dimse.msg_queue.empty():
+    def _answer_messages(self) -> bool:
+        """Answer what has arrived; return whether anything was answered."""
+        is_answered = self._decide_on_arriving()
+        while self.dimse.msg_queue.queue:
+            is_answered = True
             context_id, request = self.dimse.msg_queue.get_nowait()
             if request is None:  # how the state machine reports that the association has ended
-                return
+                break
             answer = self._answers.get(type(request))
             context = self._accepted_cx.get(context_id)
             if answer is None or context is None or request.MessageID is None:
                 _log.warning("dicom_request_refused", association=self._identifier, request=type(request).__name__)
                 self.acse.send_abort(0x00)
-                return
+                break
             answer(request, context, context_id)
+        return is_answered
 
-    def _decide_on_arriving(self) -> None:
-        """Authorize a C-STORE when its command set is complete; a refused one is answered before its dataset."""
+    def _decide_on_arriving(self) -> bool:
+        """Authorize a C-STORE when its command set is complete; a refused one is answered before its dataset.
+
+        Returns whether it was answered.
+        """
         arriving = self.dimse.arriving_store()
         if arriving is None:
-            return
+            return False
         context_id, request = arriving
         if context_id not in self._accepted_cx or request.MessageID is None:
-            return  # the association is aborted when the message is complete
+            return False  # the association is aborted when the message is complete
         try:
             self._authorize(Interaction.STORE, request.AffectedSOPClassUID)
             if self._server.digest is not None and _is_of_uids(request):
-                syntax = str(self._accepted_cx[context_id].transfer_syntax[0])
-                uids = request.AffectedSOPClassUID, request.AffectedSOPInstanceUID
-                self.dimse.add_to(self._server.digest(*uids, syntax))
+                digest = self._server.digest()
+                digest.update(_head(request, self._accepted_cx[context_id]))
+                self.dimse.add_to(digest)
         except Exception as failure:  # noqa: BLE001 - the peer is always answered
             self.dimse.drop()
             self._answer_store(request, context_id, failure)
+            return True
+        return False
 
     def _check_for_end(self) -> None:
         if self.acse.is_release_requested():
@@ -260,7 +271,7 @@ class StorageAssociation(Association):  # type: ignore[misc]
             raise Problem(Category.INCORRECT, "a UID of the request is malformed")
         if str(context.abstract_syntax) != request.AffectedSOPClassUID:
             raise Problem(Category.INCORRECT, "the SOP class is not that of the presentation context")
-        if not request.dataset.getbuffer():
+        if not len(request.dataset):
             raise Problem(Category.INCORRECT, "the request holds no dataset")
         return ReceivedInstance(
             association=self._identifier,
@@ -269,10 +280,19 @@ class StorageAssociation(Association):  # type: ignore[misc]
             SOPClassUID=request.AffectedSOPClassUID,
             SOPInstanceUID=request.AffectedSOPInstanceUID,
             TransferSyntaxUID=str(context.transfer_syntax[0]),
-            encoded=request.dataset.getvalue(),
+            encoded=request.dataset.dataset(),
+            file=request.dataset.file(_head(request, context)),
             address=self.dimse.address,
         )
 
 
 def _is_of_uids(request: StoreRequest) -> bool:
     return all(UID_SYNTAX.fullmatch(uid) for uid in (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID))
+
+
+def _head(request: StoreRequest, context: PresentationContext) -> bytes:
+    return file_head(
+        SOPClassUID=request.AffectedSOPClassUID,
+        SOPInstanceUID=request.AffectedSOPInstanceUID,
+        TransferSyntaxUID=str(context.transfer_syntax[0]),
+    )

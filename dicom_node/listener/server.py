@@ -71,8 +71,8 @@ class StorageHandlers:
     closed: Callable[[str], None]
     #: Called by :meth:`DicomServer.start` once the port is ours and before the first connection is accepted.
     before_accepting: Callable[[], None] = lambda: None
-    #: Computes the address of an instance while it arrives: of its SOP class, SOP instance and transfer syntax.
-    digest: Callable[[str, str, str], Digest] | None = None
+    #: Makes what computes the address of a DICOM file while it arrives.
+    digest: Callable[[], Digest] | None = None
 
 
 class DicomServer:

@@ -8,12 +8,12 @@ written in any unusual way is left to pynetdicom.
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Final
 
 from pynetdicom.dimse_primitives import C_STORE
 
 from dicom_node.encoding import UID_SYNTAX
+from dicom_node.listener.arriving import ArrivingFile
 
 C_STORE_RQ: Final = 0x0001
 C_STORE_RSP: Final = 0x8001
@@ -47,20 +47,23 @@ class StoreRequest:
     AffectedSOPClassUID: str
     AffectedSOPInstanceUID: str
     #: The encoded dataset, as far as it has arrived.
-    dataset: BytesIO = field(repr=False)
+    dataset: ArrivingFile = field(repr=False)
 
     @classmethod
     def of(cls, primitive: C_STORE) -> "StoreRequest":
         """Return the request that pynetdicom has decoded."""
+        dataset = ArrivingFile()
+        if primitive.DataSet is not None:
+            dataset.add(primitive.DataSet.getvalue())
         return cls(
             MessageID=primitive.MessageID,
             AffectedSOPClassUID=str(primitive.AffectedSOPClassUID or ""),
             AffectedSOPInstanceUID=str(primitive.AffectedSOPInstanceUID or ""),
-            dataset=BytesIO() if primitive.DataSet is None else primitive.DataSet,
+            dataset=dataset,
         )
 
 
-def read_store_request(command: memoryview, dataset: BytesIO) -> StoreRequest | None:
+def read_store_request(command: memoryview, dataset: ArrivingFile) -> StoreRequest | None:
     """Read a command set; None when it is not a C-STORE request as almost every peer writes it.
 
     Parameters

@@ -55,8 +55,8 @@ class Transport(AssociationSocket):  # type: ignore[misc]
         """Make room for instances: the association is established."""
         self._grow(BUFFER)
 
-    def read(self, size: int, *, deadline: float) -> memoryview:
-        """Read exactly ``size`` bytes; they are valid until the next read.
+    def fill(self, size: int, *, deadline: float) -> None:
+        """Wait until ``size`` bytes have arrived.
 
         Parameters
         ----------
@@ -77,6 +77,21 @@ class Transport(AssociationSocket):  # type: ignore[misc]
             while self._end - self._start < size:
                 with memoryview(self._buffer) as whole, whole[self._end :] as free:
                     self._end += self._read_some(free, deadline)
+
+    def read(self, size: int, *, deadline: float) -> memoryview:
+        """Read exactly ``size`` bytes; they are valid until the next read.
+
+        Parameters
+        ----------
+        size, deadline
+            As for :meth:`fill`.
+
+        Raises
+        ------
+        TimeoutError, ConnectionError
+            As :meth:`fill`.
+        """
+        self.fill(size, deadline=deadline)
         start = self._start
         self._start += size
         return memoryview(self._buffer)[start : self._start]

@@ -18,6 +18,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import _PDU_TYPES, DULServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_node.listener.arriving import ArrivingFile
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.store_messages import StoreRequest, read_store_request
 from dicom_node.listener.transport import CONNECTION_CLOSED
@@ -34,6 +35,8 @@ AWAITING_REQUEST: Final = "Sta2"
 ESTABLISHED: Final = "Sta6"
 AWAITING_CLOSE: Final = "Sta13"
 """States of it (PS3.8 Tables 9-1 to 9-5)."""
+_UNDER_ARTIM: Final = frozenset({AWAITING_REQUEST, AWAITING_CLOSE})
+_KINDS: Final = frozenset(kind[0] for kind in _PDU_TYPES)
 
 P_DATA_TF: Final = 0x04
 """Type of the PDU that carries messages (PS3.8 Table 9-22)."""
@@ -79,19 +82,26 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
         """Whether the connection and the state machine have ended."""
         return bool(self._kill_thread)
 
-    def step(self) -> None:
-        """Wait for one PDU, or for a timeout, and let the state machine process it."""
+    def step(self) -> bool:
+        """Wait for one PDU, or for a timeout, and let the state machine process it.
+
+        Returns
+        -------
+        bool
+            Whether it was nothing but fragments of a message, which change no state.
+        """
         self.act()
         if self.ended:
-            return
+            return False
         event = self._next_event()
-        if event == FRAGMENTS_TAKEN:
-            return
+        if event is FRAGMENTS_TAKEN:
+            return True
         if event is not None:
             self.event_queue.put(event)
         else:
             self.assoc.acse.send_ap_abort(0x00)
         self.act()
+        return False
 
     def send_pdu(self, primitive: Any) -> None:
         """Send the PDU of ``primitive``; returns when it is sent."""
@@ -140,15 +150,15 @@ class UpperLayer(DULServiceProvider):  # type: ignore[misc]
 
     def _next_event(self) -> str | None:
         """Read one PDU; None when the peer of an established association has been silent for too long."""
-        under_artim = self.state in {AWAITING_REQUEST, AWAITING_CLOSE}
+        under_artim = self.state in _UNDER_ARTIM
         try:
             deadline = self._timeout_at if under_artim else time.monotonic() + self._limits.idle_s
-            header = bytes(self.socket.read(1, deadline=deadline))
+            self.socket.fill(1, deadline=deadline)
             if not under_artim:
                 deadline = time.monotonic() + self._limits.pdu_s
-            header += self.socket.read(_HEADER.size - 1, deadline=deadline)
+            header = bytes(self.socket.read(_HEADER.size, deadline=deadline))
             kind, length = _HEADER.unpack(header)
-            if bytes([kind]) not in _PDU_TYPES or length > self._limits.pdu_bytes:
+            if kind not in _KINDS or length > self._limits.pdu_bytes:
                 _log.warning("pdu_refused", kind=kind, length=length)
                 return INVALID_PDU
             body = self.socket.read(length, deadline=deadline)
@@ -222,12 +232,16 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
     def __init__(self, association: Any, largest: int) -> None:
         super().__init__(association)
         self.message: Any = None
+        """What pynetdicom assembles: a message that is not an ordinary C-STORE request."""
         self.decided = False
         """Whether the newest message is a C-STORE request that was decided on before its dataset had arrived."""
         self._largest = largest
         self._received = 0
+        self._is_arriving = False
         self._dropping = False
+        self._file = ArrivingFile()
         self._request: StoreRequest | None = None
+        self._context_id = 0
         self._digest: Digest | None = None
 
     @property
@@ -248,15 +262,20 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         tuple[int, StoreRequest] | None
             Presentation context and request; ``decided`` is true from now on. None when there is no such request.
         """
-        if not isinstance(self.message, C_STORE_RQ) or self.decided:
+        if self.decided or not self._is_arriving:
             return None
-        self.decided = True
-        return self.message.context_id, self._request or StoreRequest.of(self.message.message_to_primitive())
+        if self._request is not None:
+            self.decided = True
+            return self._context_id, self._request
+        if isinstance(self.message, C_STORE_RQ):
+            self.decided = True
+            return self.message.context_id, StoreRequest.of(self.message.message_to_primitive())
+        return None
 
     def add_to(self, digest: Digest) -> None:
         """Add the dataset of the arriving message to a digest, what has arrived and what follows."""
         if self._request is not None:
-            digest.update(self._request.dataset.getbuffer())
+            digest.update(self._request.dataset.dataset())
             self._digest = digest
 
     def drop(self) -> None:
@@ -268,49 +287,64 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         self.receive_values([(context, memoryview(data)) for context, data in primitive.presentation_data_value_list])
 
     def receive_values(self, values: Values) -> None:
-        """Add the fragments of one PDU; a complete message goes to ``msg_queue``, unless it is discarded."""
-        is_new = self.message is None
+        """Add the fragments of one PDU; a complete message goes to ``msg_queue``, unless it is discarded.
+
+        Raises
+        ------
+        ValueError
+            A command follows the beginning of a dataset.
+        """
+        is_new = not self._is_arriving
         if is_new:
-            self.message = DIMSEMessage()
+            self._is_arriving = True
             self._received = 0
             self._request = self._digest = None
             self.decided = self._dropping = False
-        self._received += sum([len(data) for _, data in values]) - len(values)
+        for _, data in values:
+            self._received += len(data) - 1
         if self.too_large or self._dropping:
             values = [(context, data[:1]) for context, data in values]
         elif is_new and values:
             self._read_command(*values[0])
             del values[: self._request is not None]
-        if self._add(values):
-            message, self.message = self.message, None
-            if self._dropping:
-                return
-            complete = self._request or message.message_to_primitive()
-            if isinstance(complete, C_STORE):
-                complete = StoreRequest.of(complete)
-            self.msg_queue.put((message.context_id, complete))
+        if self._request is None:
+            self._add_to_message(values)
+        elif self._add_to_file(self._request.dataset, values):
+            self._complete(self._context_id, self._request)
 
-    def _add(self, values: Values) -> bool:
-        """Add fragments to the message; return whether it is complete."""
-        if self._request is None or any(data[0] & _IS_COMMAND for _, data in values):
-            self._digest = None
-            primitive = P_DATA()
-            primitive.presentation_data_value_list.extend(values)
-            return bool(self.message.decode_msg(primitive, self.assoc))
+    def _add_to_message(self, values: Values) -> None:
+        """Leave fragments to pynetdicom."""
+        primitive = P_DATA()
+        primitive.presentation_data_value_list.extend(values)
+        self.message = self.message or DIMSEMessage()
+        if self.message.decode_msg(primitive, self.assoc):
+            message, self.message = self.message, None
+            complete = None if self._dropping else message.message_to_primitive()
+            self._complete(message.context_id, StoreRequest.of(complete) if isinstance(complete, C_STORE) else complete)
+
+    def _add_to_file(self, file: ArrivingFile, values: Values) -> bool:
+        """Add fragments to the dataset of an ordinary C-STORE request; return whether it is complete."""
         for _, data in values:
-            fragment = data[1:]
-            self._request.dataset.write(fragment)
+            control, fragment = data[0], data[1:]
+            if control & _IS_COMMAND:
+                msg = "a command within a dataset"
+                raise ValueError(msg)
+            file.add(fragment)
             if self._digest is not None:
                 self._digest.update(fragment)
-            if data[0] & _IS_LAST:
+            if control & _IS_LAST:
                 return True
         return False
 
+    def _complete(self, context_id: int, message: Any) -> None:
+        self._is_arriving = False
+        if not self._dropping:
+            self.msg_queue.put((context_id, message))
+
     def _read_command(self, context_id: int, value: memoryview) -> None:
         """Read the command set of an ordinary C-STORE request, when the first fragment of a message holds it whole."""
-        if bytes(value[:1]) != _LAST_OF_COMMAND:
+        if value[0] != _LAST_OF_COMMAND[0]:
             return
-        self._request = read_store_request(value[1:], self.message.data_set)
-        if self._request is not None:
-            self.message.__class__ = C_STORE_RQ
-            self.message.context_id = context_id
+        self._file.clear()
+        self._request = read_store_request(value[1:], self._file)
+        self._context_id = context_id

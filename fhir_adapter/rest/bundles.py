@@ -1,9 +1,8 @@
 """Bundles of answers: search results, histories and responses, joined from stored bytes without parsing them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -11,9 +10,8 @@ from fhir_adapter.store.document import Json, instant
 from fhir_adapter.store.versions import StoredVersion
 
 
-@dataclass(frozen=True)
-class Found:
-    """One entry of a searchset."""
+class Found(NamedTuple):
+    """One entry of a searchset; a tuple, because a page has many."""
 
     #: Absolute URL.
     url: str

@@ -18,6 +18,8 @@ _DATE_TIME: Final = re.compile(
     r"(?P<year>\d{4})(-(?P<month>\d\d)(-(?P<day>\d\d)"
     r"(T(?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?(?P<zone>Z|[+-]\d\d:\d\d)?)?)?)?"
 )
+_PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+"""What Python reads as this module does, unless it raises."""
 _PARTS: Final = ("year", "month", "day", "hour", "minute", "second")
 
 
@@ -51,6 +53,12 @@ def span(text: str) -> tuple[datetime, datetime]:
 
 def point(text: str | None) -> datetime | None:
     """Return the instant of a FHIR dateTime; None for a date without a time or a time without a zone."""
+    if text and _PLAIN.fullmatch(text):
+        try:
+            instant = datetime.fromisoformat(text)
+            return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
+        except (ValueError, OverflowError):
+            pass  # a leap second, no date, or an end of the calendar
     match = _DATE_TIME.fullmatch(text) if text else None
     if text is None or match is None or match["zone"] is None:
         return None

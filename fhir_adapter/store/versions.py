@@ -21,11 +21,10 @@ COLUMNS: Final = (
 )
 """What :func:`stored` reads."""
 
-CURRENT: Final = (
-    select(*COLUMNS)
-    .select_from(resource_heads)
-    .join(resource_versions, and_(_VERSIONS.key == _HEADS.key, _VERSIONS.version == _HEADS.version))
-)
+IS_CURRENT: Final = and_(_VERSIONS.key == _HEADS.key, _VERSIONS.version == _HEADS.version)
+"""Holds for the newest version of a resource."""
+
+CURRENT: Final = select(*COLUMNS).select_from(resource_heads).join(resource_versions, IS_CURRENT)
 """Selects the newest versions; the caller adds the condition."""
 
 

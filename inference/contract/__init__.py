@@ -6,7 +6,9 @@ these records and back; nothing here knows FHIR, HL7 or DICOM.
 """
 
 from inference.contract.inputs import (
+    Admission,
     Fact,
+    FactKind,
     FactsInput,
     ImageInput,
     InputKind,
@@ -55,10 +57,12 @@ from inference.contract.outputs import (
 __all__ = [
     "DEMONSTRATION",
     "REVIEW",
+    "Admission",
     "Artefact",
     "ArtefactKind",
     "ClassSet",
     "Fact",
+    "FactKind",
     "FactsInput",
     "FeatureStatus",
     "FeatureUse",

@@ -20,6 +20,11 @@ Pixels: TypeAlias = NDArray[np.float32]
 Unusable: TypeAlias = Literal["unreadable", "absent", "untimed", "unstated"]
 """Why nothing can be read from a statement: no readable value, stated as absent, no instant, or no known status."""
 
+FactKind: TypeAlias = Literal[
+    "observation", "condition", "medication-request", "medication-statement", "medication-administration"
+]
+"""What a fact was read from: a measurement or an answer, a condition, or how a medication is stated."""
+
 Vector3: TypeAlias = tuple[float, float, float]
 
 
@@ -83,11 +88,20 @@ class Fact:
     #: Place of its status in the life of a result: 0 preliminary, 1 final, 2 corrected. Of two of one code whose times
     #: overlap, the higher one counts, whatever arrived last.
     standing: int = 1
+    #: What it was read from; ``value`` says nothing of what is no observation.
+    kind: FactKind = "observation"
+    #: Status of an Observation, or verification status of a Condition, as received.
+    status: str = "final"
+    #: Of what is no observation: the instant at which it ended; None while it is in force.
+    until: datetime | None = None
 
     def __post_init__(self) -> None:
-        _aware("effective", self.effective)
-        _aware("issued", self.issued)
-        _aware("known", self.known)
+        if self.effective.tzinfo is None or self.issued.tzinfo is None:
+            _aware("effective", self.effective)
+            _aware("issued", self.issued)
+        if self.known is not None or self.until is not None:
+            _aware("known", self.known)
+            _aware("until", self.until)
 
     @property
     def usable_from(self) -> datetime:
@@ -97,6 +111,19 @@ class Fact:
         has long arrived.
         """
         return self.effective if self.issued == self.known else max(self.effective, self.issued)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """The beginning of the stay in hospital that a patient is in."""
+
+    #: ``period.start`` of the Encounter.
+    start: datetime
+    #: Versioned reference of the Encounter since which that start stands.
+    source: str
+
+    def __post_init__(self) -> None:
+        _aware("start", self.start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +138,8 @@ class FactsInput:
     at: datetime
     #: How far a time may lie after ``at`` and still count as now: clocks differ.
     clock_tolerance: timedelta = timedelta(0)
+    #: Of the stay that the patient is in; None where nothing says that there is one.
+    admission: Admission | None = None
 
     def __post_init__(self) -> None:
         _aware("at", self.at)

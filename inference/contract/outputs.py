@@ -214,7 +214,7 @@ class FeatureUse:
 
     #: The feature's name.
     name: str
-    #: The value that the model read, in ``unit``; None when it read none.
+    #: What was measured, in ``unit``, before any transform; None when the model read nothing.
     value: Decimal | str | None
     #: UCUM unit of the value.
     unit: str | None

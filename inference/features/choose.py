@@ -1,99 +1,43 @@
-"""Which of several values a feature has: the newest one, or an aggregate of those of a window.
+"""Which of several values a feature has: the newest or the oldest one, or what :mod:`.aggregate` makes of a window.
 
 The time of a value is as wide as its finest part that is not zero: a time at the full minute may be of a clock without
 seconds and means that minute. Of values of one code whose times overlap a corrected one counts before a final one, and
 a final one before a preliminary one; at the same status nobody can say which is newer, and the one that arrived last
 counts. Usable values of different codes whose times overlap must mean the same to the model, and so must those of one
-code and time that arrived together, in one message; else the feature is *contradictory* and has no value. A value that
-is only known to lie above or below a limit leaves a minimum or a maximum without a value where it could change it, and
-a mean always.
+code and time that arrived together, in one message; else the feature is *contradictory* and has no value. The oldest
+value is chosen as the newest one is, from the other end of the window; ``delta`` is the difference of the two.
 """
 
-import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import groupby, islice
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from inference.contract import Fact, GapKind
-from inference.features.spec import Source, Take
-from inference.features.units import convert, tidy
+from inference.features.aggregate import aggregate, of_difference
+from inference.features.records import Source, Take
+from inference.features.units import tidy
+from inference.features.values import Candidate, FeatureValue, Gap, Placed, age_order, limits_of, read
 from inference.wording import figure, unit_in_words
 
-_LIMIT: Final = re.compile(r"\s*(<=?|>=?)\s*(\d{1,15}(?:\.\d{1,15})?)\s*")
-_OF_NUMBERS: Final = frozenset({"min", "max", "mean"})
-"""Aggregates that a value of which only a limit is known could change."""
-_MINUTE, _SECOND = timedelta(minutes=1), timedelta(seconds=1)
+__all__ = ["Candidate", "Chooser", "FeatureValue", "Gap", "Placed", "age_order", "chooser", "in_force", "read"]
+
+Chooser: TypeAlias = Callable[[Sequence[Candidate], datetime], FeatureValue | Gap]
+"""Makes one value of several candidates, at least one, at a moment."""
+
+_MINUTE: Final = timedelta(minutes=1)
+_HOUR: Final = Decimal(3600)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """A fact, and when it counts as measured."""
-
-    fact: Fact
-    #: Its ``effective``, when the server stored it at the latest.
-    instant: datetime
-    #: Whether its times lie in the future.
-    future: bool
-
-    @property
-    def until(self) -> datetime:
-        """The end of what its time may mean; its instant where that is not the time that was stated."""
-        at = self.instant
-        if at != self.fact.effective or at.microsecond:
-            return at
-        return at + (_SECOND if at.second else _MINUTE)
-
-
-Candidate: TypeAlias = tuple[Placed, Source, int]
-"""A fact that a feature may be read from, the source that it fits, and the place of that source among all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureValue:
-    """A feature's value."""
-
-    #: A number in ``unit``, or one of the feature's own words.
-    value: Decimal | str
-    unit: str | None
-    #: The code it was read under; empty for what comes from the patient's record or a default.
-    code: str
-    effective: datetime | None
-    #: Versioned references to what was read.
-    sources: tuple[str, ...]
-    #: Values of the window that cannot be used, for an aggregate of the others.
-    left_out: tuple["Gap", ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gap:
-    """Why a feature has no value."""
-
-    kind: GapKind
-    #: Versioned reference to the value that cannot be used, if there is one.
-    source: str | None = None
-    #: What the values state, where the reason names them.
-    detail: str = ""
-    #: Versioned references to the other values that take part.
-    others: tuple[str, ...] = ()
-
-
-def chooser(take: Take) -> Callable[[Sequence[Candidate]], FeatureValue | Gap]:
+def chooser(take: Take) -> Chooser:
     """Return what makes one value of several candidates; it is called with at least one."""
-    return _last if take == "last" else partial(_aggregate, take)
+    return _OTHERS.get(take) or partial(_aggregate, take)
 
 
-def age_order(candidate: Candidate) -> tuple[datetime, int, datetime, int, str]:
-    """Return the key by which the newest candidate is the greatest."""
-    placed, _, rank = candidate
-    return placed.instant, -rank, placed.fact.issued, placed.fact.arrived, placed.fact.source
-
-
-def in_force(series: Sequence[Placed]) -> list[Placed]:
+def in_force(series: Sequence[Placed]) -> Sequence[Placed]:
     """Leave out the values that gave way to one of a later status whose time overlaps theirs.
 
     Parameters
@@ -101,9 +45,11 @@ def in_force(series: Sequence[Placed]) -> list[Placed]:
     series
         The values of one code, oldest first. One whose times lie in the future replaces none.
     """
+    standings = {placed.fact.standing for placed in series}
+    if len(standings) < 2:
+        return series
     later = {
-        standing: [one for one in series if one.fact.standing > standing and not one.future]
-        for standing in {placed.fact.standing for placed in series}
+        standing: [one for one in series if one.fact.standing > standing and not one.future] for standing in standings
     }
     return [placed for placed in series if not _gave_way(placed, later[placed.fact.standing])]
 
@@ -118,9 +64,84 @@ def _gave_way(placed: Placed, later: Sequence[Placed]) -> bool:
     return False
 
 
-def _last(inside: Sequence[Candidate]) -> FeatureValue | Gap:
+def _aggregate(take: Take, inside: Sequence[Candidate], _at: datetime) -> FeatureValue | Gap:
+    return aggregate(take, inside)
+
+
+def _last(inside: Sequence[Candidate], _at: datetime) -> FeatureValue | Gap:
+    return _one_of(_newest(inside))
+
+
+def _first(inside: Sequence[Candidate], _at: datetime) -> FeatureValue | Gap:
+    return _one_of(_oldest(inside))
+
+
+def _newest(inside: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Return the candidates of the newest time, with those whose times reach into it."""
     newest = max(placed.instant for placed, _, _ in inside)
-    current = [one for one in inside if one[0].instant == newest or one[0].until > newest]
+    return [one for one in inside if one[0].instant == newest or one[0].until > newest]
+
+
+def _oldest(inside: Sequence[Candidate]) -> Sequence[Candidate]:
+    """Return the candidates of the oldest time, with those that its time reaches to."""
+    first = min((placed for placed, _, _ in inside), key=lambda placed: placed.instant)
+    until = max(placed.until for placed, _, _ in inside if placed.instant == first.instant)
+    return [one for one in inside if one[0].instant == first.instant or one[0].instant < until]
+
+
+def _delta(inside: Sequence[Candidate], _at: datetime) -> FeatureValue | Gap:
+    """Return the newest value less the oldest one; values between them do not count."""
+    newest, oldest = _newest(inside), _oldest(inside)
+    last, first = _one_of(newest), _one_of(oldest)
+    if isinstance(last, Gap):
+        return last
+    if isinstance(first, Gap):
+        return first
+    if not {id(one[0]) for one in newest}.isdisjoint(id(one[0]) for one in oldest):
+        return Gap(kind="missing", source=last.sources[0], detail="too few values")
+    assert isinstance(last.value, Decimal)
+    assert isinstance(first.value, Decimal)
+    return FeatureValue(
+        value=tidy(last.value - first.value),
+        unit=of_difference(last.unit),
+        code=last.code,
+        effective=last.effective,
+        sources=tuple(dict.fromkeys((*last.sources, *first.sources))),
+    )
+
+
+def _any(inside: Sequence[Candidate], _at: datetime) -> FeatureValue | Gap:
+    """Return 1: there is a value, and be it one of which only a limit is known."""
+    found: list[tuple[Candidate, Gap | None]] = []
+    limited = {limit.source for limit in limits_of(inside)}
+    for one in sorted(inside, key=age_order, reverse=True):
+        value = read(one[0], one[1])
+        found.append((one, value if isinstance(value, Gap) and one[0].fact.source not in limited else None))
+    usable = next((one for one, gap in found if gap is None), None)
+    if usable is None:
+        return next(gap for _, gap in found if gap is not None)
+    fact = usable[0].fact
+    return FeatureValue(
+        value=Decimal(1), unit="1", code=usable[1].code, effective=fact.effective, sources=(fact.source,)
+    )
+
+
+def _time_since(inside: Sequence[Candidate], at: datetime) -> FeatureValue | Gap:
+    """Return the hours since the newest value, also one of which only a limit is known."""
+    newest = _newest(inside)
+    placed, source, _ = max(newest, key=age_order)
+    chosen = [one for one in newest if not isinstance(read(one[0], one[1]), Gap)]
+    if not chosen and not limits_of(newest):
+        gap = read(placed, source)
+        assert isinstance(gap, Gap)  # none of them can be read
+        return gap
+    hours = Decimal((at - placed.instant) // timedelta(microseconds=1)) / (_HOUR * 1_000_000)
+    fact = placed.fact
+    return FeatureValue(value=tidy(hours), unit="h", code=source.code, effective=fact.effective, sources=(fact.source,))
+
+
+def _one_of(current: Sequence[Candidate]) -> FeatureValue | Gap:
+    """Return the value that counts among those of one time."""
     ranks = sorted({rank for _, _, rank in current})
     codes = [
         [
@@ -153,6 +174,8 @@ def _of_code(candidates: Sequence[Candidate]) -> list[Candidate]:
     One that cannot be used comes first. An answer in several code systems is several facts of one source: one that can
     be read is enough.
     """
+    if len(candidates) == 1:
+        return list(candidates)
     latest = max((placed for placed, _, _ in candidates), key=_arrival)
     together = sorted((one for one in candidates if _together(one[0], latest)), key=lambda one: one[0].fact.source)
     unusable: list[Candidate] = []
@@ -196,94 +219,7 @@ def _in_words(value: Decimal | str, source: Source) -> str:
     return f"{said} by {source.code}"
 
 
-def _aggregate(take: Take, inside: Sequence[Candidate]) -> FeatureValue | Gap:
-    numbers: dict[Placed, Decimal] = {}
-    gaps: list[Gap] = []
-    for placed, source, _ in sorted(inside, key=age_order):
-        value = read(placed, source)
-        if isinstance(value, Gap):
-            gaps.append(value)
-        else:
-            numbers[placed] = value if isinstance(value, Decimal) else Decimal(0)
-    limits = [limit for placed, source, _ in inside if not placed.future and (limit := _limit(placed.fact, source))]
-    if not numbers and not (limits and take in _OF_NUMBERS):
-        return gaps[-1]
-    for limit in limits:
-        if limit.could_change(take, tuple(numbers.values())):
-            return Gap(kind="limit", source=limit.source, detail=limit.in_words)
-    result = {
-        "min": min(numbers.values()),
-        "max": max(numbers.values()),
-        "mean": tidy(sum(numbers.values(), Decimal(0)) / len(numbers)),
-        "count": Decimal(len(numbers)),
-    }[take]
-    _, first, _ = inside[0]
-    return FeatureValue(
-        value=result,
-        unit="1" if take == "count" else first.unit,
-        code=first.code,
-        effective=max(placed.instant for placed in numbers),
-        sources=tuple(sorted({placed.fact.source for placed in numbers})),
-        left_out=tuple(gaps),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Limit:
-    """What is stated of a value of which only a limit is known."""
-
-    comparator: str
-    #: In the unit of the feature; None where it cannot be converted.
-    bound: Decimal | None
-    in_words: str
-    source: str
-
-    def could_change(self, take: Take, values: Sequence[Decimal]) -> bool:
-        if take not in _OF_NUMBERS:
-            return False
-        if not values:
-            return True
-        upwards = self.comparator.startswith(">")
-        if take == "mean" or upwards == (take == "max") or self.bound is None:
-            return True
-        return self.bound > max(values) if take == "max" else self.bound < min(values)
-
-
-def _limit(fact: Fact, source: Source) -> _Limit | None:
-    """Return the limit that a fact states, by a comparator or in a text such as ``>600``; None where it states none."""
-    if source.unit is None:
-        return None
-    comparator, number = fact.comparator, fact.value
-    if comparator is None and isinstance(number, str) and (text := _LIMIT.fullmatch(number)):
-        comparator, number = text[1], Decimal(text[2])
-    if comparator is None or not isinstance(number, Decimal) or not number.is_finite():
-        return None
-    bound = convert(number, fact.unit, source.unit, source.analyte)
-    shown = figure(float(number)) if bound is None else f"{figure(float(bound))} {unit_in_words(source.unit)}".strip()
-    return _Limit(comparator=comparator, bound=bound, in_words=f"{comparator}{shown}", source=fact.source)
-
-
-def read(placed: Placed, source: Source) -> Decimal | str | Gap:
-    """Return the value of a fact in the unit or the words of a source, or why it cannot be used.
-
-    Parameters
-    ----------
-    placed
-        The fact.
-    source
-        The source that it fits.
-    """
-    fact = placed.fact
-    if placed.future or fact.unusable is not None:
-        return Gap(kind=fact.unusable or "future", source=fact.source)
-    if source.answers:
-        word = source.answers.get(fact.value.strip().lower()) if isinstance(fact.value, str) else None
-        return Gap(kind="unreadable", source=fact.source) if word is None else word
-    if not isinstance(fact.value, Decimal) or source.unit is None or not fact.value.is_finite():
-        return Gap(kind="unreadable", source=fact.source)
-    value = convert(fact.value, fact.unit, source.unit, source.analyte)
-    if value is None:
-        return Gap(kind="unreadable", source=fact.source)
-    if source.plausible and not source.plausible[0] <= value <= source.plausible[1]:
-        return Gap(kind="implausible", source=fact.source)
-    return value
+_OTHERS: Final[Mapping[Take, Chooser]] = MappingProxyType(
+    {"last": _last, "first": _first, "delta": _delta, "any": _any, "time_since": _time_since}
+)
+"""What is taken by the times of values; the others are in :data:`~inference.features.aggregate.RULES`."""

@@ -8,20 +8,19 @@ value with a later time stands at the moment of its storing, and one that is mea
 several values counts is decided in :mod:`inference.features.choose`.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, Subject
-from inference.features.choose import FeatureValue, Gap, Placed, age_order, chooser, in_force
-from inference.features.patient_age import age_of, known_only_as
-from inference.features.spec import FeatureSpec
+from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed
+from inference.features.compiled import Feature, answer, compile_feature
+from inference.features.index import Index, index_facts, index_patient
+from inference.features.records import FeatureSpec
+from inference.features.transform import transformed
+from inference.features.values import FeatureValue, Gap
 
 __all__ = [
     "GAP_WORDS",
@@ -34,9 +33,6 @@ __all__ = [
     "index_facts",
     "refusal_of",
 ]
-
-Index: TypeAlias = Mapping[tuple[str, str], Sequence[Placed]]
-"""(system, code) -> facts, oldest first."""
 
 GAP_WORDS: Final[Mapping[GapKind, str]] = MappingProxyType(
     {
@@ -74,9 +70,6 @@ class Extraction:
 
 
 Extractor: TypeAlias = Callable[[FactsInput], Extraction]
-_Feature: TypeAlias = Callable[[Index, Subject, datetime], FeatureValue | Gap]
-
-_MISSING: Final = Gap(kind="missing")
 
 
 def compile_features(specs: Sequence[FeatureSpec]) -> Extractor:
@@ -92,19 +85,12 @@ def compile_features(specs: Sequence[FeatureSpec]) -> Extractor:
     Extractor
         A pure function.
     """
-    return partial(_extract, [(spec, _compile(spec)) for spec in specs])
-
-
-def index_facts(given: FactsInput) -> Index:
-    """Group the facts that are in force by (system, code), oldest first, and say which lie in the future."""
-    index: defaultdict[tuple[str, str], list[Placed]] = defaultdict(list)
-    for fact in given.facts:
-        future = fact.usable_from > given.latest
-        instant = min(fact.effective, fact.known or given.at, given.at)  # nothing was measured after it was stored
-        index[fact.system, fact.code].append(Placed(fact=fact, instant=instant, future=future))
-    for series in index.values():
-        series.sort(key=attrgetter("instant", "fact.issued", "fact.arrived", "fact.source"))
-    return {code: in_force(series) for code, series in index.items()}
+    return partial(
+        _extract,
+        tuple(specs),
+        tuple((spec.name, compile_feature(spec)) for spec in specs if spec.missing_of is None),
+        MappingProxyType({spec.name: spec.title for spec in specs} | {_shown(spec): spec.title for spec in specs}),
+    )
 
 
 def refusal_of(gaps: Mapping[GapKind, Sequence[tuple[str, str]]]) -> str:
@@ -135,35 +121,56 @@ def gap_uses(name: str, gap: Gap, status: FeatureStatus, value: Decimal | str | 
         )
 
 
-def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput) -> Extraction:
-    index = index_facts(given)
+def _extract(
+    specs: Sequence[FeatureSpec],
+    features: Sequence[tuple[str, Feature]],
+    titles: Mapping[str, str],
+    given: FactsInput,
+) -> Extraction:
+    patient = index_patient(given)
+    found = {name: feature(patient) for name, feature in features}
     readings: dict[str, FeatureValue | None] = {}
     uses: list[FeatureUse] = []
-    gaps: defaultdict[GapKind, list[tuple[str, str]]] = defaultdict(list)
-    for spec, feature in features:
-        found = feature(index, given.subject, given.at)
-        readings[spec.name] = _settle(spec, found)
-        uses += _uses(spec.name, found, readings[spec.name])
-        if isinstance(found, Gap) and spec.missing == "refuse":
-            gaps[found.kind].append((spec.title, found.detail))
+    inputs: dict[InputUsed, None] = {}
+    gaps: dict[GapKind, dict[tuple[str, str], None]] = {}
+    for spec in specs:
+        one = found[spec.name] if spec.missing_of is None else _indicator(spec.missing_of, specs, found)
+        readings[spec.name] = settled = _settle(spec, one)
+        uses += _uses(spec.name, one, settled)
+        if settled is not None:
+            inputs |= dict.fromkeys(_inputs(_shown(spec), settled))
+        if isinstance(one, Gap) and spec.missing == "refuse":
+            gaps.setdefault(one.kind, {})[spec.title, one.detail] = None
+    named = {kind: tuple(titled) for kind, titled in gaps.items()}
     return Extraction(
         readings=MappingProxyType(readings),
-        missing=tuple(title for named in gaps.values() for title, _ in named),
-        reason=refusal_of(gaps),
-        inputs=tuple(
-            InputUsed(name=name, value=reading.value, unit=reading.unit, effective=reading.effective, source=source)
-            for name, reading in readings.items()
-            if reading
-            for source in reading.sources
-        ),
+        missing=tuple(title for titled in named.values() for title, _ in titled),
+        reason=refusal_of(named),
+        inputs=tuple(inputs),
         features=tuple(uses),
-        titles=MappingProxyType({spec.name: spec.title for spec, _ in features}),
+        titles=titles,
     )
+
+
+def _shown(spec: FeatureSpec) -> str:
+    """Return the name under which a feature is shown: of one that became several, the name in the file."""
+    return spec.declared or spec.name
+
+
+def _inputs(name: str, reading: FeatureValue) -> Iterator[InputUsed]:
+    for source in reading.sources:
+        yield InputUsed(name=name, value=reading.in_unit, unit=reading.unit, effective=reading.effective, source=source)
+
+
+def _indicator(name: str, specs: Sequence[FeatureSpec], found: Mapping[str, FeatureValue | Gap]) -> FeatureValue:
+    """Return 1 where a feature has no value, else 0; those of one answer each are missing together."""
+    named = next(spec for spec in specs if name in {spec.name, spec.declared})
+    return answer(holds=isinstance(found[named.name], Gap))
 
 
 def _uses(name: str, found: FeatureValue | Gap, settled: FeatureValue | None) -> Iterator[FeatureUse]:
     """Yield what became of a feature; of the values that an aggregate left out, the newest of each kind comes first."""
-    value, unit = (None, None) if settled is None else (settled.value, settled.unit)
+    value, unit = (None, None) if settled is None else (_read_as(settled), settled.unit)
     if isinstance(found, FeatureValue):
         for gap in {gap.kind: gap for gap in found.left_out}.values():
             yield from gap_uses(name, gap, _STATUS.get(gap.kind, "dropped"))
@@ -182,53 +189,17 @@ _STATUS: Final[Mapping[GapKind, FeatureStatus]] = MappingProxyType(
 """Kind of a gap -> status of the feature; every other kind is a value that was dropped."""
 
 
+def _read_as(settled: FeatureValue) -> Decimal | str:
+    """Return what was measured; of a feature about one answer, whether that one was given."""
+    return settled.value if isinstance(settled.measured, str) else settled.in_unit
+
+
 def _settle(spec: FeatureSpec, found: FeatureValue | Gap) -> FeatureValue | None:
     if isinstance(found, FeatureValue):
         return found
     if spec.missing == "default" and spec.default is not None:
-        return FeatureValue(value=spec.default, unit=None, code="", effective=None, sources=())
+        value = transformed(spec.default, spec.transform)
+        assert value is not None  # checked when the declaration was read
+        stated = spec.default if spec.transform else None
+        return FeatureValue(value=value, unit=None, code="", effective=None, sources=(), measured=stated)
     return None
-
-
-def _compile(spec: FeatureSpec) -> _Feature:
-    if spec.subject == "age":
-        return _age
-    if spec.subject == "sex":
-        return _sex
-    reach = None if spec.hours is None else timedelta(hours=float(spec.hours))
-    sources = tuple((source, (source.system, source.code), rank) for rank, source in enumerate(spec.sources))
-    choose = chooser(spec.take)
-
-    def feature(index: Index, _subject: Subject, at: datetime) -> FeatureValue | Gap:
-        since = None if reach is None else at - reach
-        found = [(placed, source, rank) for source, key, rank in sources for placed in index.get(key, ())]
-        inside = [one for one in found if since is None or one[0].instant >= since]
-        if inside:
-            return choose(inside)
-        return Gap(kind="old", source=max(found, key=age_order)[0].fact.source) if found else _MISSING
-
-    return feature
-
-
-def _age(_index: Index, subject: Subject, at: datetime) -> FeatureValue | Gap:
-    age = age_of(subject, at.date())
-    if age is None:
-        return _MISSING
-    if age.youngest != age.oldest:
-        return Gap(kind="missing", detail=known_only_as(subject))
-    return FeatureValue(
-        value=Decimal(age.oldest),
-        unit="a",
-        code="",
-        effective=None,
-        sources=(subject.demographics or subject.reference,),
-    )
-
-
-def _sex(_index: Index, subject: Subject, _at: datetime) -> FeatureValue | Gap:
-    value = {"male": Decimal(1), "female": Decimal(0)}.get(subject.sex or "")
-    if value is None:
-        return _MISSING
-    return FeatureValue(
-        value=value, unit="1", code="", effective=None, sources=(subject.demographics or subject.reference,)
-    )

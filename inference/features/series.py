@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 
 from inference.contract import FactsInput, FeatureUse, GapKind, SeriesInput
 from inference.features.choose import Candidate, FeatureValue, Gap, chooser
-from inference.features.extract import Index, compile_features, gap_uses, index_facts, refusal_of
-from inference.features.spec import FeatureSpec
+from inference.features.compiled import counts
+from inference.features.extract import compile_features, gap_uses, refusal_of
+from inference.features.index import Index, index_facts
+from inference.features.records import FeatureSpec
+from inference.features.transform import transformed
+from inference.features.windows import Span, window_of
 from kernel.errors import Category, Problem
 
 
@@ -85,7 +89,7 @@ def series_input(
     """
     grid = Grid(at=given.at, step=timedelta(hours=float(step_hours)), rows=int(hours / step_hours))
     index = index_facts(given)
-    columns = [_of_subject(spec, given, grid) if spec.subject else _measured(spec, index, grid) for spec in specs]
+    columns = [_measured(spec, index, grid, given) if spec.sources else _constant(spec, given, grid) for spec in specs]
     values = (
         np.stack([column.values for column in columns], axis=1) if columns else np.empty((grid.rows, 0), np.float32)
     )
@@ -117,7 +121,7 @@ def find_gap(specs: Sequence[FeatureSpec], series: SeriesInput, hours: Decimal) 
     """
     used = {use.name for use in series.uses if use.status == "used"}
     last = {use.name: use for use in series.uses}
-    measured = [spec for spec in specs if not spec.subject]
+    measured = [spec for spec in specs if spec.sources]
     if not any(spec.name in used for spec in measured):
         titles = tuple(spec.title for spec in measured)
         wanted = ", ".join(titles) or "any feature"
@@ -147,38 +151,47 @@ def check_series(specs: Sequence[FeatureSpec]) -> None:
         raise Problem(Category.INCORRECT, "features.yaml must declare a feature that is measured, for a time series")
     for spec in specs:
         words = {word for source in spec.sources for word in source.answers.values()}
-        if spec.take != "count" and any(_number(word) is None for word in words):
+        if spec.take in {"last", "first"} and spec.indicates is None and any(_number(word) is None for word in words):
             raise Problem(Category.INCORRECT, f"features.yaml: the answers of {spec.name} must be numbers")
         if spec.missing == "default":
             raise Problem(Category.INCORRECT, f"features.yaml: {spec.name} cannot have a default in a time series")
+        if spec.missing_of is not None:
+            detail = "is not needed in a time series, whose mask says it; remove it"
+            raise Problem(Category.INCORRECT, f"features.yaml: {spec.name} {detail}")
 
 
-def _measured(spec: FeatureSpec, index: Index, grid: Grid) -> _Column:
-    since = grid.start if spec.hours is None else grid.at - timedelta(hours=float(spec.hours))
-    inside: defaultdict[int, list[Candidate]] = defaultdict(list)
-    for rank, source in enumerate(spec.sources):
-        for placed in index.get((source.system, source.code), ()):
-            instant = min(placed.instant, grid.at)  # what lies within the tolerance of clocks counts as now
-            if instant > grid.start and instant >= since:
-                inside[grid.row(instant)].append((placed, source, rank))
-    choose = chooser(spec.take)
+def _measured(spec: FeatureSpec, index: Index, grid: Grid, given: FactsInput) -> _Column:
+    span = window_of(spec)(grid.at, given.admission)
+    inside = {} if isinstance(span, Gap) else _by_interval(spec, index, grid, span)
+    choose, ends = chooser(spec.take), grid.ends
     values = np.full(grid.rows, np.nan, dtype=np.float32)
     uses: dict[str, tuple[FeatureUse, ...]] = {}
     for row in sorted(inside):
-        found = choose(inside[row])
-        number = None if isinstance(found, Gap) else _number(found.value)
+        found = choose(inside[row], ends[row])
+        number = None if isinstance(found, Gap) else _for_model(spec, found.value)
         became = _uses(spec.name, found, number, inside[row])
         uses[became[0].status] = became
         if number is not None:
             values[row] = number
-    return _Column(
-        values=values,
-        uses=_in_order(spec.name, uses),
-        sources=frozenset(placed.fact.source for candidates in inside.values() for placed, _, _ in candidates),
-    )
+    sources = {placed.fact.source for candidates in inside.values() for placed, _, _ in candidates}
+    if sources and spec.since_admission and given.admission is not None:
+        sources.add(given.admission.source)  # another admission is another series
+    missing = tuple(gap_uses(spec.name, span, "missing")) if isinstance(span, Gap) else ()
+    return _Column(values=values, uses=missing or _in_order(spec.name, uses), sources=frozenset(sources))
 
 
-def _of_subject(spec: FeatureSpec, given: FactsInput, grid: Grid) -> _Column:
+def _by_interval(spec: FeatureSpec, index: Index, grid: Grid, span: Span) -> Mapping[int, Sequence[Candidate]]:
+    """Return what was measured in the window of a feature, by the interval of the grid."""
+    inside: defaultdict[int, list[Candidate]] = defaultdict(list)
+    for rank, source in enumerate(spec.sources):
+        for placed in index.get((source.system, source.code), ()):
+            instant = min(placed.instant, grid.at)  # what lies within the tolerance of clocks counts as now
+            if instant > grid.start and span.holds(instant) and counts(placed, source):
+                inside[grid.row(instant)].append((placed, source, rank))
+    return inside
+
+
+def _constant(spec: FeatureSpec, given: FactsInput, grid: Grid) -> _Column:
     extraction = compile_features((spec,))(given)
     reading = extraction.readings[spec.name]
     number = np.nan if reading is None else float(reading.value)
@@ -209,6 +222,14 @@ def _in_order(name: str, newest: Mapping[str, tuple[FeatureUse, ...]]) -> tuple[
     """Return the newest use of each status, the value that was used last; ``missing`` when there was no value."""
     found = tuple(use for status in ("dropped", "implausible", "used") for use in newest.get(status, ()))
     return found or (FeatureUse(name=name, value=None, unit=None, status="missing", source=None, why="missing"),)
+
+
+def _for_model(spec: FeatureSpec, value: Decimal | str) -> float | None:
+    """Return a value as the model reads it; None where it is no number."""
+    if spec.indicates is not None:
+        return float(value == spec.indicates)
+    changed = transformed(value, spec.transform) if spec.transform and isinstance(value, Decimal) else value
+    return None if changed is None else _number(changed)
 
 
 def _number(value: Decimal | str) -> float | None:

@@ -1,75 +1,44 @@
-"""``features.yaml``: which facts a model reads, in which unit, from how far back, and what to do without them."""
+"""``features.yaml``: which facts a model reads, in which unit, from how far back, and what to do without them.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+``inference/schema/features.schema.json`` states the same structure for editors; a test compares the two.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import pairwise
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, cast, get_args
 
-from inference.features.analytes import ANALYTES
-from inference.features.units import is_unit
-from inference.yaml_mapping import YamlMapping, as_number
+from inference.features.code_sets import CodeSets, code_sets
+from inference.features.in_force_spec import stated_feature
+from inference.features.records import (
+    MOST_HOURS,
+    OF_ANSWERS,
+    CodeSet,
+    FeatureSpec,
+    MissingPolicy,
+    Source,
+    Subjects,
+    Take,
+)
+from inference.features.source_spec import check_groups, sources_of
+from inference.features.transform import parse_transform, transformed
+from inference.yaml_mapping import YamlMapping
 from kernel.errors import Category, Problem
 
-LOINC: Final = "http://loinc.org"
-LIFETIME: Final = timedelta(days=130 * 365)
-"""Longer than any human life, and short enough to be subtracted from today's date."""
+__all__ = ["CodeSet", "FeatureSpec", "Source", "Take", "parse_features"]
 
-Take: TypeAlias = Literal["last", "min", "max", "mean", "count"]
-MissingPolicy: TypeAlias = Literal["refuse", "nan", "default"]
+_SUBJECTS: Final = get_args(Subjects)
+_TAKES: Final = get_args(Take)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """One code that a feature may be read from: a number in a unit, or an answer from a list."""
-
-    system: str
-    code: str
-    #: Canonical UCUM unit; ``None`` for answers.
-    unit: str | None
-    #: Least and greatest value that can be true of a living patient, in ``unit``.
-    plausible: tuple[Decimal, Decimal] | None
-    #: Accepted code or text, in lower case -> the feature's own word for it; empty for numbers.
-    answers: Mapping[str, str]
-    #: Key of :data:`~inference.features.analytes.ANALYTES`, by which mass, amount and equivalents are converted.
-    analyte: str | None = None
-    #: Values that mean the same to the model, where several sources have one at the same time: of answers the words of
-    #: each group, of numbers the greatest value of each group but the last. None: every value has its own meaning.
-    groups: tuple[frozenset[str] | Decimal, ...] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSpec:
-    """One input of a model."""
-
-    name: str
-    #: What a clinician calls it; refusals name it so.
-    title: str
-    #: In order of preference, which decides between values of the same time that mean the same.
-    sources: tuple[Source, ...]
-    #: A fact about the patient instead of ``sources``: completed years of age, or sex (male 1, female 0).
-    subject: Literal["age", "sex"] | None
-    #: How far back to look; ``None`` is without limit.
-    hours: Decimal | None
-    #: Which of the values in the window, or what of them.
+class _Window:
     take: Take
-    #: Without a value: refuse to answer, leave it unknown, or use ``default``. Never 0 by accident.
-    missing: MissingPolicy
-    default: Decimal | None
-
-    @property
-    def codes(self) -> tuple[str, ...]:
-        """Return the codes it may be read from, of whatever system."""
-        return tuple(source.code for source in self.sources)
-
-    @property
-    def lookback(self) -> timedelta:
-        """Return how far back facts are needed; a lifetime where there is no limit."""
-        if self.subject is not None:
-            return timedelta(0)
-        return LIFETIME if self.hours is None else timedelta(hours=float(self.hours))
+    hours: Decimal | None
+    offset: Decimal
+    since_admission: bool
+    first_hours: Decimal | None
 
 
 def parse_features(content: object) -> tuple[FeatureSpec, ...]:
@@ -81,37 +50,137 @@ def parse_features(content: object) -> tuple[FeatureSpec, ...]:
         ``incorrect``, naming the key that is missing, unknown or wrong.
     """
     table = YamlMapping("features.yaml", content)
-    specs = tuple(_feature(feature) for feature in table.tables("features"))
+    sets = code_sets(table)
+    specs = tuple(spec for feature in table.tables("features") for spec in _feature(feature, sets))
     table.done()
     names = [spec.name for spec in specs]
     for name in names:
         if names.count(name) > 1:
             raise Problem(Category.INCORRECT, f"features.yaml.features: {name} is declared twice")
+    for place, spec in enumerate(specs):
+        _check_named(f"features.yaml.features[{place}]", spec, specs)
     return specs
 
 
-def _feature(table: YamlMapping) -> FeatureSpec:
+def _feature(table: YamlMapping, sets: CodeSets) -> Sequence[FeatureSpec]:
+    """Return the specs of one entry: several where its answers become features of their own."""
+    for key, read in _KINDS.items():
+        if table.has(key):
+            specs = read(table, sets)
+            table.done()
+            return specs
+    specs = _measured(table, sets)
+    table.done()
+    return specs
+
+
+def _of_subject(table: YamlMapping, _sets: CodeSets) -> Sequence[FeatureSpec]:
     missing, default = _missing(table)
-    subject = table.choice("subject", "age", "sex") if table.has("subject") else None
-    take, hours = _window(table.table("window")) if subject is None else ("last", None)
+    spec = _unmeasured(table, missing=missing, default=default)
+    subject = cast("Subjects", table.choice("subject", *_SUBJECTS))
+    return (_with_transform(table, replace(spec, subject=subject)),)
+
+
+def _of_missing(table: YamlMapping, _sets: CodeSets) -> Sequence[FeatureSpec]:
+    return (replace(_unmeasured(table), missing_of=table.text("missing_of")),)
+
+
+def _of_conditions(table: YamlMapping, sets: CodeSets) -> Sequence[FeatureSpec]:
+    return _in_force(table, "conditions", sets)
+
+
+def _of_medications(table: YamlMapping, sets: CodeSets) -> Sequence[FeatureSpec]:
+    return _in_force(table, "medications", sets)
+
+
+def _in_force(table: YamlMapping, key: str, sets: CodeSets) -> Sequence[FeatureSpec]:
+    stated, hours, offset = stated_feature(table, key, sets)
+    return (replace(_unmeasured(table), stated=stated, take="any", hours=hours, offset=offset),)
+
+
+_KINDS: Final[Mapping[str, Callable[[YamlMapping, CodeSets], Sequence[FeatureSpec]]]] = MappingProxyType(
+    {
+        "subject": _of_subject,
+        "missing_of": _of_missing,
+        "conditions": _of_conditions,
+        "medications": _of_medications,
+    }
+)
+"""Key of an entry that stands in the place of ``sources`` -> what reads the entry."""
+
+
+def _measured(table: YamlMapping, sets: CodeSets) -> Sequence[FeatureSpec]:
+    one_hot = table.take("one_hot", bool) if table.has("one_hot") else False
+    word = _default_word(table) if one_hot else None
+    missing, default = _missing(table) if word is None else ("default", None)
+    window = _window(table.table("window"))
     spec = FeatureSpec(
         name=table.text("name"),
         title=table.text("title"),
-        sources=() if subject else tuple(_source(source) for source in table.tables("sources")),
-        subject=cast("Literal['age', 'sex'] | None", subject),
-        hours=hours,
-        take=cast("Take", take),
+        sources=sources_of(table, sets),
+        subject=None,
+        hours=window.hours,
+        take=window.take,
         missing=missing,
         default=default,
+        offset=window.offset,
+        since_admission=window.since_admission,
+        first_hours=window.first_hours,
     )
-    table.done()
-    if not spec.sources and not spec.subject:
+    if not spec.sources:
         raise Problem(Category.INCORRECT, f"{table.place}.sources must not be empty")
-    _check_groups(table.place, spec.sources)
+    check_groups(table.place, spec.sources)
     units = {source.unit for source in spec.sources}
-    if spec.take in {"min", "max", "mean"} and (len(units) > 1 or None in units):
+    if spec.take not in OF_ANSWERS and (len(units) > 1 or None in units):
         raise Problem(Category.INCORRECT, f"{table.place}.window.take: {spec.take} needs numbers of one unit")
+    return _one_hot(table, spec, word) if one_hot else (_with_transform(table, spec),)
+
+
+def _unmeasured(table: YamlMapping, *, missing: MissingPolicy = "nan", default: Decimal | None = None) -> FeatureSpec:
+    """Return the spec of a feature that is not measured; what always has a value needs no policy."""
+    name = table.text("name")
+    title = table.text("title")
+    return FeatureSpec(
+        name=name, title=title, sources=(), subject=None, hours=None, take="last", missing=missing, default=default
+    )
+
+
+def _with_transform(table: YamlMapping, spec: FeatureSpec) -> FeatureSpec:
+    if not table.has("transform"):
+        return spec
+    spec = replace(spec, transform=parse_transform(table, spec))
+    if spec.default is not None and transformed(spec.default, spec.transform) is None:
+        raise Problem(Category.INCORRECT, f"{table.place}.missing.default has no logarithm; choose one above 0")
     return spec
+
+
+def _one_hot(table: YamlMapping, spec: FeatureSpec, default: str | None) -> Sequence[FeatureSpec]:
+    words = tuple(dict.fromkeys(word for source in spec.sources for word in source.answers.values()))
+    if spec.take not in {"last", "first"} or not all(source.answers for source in spec.sources):
+        detail = "needs sources with answers, of which the last or the first is taken"
+        raise Problem(Category.INCORRECT, f"{table.place}.one_hot {detail}")
+    if default is not None and default not in words:
+        raise Problem(Category.INCORRECT, f"{table.place}.missing.default must be one of: {', '.join(words)}")
+    return tuple(
+        replace(
+            spec,
+            name=f"{spec.name}={word}",
+            declared=spec.name,
+            indicates=word,
+            default=None if default is None else Decimal(word == default),
+        )
+        for word in words
+    )
+
+
+def _default_word(table: YamlMapping) -> str | None:
+    """Return the answer that stands in for a missing one; None where the policy is another."""
+    if not table.has("missing") or isinstance(table.take("missing", object), str):
+        return None
+    inner = table.table("missing")
+    word = inner.text("default")
+    inner.done()
+    return word
 
 
 def _missing(table: YamlMapping) -> tuple[MissingPolicy, Decimal | None]:
@@ -124,73 +193,30 @@ def _missing(table: YamlMapping) -> tuple[MissingPolicy, Decimal | None]:
     return "default", default
 
 
-def _window(table: YamlMapping) -> tuple[str, Decimal | None]:
-    take = table.choice("take", "last", "min", "max", "mean", "count")
-    hours = table.number("hours") if table.has("hours") else None
-    table.done()
-    if hours is not None and hours <= 0:
-        raise Problem(Category.INCORRECT, f"{table.place}.hours must be above 0")
-    return take, hours
-
-
-def _source(table: YamlMapping) -> Source:
-    source = Source(
-        system=table.text("system") if table.has("system") else LOINC,
-        code=table.text("code"),
-        unit=table.text("unit") if table.has("unit") else None,
-        plausible=_plausible(table) if table.has("plausible") else None,
-        answers=_answers(table.table("answers")) if table.has("answers") else MappingProxyType({}),
-        analyte=table.choice("analyte", *ANALYTES) if table.has("analyte") else None,
-        groups=_groups(table) if table.has("same") else None,
+def _window(table: YamlMapping) -> _Window:
+    admission = table.choice("since", "admission") == "admission" if table.has("since") else False
+    window = _Window(
+        take=cast("Take", table.choice("take", *_TAKES)),
+        hours=table.positive("hours", MOST_HOURS) if table.has("hours") else None,
+        offset=table.positive("offset", MOST_HOURS) if table.has("offset") else Decimal(0),
+        since_admission=admission,
+        first_hours=table.positive("first_hours", MOST_HOURS) if table.has("first_hours") else None,
     )
     table.done()
-    if (source.unit is None) == (not source.answers):
-        raise Problem(Category.INCORRECT, f"{table.place} must have either unit or answers")
-    if source.unit is not None and not is_unit(source.unit):
-        raise Problem(Category.INCORRECT, f"{table.place}.unit is not a unit of UCUM that can be converted")
-    if source.analyte is not None and source.unit is None:
-        raise Problem(Category.INCORRECT, f"{table.place}.analyte needs a unit")
-    return source
+    if window.hours is not None and window.offset >= window.hours:
+        raise Problem(Category.INCORRECT, f"{table.place}.offset must be below hours, where the window begins")
+    if window.first_hours is not None and not admission:
+        raise Problem(Category.INCORRECT, f"{table.place}.first_hours needs since: admission")
+    return window
 
 
-def _plausible(table: YamlMapping) -> tuple[Decimal, Decimal]:
-    place = f"{table.place}.plausible"
-    bounds = table.take("plausible", list)
-    if len(bounds) != 2:
-        raise Problem(Category.INCORRECT, f"{place} must be two numbers")
-    low, high = (as_number(place, bound) for bound in bounds)
-    if low > high:
-        raise Problem(Category.INCORRECT, f"{place} must be given from low to high")
-    return low, high
-
-
-def _groups(table: YamlMapping) -> tuple[frozenset[str] | Decimal, ...]:
-    place = f"{table.place}.same"
-    groups = table.take("same", list)
-    if all(isinstance(group, list) and all(isinstance(word, str) for word in group) for group in groups):
-        return tuple(frozenset(group) for group in groups)
-    bounds = tuple(as_number(place, bound) for bound in groups)
-    if any(upper <= lower for lower, upper in pairwise(bounds)):
-        raise Problem(Category.INCORRECT, f"{place} must be given from low to high")
-    return bounds
-
-
-def _check_groups(place: str, sources: Sequence[Source]) -> None:
-    """Return when either no source has groups, or all have as many, and of words each one in one group."""
-    counts = {None if one.groups is None else len(one.groups) + (not one.answers) for one in sources}
-    if len(counts) > 1:
-        raise Problem(Category.INCORRECT, f"{place}.sources: same must make as many groups of each source")
-    for source in sources:
-        words = [word for group in source.groups or () if isinstance(group, frozenset) for word in group]
-        expected = set(source.answers.values()) if source.groups is not None else set()
-        if len(words) != len(set(words)) or set(words) != expected:
-            raise Problem(Category.INCORRECT, f"{place}.sources: same must hold each answer once, and numbers else")
-
-
-def _answers(table: YamlMapping) -> Mapping[str, str]:
-    answers: dict[str, str] = {}
-    for word in table.all_keys():
-        for spelling in table.texts(word):
-            if answers.setdefault(spelling.lower(), word) != word:
-                raise Problem(Category.INCORRECT, f"{table.place}: {spelling} is listed twice")
-    return MappingProxyType(answers)
+def _check_named(place: str, spec: FeatureSpec, specs: Sequence[FeatureSpec]) -> None:
+    """Return when the feature that a missing indicator names is one that may be without a value."""
+    if spec.missing_of is None:
+        return
+    named = [one for one in specs if spec.missing_of in {one.name, one.declared}]
+    if not named:
+        raise Problem(Category.INCORRECT, f"{place}.missing_of: no feature has the name {spec.missing_of}")
+    if any(one.missing == "refuse" or one.missing_of or one.stated for one in named):
+        detail = f"{spec.missing_of} is never missing where the model answers; give it missing: nan or a default"
+        raise Problem(Category.INCORRECT, f"{place}.missing_of: {detail}")

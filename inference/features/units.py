@@ -60,7 +60,7 @@ CONVERSIONS: Final[Mapping[str, Mapping[str | None, Conversion]]] = MappingProxy
 )
 """Canonical unit of a vital sign -> unit as sent (``None``: sent without one) -> conversion."""
 
-_LARGEST: Final = Decimal(10) ** 15
+LARGEST: Final = Decimal(10) ** 15
 """A larger value cannot be rounded to six decimals exactly, and is no measurement of a patient."""
 
 
@@ -90,6 +90,7 @@ def is_unit(text: str) -> bool:
     return text in CONVERSIONS or ucum.is_unit(_in_moles(text)[0])
 
 
+@lru_cache(maxsize=65_536)
 def convert(value: Decimal, unit: str | None, canonical: str, analyte: str | None = None) -> Decimal | None:
     """Express ``value`` in the canonical unit; ``None`` when there is no conversion, or no quantity is so large.
 
@@ -105,7 +106,7 @@ def convert(value: Decimal, unit: str | None, canonical: str, analyte: str | Non
         A key of :data:`~inference.features.analytes.ANALYTES`, by which mass, amount and equivalents are converted.
     """
     conversion = _conversion(unit.strip() if unit else None, canonical, analyte)
-    return None if conversion is None or abs(value) > _LARGEST else tidy(conversion(value))
+    return None if conversion is None or abs(value) > LARGEST else tidy(conversion(value))
 
 
 @lru_cache(maxsize=4096)
@@ -150,7 +151,15 @@ def _in_moles(unit: str) -> tuple[str, bool]:
     return found, found != unit
 
 
-def tidy(value: Decimal) -> Decimal:
-    """Cut to six decimals, without trailing zeros or an exponent."""
-    short = round(value, 6).normalize()
+def tidy(value: Decimal, decimals: int = 6) -> Decimal:
+    """Cut to a number of decimals, without trailing zeros or an exponent.
+
+    Parameters
+    ----------
+    value
+        A number that is no larger than :data:`LARGEST`.
+    decimals
+        How many.
+    """
+    short = round(value, decimals).normalize()
     return short.quantize(Decimal(1)) if short == short.to_integral_value() else short

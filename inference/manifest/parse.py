@@ -209,12 +209,15 @@ def _limits(table: YamlMapping) -> Limits:
         max_age_years=table.take("max_age_years", int) if table.has("max_age_years") else None,
         spread_hours=_positive(table, "spread_hours") if table.has("spread_hours") else None,
         max_without_value=table.take("max_without_value", int) if table.has("max_without_value") else None,
+        imputed_at_most=table.number("imputed_at_most") if table.has("imputed_at_most") else None,
     )
     table.done()
     if (limits.min_age_years or 0) > (limits.max_age_years if limits.max_age_years is not None else math.inf):
         raise Problem(Category.INCORRECT, f"{table.place}.max_age_years must not be below min_age_years")
     if limits.max_without_value is not None and limits.max_without_value < 0:
         raise Problem(Category.INCORRECT, f"{table.place}.max_without_value must not be below 0")
+    if limits.imputed_at_most is not None and not 0 <= limits.imputed_at_most <= 1:
+        raise Problem(Category.INCORRECT, f"{table.place}.imputed_at_most must be a share, from 0 to 1")
     return limits
 
 

@@ -89,6 +89,8 @@ class Limits:
     spread_hours: Decimal | None = None
     #: Features that may have no usable value; ``None``: half of those whose policy lets them do without.
     max_without_value: int | None = None
+    #: Share of the measured features, 0 to 1, in whose place a default or a fill may stand.
+    imputed_at_most: Decimal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

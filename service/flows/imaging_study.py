@@ -1,7 +1,7 @@
 """DICOM in: an instance is kept and answered; a study at rest is read by the models of its modality.
 
-accept    instance => file, index row, the study's one waiting job pushed back; 0x0000
-complete  job -> is the study at rest? => revision, one read job per model
+accept    instance => file, index row, the study's one waiting job, pushed back every few seconds; 0x0000
+complete  job -> is the study at rest? => revision, one read job per model; else the same job when it may be
 read      job -> the declared input -> runtime.predict -> publish => resources, deliveries
 fail      job that was parked -> publish => the reason in the place of the result
 """
@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from dicom_node.archive import Archive, StoredInstance
+from dicom_node.archive import Archive, Arrival, StoredInstance
 from dicom_node.encoding import read_index_attributes
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.results import MADE_CLASSES, made_of
@@ -91,15 +91,9 @@ class ImagingStudyFlow:
         self._publisher = publisher
         self._quiet_s = quiet_s
 
-    def digest(self, SOPClassUID: str, SOPInstanceUID: str, TransferSyntaxUID: str) -> Digest:
-        """Return what computes the address of an instance while it arrives.
-
-        Parameters
-        ----------
-        SOPClassUID, SOPInstanceUID, TransferSyntaxUID
-            As for :meth:`dicom_node.archive.Archive.digest`.
-        """
-        return self._archive.digest(SOPClassUID, SOPInstanceUID, TransferSyntaxUID)
+    def digest(self) -> Digest:
+        """Return what computes the address of a DICOM file while it arrives."""
+        return self._archive.digest()
 
     def accept(self, received: ReceivedInstance) -> None:
         """Keep an instance durably; the DICOM listener answers 0x0000 when this returns.
@@ -116,9 +110,11 @@ class ImagingStudyFlow:
             self._core.database.write(lambda tx: self._record(tx, received, now, "DICOM instance of our own"))
             return
 
-        def on_commit(tx: Transaction, stored: StoredInstance, reconciled: bool) -> None:  # noqa: FBT001
-            self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
-            what = "DICOM instance, reconciled" if reconciled else "DICOM instance"
+        def on_commit(tx: Transaction, arrival: Arrival) -> None:
+            stored = arrival.stored
+            if not arrival.is_expected:  # else the study's job waits, and finds the instance
+                self._look_again(tx, stored.StudyInstanceUID, stored.received_at)
+            what = "DICOM instance, reconciled" if arrival.is_reconciled else "DICOM instance"
             self._record(tx, received, stored.received_at, what)
 
         self._archive.add(received, on_commit=on_commit)
@@ -154,12 +150,14 @@ class ImagingStudyFlow:
         now = self._core.clock.now()
         with self._core.database.read() as connection:
             state = study_state(connection, StudyInstanceUID, now, quiet_s=self._quiet_s, stale_s=STALE_S)
+            if state is StudyState.RECEIVING:
+                last = self._archive.last_received(connection, StudyInstanceUID)
+                is_quiet = last + timedelta(seconds=self._quiet_s) <= now  # then an association is open
+                return lambda tx: self._look_again(tx, StudyInstanceUID, now if is_quiet else last)
+            if state is not StudyState.COMPLETE:
+                return lambda _tx: None
             instances = self._archive.instances(connection, StudyInstanceUID)
             models = self._readers(connection, instances)
-        if state is StudyState.RECEIVING:
-            return lambda tx: self._look_again(tx, StudyInstanceUID, now)
-        if state is not StudyState.COMPLETE:
-            return lambda _tx: None
 
         def commit(tx: Transaction) -> None:
             revision = open_revision(tx, StudyInstanceUID, instances=len(instances), now=now)
@@ -308,7 +306,8 @@ class ImagingStudyFlow:
             if model.manifest.trigger.kind == "study" and modalities & model.manifest.input.modalities
         ]
 
-    def _look_again(self, tx: Transaction, StudyInstanceUID: str, now: datetime) -> None:
+    def _look_again(self, tx: Transaction, StudyInstanceUID: str, since: datetime) -> None:
+        """Check whether the study is at rest when it may have been so since this time."""
         key = f"{COMPLETE}:{StudyInstanceUID}"
         self._core.jobs.enqueue(
             tx,
@@ -316,7 +315,7 @@ class ImagingStudyFlow:
             {"study": StudyInstanceUID},
             lock=key,
             queueing_lock=key,
-            due=Due(now + timedelta(seconds=self._quiet_s), "move"),
+            due=Due(since + timedelta(seconds=self._quiet_s), "move"),
         )
 
     def _enqueue_read(self, tx: Transaction, model: DeclaredModel, StudyInstanceUID: str, revision: int) -> None:

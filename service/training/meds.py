@@ -17,7 +17,7 @@ import orjson
 from fhir_adapter.facts import patient_subject
 from fhir_adapter.store.times import LATEST
 from inference.contract import Fact, Subject
-from inference.features.spec import LOINC
+from inference.features.records import LOINC
 from service.training.parquet import Kind, ParquetTable, parquet_table
 from service.training.rows import VersionFacts
 from service.training.spool import PatientRecord

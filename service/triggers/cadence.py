@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import orjson
 from sqlalchemy import Connection
 
+from fhir_adapter.admission import ADMITTED_STATUSES, is_admitted
 from fhir_adapter.store.search.find import find
 from fhir_adapter.store.search.parse import parse
 from inference import registry
@@ -27,7 +28,6 @@ from kernel.jobs import Job, Jobs
 from kernel.worker import Commit
 from service.triggers import enqueue
 from service.triggers.contract import Run
-from service.triggers.schedule import ADMITTED_STATUSES, is_admitted
 
 _MOST: Final = 1_000_000
 """More patients than any hospital admits."""

@@ -1,27 +1,19 @@
 """Kind ``schedule``: admission and discharge, and a cadence while a patient is admitted.
 
-A patient is admitted while an Encounter of an inpatient class is ``in-progress`` or ``onleave`` (R4,
-encounter.html#Encounter.status). An event is a step from one stored version to the next, so the same status stored
-twice is one event.
+When a patient is admitted is said in :mod:`fhir_adapter.admission`. An event is a step from one stored version to the
+next, so the same status stored twice is one event. An Encounter that is first stored as finished counts as a discharge
+when it has just ended.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
+from fhir_adapter.admission import LATE_DISCHARGE, is_admitted, is_inpatient
 from fhir_adapter.store.search.index import patient_of
 from fhir_adapter.store.times import point
 from inference.manifest import Trigger
 from inference.manifest.records import EncounterEvent
 from service.triggers.contract import Change, Decision, Repeat, Resource, Rule, Run, corrected
-
-INPATIENT_CLASSES: Final = frozenset({"IMP", "ACUTE", "NONAC", "OBSENC", "EMER"})
-"""Codes of v3-ActCode: inpatient, acute, non-acute, observation and emergency encounters."""
-
-ADMITTED_STATUSES: Final = ("in-progress", "onleave")
-
-LATE_DISCHARGE: Final = timedelta(hours=24)
-"""An Encounter that is first stored as finished counts as a discharge when it ended within this time before."""
 
 _ENDED: Final = frozenset({"finished", "cancelled", "entered-in-error"})
 
@@ -62,19 +54,10 @@ def event_of(change: Change) -> EncounterEvent | None:
     was_admitted = before is not None and is_admitted(before)
     if is_admitted(after):
         return None if was_admitted or _status(before) == "finished" else "admission"
-    if _status(after) != "finished" or not (was_admitted or _is_inpatient(after)):
+    if _status(after) != "finished" or not (was_admitted or is_inpatient(after)):
         return None
     is_new = _status(before) not in _ENDED if before is not None else _ended_lately(after, change)
     return "discharge" if is_new else None
-
-
-def is_admitted(encounter: Resource) -> bool:
-    """Return whether an Encounter says that its patient is in the hospital now, or on leave from it."""
-    return _status(encounter) in ADMITTED_STATUSES and _is_inpatient(encounter)
-
-
-def _is_inpatient(encounter: Resource) -> bool:
-    return encounter.get("class", {}).get("code") in INPATIENT_CLASSES
 
 
 def _status(encounter: Resource | None) -> str | None:

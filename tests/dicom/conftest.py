@@ -16,7 +16,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 from pynetdicom.sop_class import Verification
 
-from dicom_node.archive import Archive, StoredInstance
+from dicom_node.archive import Archive, Arrival, StoredInstance
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.listener.limits import DicomLimits
 from dicom_node.listener.server import DicomServer, StorageHandlers
@@ -45,8 +45,8 @@ class RunningListener:
             raise self.raising
         self.archive.add(received, on_commit=self.then)
 
-    def then(self, tx: Transaction, stored: StoredInstance, _reconciled: bool) -> None:
-        self.stored.append(stored)
+    def then(self, tx: Transaction, arrival: Arrival) -> None:
+        self.stored.append(arrival.stored)
 
     def on_closed(self, association: str) -> None:
         self.database.write(lambda tx: self.archive.closed(tx, association))

@@ -7,7 +7,7 @@ import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from sqlalchemy import select
 
-from dicom_node.archive import Archive
+from dicom_node.archive import Archive, Arrival
 from dicom_node.encoding import part10
 from dicom_node.listener.association import ReceivedInstance
 from dicom_node.study import StudyState, describe, open_revision, study_state
@@ -46,8 +46,10 @@ class Station:
         self.database, self.clock = database, clock
         self.archive = Archive(database, Blobs(folder, PlainCipher(), database), clock)
 
-    def add(self, number: int = 1, association: str = "a") -> None:
-        self.archive.add(received(number, association), on_commit=lambda *_: None)
+    def add(self, number: int = 1, association: str = "a") -> Arrival:
+        arrivals: list[Arrival] = []
+        self.archive.add(received(number, association), on_commit=lambda _, arrival: arrivals.append(arrival))
+        return arrivals[-1]
 
     def close(self, association: str) -> None:
         self.database.write(lambda tx: self.archive.closed(tx, association))
@@ -192,3 +194,23 @@ def test_an_association_whose_first_instance_was_not_stored_is_recorded_with_the
         station.archive.add(received(), on_commit=fail)
     station.add(1)
     assert station.state() is StudyState.RECEIVING
+
+
+def test_an_instance_is_expected_when_its_association_has_just_sent_one_of_an_open_study(station: Station) -> None:
+    """Whoever checks the study later finds it then; else a check must be due."""
+    assert [station.add(number).is_expected for number in (1, 2, 3)] == [False, True, True]
+    assert not station.add(4, "another").is_expected
+    station.clock.advance(5)
+    assert not station.add(5).is_expected
+
+
+def test_an_instance_of_a_complete_study_is_never_expected(station: Station) -> None:
+    station.add(1)
+    assert station.open(1) == 1
+    assert not station.add(2).is_expected
+    assert station.add(3).is_expected
+
+
+def test_a_repeated_instance_is_never_expected(station: Station) -> None:
+    station.add(1)
+    assert not station.add(1).is_expected

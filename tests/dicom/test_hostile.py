@@ -158,6 +158,14 @@ def test_a_request_for_another_service_aborts_the_association(ward, association_
     assert until_closed(connection)[-10] == 0x07
 
 
+def test_a_command_within_a_dataset_aborts_the_association(ward, association_request: bytes) -> None:
+    command = p_data(3, store_command(b"1.2.3"))
+    connection = ward.connect()
+    connection.sendall(association_request + command + p_data(0, b"\x08\0") + command)
+    assert until_closed(connection)[-10] == 0x07
+    assert ward.stored == []
+
+
 def deflated(plain: bytes) -> bytes:
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return deflater.compress(plain) + deflater.flush()

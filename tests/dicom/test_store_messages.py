@@ -9,6 +9,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode, encode
 
+from dicom_node.listener.arriving import ArrivingFile
 from dicom_node.listener.store_messages import StoreRequest, read_store_request, store_response
 
 UID = "2.25.4711"
@@ -34,7 +35,7 @@ def request(**changes: object) -> bytes:
 
 
 def test_a_request_is_read() -> None:
-    read = read_store_request(memoryview(request(MoveOriginatorMessageID=3)), BytesIO())
+    read = read_store_request(memoryview(request(MoveOriginatorMessageID=3)), ArrivingFile())
     assert read is not None
     assert (read.MessageID, read.AffectedSOPClassUID, read.AffectedSOPInstanceUID) == (7, CTImageStorage, UID)
 
@@ -53,7 +54,7 @@ def test_a_request_is_read() -> None:
     ids=["nothing", "cut short", "damaged", "a malformed UID", "a C-FIND", "no dataset", "another group"],
 )
 def test_what_is_unusual_is_left_to_pynetdicom(unusual: bytes) -> None:
-    assert read_store_request(memoryview(unusual), BytesIO()) is None
+    assert read_store_request(memoryview(unusual), ArrivingFile()) is None
 
 
 @pytest.mark.parametrize(("status", "comment"), [(0x0000, ""), (0xA700, "odd"), (0x0111, "x" * 100)])
@@ -65,7 +66,7 @@ def test_an_answer_is_encoded_as_pynetdicom_encodes_it(status: int, comment: str
         primitive.ErrorComment = comment[:64]
     theirs = command(C_STORE_RSP(), primitive)
     stated = StoreRequest(
-        MessageID=7, AffectedSOPClassUID=CTImageStorage, AffectedSOPInstanceUID=UID, dataset=BytesIO()
+        MessageID=7, AffectedSOPClassUID=CTImageStorage, AffectedSOPInstanceUID=UID, dataset=ArrivingFile()
     )
     ours = store_response(stated, status, comment)
     assert decode(BytesIO(ours), True, True) == decode(BytesIO(theirs), True, True)

@@ -1,5 +1,6 @@
 """What the references between the entries of a transaction name (FHIR R4, bundle.html#references, http.html#trules)."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from fhir_adapter.store import resolve
 from fhir_adapter.store.document import encode
 from fhir_adapter.store.problems import PreconditionFailed, TooCostly
-from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.find import Page, find
 from fhir_adapter.store.search.parse import parse
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter
@@ -158,7 +159,7 @@ def test_the_conditions_of_a_transaction_are_searched_in_a_limited_time_together
     """Each search takes a second by this clock."""
     seconds = iter(range(1000))
     monkeypatch.setattr(resolve, "MOST_SECONDS", 3.0)
-    monkeypatch.setattr(resolve, "_now", lambda: next(seconds))
+    monkeypatch.setattr(resolve, "CLOCKS", dict.fromkeys(resolve.CLOCKS, lambda: next(seconds)))
 
     def creates(number: int) -> list[dict[str, Any]]:
         return [
@@ -174,3 +175,16 @@ def test_the_conditions_of_a_transaction_are_searched_in_a_limited_time_together
             *(entry("PUT", f"Patient/p{it}", patient(f"p{it}")) for it in range(4)),
             *(entry("POST", "Observation", of(f"Patient?identifier=MRN-p{it}")) for it in range(4)),
         )
+
+
+def test_the_time_for_which_a_busy_machine_lets_a_search_wait_counts_little(
+    transactions: Transactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def waiting(*arguments: Any) -> Page:
+        threading.Event().wait(0.1)
+        return find(*arguments)
+
+    monkeypatch.setattr(resolve, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(resolve, "find", waiting)
+    creates = [entry("POST", "Patient", with_mrn("x", it), ifNoneExist=f"identifier={it}") for it in ("1", "2")]
+    assert transactions.send(*creates) == transactions.send(*creates)

@@ -5,6 +5,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,29 @@ def test_what_a_cancelled_task_asked_for_is_done_and_its_neighbours_are_answered
     assert left(database)[0] == ["cancelled", "neighbour"]
 
 
+def test_what_an_event_loop_has_at_hand_shares_one_commit(database: Database) -> None:
+    def counted(tx: Transaction) -> int:
+        tx.execute(ADD, row(str(len(tx.shared))))
+        tx.shared[str(len(tx.shared))] = None  # one mapping for the requests of a commit
+        return len(tx.shared)
+
+    async def ask() -> list[int]:
+        return await asyncio.gather(*[database.write_async(counted) for _ in range(16)])
+
+    assert asyncio.run(ask()) == list(range(1, 17))
+
+
+def test_what_waits_on_an_event_loop_when_the_database_is_closed_is_refused(sqlite: Database) -> None:
+    async def ask() -> None:
+        asked = asyncio.create_task(sqlite.write_async(lambda tx: tx.execute(ADD, row("late")) and None))
+        await asyncio.sleep(0)
+        sqlite.close()
+        with pytest.raises(Problem, match="stopping"):
+            await asked
+
+    asyncio.run(ask())
+
+
 def test_a_group_wakes_the_event_loop_once(sqlite: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[object] = []
     whole = asyncio.BaseEventLoop.call_soon_threadsafe
@@ -358,3 +382,51 @@ def test_nothing_is_done_before_a_commit_for_what_was_undone(database: Database)
 
     database.write(undo)
     assert asked == []
+
+
+def test_a_thread_writes_itself_when_nobody_else_does(database: Database) -> None:
+    assert database.write(lambda _: threading.current_thread()) is threading.current_thread()
+
+
+def test_what_comes_while_a_thread_writes_is_left_to_the_writers_thread(database: Database) -> None:
+    first_writes, rest_waits = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def first(tx: Transaction) -> None:
+        first_writes.set()
+        assert rest_waits.wait(10)
+        tx.execute(ADD, row("first"))
+
+    def note(name: str) -> threading.Thread:
+        order.append(name)
+        return threading.current_thread()
+
+    with ThreadPoolExecutor(4) as pool:
+        running = pool.submit(database.write, first)
+        assert first_writes.wait(10)
+        waiting = [pool.submit(database.write, lambda _, name=name: note(name)) for name in ("a", "b", "c")]
+        writer = database._writer
+        while writer._queue.qsize() + writer._is_next < 3:
+            assert not running.done()
+        rest_waits.set()
+        running.result(10)
+        assert {one.result(10).name for one in waiting} == {"database-writer"}
+    assert sorted(order) == ["a", "b", "c"]
+
+
+def test_threads_and_an_event_loop_that_write_at_once_all_end(database: Database) -> None:
+    async def awaited(first: int) -> None:
+        for number in range(first, first + 20):
+            await database.write_async(lambda tx, number=number: tx.execute(ADD, row(f"{number:04}")))
+
+    def waited(first: int) -> None:
+        for number in range(first, first + 20):
+            database.write(lambda tx, number=number: tx.execute(ADD, row(f"{number:04}")))
+
+    with ThreadPoolExecutor(5) as pool:
+        loops = pool.submit(asyncio.run, awaited(0))
+        threads = [pool.submit(waited, 100 * number) for number in range(1, 5)]
+        for one in (loops, *threads):
+            one.result(30)
+    with database.read() as connection:
+        assert len(NAMES.run(connection).all()) == 100

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -107,6 +107,12 @@ def test_every_model_and_runner_is_documented() -> None:
     from inference.runners import RUNNERS
 
     assert undocumented((*MODELS, *RUNNERS), REFERENCE / "models.md") == set()
+
+
+def test_everything_that_can_be_taken_of_a_window_is_documented() -> None:
+    from inference.features.records import Take
+
+    assert undocumented(get_args(Take), REFERENCE / "models.md") == set()
 
 
 def test_every_category_is_documented() -> None:

@@ -2,12 +2,18 @@
 
 import base64
 from dataclasses import replace
+from datetime import datetime, timedelta
 from io import BytesIO
 
 from pydicom import dcmread
+from sqlalchemy import delete, select
 
+from dicom_node.encoding import _after_meta
+from dicom_node.listener.association import ReceivedInstance
 from dicom_node.scu import send as c_store
 from dicom_node.synthesise import ChestXRay, chest_x_ray
+from kernel.tables import jobs
+from privacy.principal import Principal
 
 from .hospital import AUTHORITY, Hospital
 
@@ -92,6 +98,55 @@ def test_a_study_is_not_processed_before_it_is_complete(hospital: Hospital) -> N
     assert hospital.results() == []
     hospital.rest()
     assert len(hospital.results()) == 1
+
+
+def test_a_study_is_complete_when_it_has_rested_since_its_newest_instance(hospital: Hospital) -> None:
+    """The study's job is not pushed back for each instance; it is done again when the study may be at rest."""
+    studies = hospital.application.imaging_studies
+    for number, second in enumerate((0, 1, 3), start=1):
+        hospital.clock.advance(second)
+        studies.accept(received_image(replace(CHEST, instance=number), "open"))
+    hospital.clock.advance(26)
+    hospital.work()
+    assert completion_due(hospital) == hospital.clock.now() + timedelta(seconds=4)
+    studies.association_closed("open")
+    hospital.clock.advance(3.9)
+    hospital.work()
+    assert hospital.results() == []
+    hospital.clock.advance(0.1)
+    hospital.work()
+    assert len(hospital.results()) == 1
+
+
+def test_a_study_whose_job_was_taken_away_is_complete_all_the_same(hospital: Hospital) -> None:
+    """A later instance of the same association brings it back."""
+    studies = hospital.application.imaging_studies
+    studies.accept(received_image(CHEST, "open"))
+    hospital.application.database.write(lambda tx: tx.execute(delete(jobs)))
+    hospital.clock.advance(5)
+    studies.accept(received_image(LATERAL, "open"))
+    assert completion_due(hospital) == hospital.clock.now() + timedelta(seconds=30)
+
+
+def received_image(image: ChestXRay, association: str) -> ReceivedInstance:
+    content = chest_x_ray(image)
+    dataset = dcmread(BytesIO(content))
+    start, syntax = _after_meta(content)
+    return ReceivedInstance(
+        association=association,
+        principal=Principal(client="MODALITY", client_address="127.0.0.1"),
+        called_ae="AUSCULTA",
+        SOPClassUID=str(dataset.SOPClassUID),
+        SOPInstanceUID=str(dataset.SOPInstanceUID),
+        TransferSyntaxUID=syntax,
+        encoded=content[start:],
+    )
+
+
+def completion_due(hospital: Hospital) -> datetime:
+    with hospital.application.database.read() as connection:
+        query = select(jobs.c.scheduled_at).where(jobs.c.step == "complete-study", jobs.c.status == "waiting")
+        return connection.execute(query).scalar_one()
 
 
 def test_a_late_instance_that_the_model_prefers_makes_a_result_that_supersedes(hospital: Hospital) -> None:

@@ -154,6 +154,23 @@ def test_a_model_declares_how_many_missing_values_it_bears(
     assert "the model bears 2" in panel(hospital, creatinine=None, lactate=None, potassium=None)
 
 
+def test_a_model_declares_the_share_of_imputed_values_that_it_bears_and_says_how_much_it_was(
+    open_hospital: Callable[..., Hospital], tmp_path: Path
+) -> None:
+    hospital = open_hospital(model_dirs=(lab_risk(tmp_path / LAB_RISK, "{imputed_at_most: 0.5}"),))
+    hospital.set_model(LAB_RISK, "active")
+    hospital.admit()
+    assert "Imputed" not in panel(hospital)
+    hospital.clock.advance(25 * 3600)
+    text = panel(hospital, creatinine=("2.0", "wibble"), lactate=None)
+    assert "Computed without creatinine (unreadable), lactate (too old). Imputed: 2 of 4 values (50 %)." in text
+    hospital.clock.advance(25 * 3600)
+    assert panel(hospital, creatinine=None, lactate=None, potassium=None) == (
+        "AI result not available: 3 of 4 values (75 %) would be imputed, and the model bears 50 %: "
+        "creatinine, potassium, lactate (too old)"
+    )
+
+
 def test_one_value_that_cannot_be_used_does_not_void_a_window(laboratory: Hospital) -> None:
     before = share(panel(laboratory, creatinine=("6.0", "mg/dL")))
     laboratory.clock.advance(60)

@@ -141,7 +141,7 @@ def test_a_pacs_that_refuses_one_patients_objects_keeps_the_others(
     hospital = open_hospital(ehr_url="", interface_engine=None)
     pacs: StandInPacs = hospital.pacs
     pacs.refuse_when = lambda instance: (
-        Problem(Category.UNAVAILABLE, "full") if b"PID-ADA" in instance.encoded else None
+        Problem(Category.UNAVAILABLE, "full") if b"PID-ADA" in bytes(instance.encoded) else None
     )
     for number, name in enumerate(("PID-ADA", "PID-BOB"), start=2):
         hospital.dicom(replace(CHEST, PatientID=name, seed=number))

@@ -37,7 +37,7 @@ from fhir_adapter.store.search.conditions import TABLES, Tag, matching, shown
 from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, of
 from fhir_adapter.store.search.query import Criterion, Cursor, Query, SortKey
 from fhir_adapter.store.search.shapes import Match, Shape
-from fhir_adapter.store.versions import CURRENT, StoredVersion, stored
+from fhir_adapter.store.versions import COLUMNS, IS_CURRENT, StoredVersion, stored
 from kernel.statements import Statement
 from kernel.tables import resource_heads, resource_versions
 
@@ -213,7 +213,7 @@ def _fitting(rows: Sequence[Any]) -> int:
     return max(1, sum(1 for size in accumulate(sizes) if size <= MOST_BYTES))
 
 
-_ROW: Final = (*CURRENT.selected_columns.keys(), "as_of")
+_ROW: Final = (*(column.name for column in COLUMNS), "as_of")
 
 
 def _by_storage(sort: Sequence[SortKey]) -> bool:
@@ -267,22 +267,38 @@ def _statement(form: _Form) -> Statement:
         keys: list[ColumnElement[Any]] = [type_coerce(earlier.c.last_updated, BigInteger)]
     else:
         keys = [_sort_key(form.type, it) for it in form.sort]
-    statement: Select[Any] = CURRENT.add_columns(
-        (_NEWEST if not form.continues else literal_column("0", Integer)).label("as_of")
-    )
-    statement = statement.add_columns(*(key.label(f"k{place}") for place, key in enumerate(keys)))
+    named = [key.label(f"k{place}") for place, key in enumerate(keys)]
+    heads: FromClause = resource_heads
     if as_of is not None and form.changed:
         before = select(func.max(_EARLIER.c.version)).where(_EARLIER.c.key == _HEADS.key, _EARLIER.c.seq <= as_of)
         was = and_(earlier.c.key == _HEADS.key, earlier.c.version == before.scalar_subquery())
-        statement = statement.join(earlier, and_(was, earlier.c.content.is_not(None)))
+        heads = heads.join(earlier, and_(was, earlier.c.content.is_not(None)))
         conditions.append(_HEADS.key.in_(select(_EARLIER.c.key).where(_EARLIER.c.seq > as_of)))
     elif as_of is not None:
+        heads = heads.join(resource_versions, IS_CURRENT)
         conditions.append(_VERSIONS.seq <= as_of)
     if form.continues:
         conditions.append(_beyond([*zip(keys, form.sort, strict=True)], _first_descends(form.sort), names))
-    order = [key.desc() if it.descending else key.asc() for key, it in zip(keys, form.sort, strict=True)]
-    order.append(_HEADS.key.desc() if _first_descends(form.sort) else _HEADS.key.asc())
-    return Statement(statement.where(*conditions).order_by(*order).limit(names.next()))
+    chosen = select(_HEADS.type, _HEADS.id, _HEADS.key, _HEADS.version, *named).select_from(heads).where(*conditions)
+    chosen = chosen.order_by(*_order(keys, _HEADS.key, form.sort)).limit(names.next())
+    return Statement(_with_content(chosen, form))
+
+
+def _order(keys: Sequence[ColumnElement[Any]], key: ColumnElement[Any], sort: Sequence[SortKey]) -> Iterator[Any]:
+    for by, it in zip(keys, sort, strict=True):
+        yield by.desc() if it.descending else by.asc()
+    yield key.desc() if _first_descends(sort) else key.asc()
+
+
+def _with_content(chosen: Select[Any], form: _Form) -> Select[Any]:
+    """Return the select of the versions of a page: what is sorted before it holds numbers only, not their content."""
+    page = chosen.subquery()
+    as_of = _NEWEST if not form.continues else literal_column("0", Integer)
+    keys = [page.c[f"k{place}"] for place in range(len(form.sort))]
+    columns = [page.c.get(column.name, column) for column in COLUMNS]
+    of_page = and_(_VERSIONS.key == page.c.key, _VERSIONS.version == page.c.version)
+    statement = select(*columns, as_of.label("as_of"), *keys).select_from(page).join(resource_versions, of_page)
+    return statement.order_by(*_order(keys, page.c.key, form.sort))
 
 
 _EARLIER: Final[FromClause] = resource_versions.alias("any_version")

@@ -4,7 +4,7 @@ from inference.contract import FactsInput
 from inference.manifest import InputSpec
 from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput
-from service.flows.inputs.observed import observed_facts
+from service.flows.inputs.observed import admission_for, observed_facts
 
 
 def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> FactsInput | NoInput:  # noqa: ARG001 - facts have no rules
@@ -19,7 +19,14 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> FactsInp
     spec
         The declared input; it has no rules of its own.
     """
-    facts = observed_facts(core, request)
+    admission = admission_for(core, request)
+    facts = observed_facts(core, request, admission)
     if isinstance(facts, NoInput):
         return facts
-    return FactsInput(subject=request.subject, facts=facts, at=request.at, clock_tolerance=core.clock_tolerance)
+    return FactsInput(
+        subject=request.subject,
+        facts=facts,
+        at=request.at,
+        clock_tolerance=core.clock_tolerance,
+        admission=admission,
+    )

@@ -7,7 +7,7 @@ from inference.features.series import find_gap, series_input
 from inference.manifest import InputSpec
 from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput
-from service.flows.inputs.observed import observed_facts
+from service.flows.inputs.observed import admission_for, observed_facts
 
 
 def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> SeriesInput | NoInput:
@@ -26,10 +26,11 @@ def read(core: CoreServices, request: InputRequest, spec: InputSpec) -> SeriesIn
     hours, step_hours = spec.selection.hours, spec.selection.step_hours
     assert hours is not None  # a manifest of a series has both
     assert step_hours is not None
-    facts = observed_facts(core, request, longest=timedelta(hours=float(hours)))
+    admission = admission_for(core, request)
+    facts = observed_facts(core, request, admission, longest=timedelta(hours=float(hours)))
     if isinstance(facts, NoInput):
         return facts
-    given = FactsInput(subject=subject, facts=facts, at=at, clock_tolerance=core.clock_tolerance)
+    given = FactsInput(subject=subject, facts=facts, at=at, clock_tolerance=core.clock_tolerance, admission=admission)
     found = series_input(model.features, given, hours=hours, step_hours=step_hours)
     gap = find_gap(model.features, found, hours)
     if gap is not None:
