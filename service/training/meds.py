@@ -15,12 +15,10 @@ from typing import Any, Final
 import orjson
 
 from fhir_adapter.facts import patient_subject
-from fhir_adapter.store.times import LATEST
 from inference.contract import Fact, Subject
 from inference.features.records import LOINC
+from service.training.history import History
 from service.training.parquet import Kind, ParquetTable, parquet_table
-from service.training.rows import VersionFacts
-from service.training.spool import PatientRecord
 
 VERSION: Final = "0.4.1"
 BIRTH: Final = "MEDS_BIRTH"
@@ -53,16 +51,15 @@ class MedsEvents:
         #: Code -> its parents.
         self.codes: dict[str, Sequence[str]] = {}
 
-    def add(self, patient: PatientRecord, versions: Sequence[VersionFacts]) -> None:
-        """Add the events of one patient: birth, sex, and each value that the newest versions state.
+    def add(self, history: History) -> None:
+        """Add the events of one patient: birth, sex, and each value, condition and medication of the newest versions.
 
         Parameters
         ----------
-        patient
-            The patient.
-        versions
-            What the Observations state.
+        history
+            What is known of the patient.
         """
+        patient = history.patient
         number = subject_id(patient.reference)
         of_patient = [one.content for one in patient.versions if one.type == "Patient"]
         content = orjson.loads(of_patient[-1]) if of_patient else {}
@@ -71,13 +68,14 @@ class MedsEvents:
             return
         for time, code in _of_subject(subject):
             self._add((number, time, code, None, None), ())
-        facts = [fact for one in versions if one.until == LATEST for fact in one.facts if fact.unusable is None]
+        facts = [fact for fact in history.newest() if fact.unusable is None]
         for fact in sorted(facts, key=lambda it: it.effective):
             base = _base(fact)
-            code = f"{base}//{fact.unit}" if fact.unit else base
+            more = fact.unit if fact.kind == "observation" else fact.kind
+            code = f"{base}//{more}" if more else base
             number_of_it = fact.value if isinstance(fact.value, Decimal) else None
             text = fact.value if isinstance(fact.value, str) else None
-            self._add((number, fact.effective, code, number_of_it, text), (base,) if fact.unit else ())
+            self._add((number, fact.effective, code, number_of_it, text), (base,) if more else ())
 
     def _add(self, row: tuple[int, datetime | None, str, Decimal | None, str | None], parents: Sequence[str]) -> None:
         self._table.add(row)

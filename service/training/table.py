@@ -11,10 +11,11 @@ from typing import Final
 from fhir_adapter.store.document import exact_values
 from inference.views import View
 from kernel.errors import Category, Problem
+from service.training.history import Medications, history_of
 from service.training.meds import MedsEvents, meds_dataset, subject_id
 from service.training.parquet import Kind, ParquetTable, parquet_table
 from service.training.reading import Known, read_moments, read_resources, resources
-from service.training.rows import Rows, TableModel, version_facts
+from service.training.rows import Rows, TableModel
 from service.training.spool import Spool, open_spool
 
 _HEAD: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -56,7 +57,7 @@ class Made:
     rows: int
     #: Rows for which the model would refuse to answer.
     refused: int
-    #: Observations that were left out because they name no ``Patient/<id>``.
+    #: Resources that were left out because they name no ``Patient/<id>``.
     of_nobody: int
 
 
@@ -84,12 +85,12 @@ def make_table(request: TableRequest, progress: Progress) -> Made:
         table = opened.enter_context(parquet_table(request.out, {**_HEAD, **model.columns}))
         spool = opened.enter_context(open_spool(request.out))
         found = resources(request.paths, progress.read)
-        counts = read_resources(found, spool, model.codes, request.known)
+        of_nobody = read_resources(found, spool, model.needs, request.known)
         if request.moments is not None:
             read_moments(request.moments, spool)
         events = _events(request, opened)
         refused = _write(request, spool, rows, table, events, progress)
-        return Made(rows=table.count, refused=refused, of_nobody=counts.of_nobody)
+        return Made(rows=table.count, refused=refused, of_nobody=of_nobody)
 
 
 def _events(request: TableRequest, opened: ExitStack) -> MedsEvents | None:
@@ -107,18 +108,18 @@ def _write(
     progress: Progress,
 ) -> int:
     """Write the rows, and the events; return how many rows are of a refusal."""
-    names = tuple(request.model.columns)
-    refused = 0
+    names, stated = tuple(request.model.columns), request.model.needs.stated
+    medications, refused = Medications(spool), 0
     total = spool.count()
     for number, patient in enumerate(spool.patients(), start=1):
-        facts = version_facts(patient.versions)
+        history = history_of(patient, stated, medications)
         if request.moments is None or patient.moments:
-            for row in rows.of(patient, facts):
+            for row in rows.of(history):
                 values = [row.values[name] for name in names]
                 table.add((row.patient, subject_id(row.patient), row.at, row.refused, *values))
                 refused += bool(row.refused)
         if events is not None and patient.versions:
-            events.add(patient, facts)
+            events.add(history)
         progress.patients(number, total)
     return refused
 
