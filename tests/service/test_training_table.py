@@ -2,11 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import orjson
@@ -14,9 +16,13 @@ import pytest
 import yaml
 
 from fhir_adapter.facts import subject
-from inference.contract import FactsInput
+from fhir_adapter.stated import KINDS
+from inference.contract import FactKind, FactsInput, SeriesInput
 from inference.features.extract import compile_features
-from inference.features.spec import FeatureSpec, parse_features
+from inference.features.records import FeatureSpec, Stated
+from inference.features.spec import parse_features
+from inference.features.values import FeatureValue
+from inference.manifest import parse_manifest
 from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Problem
 from service.commands import command_context
@@ -27,6 +33,7 @@ from service.training.reading import Known
 from service.training.rows import Rows, TableModel
 
 from .hospital import Hospital
+from .story_of_a_stay import UNITS, a_stay, features_of_every_kind
 from .test_commands import Command, ausculta
 from .test_fhir_path import VITALS, observation, post, put_patient, vitals
 
@@ -50,7 +57,7 @@ def log_of_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 def versions(hospital: Hospital, *types: str) -> Iterator[dict[str, Any]]:
     """Yield every version of the resources that the server holds."""
     for type_ in types:
-        for resource in hospital.all(type_):
+        for resource in hospital.all(f"{type_}?_count=1000"):
             page = httpx.get(f"{hospital.url}/{type_}/{resource['id']}/_history").json()
             yield from (entry["resource"] for entry in page["entry"])
 
@@ -122,21 +129,17 @@ def test_the_rows_are_those_of_the_server(hospital: Hospital, ausculta: Command,
     assert compared > 40
 
 
+@pytest.mark.parametrize("kind", ["facts", "series"])
 def test_features_of_every_kind_are_those_that_the_server_reads_at_the_moment(
-    hospital: Hospital, make: Make, folder: Path, tmp_path: Path
+    hospital: Hospital, make: Make, folder: Path, tmp_path: Path, kind: str
 ) -> None:
-    units = {"8867-4": "/min", "9279-1": "/min", "59408-5": "%", "8310-5": "Cel"}
-    declared = [
-        {"name": f"{take}-{code}-{hours}", "title": code, "missing": "nan", "sources": [{"code": code, "unit": unit}]}
-        | {"window": {"take": take, "hours": hours}}
-        for code, unit in units.items()
-        for take in ("last", "min", "max", "mean", "count")
-        for hours in (0.3, 2, 24)
-    ]
-    declared += [{"name": it, "title": it, "subject": it, "missing": {"default": -1}} for it in ("age", "sex")]
-    (folder / "features.yaml").write_text(yaml.safe_dump({"features": declared}))
-    features = parse_features({"features": declared})
-    extract = compile_features(features)
+    declared = features_of_every_kind(with_defaults=kind == "facts")
+    features = parse_features(declared)
+    manifest = (folder / "model.yaml").read_text()
+    if kind == "series":
+        manifest = manifest.replace("[{name: facts, kind: facts}]", GRID)
+    (folder / "features.yaml").write_text(yaml.safe_dump(declared))
+    (folder / "model.yaml").write_text(manifest)
     application = hospital.application
     served: dict[datetime, Json] = {}
 
@@ -145,18 +148,50 @@ def test_features_of_every_kind_are_those_that_the_server_reads_at_the_moment(
         with application.database.read() as connection:
             (model,) = (it for it in application.catalogue.serving(connection) if it.row.name == "news2")
             patient = subject(connection, application.store, "Patient/p1")
-        request = InputRequest(model=replace(model, features=features), subject=patient, at=now)
-        given = read_input(application, request)
-        assert isinstance(given, FactsInput)
-        readings = extract(given).readings
-        served[now] = {name: None if it is None else float(it.value) for name, it in readings.items()}
+        model = replace(model, features=features, manifest=parse_manifest(yaml.safe_load(manifest)))
+        given = read_input(application, InputRequest(model=model, subject=patient, at=now))
+        if isinstance(given, FactsInput):
+            served[now] = scalars(compile_features(features)(given).readings)
+        elif isinstance(given, SeriesInput):
+            served[now] = grid(given)
 
     a_day(hospital, seen)
+    a_stay(hospital, lambda: run(hospital, seen))
+    assert len(served) > 50
     moments = tmp_path / "served.csv"
     moments.write_text("patient,time\n" + "".join(f"p1,{at.isoformat()}\n" for at in served))
-    made = make(list(versions(hospital, "Patient", "Observation")), moments=moments)
-    assert {row["time"]: {spec.name: row[spec.name] for spec in features} for row in made} == served
-    assert len({value for row in served.values() for value in row.values()}) > 15
+    made = {row["time"]: row for row in make(list(versions(hospital, "Patient", *KINDS_OF_DATA)), moments=moments)}
+    assert made.keys() == served.keys()
+    for at, expected in served.items():
+        differing = {name: (made[at][name], value) for name, value in expected.items() if made[at][name] != value}
+        assert not differing, at
+    constant = {spec.name for spec in features if len({str(row[spec.name]) for row in served.values()}) == 1}
+    of_pulse = {name for name in constant if "8867-4" in name or not any(code in name for code in UNITS)}
+    assert of_pulse == {"age", "sex"}  # what never changes would show nothing
+
+
+KINDS_OF_DATA = (
+    "Observation",
+    "Encounter",
+    "Condition",
+    "MedicationRequest",
+    "MedicationStatement",
+    "MedicationAdministration",
+    "Medication",
+)
+GRID = "[{name: series, kind: series, hours: 12, step_hours: 2}]"
+
+
+def scalars(readings: Mapping[str, FeatureValue | None]) -> Json:
+    """Return the values of features as a table has them."""
+    found = {name: None if it is None else it.value for name, it in readings.items()}
+    return {name: float(it) if isinstance(it, Decimal) else it for name, it in found.items()}
+
+
+def grid(series: SeriesInput) -> Json:
+    """Return the values of a time series as a table has them."""
+    columns = zip(series.features, series.values.T.tolist(), strict=True)
+    return {name: [None if isnan(it) else it for it in column] for name, column in columns}
 
 
 def test_without_moments_a_row_is_made_whenever_the_trigger_runs_the_model(
@@ -242,7 +277,8 @@ def test_of_each_observation_the_version_of_the_moment_counts(make: Make) -> Non
 
 def test_a_patient_without_resources_has_a_row_without_values(make: Make) -> None:
     assert make([], [0]) == [
-        {"patient": "Patient/p1", "subject_id": 7739502578709116559, "time": AT, "refused": "", "pulse": None}
+        {"patient": "Patient/p1", "subject_id": 7739502578709116559, "time": AT, "pulse": None}
+        | {"refused": "1 of 1 values cannot be used, and the model bears 0: pulse (missing)"}
     ]
 
 
@@ -401,15 +437,19 @@ def test_a_value_that_its_column_cannot_hold_is_named(make: Make, tmp_path: Path
 
 def test_a_feature_of_what_the_table_does_not_read_is_refused() -> None:
     (spec,) = parse_features({"features": [{"name": "a", "title": "age", "subject": "age", "missing": "nan"}]})
-    with pytest.raises(Problem, match="a is neither of Observations nor of the patient"):
+    with pytest.raises(Problem, match="a is of nothing that a training table reads"):
         Rows(TableModel(features=(replace(spec, subject=None),), manifest=None))
 
 
 def test_the_table_knows_all_that_features_are_made_of() -> None:
     """Whoever adds a field lets the table fill it as ``service/flows/inputs`` does, and compares it with the server."""
-    assert {one.name for one in fields(FactsInput)} == {"subject", "facts", "at", "clock_tolerance"}
-    of_features = {"name", "title", "sources", "subject", "hours", "take", "missing", "default"}
-    assert {one.name for one in fields(FeatureSpec)} == of_features
+    assert {one.name for one in fields(FactsInput)} == {"subject", "facts", "at", "clock_tolerance", "admission"}
+    of_window = {"hours", "take", "offset", "since_admission", "first_hours"}
+    of_values = {"missing", "default", "transform", "indicates", "declared"}
+    made_of = {"sources", "subject", "missing_of", "stated"}
+    assert {one.name for one in fields(FeatureSpec)} == {"name", "title"} | of_window | of_values | made_of
+    assert {one.name for one in fields(Stated)} == {"codes", "kinds", "statuses"}
+    assert set(get_args(FactKind)) == {"observation", *KINDS.values()}
 
 
 def test_files_and_folders_that_are_not_there_are_named(folder: Path, tmp_path: Path) -> None:
