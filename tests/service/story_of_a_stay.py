@@ -154,6 +154,8 @@ def _admissions(hospital: Hospital) -> Sequence[Callable[[], None]]:
         lambda: admit(hospital, 8, status="onleave"),
         lambda: admit(hospital, 1, id="second"),
         lambda: admit(hospital, 1, id="second", status="entered-in-error"),
+        lambda: admit(hospital, 0.5, id="moved"),
+        lambda: admit(hospital, 0.5, id="moved", subject={"reference": "Patient/p2"}),  # it was another patient
         lambda: admit(hospital, 3, id="ambulant", **{"class": {"code": "AMB"}}),
         lambda: admit(hospital, 0, period={"start": early, "end": ago(hospital, 0)}, status="finished"),
     )
