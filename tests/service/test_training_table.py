@@ -33,20 +33,7 @@ from service.training.reading import Known
 from service.training.rows import Rows, TableModel
 
 from .hospital import Hospital
-from .story_of_a_stay import (
-    ATC,
-    BY_REFERENCE,
-    ICD,
-    PRESSOR,
-    PULSE,
-    UNITS,
-    a_stay,
-    condition,
-    features_of_every_kind,
-    measured,
-    order,
-    substance,
-)
+from .story_of_a_stay import UNITS, a_stay, features_of_every_kind
 from .test_commands import Command, ausculta
 from .test_fhir_path import VITALS, observation, post, put_patient, vitals
 
@@ -324,87 +311,6 @@ def test_files_without_the_time_of_storing_say_by_issued_when_something_became_k
     assert pulses(make(of_another_system, [5, 29, 30], known=Known.ISSUED)) == [80, 80, 90]
 
 
-def declare(folder: Path, *features: Json) -> None:
-    """Give the model other features, and let it bear any number without a value."""
-    declared = [{"title": it["name"]} | it for it in features]
-    (folder / "features.yaml").write_text(yaml.safe_dump({"features": declared}))
-    manifest = (folder / "model.yaml").read_text()
-    (folder / "model.yaml").write_text(manifest.replace("limits: {}", "limits: {imputed_at_most: 0.5}"))
-
-
-PULSE_OR: Json = measured("pulse", "last", {"hours": 1}, PULSE, missing={"default": 70})
-ILL: Json = {"name": "ill", "conditions": [{"system": ICD, "codes": ["E11"]}]}
-DRUG: Json = {"name": "drug", "medications": [{"system": ATC, "codes": ["C01CA03"]}]}
-STAY: Json = measured("count", "count", {"since": "admission"}, PULSE)
-
-
-def of_patient(resource: Json, minute: int | None = None, version: int = 1) -> Json:
-    """Return a resource about the patient, stored in a minute of a day, or not said when."""
-    known = None if minute is None else (AT + timedelta(minutes=minute)).isoformat()
-    meta = {} if known is None else {"meta": {"versionId": str(version), "lastUpdated": known}}
-    return {"subject": {"reference": "Patient/p1"}} | resource | meta
-
-
-def test_a_row_says_that_the_model_would_refuse_since_too_many_values_are_imputed(make: Make, folder: Path) -> None:
-    declare(folder, PULSE_OR)
-    made = make([PATIENT, pulse(80, 0)], [-1, 0])
-    assert pulses(made) == [70, 80]
-    assert [row["refused"] for row in made] == [
-        "1 of 1 values (100 %) would be imputed, and the model bears 50 %: pulse (missing)",
-        "",
-    ]
-
-
-def test_a_version_that_is_of_nothing_the_table_reads_ends_the_one_before(make: Make, folder: Path) -> None:
-    """Its code was wrong, or its patient; the server no longer reads it either."""
-    declare(folder, PULSE_OR, ILL)
-    other = {"coding": [{"system": "http://loinc.org", "code": "2345-7"}]}
-    resources = [
-        pulse(80, 0),
-        pulse(80, 0, stored=20, version=2, code=other),
-        pulse(90, 1),
-        pulse(90, 1, stored=10, version=2, subject={"reference": "Group/g"}),
-        of_patient(condition("c", "E11"), 0),
-        of_patient(condition("c", "I10"), 30, version=2),
-    ]
-    made = make(resources, [0, 1, 10, 20, 30])
-    assert [(row["pulse"], row["ill"]) for row in made] == [(80, 1), (90, 1), (80, 1), (70, 1), (70, 0)]
-
-
-def test_a_medication_that_a_reference_names_is_the_one_of_the_moment(make: Make, folder: Path) -> None:
-    declare(folder, DRUG)
-    before, after = ({"lastUpdated": (AT + timedelta(minutes=it)).isoformat()} for it in (10, 20))
-    resources = [
-        substance("m1", "N02BE01") | {"meta": after},
-        of_patient(order("r", **BY_REFERENCE), 0),
-        substance("m1", "C01CA03") | {"meta": before},
-    ]
-    assert [row["drug"] for row in make(resources, [0, 9, 10, 19, 20])] == [0, 0, 1, 1, 0]
-
-
-def test_without_the_time_of_storing_what_is_stated_is_known_since_the_date_that_it_has(
-    make: Make, folder: Path
-) -> None:
-    declare(folder, ILL, DRUG, STAY)
-    end = (AT + timedelta(minutes=30)).isoformat()
-    given = {"resourceType": "MedicationAdministration", "id": "d", "status": "completed", **PRESSOR}
-    period = {"start": AT.isoformat(), "end": (AT + timedelta(minutes=59)).isoformat()}
-    stay = {"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "IMP"}}
-    resources = [
-        of_patient(condition("c", "E11", recordedDate=end)),
-        of_patient(given | {"effectivePeriod": {"start": (AT - timedelta(hours=1)).isoformat(), "end": end}}),
-        of_patient(stay | {"period": period}),
-        {key: value for key, value in pulse(80, 5).items() if key != "meta"},
-    ]
-    made = make(resources, [-1, 0, 6, 29, 31], known=Known.ISSUED)
-    assert [row["ill"] for row in made] == [0, 0, 0, 0, 1]
-    assert [row["drug"] for row in made] == [0, 0, 0, 0, 0]  # when it became known it had ended
-    assert [row["count"] for row in made] == [None, None, 1, 1, 1]
-    undated = of_patient(condition("c", "E11", onsetDateTime="2019"))
-    with pytest.raises(Problem, match="line 1: none of recordedDate, authoredOn and dateAsserted says when it became"):
-        make([undated], [0], known=Known.ISSUED)
-
-
 def test_a_model_of_a_time_series_has_a_list_for_each_feature(make: Make, folder: Path) -> None:
     declared = (folder / "model.yaml").read_text()
     grid = "inputs: [{name: series, kind: series, hours: 3, step_hours: 1}]"
@@ -434,25 +340,6 @@ def test_meds_has_the_birth_the_sex_and_each_value(make: Make, tmp_path: Path) -
     assert codes["LOINC//8867-4///min"] == ["LOINC//8867-4"]
     described = json.loads((tmp_path / "meds" / "metadata" / "dataset.json").read_text())
     assert described["dataset_name"] == "meds"
-
-
-def test_meds_has_the_conditions_and_medications(make: Make, folder: Path, tmp_path: Path) -> None:
-    declare(folder, ILL, DRUG)
-    resources = [
-        of_patient(condition("c", "E11", onsetDateTime="2019"), 0),
-        of_patient(condition("other", "I10"), 0),
-        of_patient(order("r", **PRESSOR, authoredOn="2026-01-15T10:00:00Z"), 0),
-        of_patient(condition("refuted", "E11"), 0),
-        of_patient(condition("refuted", "E11", verified="refuted"), 1, version=2),
-    ]
-    make(resources, [0], meds=tmp_path / "meds")
-    found = [(row["time"], row["code"]) for row in rows(tmp_path / "meds" / "data" / "0.parquet")]
-    assert found == [
-        (datetime(2019, 1, 1), f"{ICD}//E11//condition"),  # noqa: DTZ001 - the standard's times have no zone
-        (datetime(2026, 1, 15, 10), f"{ATC}//C01CA03//medication-request"),  # noqa: DTZ001 - as above
-    ]
-    codes = {row["code"]: row["parent_codes"] for row in rows(tmp_path / "meds" / "metadata" / "codes.parquet")}
-    assert codes[f"{ICD}//E11//condition"] == [f"{ICD}//E11"]
 
 
 def test_meds_has_the_newest_version_of_each_observation(make: Make, tmp_path: Path) -> None:
