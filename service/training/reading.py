@@ -143,7 +143,7 @@ def _end(resource: dict[str, Any], spool: Spool, known: Known) -> None:
     try:
         if resource["meta"]["versionId"] != "1":
             spool.add_end(resource["resourceType"], resource["id"], _known(resource, known))
-    except (AttributeError, KeyError, TypeError, Problem):
+    except (AttributeError, KeyError, TypeError, ValueError, Problem):
         return  # it is not checked, for it is not read
 
 

@@ -1,5 +1,7 @@
 """The training table has conditions, medications, stays and refusals as they were known at the moment."""
 
+import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import yaml
 from kernel.errors import Problem
 from service.training.reading import Known
 
+from .hospital import Hospital
 from .story_of_a_stay import (
     ATC,
     BY_REFERENCE,
@@ -20,10 +23,9 @@ from .story_of_a_stay import (
     order,
     substance,
 )
-from .test_training_table import AT, PATIENT, Json, Make, folder, log_of_the_tests, make, pulse, pulses, rows
-
-pytest.importorskip("pyarrow", reason="the extra training is not installed")
-
+from .test_feature_stories import admit, laboratory, stay_risk
+from .test_fhir_path import put_patient
+from .test_training_table import AT, PATIENT, Json, Make, folder, log_of_the_tests, make, pulse, pulses, rows, versions
 
 __all__ = ["folder", "log_of_the_tests", "make"]
 
@@ -57,6 +59,31 @@ def test_a_row_says_that_the_model_would_refuse_since_too_many_values_are_impute
         "1 of 1 values (100 %) would be imputed, and the model bears 50 %: pulse (missing)",
         "",
     ]
+
+
+def test_a_row_is_refused_where_the_server_refused(
+    open_hospital: Callable[..., Hospital], make: Make, tmp_path: Path
+) -> None:
+    folder = stay_risk(tmp_path / "stay-risk", imputed_at_most=0.75)
+    hospital = open_hospital(model_dirs=(folder,))
+    hospital.set_model("stay-risk", "active")
+    put_patient(hospital)
+    admit(hospital, 10)
+    for name, hours in (("a", 9), ("b", 1), ("old", 30)):
+        laboratory(hospital, name, 4, "mmol/L", hours)
+        hospital.clock.advance(1)
+        hospital.work()
+        hospital.clock.advance(60)
+    results = [row for row in hospital.results() if row.model == "stay-risk"]
+    assert [row.kind for row in results] == ["declined", "prediction", "prediction"]
+    moments = tmp_path / "served.csv"
+    moments.write_text("patient,time\n" + "".join(f"p1,{row.computed_at.isoformat()}\n" for row in results))
+    made = make(list(versions(hospital, "Patient", "Observation", "Encounter")), moments=moments, model=folder)
+    assert [row["refused"] for row in made] == [row.reason or "" for row in results]
+    for row, result in zip(made, results, strict=True):
+        for use in json.loads(result.features):
+            if use["name"] != "worst_before":  # a result has it before its transform
+                assert use["value"] is None or f"{row[use['name']]:g}" == use["value"]
 
 
 def test_a_version_that_is_of_nothing_the_table_reads_ends_the_one_before(make: Make, folder: Path) -> None:
@@ -107,6 +134,29 @@ def test_without_the_time_of_storing_what_is_stated_is_known_since_the_date_that
     undated = of_patient(condition("c", "E11", onsetDateTime="2019"))
     with pytest.raises(Problem, match="line 1: none of recordedDate, authoredOn and dateAsserted says when it became"):
         make([undated], [0], known=Known.ISSUED)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "detail"),
+    [
+        (condition("c", "E11") | {"code": "E11"}, "Condition.code: "),
+        (order("r", "lost", **PRESSOR), "MedicationRequest.status: "),
+        (order("r", **PRESSOR | {"medicationCodeableConcept": []}), "MedicationRequest.medication"),
+        (condition("c", "E11") | {"meta": {"versionId": "1"}}, "no meta.lastUpdated says when it was stored"),
+    ],
+)
+def test_a_wrong_line_of_what_is_stated_is_named(make: Make, folder: Path, wrong: Json, detail: str) -> None:
+    declare(folder, ILL, DRUG)
+    with pytest.raises(Problem) as problem:
+        make([PATIENT, of_patient({"meta": PATIENT["meta"]} | wrong)], [0])
+    assert problem.value.detail.startswith(f"data.ndjson line 2: {detail}")
+
+
+def test_what_no_feature_is_made_of_is_not_read_and_may_be_wrong(make: Make, folder: Path) -> None:
+    declare(folder, ILL)
+    other = condition("c", "I10", onsetDateTime=0) | {"meta": {"versionId": "2", "lastUpdated": "yesterday"}}
+    resources = [of_patient(it) for it in (other, order("r", "lost", **PRESSOR), substance("m1", "C01CA03"))]
+    assert [row["ill"] for row in make(resources, [0])] == [0]
 
 
 def test_meds_has_the_conditions_and_medications(make: Make, folder: Path, tmp_path: Path) -> None:
