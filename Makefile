@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 COVERAGE_AT_LEAST ?= 93
 
-.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir format clean
+.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-patients format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -47,6 +47,9 @@ bench-postgres: $(INSTALLED) ## creates and messages on a private PostgreSQL ser
 
 bench-fhir: $(INSTALLED) ## FHIR at 10,000 and 1,000,000 Observations, on both databases: make bench-fhir ARGS="--sizes 10000"
 	$(BIN)/python -m benchmarks.fhir_at_scale $(ARGS)
+
+bench-patients: $(INSTALLED) ## 1,000 patients of Bundles of Synthea, imported and searched: make bench-patients BUNDLES=../bundles
+	$(BIN)/python -m benchmarks.real_patients $(BUNDLES) $(ARGS)
 
 bench-crash: $(INSTALLED) ## the long kill run: make bench-crash N=1000
 	$(BIN)/python -m benchmarks.crash --kills $(or $(N),1000)

@@ -31,7 +31,7 @@ SIZES: Final = (10_000, 1_000_000)
 ROUNDS: Final = 3
 ENTRIES: Final = 100
 """Resources of a transaction."""
-IMPORTED: Final = 10_000
+IMPORTED: Final = 50_000
 IDENTIFIERS: Final = "https://hospital.example/mrn"
 LONGEST_S: Final = 1800.0
 """Of an export."""
@@ -181,8 +181,8 @@ def exported(server: ServerProcess) -> tuple[float, int]:
     return lines / (time.perf_counter() - begun), most
 
 
-def run(kind: str, size: int, prefix: str, folder: Path) -> dict[str, dict[str, float]]:
-    """Measure one size of one database; print each figure as it comes.
+def run(kind: str, size: int, prefix: str, folder: Path, processes: int) -> dict[str, dict[str, float]]:
+    """Fill one database, and measure it.
 
     Parameters
     ----------
@@ -194,13 +194,33 @@ def run(kind: str, size: int, prefix: str, folder: Path) -> dict[str, dict[str, 
         Of the URLs of PostgreSQL's databases.
     folder
         An empty one.
+    processes
+        That answer HTTP.
     """
-    server = ServerProcess(folder, {})
-    url = f"sqlite:///{server.data / 'ausculta.db'}" if kind == "sqlite" else new_database(prefix, f"scale_{size}")
-    server = ServerProcess(folder, {} if kind == "sqlite" else {"DATABASE_URL": url})
+    data = folder / "data"
+    url = f"sqlite:///{data / 'ausculta.db'}" if kind == "sqlite" else new_database(prefix, f"scale_{size}")
     begun = time.perf_counter()
-    fill(server.data, url, size)
+    fill(data, url, size)
     print(f"{kind}, {size:,}: filled with {size / (time.perf_counter() - begun):.0f} resources a second", flush=True)
+    return of_filled(folder, url, size, processes)
+
+
+def of_filled(folder: Path, url: str, size: int, processes: int) -> dict[str, dict[str, float]]:
+    """Measure a server on a database that is filled; print each figure as it comes.
+
+    Parameters
+    ----------
+    folder
+        Holds its data folder.
+    url
+        Of its database.
+    size
+        Observations that are stored.
+    processes
+        That answer HTTP.
+    """
+    settings = {"HTTP_PROCESSES": str(processes)}
+    server = ServerProcess(folder, settings if url.startswith("sqlite") else {**settings, "DATABASE_URL": url})
     found: dict[str, dict[str, float]] = {}
 
     def keep(name: str, figures: dict[str, float]) -> None:
@@ -219,7 +239,9 @@ def run(kind: str, size: int, prefix: str, folder: Path) -> dict[str, dict[str, 
     return found
 
 
-def main(databases: Sequence[str] = ("sqlite", "postgres"), sizes: Sequence[int] = SIZES) -> dict[str, Any]:
+def main(
+    databases: Sequence[str] = ("sqlite", "postgres"), sizes: Sequence[int] = SIZES, processes: int = 1
+) -> dict[str, Any]:
     """Measure, print a table and return its figures.
 
     Parameters
@@ -228,6 +250,8 @@ def main(databases: Sequence[str] = ("sqlite", "postgres"), sizes: Sequence[int]
         ``sqlite``, ``postgres``, or both.
     sizes
         Observations that are stored.
+    processes
+        That answer HTTP.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     with ExitStack() as stack:
@@ -235,7 +259,7 @@ def main(databases: Sequence[str] = ("sqlite", "postgres"), sizes: Sequence[int]
         for kind in databases:
             for size in sizes:
                 with tempfile.TemporaryDirectory() as name:
-                    found[f"{kind}, {size:,}"] = run(kind, size, prefix, Path(name))
+                    found[f"{kind}, {size:,}"] = run(kind, size, prefix, Path(name), processes)
     print(_report(found))
     return found
 
@@ -257,5 +281,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--databases", nargs="+", default=["sqlite", "postgres"], choices=["sqlite", "postgres"])
     parser.add_argument("--sizes", nargs="+", type=int, default=list(SIZES))
+    parser.add_argument("--http-processes", type=int, default=1)
     given = parser.parse_args()
-    main(given.databases, given.sizes)
+    main(given.databases, given.sizes, given.http_processes)

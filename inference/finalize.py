@@ -9,7 +9,7 @@ from inference.features.spec import parse_features
 from inference.folder import CARD, ModelFolder, read_declaration
 from inference.golden import settle_golden
 from inference.manifest import parse_manifest
-from inference.runners import runner_class
+from inference.runners import build_runner
 
 
 def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | None = None) -> str:
@@ -50,7 +50,7 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
         package=package,
         files=read_files(path),
     )
-    runner = runner_class(manifest.runner)(unsealed)
+    runner = build_runner(unsealed)
     runner.setup("cpu")
     settle_golden(runner)
     return seal(path)

@@ -9,7 +9,7 @@ from elsewhere brings declarations and weights, never code.
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,8 @@ FEATURES: Final = "features.yaml"
 WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "card.md"
 CODE: Final = "model.py"
+FILL_IN: Final = "FILL-IN"
+"""Stands in a skeleton where only a person knows; a folder with it is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +144,26 @@ def read_model(path: Path, verified: Verified) -> ModelFolder:
 def read_declaration(files: Mapping[str, bytes]) -> dict[str, object]:
     """Read ``model.yaml`` and, where there is one, ``features.yaml``; raises as :func:`open_folder` does."""
     features = files.get(FEATURES)
-    return {
+    declared = {
         "model": read_yaml(MANIFEST, files.get(MANIFEST)),
         "features": None if features is None else read_yaml(FEATURES, features),
     }
+    unfilled = [*_unfilled(MANIFEST, declared["model"]), *_unfilled(FEATURES, declared["features"])]
+    if unfilled:
+        raise Problem(Category.INCORRECT, f"{FILL_IN} must be replaced in: {', '.join(unfilled)}")
+    return declared
+
+
+def _unfilled(place: str, content: object) -> Iterator[str]:
+    """Yield where the mark of a skeleton still stands."""
+    if content == FILL_IN:
+        yield place
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _unfilled(f"{place}.{key}", value)
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _unfilled(f"{place}[{number}]", value)
 
 
 def bundled_folder(name: str) -> Path:

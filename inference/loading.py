@@ -7,7 +7,7 @@ from inference.folder import ModelFolder, open_folder
 from inference.golden import check_golden
 from inference.model_files import ModelFiles
 from inference.registry import ModelRow
-from inference.runners import runner_class
+from inference.runners import build_runner
 from inference.runners.base import Runner
 from kernel.errors import Category, Problem
 
@@ -69,8 +69,7 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
         ``incorrect``: why the model is refused.
     """
     try:
-        runner = runner_class(folder.manifest.runner)(folder)
-        _check_kind(runner)
+        runner = build_runner(folder)
         runner.setup(choose_device(device))
         check_golden(runner)
     except Problem:
@@ -80,16 +79,6 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
         raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
     runner.model = folder.without_files()
     return runner
-
-
-def _check_kind(runner: AnyRunner) -> None:
-    manifest = runner.model.manifest
-    if runner.kinds and manifest.input.kind not in runner.kinds:
-        readable = " or ".join(sorted(runner.kinds))
-        raise Problem(
-            Category.INCORRECT,
-            f"model.yaml.runner: {manifest.runner} reads inputs of kind {readable}, not {manifest.input.kind}",
-        )
 
 
 def choose_device(wanted: str) -> str:

@@ -24,7 +24,7 @@ from inference.manifest.records import (
 from inference.yaml_mapping import YamlMapping, as_number
 from kernel.errors import Category, Problem
 
-_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 #: FHIR R4, datatypes.html: a result with another one could not be stored.
 _URI: Final = re.compile(r"\S+")
 _VERSION: Final = re.compile(r"\d+\.\d+\.\d+")
@@ -76,7 +76,7 @@ def parse_manifest(content: object) -> Manifest:
     """
     table = YamlMapping("model.yaml", normalise(content))
     manifest = Manifest(
-        name=_matching(table, "name", _NAME),
+        name=_matching(table, "name", NAME),
         version=_matching(table, "version", _VERSION),
         title=table.text("title"),
         intended_use=table.text("intended_use"),
@@ -85,16 +85,29 @@ def parse_manifest(content: object) -> Manifest:
         users=_some(table, "users"),
         trigger=_trigger(table.table("trigger")),
         input=_only_input(table),
-        runner=table.text("runner"),
+        runner=_runner(table),
         outputs=tuple(_output(output) for output in table.tables("outputs")),
         limits=_limits(table.table("limits")),
         warnings=table.texts("warnings"),
         change_plan=_change_plan(table.table("change_plan")),
+        runner_options=_runner_options(table),
     )
     table.done()
     if not manifest.outputs:
         raise Problem(Category.INCORRECT, "model.yaml.outputs must not be empty")
     return manifest
+
+
+def _runner(table: YamlMapping) -> str:
+    """Return the kind of the runner, which stands alone (``linear``) or beside its options (``{kind: onnx, ...}``)."""
+    stated = table.take("runner", object)
+    return table.table("runner").text("kind") if isinstance(stated, Mapping) else table.text("runner")
+
+
+def _runner_options(table: YamlMapping) -> Mapping[str, object]:
+    stated = table.take("runner", object)
+    options = stated.items() if isinstance(stated, Mapping) else ()
+    return MappingProxyType({str(key): value for key, value in options if key != "kind"})
 
 
 def _trigger(table: YamlMapping) -> Trigger:
@@ -140,7 +153,7 @@ def _input(table: YamlMapping, *kinds: str) -> InputSpec:
     selection = _selection(table, _RULES[kind])
     _check_grid(table, selection)
     spec = InputSpec(
-        name=_matching(table, "name", _NAME),
+        name=_matching(table, "name", NAME),
         kind=kind,
         selection=selection,
         parts=tuple(_input(part, *(other for other in _RULES if other != "study")) for part in parts),

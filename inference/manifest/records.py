@@ -1,8 +1,10 @@
 """The records that ``model.yaml`` is read into."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 from inference.contract import InputKind, OutputKind
@@ -161,3 +163,5 @@ class Manifest:
     #: What a reader of the card must know, one sentence each.
     warnings: tuple[str, ...]
     change_plan: ChangePlan
+    #: What else ``runner`` declares; its runner says what that means.
+    runner_options: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))

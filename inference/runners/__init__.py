@@ -6,19 +6,16 @@ A runner's module is imported when a model first needs it, so that a score does 
 import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from inference.runners.base import Runner
+from inference.runners.kinds import RUNNERS, RunnerKind, check_runner
 from kernel.errors import Category, Problem
 
-RUNNERS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
-    {
-        "score": ("inference.runners.score", "ScoreRunner"),
-        "torch-image-classifier": ("inference.runners.torch_image", "ImageClassifierRunner"),
-        "linear": ("inference.runners.linear", "LinearRunner"),
-    }
-)
-"""``runner`` of a manifest -> module and class."""
+if TYPE_CHECKING:
+    from inference.folder import ModelFolder
+
+__all__ = ["RUNNERS", "RunnerKind", "build_runner", "runner_class"]
 
 _ALIASES: Final[Mapping[str, str]] = MappingProxyType({"torch": "torch-image-classifier"})
 """Names that registered declarations still have."""
@@ -32,8 +29,30 @@ def runner_class(kind: str) -> type[Runner[Any, Any, Any]]:
     Problem
         ``unsupported`` when there is none.
     """
+    found = _kind(kind)
+    return cast("type[Runner[Any, Any, Any]]", getattr(importlib.import_module(found.module), found.name))
+
+
+def build_runner(model: "ModelFolder") -> Runner[Any, Any, Any]:
+    """Return the runner of a folder, not yet set up.
+
+    Raises
+    ------
+    Problem
+        ``unsupported`` when there is no such runner, or a package that it needs is not installed; ``incorrect`` when
+        the folder does not hold what it needs.
+    """
+    check_runner(model, _kind(model.manifest.runner))
+    runner = runner_class(model.manifest.runner)(model)
+    readable = " or ".join(sorted(runner.kinds))
+    if runner.kinds and model.manifest.input.kind not in runner.kinds:
+        detail = f"{model.manifest.runner} reads inputs of kind {readable}, not {model.manifest.input.kind}"
+        raise Problem(Category.INCORRECT, f"model.yaml.runner: {detail}")
+    return runner
+
+
+def _kind(kind: str) -> RunnerKind:
     kind = _ALIASES.get(kind, kind)
     if kind not in RUNNERS:
         raise Problem(Category.UNSUPPORTED, f"model.yaml.runner must be one of: {', '.join(RUNNERS)}")
-    module, name = RUNNERS[kind]
-    return cast("type[Runner[Any, Any, Any]]", getattr(importlib.import_module(module), name))
+    return RUNNERS[kind]

@@ -10,6 +10,7 @@ from rich.markdown import Markdown
 from inference import registry
 from inference.models import MODELS
 from kernel.errors import Category, Problem
+from service.commands import model_folders
 from service.commands.command_context import CommandContext, ConfigOption, command_context
 from service.commands.models_table import table
 from service.operations import models as operations
@@ -56,9 +57,23 @@ def add(folder: Annotated[Path, typer.Argument(help="A model folder.")], config:
     typer.echo(f"{model.manifest.name} {model.manifest.version} is registered as shadow ({model.digest[:12]})")
 
 
+app.command()(model_folders.new)
+
+
 @app.command()
-def verify(name: NameArgument, version: VersionOption = None, config: ConfigOption = None) -> None:
+def verify(
+    name: Annotated[str, typer.Argument(help="The model's name, or a folder that is not added yet.")],
+    version: VersionOption = None,
+    record: Annotated[bool, typer.Option("--record", help="Write card, golden answers and sums first.")] = False,  # noqa: FBT002 - typer's way
+    on: Annotated[Path | None, typer.Option("--on", help="Run it on a FHIR Bundle of one patient.")] = None,
+    config: ConfigOption = None,
+) -> None:
     """Check a model's files against their sums, and its answers against its golden cases."""
+    if Path(name).is_dir():
+        model_folders.verify_folder(Path(name).resolve(), record=record, bundle=on)
+        return
+    if record or on is not None:
+        raise Problem(Category.INCORRECT, f"--record and --on are for a folder; {name} is none")
     with command_context(config) as context:
         _register_bundled(context)
         row = operations.verify(context.operations, context.principal, name, version)

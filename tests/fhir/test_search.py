@@ -131,9 +131,12 @@ def test_both_ways_of_walking_find_the_same(
     assert expected
 
 
-def test_the_observations_of_a_patient_are_read_by_their_keys_and_not_looked_for_among_all(stocked: Server) -> None:
+@pytest.mark.parametrize("patient", ["patient=Patient/p1", "subject:Patient.identifier=MRN-p1"])
+def test_the_observations_of_a_patient_are_read_by_their_keys_and_not_looked_for_among_all(
+    stocked: Server, patient: str
+) -> None:
     asked: list[str] = []
-    query = parse("Observation", "patient=Patient/p1&code=http://loinc.org|8867-4&date=ge2026-01-15")
+    query = parse("Observation", f"{patient}&code=http://loinc.org|8867-4&date=ge2026-01-15")
     with stocked.database.read() as connection:
         driver: Any = connection.connection.dbapi_connection
         driver.set_trace_callback(asked.append)

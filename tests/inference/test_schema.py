@@ -158,7 +158,8 @@ VALIDATORS = {name: Draft202012Validator(schema(name)) for name in PARSERS}
 def models() -> list[dict[str, Any]]:
     base = yaml.safe_load(MODEL)
     others = [base | {"inputs": [yaml.safe_load(one)]} for one in INPUTS]
-    return [base, *others, *(base | {"trigger": yaml.safe_load(one)} for one in TRIGGERS)]
+    others += [base | {"trigger": yaml.safe_load(one)} for one in TRIGGERS]
+    return [base, *others, base | {"runner": {"kind": "onnx", "transform": "softmax"}}]
 
 
 GOOD = {"features": [yaml.safe_load(one) for one in FEATURES], "model": models()}
@@ -204,7 +205,8 @@ def test_the_files_of_the_shipped_models_are_accepted(path: Path) -> None:
         *(("features", content, ()) for content in GOOD["features"]),
         ("model", GOOD["model"][0], ()),
         *(("model", content, ("inputs",)) for content in GOOD["model"][1 : len(INPUTS) + 1]),
-        *(("model", content, ("trigger",)) for content in GOOD["model"][len(INPUTS) + 1 :]),
+        *(("model", content, ("trigger",)) for content in GOOD["model"][len(INPUTS) + 1 : -1]),
+        ("model", GOOD["model"][-1], ("runner",)),
     ],
 )
 def test_every_change_of_one_value_is_judged_alike(name: str, content: Any, part: tuple[str, ...]) -> None:

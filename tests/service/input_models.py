@@ -15,9 +15,10 @@ import yaml
 from inference.contract import FactsInput, ImageInput, ModelInput, SeriesInput, StudyInput, TextInput
 from inference.finalize import finalize_folder
 from inference.outputs import make_output
+from inference.runners import RunnerKind
 from inference.runners.base import Answer, Decoded, Runner
 
-RUNNER: Final = {"echo": (__name__, "EchoRunner")}
+RUNNER: Final = {"echo": RunnerKind(module=__name__, name="EchoRunner")}
 """The entry of ``inference.runners.RUNNERS``."""
 
 SUBJECT: Final = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}

@@ -128,7 +128,17 @@ def _heads_of(kind: str, conditions: Sequence[Shape], names: Names, hidden: Tag 
     """Return an alias of the heads and the condition for those of a type that meet shapes."""
     heads = resource_heads.alias()
     met = [matching(kind, heads, it, names, drives=place == 0, hidden=hidden) for place, it in enumerate(conditions)]
-    return heads, and_(heads.c.type == kind, heads.c.deleted.is_(False), *met, *shown(kind, heads, hidden))
+    if not (conditions and _names_type(conditions[0])):
+        met.insert(0, heads.c.type == kind)
+    return heads, and_(heads.c.deleted.is_(False), *met, *shown(kind, heads, hidden))
+
+
+def _names_type(shape: Shape) -> bool:
+    """Return whether a shape that drives a search is met by resources of one type alone: its numbers name it.
+
+    With the type as a condition too, SQLite walks through all resources of the type.
+    """
+    return isinstance(shape, Refers) or (isinstance(shape, Match) and not shape.negated)
 
 
 def _that_refer(shape: Refers, names: Names, hidden: Tag | None) -> Any:

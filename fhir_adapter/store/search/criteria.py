@@ -254,7 +254,7 @@ def _refers(parameter: Parameter, modifier: str, rest: str, value: str, reading:
         name=f"{parameter.name}.",
         shape=Refers(parameter.numbers, tuple((target, (it.shape,)) for target, it in zip(known, inner, strict=True))),
         arguments=tuple(argument for it in inner for argument in it.arguments),
-        breadth=3,
+        breadth=1 if all(it.breadth == 0 for it in inner) else 3,
     )
 
 

@@ -1,0 +1,147 @@
+"""The skeleton of a folder: what the file says, and ``FILL-IN`` where only a person knows."""
+
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from inference.folder import FEATURES, FILL_IN, MANIFEST
+from inference.manifest.parse import NAME
+from inference.scaffold.found import Found
+from kernel.errors import Category, Problem
+
+_MODEL: Final = """\
+# Replace every FILL-IN, then run: ausculta models verify FOLDER --record
+name: {name}
+version: 1.0.0
+title: FILL-IN # one line, for clinicians
+intended_use: FILL-IN # for which decision, about which patients, by whom
+owner: FILL-IN # who answers for the model
+demonstration: false
+users: [FILL-IN] # who may act on its results
+{trigger}
+inputs:
+{inputs}
+runner: {runner}
+outputs:
+  - name: result
+    system: FILL-IN # code system of the code below, such as http://snomed.info/sct
+    code: FILL-IN
+    display: FILL-IN
+    kind: {output} # probability, score or class-set
+    future: FILL-IN # true: risk of an event to come; false: a finding that is present now
+    bands: # from low to high{bands}
+limits: {{}} # such as {{min_age_years: 18}}; outside of them the model declines
+warnings: []
+change_plan:
+  allowed: []
+  acceptance: [every golden case gives the same answer as before]
+"""
+
+_TRIGGERS: Final = {
+    "facts": "trigger: {kind: codes, codes: [FILL-IN]} # the model runs when one of these codes arrives",
+    "series": "trigger: {kind: codes, codes: [FILL-IN]} # the model runs when one of these codes arrives",
+    "image": "trigger: {kind: study}",
+    "text": "trigger: {kind: document, document_types: [FILL-IN]} # LOINC codes of documents",
+}
+
+_FEATURE: Final = """\
+  - name: {name}
+    title: {name}
+    window: {{take: last, hours: FILL-IN}} # take: last, min, max, mean or count, of so many hours
+    missing: refuse # or: nan, or: {{default: 1.0}}
+    sources:
+      - {{code: FILL-IN, unit: FILL-IN, plausible: [FILL-IN, FILL-IN]}} # LOINC code; UCUM unit as trained
+"""
+
+_AGE: Final = """\
+  - {{name: {name}, title: {name}, subject: {name}, missing: refuse}}
+"""
+
+
+def write_folder(folder: Path, name: str, found: Found) -> None:
+    """Write the skeleton of a model folder.
+
+    Parameters
+    ----------
+    folder
+        Where; it must not exist.
+    name
+        Of the model.
+    found
+        What its file says, and what is copied.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` when it is no name of a model; ``conflict`` when the folder exists; ``unavailable`` when
+        it cannot be written.
+    """
+    if NAME.fullmatch(name) is None:
+        raise Problem(Category.INCORRECT, f"the name must have the form {NAME.pattern}")
+    if folder.exists():
+        raise Problem(Category.CONFLICT, f"{folder.name} exists already; remove it or choose another name")
+    try:
+        (folder / "golden").mkdir(parents=True)
+        (folder / MANIFEST).write_text(_manifest(name, found), encoding="utf-8")
+        if found.input in {"facts", "series"}:
+            (folder / FEATURES).write_text(_features(found), encoding="utf-8")
+        for file, content in found.files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(content)
+    except OSError as failure:
+        raise Problem(Category.UNAVAILABLE, f"{folder.name} cannot be written", diagnostics=repr(failure)) from failure
+
+
+def _manifest(name: str, found: Found) -> str:
+    options = {"kind": found.runner, **found.options}
+    runner = _inline(options) if found.options else found.runner
+    return _MODEL.format(
+        name=name,
+        trigger=_TRIGGERS[found.input],
+        inputs=_inputs(found),
+        runner=runner + _hint(found),
+        output=found.output,
+        bands="".join(f"\n      - {band}" for band in _bands(found)),
+    )
+
+
+def _inputs(found: Found) -> str:
+    if found.input == "series":
+        return f"  - {{name: series, kind: series, hours: FILL-IN, step_hours: FILL-IN}} # {found.size[0]} steps"
+    if found.input == "image":
+        return "  - {name: image, kind: image, modalities: [FILL-IN], body_parts: [FILL-IN]} # such as DX, and CHEST"
+    if found.input == "text":
+        return "  - {name: text, kind: text, document_types: [FILL-IN]} # LOINC codes of documents"
+    return "  - {name: facts, kind: facts}"
+
+
+def _hint(found: Found) -> str:
+    hints = {
+        "positive": f"positive: which class the probability is of: {', '.join(found.classes)}",
+        "transform": "transform: none where the file gives probabilities, sigmoid or softmax where it gives logits",
+        "network": "network: one of those in docs/reference/models.md",
+        "output": "output: which of the file's outputs counts",
+    }
+    shown = [text for key, text in hints.items() if found.options.get(key) == FILL_IN]
+    return f" # {'; '.join(shown)}" if shown else ""
+
+
+def _bands(found: Found) -> list[str]:
+    if found.output == "class-set":
+        return [_inline({"name": name}) for name in found.classes]
+    if found.output == "spans":
+        return ["{name: none, at_least: 0}", "{name: some, at_least: 1}"]
+    lowest = "0" if found.output == "probability" else FILL_IN
+    return [f"{{name: low, at_least: {lowest}}}", "{name: high, at_least: FILL-IN}"]
+
+
+def _features(found: Found) -> str:
+    parts = [(_AGE if name in {"age", "sex"} else _FEATURE).format(name=_inline(name)) for name in found.features]
+    return f"# In the order in which {found.file} takes them.\nfeatures:\n" + "".join(parts)
+
+
+def _inline(value: object) -> str:
+    """Return a value as YAML on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")

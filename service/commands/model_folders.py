@@ -1,0 +1,162 @@
+"""``ausculta models`` on folders that are not registered: a skeleton from a file, and checks before it is added."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inference.manifest import Manifest
+from kernel.errors import Category, Problem
+
+if TYPE_CHECKING:
+    from inference.contract import FactsInput, ModelInput
+    from inference.loading import AnyRunner
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the model, and of the folder that is written here.")],
+    source: Annotated[Path, typer.Option("--from", help="File that a library wrote, or folder of save_pretrained.")],
+) -> None:
+    """Write the skeleton of a model folder from the file that a library wrote."""
+    from inference.scaffold.inspect import inspect_file
+    from inference.scaffold.write import write_folder
+
+    found = inspect_file(source)
+    folder = Path.cwd() / name
+    write_folder(folder, name, found)
+    typer.echo(f"{name}/ is written: {found.runner} of {found.input}, {found.output}")
+    typer.echo(f"Replace every FILL-IN in {name}/*.yaml, then run: ausculta models verify {name} --record")
+
+
+def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
+    """Check a folder that is not registered, and print what was found.
+
+    Parameters
+    ----------
+    folder
+        The model folder.
+    record
+        Write the card, record the golden answers that are missing, and seal the folder first.
+    bundle
+        A FHIR Bundle of one patient, on which the model is run.
+    """
+    from inference.loading import load_model
+
+    if record:
+        _record(folder)
+    runner = load_model(folder)
+    manifest, digest = runner.model.manifest, runner.model.digest
+    typer.echo(f"{manifest.name} {manifest.version}: files and golden cases are as sealed ({digest})")
+    if bundle is not None:
+        for line in _dry_run(runner, bundle):
+            typer.echo(line)
+
+
+def _record(folder: Path) -> None:
+    from inference.digest import read_files
+    from inference.features.spec import parse_features
+    from inference.finalize import finalize_folder
+    from inference.folder import read_declaration
+    from inference.manifest import parse_manifest
+    from inference.scaffold.cases import make_cases
+
+    declared = read_declaration(read_files(folder))
+    features = parse_features(declared["features"]) if declared["features"] is not None else ()
+    made = make_cases(folder, parse_manifest(declared["model"]), features)
+    evidence = folder / "evidence.md"
+    finalize_folder(folder, _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE)
+    typer.echo("recorded: check that the answers in golden/*.json are what the training program gives")
+    if made:
+        typer.echo(f"golden cases made from the plausible ranges: {', '.join(made)}")
+
+
+_NO_EVIDENCE: Mapping[str, str] = {
+    "Evidence": "None is stated. Write what was measured, on which data, into `evidence.md`."
+}
+
+
+def _sections(text: str) -> Mapping[str, str]:
+    """Return the sections of a Markdown text by their headings of the second level."""
+    parts = f"\n{text}".split("\n## ")[1:]
+    named = [part.partition("\n") for part in parts]
+    return {heading.strip(): body.strip() for heading, _, body in named} or {"Evidence": text.strip()}
+
+
+def _dry_run(runner: "AnyRunner", bundle: Path) -> Iterator[str]:
+    """Yield what the model says of the patient in a Bundle, as lines."""
+    from inference.gaps import check_gaps
+    from inference.golden import infer
+    from inference.runners.base import Declined
+
+    manifest = runner.model.manifest
+    given = _input(manifest, runner, _facts(bundle))
+    try:
+        decoded = runner.decode(given)
+        check_gaps(manifest.limits, runner.model.features, decoded.features)
+        answer = infer(runner, given)
+    except Declined as declined:
+        yield f"declined: {declined.reason}"
+        return
+    for used in decoded.inputs:
+        yield f"read {used.name} = {used.value} {used.unit or ''} from {used.source}".replace("  ", " ")
+    for use in decoded.features:
+        if use.status != "used":
+            yield f"without {use.name}: {use.why or use.status}"
+    for output in answer.outputs:
+        yield output.text
+
+
+def _input(manifest: Manifest, runner: "AnyRunner", facts: "FactsInput") -> "ModelInput":
+    from inference.features.series import series_input
+
+    selection = manifest.input.selection
+    if manifest.input.kind == "series" and selection.hours is not None and selection.step_hours is not None:
+        return series_input(runner.model.features, facts, hours=selection.hours, step_hours=selection.step_hours)
+    if manifest.input.kind != "facts":
+        raise Problem(
+            Category.UNSUPPORTED, f"a Bundle holds facts and series; {manifest.name} reads {manifest.input.kind}"
+        )
+    return facts
+
+
+def _facts(bundle: Path) -> "FactsInput":
+    from fhir_adapter.facts import observation_facts
+    from fhir_adapter.store.document import exact_values
+    from inference.contract import FactsInput
+
+    try:
+        content = exact_values(bundle.read_bytes())
+        resources = [entry["resource"] for entry in content["entry"] if "resource" in entry]
+    except (OSError, ValueError, KeyError, TypeError) as failure:
+        raise Problem(
+            Category.INCORRECT, f"{bundle.name} is no FHIR Bundle in JSON", diagnostics=repr(failure)
+        ) from failure
+    patients = [one for one in resources if one.get("resourceType") == "Patient"]
+    if len(patients) != 1:
+        raise Problem(Category.INCORRECT, f"{bundle.name} must hold one Patient; it holds {len(patients)}")
+    now = datetime.now(UTC)
+    facts = [
+        fact
+        for one in resources
+        if one.get("resourceType") == "Observation"
+        for fact in observation_facts(one, source=f"Observation/{one.get('id', '')}", known=_stored(one, now))
+    ]
+    at = max((fact.usable_from for fact in facts), default=now)
+    return FactsInput(subject=_subject(patients[0]), facts=tuple(facts), at=at)
+
+
+def _subject(patient: Mapping[str, Any]) -> Any:
+    from fhir_adapter.facts import day_or_period
+    from inference.contract import Subject
+
+    day, period = day_or_period(patient.get("birthDate"))
+    reference = f"Patient/{patient.get('id', 'unknown')}"
+    return Subject(reference=reference, birth_date=day, birth_period=period, sex=patient.get("gender"), identifier=None)
+
+
+def _stored(observation: Mapping[str, Any], now: datetime) -> datetime:
+    from fhir_adapter.store.times import point
+
+    return point(observation.get("issued")) or point(observation.get("effectiveDateTime")) or now
