@@ -23,6 +23,7 @@ BENCHMARKS: Final = (
     ("dicom_cstore", "C-STORE of 512 KB instances"),
     ("inference_runtime", "models through the runtime"),
     ("features", "features of a patient, side by side with fhirpathpy"),
+    ("views", "rows of a ViewDefinition"),
     ("fhir_at_scale", "FHIR at 10,000 and 1,000,000 Observations, on both databases"),
     ("store_growth", "a create as the store grows to a million resources"),
     ("group_commit", "the gain of group commit"),

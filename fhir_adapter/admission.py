@@ -4,8 +4,8 @@ A patient is admitted while an Encounter of an inpatient class is ``in-progress`
 encounter.html#Encounter.status). What is read at a discharge, or shortly after it, still belongs to that stay.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -25,10 +25,21 @@ INPATIENT_CLASSES: Final = frozenset({"IMP", "ACUTE", "NONAC", "OBSENC", "EMER"}
 
 ADMITTED_STATUSES: Final = ("in-progress", "onleave")
 
+_STAY_STATUSES: Final = (*ADMITTED_STATUSES, "finished")
+
 LATE_DISCHARGE: Final = timedelta(hours=24)
 """So long after its end a stay counts as just ended."""
 
 _MOST: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stay:
+    """The stay in hospital that a patient is in."""
+
+    #: Of the Encounter.
+    id: str
+    start: datetime
 
 
 def is_inpatient(encounter: Mapping[str, Any]) -> bool:
@@ -44,8 +55,6 @@ def is_admitted(encounter: Mapping[str, Any]) -> bool:
 def admission_of(connection: Connection, store: Store, patient: str, at: datetime) -> Admission | None:
     """Return when the stay began that a patient is in; None when nothing says that there is one, or when it began.
 
-    Of several the one that began last counts; one that has not ended counts before one that has just ended.
-
     Parameters
     ----------
     connection
@@ -57,23 +66,42 @@ def admission_of(connection: Connection, store: Store, patient: str, at: datetim
     at
         The time of prediction.
     """
-    criteria = {"status": ",".join((*ADMITTED_STATUSES, "finished")), "patient": patient}
+    criteria = {"status": ",".join(_STAY_STATUSES), "patient": patient}
     found = find(connection, replace(parse("Encounter", urlencode(criteria)), count=_MOST)).found
+    stay = stay_of((orjson.loads(one.content) for one in found), at)
+    if stay is None:
+        return None
+    newest = next(one for one in found if one.id == stay.id)
+    return Admission(start=stay.start, source=stands_since(connection, store, newest, _start_of))
+
+
+def stay_of(encounters: Iterable[Mapping[str, Any]], at: datetime) -> Stay | None:
+    """Return the stay that a patient is in, None when there is none.
+
+    Of several the one that began last counts; one that has not ended counts before one that has just ended.
+
+    Parameters
+    ----------
+    encounters
+        Of one patient, each with its ``id``.
+    at
+        The time of prediction.
+    """
     stays = [
-        (is_admitted(encounter), start, one)
-        for one in found
-        if (start := _began(encounter := orjson.loads(one.content), at)) is not None
+        (is_admitted(encounter), start, encounter["id"])
+        for encounter in encounters
+        if (start := _began(encounter, at)) is not None
     ]
     if not stays:
         return None
-    _, start, newest = max(stays, key=lambda stay: (stay[0], stay[1], stay[2].id))
-    return Admission(start=start, source=stands_since(connection, store, newest, _start_of))
+    _, start, id_ = max(stays)
+    return Stay(id=id_, start=start)
 
 
 def _began(encounter: Mapping[str, Any], at: datetime) -> datetime | None:
     """Return when a stay began that lasts, or that has just ended; None for every other Encounter."""
     stated = _start_of(encounter)
-    if stated is None or not is_inpatient(encounter):
+    if stated is None or encounter.get("status") not in _STAY_STATUSES or not is_inpatient(encounter):
         return None
     start, end = span(stated)[0], encounter.get("period", {}).get("end")
     if start > at:

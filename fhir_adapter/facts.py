@@ -266,6 +266,28 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
         if problem.category is not Category.NOT_FOUND:
             raise
         stored, patient, version = None, {}, None
+    since = None if stored is None else stands_since(connection, store, stored, demographics)
+    return patient_subject(reference, patient, order, version=version, since=since)
+
+
+def patient_subject(
+    reference: str, patient: Json, order: Order = DEFAULT_ORDER, *, version: str | None = None, since: str | None = None
+) -> Subject:
+    """Return whom a Patient is; what it does not state stays None.
+
+    Parameters
+    ----------
+    reference
+        ``Patient/<id>``.
+    patient
+        The resource; empty where there is none.
+    order
+        The site's order of trust in identifiers.
+    version
+        Versioned reference to the resource.
+    since
+        Versioned reference to the version since which birth date and sex stand.
+    """
     best = best_identifier(patient.get("identifier", ()), order)
     day, period = day_or_period(patient.get("birthDate"))
     return Subject(
@@ -277,7 +299,7 @@ def subject(connection: Connection, store: Store, reference: str, order: Order =
         identifier_type="" if best is None else type_of(best),
         version=version,
         production=is_production(patient),
-        demographics=None if stored is None else stands_since(connection, store, stored, demographics),
+        demographics=since,
     )
 
 

@@ -95,6 +95,39 @@ def statement_facts(
             )
 
 
+def may_state(resource: Json, wanted: Wanted) -> bool:
+    """Return whether a resource may state one of some codes; one that names its medication by a reference may.
+
+    Parameters
+    ----------
+    resource
+        Plain JSON of a type of :data:`KINDS`.
+    wanted
+        Which codes are read.
+    """
+    if "medicationReference" in resource:
+        return True
+    concept = _FORMS[resource["resourceType"]].concept(resource, lambda _: None)
+    return any(wanted(system, code) for system, code in _codes(concept))
+
+
+def stated_on(resource: Json) -> datetime | None:
+    """Return when a resource says that it became known; None where it does not.
+
+    An administration has no such date and became known at its end.
+    """
+    stated = _last(*(resource.get(name) for name in ("recordedDate", "authoredOn", "dateAsserted")))
+    if stated is not None or resource["resourceType"] != "MedicationAdministration":
+        return stated
+    return _effective(resource)[1] or _last(resource.get("effectivePeriod", {}).get("start"))
+
+
+def medication_id(reference: str) -> str | None:
+    """Return the ``id`` of the Medication that a reference names, None where it names another resource."""
+    kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
+    return identifier if kind.rpartition("/")[2] == "Medication" else None
+
+
 def patient_statements(
     connection: Connection, store: Store, patient: str, kinds: Collection[FactKind], wanted: Wanted, most: int
 ) -> tuple[Fact, ...] | None:
@@ -163,8 +196,8 @@ def _of_patient(kinds: frozenset[FactKind]) -> Statement:
 
 
 def _stored(connection: Connection, store: Store, reference: str) -> Json | None:
-    kind, _, identifier = reference.partition("/_history/")[0].rpartition("/")
-    if kind.rpartition("/")[2] != "Medication":
+    identifier = medication_id(reference)
+    if identifier is None:
         return None
     try:
         found: Json = orjson.loads(store.read(connection, "Medication", identifier).content)
@@ -283,3 +316,6 @@ _FORMS: Final[Mapping[str, _Form]] = MappingProxyType(
     }
 )
 """Resource type -> how it states something."""
+
+KINDS: Final[Mapping[str, FactKind]] = MappingProxyType({name: form.kind for name, form in _FORMS.items()})
+"""Resource type -> kind of the facts that it states."""

@@ -1,6 +1,6 @@
 """The records that ``features.yaml`` is read into."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -159,3 +159,29 @@ class FeatureSpec:
         filtered = any(source.statuses for source in self.sources)
         bounded = bool(self.offset) or self.first_hours is not None
         return self.take in {"last", "time_since"} and not bounded and not filtered
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatedCodes:
+    """Which conditions and medications features are made of."""
+
+    kinds: frozenset[FactKind]
+    codes: tuple[CodeSet, ...]
+
+    def holds(self, system: str, code: str) -> bool:
+        """Return whether a feature is made of a code.
+
+        Parameters
+        ----------
+        system, code
+            As in a Coding.
+        """
+        return any(one.holds(system, code) for one in self.codes)
+
+
+def stated_codes(specs: Iterable[FeatureSpec]) -> StatedCodes:
+    """Return which conditions and medications some features are made of."""
+    stated = [one for spec in specs for one in spec.stated]
+    return StatedCodes(
+        kinds=frozenset(kind for one in stated for kind in one.kinds), codes=tuple(one.codes for one in stated)
+    )

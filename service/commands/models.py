@@ -12,6 +12,7 @@ from inference.models import MODELS
 from kernel.errors import Category, Problem
 from service.commands import model_folders
 from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.commands.models_table import table
 from service.operations import models as operations
 from service.registration import register_bundled
 
@@ -19,6 +20,9 @@ app = typer.Typer(no_args_is_help=True, help="Which models there are, and what t
 
 NameArgument = Annotated[str, typer.Argument(help="The model's name.")]
 VersionOption = Annotated[str | None, typer.Option("--version", help="Which version; the active or newest by default.")]
+
+
+app.command()(table)
 
 
 @app.command("list")

@@ -57,7 +57,7 @@ ASKED: dict[str, tuple[str, Sequence[str]]] = {
 }
 """Command -> the interaction that the authorizer decides on first, and words that the command needs."""
 
-NOT_ASKED = {"demo", "ehr check", "models new", "models train", "send dicom", "send fhir", "send hl7"}
+NOT_ASKED = {"demo", "ehr check", "models new", "models table", "models train", "send dicom", "send fhir", "send hl7"}
 """Commands that touch nothing of this server: the peer decides, or there is a temporary folder only."""
 
 

@@ -72,10 +72,12 @@ CASE = {
 COLUMNS = 8
 
 
-def stay_risk(folder: Path) -> Path:
+def stay_risk(folder: Path, *, imputed_at_most: float = 1) -> Path:
     (folder / "golden").mkdir(parents=True)
     manifest = MANIFEST.replace("pulse-risk", "stay-risk").replace("[8867-4]", "[2524-7, 2160-0, 67775-7]")
-    (folder / "model.yaml").write_text(manifest.replace("limits: {}", "limits: {imputed_at_most: 1}"))
+    (folder / "model.yaml").write_text(
+        manifest.replace("limits: {}", f"limits: {{imputed_at_most: {imputed_at_most}}}")
+    )
     (folder / "features.yaml").write_text(FEATURES)
     (folder / "golden" / "stay.json").write_text(json.dumps({"input": CASE}))
     save_file({"weight": np.linspace(0.1, 0.9, COLUMNS), "bias": np.array(-2.0)}, folder / "weights.safetensors")

@@ -11,7 +11,7 @@ from fhir_adapter.admission import admission_of
 from fhir_adapter.facts import MOST_OBSERVATIONS, crowded_codes, patient_facts
 from fhir_adapter.stated import patient_statements
 from inference.contract import Admission, Fact
-from inference.features.spec import FeatureSpec
+from inference.features.records import FeatureSpec, stated_codes
 from service.core import CoreServices
 from service.flows.inputs.contract import InputRequest, NoInput
 
@@ -70,16 +70,8 @@ def observed_facts(
                 return _too_many([spec for spec in features if not set(crowded).isdisjoint(spec.codes)])
             most = MOST_OBSERVATIONS if reach.complete else NEWEST
             facts |= dict.fromkeys(patient_facts(connection, core.store, patient, codes, reach.since, most))
-        stated = [one for spec in features for one in spec.stated]
-        kinds = frozenset(kind for one in stated for kind in one.kinds)
-        statements = patient_statements(
-            connection,
-            core.store,
-            patient,
-            kinds,
-            lambda system, code: any(one.codes.holds(system, code) for one in stated),
-            MOST_OBSERVATIONS,
-        )
+        stated = stated_codes(features)
+        statements = patient_statements(connection, core.store, patient, stated.kinds, stated.holds, MOST_OBSERVATIONS)
     if statements is None:
         return _too_many([spec for spec in features if spec.stated])
     return (*facts, *statements)
