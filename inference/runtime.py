@@ -8,40 +8,37 @@ stopping; each of them is about the server, not about the model, and the caller'
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias
+from dataclasses import replace
+from typing import Any, Final, TypeAlias
 
 from inference import registry
-from inference.age import with_age
 from inference.artefacts import artefacts_fit
-from inference.batching import Batcher, QueueLimits
+from inference.batching import QueueLimits
 from inference.contract import (
-    FactsInput,
-    FeatureUse,
     InputUsed,
-    ModelIdentity,
     ModelInput,
-    NotAvailable,
     Outcome,
-    Output,
     Prediction,
     SeriesInput,
     StudyInput,
 )
-from inference.deadline import Overdue, Threads, start, wait
-from inference.gaps import check_gaps, with_gaps
+from inference.deadline import Overdue, start, wait
+from inference.devices import Device, DeviceName, devices_of, free_memory
+from inference.gaps import check_gaps
 from inference.limits import check_limits
 from inference.loading import AnyRunner, load_registered
 from inference.model_files import ModelFiles
-from inference.registry import ModelRow
+from inference.outcomes import not_available, versions_of, with_gaps_named, with_inputs
+from inference.registry import ModelRow, Status
+from inference.replicas import LoadedModel, Replica
 from inference.runners.base import Answer, Declined, Decoded
+from inference.warm_up import golden_items, largest_batch
 from kernel.db import Database
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
 
-Kind: TypeAlias = Literal["declined", "failed", "stopped"]
 _Key: TypeAlias = tuple[str, str, str]
 
 _LATE: Final = "the model did not answer in time"
@@ -51,17 +48,6 @@ _log = get_logger(__name__)
 
 class _Failed(Exception):
     """The model failed; the message is safe to show."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Served:
-    """A loaded model and its queues, one per shape; those of a model in shadow run in the background."""
-
-    runner: AnyRunner
-    #: For reading inputs and expressing answers.
-    threads: Threads
-    #: (whether in the background, shape) -> queue.
-    queues: dict[tuple[bool, Hashable], Batcher[Any, Any]] = field(default_factory=dict)
 
 
 class Runtime:
@@ -74,7 +60,7 @@ class Runtime:
     model_files
         The files of the registered versions.
     device
-        ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
+        ``cpu``, ``cuda``, or ``auto`` (the CUDA devices where there are any), or the devices themselves.
     limits
         Bounds of every model's queue.
     load
@@ -88,24 +74,31 @@ class Runtime:
         database: Database,
         model_files: ModelFiles,
         *,
-        device: str = "auto",
+        device: str | Sequence[DeviceName] = "auto",
         limits: QueueLimits | None = None,
         load: Callable[..., AnyRunner] = load_registered,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._model_files = model_files
-        self._device = device
+        self._wanted = device
+        self._devices: tuple[Device, ...] = ()
         self._limits = limits or QueueLimits()
         self._load = load
         self._monotonic = monotonic
         self._guard = threading.Lock()
-        self._turns = {background: threading.Lock() for background in (False, True)}
-        self._served: dict[_Key, Future[_Served]] = {}
+        self._loaded: dict[_Key, Future[LoadedModel]] = {}
         self._closed = False
 
     def predict(
-        self, name: str, model_input: ModelInput, *, version: str | None = None, deadline_s: float = 30.0
+        self,
+        name: str,
+        model_input: ModelInput,
+        *,
+        version: str | None = None,
+        deadline_s: float = 30.0,
+        urgent: bool = False,
+        begun_as: Status | None = None,
     ) -> Outcome:
         """Run a model on one input.
 
@@ -119,6 +112,11 @@ class Runtime:
             Which version; the active one by default.
         deadline_s
             Seconds after which there is no answer.
+        urgent
+            Whether it runs before what is not.
+        begun_as
+            The status of the version when the work began of which this is a part: a version that was retired since
+            completes it. A stop holds all the same.
 
         Returns
         -------
@@ -133,18 +131,25 @@ class Runtime:
         deadline = self._monotonic() + deadline_s
         row = self._row(name, version)
         if row.stopped:
-            return _not_available(row.identity(), model_input, "stopped", f"the model was stopped: {row.stop_reason}")
+            return not_available(row.identity(), model_input, "stopped", f"the model was stopped: {row.stop_reason}")
         if row.status == "retired":
-            return _not_available(row.identity(), model_input, "stopped", "the model is retired")
+            if begun_as in (None, "retired"):
+                return not_available(row.identity(), model_input, "stopped", "the model is retired")
+            row = replace(row, status=begun_as)
         try:
-            served = wait(self._serve(row), deadline - self._monotonic())
+            loaded = self._use(row, deadline)
         except Overdue:
             _log.error("model_not_loaded_in_time", model=row.name, version=row.version)
-            return _not_available(row.identity(), model_input, "failed", "the model was not loaded in time")
+            return not_available(row.identity(), model_input, "failed", "the model was not loaded in time")
         except Problem as problem:
+            if problem.category is Category.INTERRUPTED:
+                raise
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
-            return _not_available(row.identity(), model_input, "failed", problem.detail)
-        return self._run(served, row, model_input, deadline)
+            return not_available(row.identity(), model_input, "failed", problem.detail)
+        try:
+            return self._run(loaded, row, model_input, deadline, urgent=urgent)
+        finally:
+            loaded.leave()
 
     def warm_up(self) -> None:
         """Load every model that runs, so that the first patient does not wait for it; failures wait for predict.
@@ -155,18 +160,21 @@ class Runtime:
             rows = registry.serving(connection)
         for row in sorted(rows, key=lambda row: row.status != "active"):
             try:
-                self._serve(row).result()
+                self._load_once(row).result()
             except Problem as problem:
                 _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
+
+    def is_ready(self, row: ModelRow) -> bool:
+        """Return whether a version is loaded and may run; one that is not loaded yet begins to be."""
+        return not row.stopped and row.status != "retired" and _is_loaded(self._load_once(row))
 
     def close(self) -> None:
         """Answer everything that waits with ``interrupted`` and stop all threads."""
         with self._guard:
             self._closed = True
-            loaded = [future.result() for future in self._served.values() if _is_loaded(future)]
-            queues = [queue for served in loaded for queue in served.queues.values()]
-        for queue in queues:
-            queue.close()
+            loaded = [future.result() for future in self._loaded.values() if _is_loaded(future)]
+        for model in loaded:
+            model.close()
 
     def _row(self, name: str, version: str | None) -> ModelRow:
         with self._database.read() as connection:
@@ -175,81 +183,103 @@ class Runtime:
             raise Problem(Category.NOT_FOUND, f"there is no model {name}")
         return row
 
-    def _serve(self, row: ModelRow) -> "Future[_Served]":
+    def _use(self, row: ModelRow, deadline: float) -> LoadedModel:
+        """Return the loaded model, which stays loaded until the caller leaves it."""
+        while True:
+            loaded = wait(self._load_once(row), deadline - self._monotonic())
+            if loaded.enter():
+                return loaded
+
+    def _load_once(self, row: ModelRow) -> "Future[LoadedModel]":
         """Return the loaded model, or start to load it: on a thread of its own, so that no model waits for another."""
-        key = (row.name, row.version, row.digest)
+        key = _key(row)
         with self._guard:
-            future = self._served.get(key)
+            if self._closed:
+                raise Problem(Category.INTERRUPTED, "the server is stopping")
+            future = self._loaded.get(key)
             if future is None or (future.done() and not _is_loaded(future)):
-                future = self._served[key] = start(lambda: self._set_up(row))
+                future = self._loaded[key] = start(lambda: self._set_up(row))
             return future
 
-    def _set_up(self, row: ModelRow) -> _Served:
-        runner = self._load(self._model_files, row, device=self._device)
-        if runner.model.digest != row.digest:
-            raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
-        return _Served(runner=runner, threads=Threads(self._limits.longest_queue, self._monotonic))
+    def _set_up(self, row: ModelRow) -> LoadedModel:
+        files = self._model_files.path(row.digest)
+        replicas = []
+        for device in self._devices_in_use():
+            with device.name.chosen():
+                runner = self._load(self._model_files, row, device=device.name.kind)
+                if runner.model.digest != row.digest:
+                    raise Problem(Category.CONFLICT, f"the folder of {row.name} changed since it was registered")
+                largest = {
+                    shape: largest_batch(runner, item, self._limits.largest_batch)
+                    for shape, item in golden_items(runner, files).items()
+                }
+            replicas.append(Replica(runner=runner, device=device, largest=largest))
+        self._unload_replaced()
+        return LoadedModel(replicas, self._limits, self._monotonic)
 
-    def _run(self, served: _Served, row: ModelRow, model_input: ModelInput, deadline: float) -> Outcome:
-        runner = served.runner
-        identity = runner.model.identity(row.status)
+    def _devices_in_use(self) -> tuple[Device, ...]:
+        wanted = self._wanted
+        names = devices_of(wanted) if isinstance(wanted, str) else wanted
+        with self._guard:
+            self._devices = self._devices or tuple(Device(name) for name in names)
+            return self._devices
+
+    def _unload_replaced(self) -> None:
+        """Unload the versions that neither run nor are the last of their name that ran, which a rollback needs."""
+        with self._database.read() as connection:
+            rows = registry.everything(connection)
+        with self._guard:
+            kept = {_key(row) for row in rows if row.status != "retired"}
+            retired = [row for row in rows if row.status == "retired" and _key(row) in self._loaded]
+            kept.update({row.name: _key(row) for row in sorted(retired, key=lambda row: row.changed_at)}.values())
+            gone = [key for key, future in self._loaded.items() if key not in kept and future.done()]
+            futures = [self._loaded.pop(key) for key in gone]
+        for future in futures:
+            if _is_loaded(future):
+                future.result().unload()
+        if futures:
+            del future, futures
+            free_memory()
+
+    def _run(
+        self, loaded: LoadedModel, row: ModelRow, model_input: ModelInput, deadline: float, *, urgent: bool
+    ) -> Outcome:
+        model = loaded.runner.model
+        identity = model.identity(row.status)
         inputs: tuple[InputUsed, ...] = ()
         features = model_input.uses if isinstance(model_input, SeriesInput | StudyInput) else ()
         try:
-            decoded = _decode(served, model_input, deadline)
+            decoded = _decode(loaded, model_input, deadline)
             inputs, features = decoded.inputs, decoded.features or features
-            check_gaps(runner.model.manifest.limits, runner.model.features, features)
-            queue = self._queue(served, row, decoded.shape)
-            raw = self._wait(runner, queue.submit(decoded.item, deadline=deadline), deadline)
-            answer = _encode(served, decoded, raw, deadline)
+            check_gaps(model.manifest.limits, model.features, features)
+            background = row.status != "active"
+            runner, future = loaded.submit(decoded, background=background, deadline=deadline, urgent=urgent)
+            answer = _encode(loaded, decoded, self._wait(runner, future, deadline), deadline)
         except Declined as no:
             available = no.inputs or inputs
-            declined = _not_available(
-                identity, model_input, "declined", no.reason, inputs=available, missing=no.missing
-            )
+            declined = not_available(identity, model_input, "declined", no.reason, inputs=available, missing=no.missing)
             features = no.features or features
             return replace(
                 declined,
                 features=features,
-                input_versions=_with_gaps_named(declined.input_versions, features),
+                input_versions=with_gaps_named(declined.input_versions, features),
                 out_of_scope=no.out_of_scope,
             )
         except _Failed as failure:
             _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
             return replace(
-                _not_available(identity, model_input, "failed", str(failure), inputs=inputs), features=features
+                not_available(identity, model_input, "failed", str(failure), inputs=inputs), features=features
             )
         return Prediction(
             model=identity,
             subject=model_input.subject,
-            outputs=_with_inputs(runner, answer, inputs, features, model_input),
+            outputs=with_inputs(runner, answer, inputs, features, model_input),
             inputs=inputs,
-            input_versions=_with_gaps_named(_versions(model_input, inputs), features),
+            input_versions=with_gaps_named(versions_of(model_input, inputs), features),
             at=model_input.at,
             artefacts=answer.artefacts,
             features=features,
         )
-
-    def _queue(self, served: _Served, row: ModelRow, shape: Hashable) -> Batcher[Any, Any]:
-        runner, background = served.runner, row.status != "active"
-        with self._guard:
-            if self._closed:
-                raise Problem(Category.INTERRUPTED, "the server is stopping")
-            queue = served.queues.get((background, shape))
-            if queue is not None and queue.stuck():
-                _log.error("model_stuck", model=runner.model.manifest.name, version=runner.model.manifest.version)
-                queue.close(wait=False)
-                queue = None
-            if queue is None:
-                queue = served.queues[background, shape] = Batcher(
-                    lambda items: runner.predict(runner.batch(items)),
-                    self._turns[background],
-                    self._limits,
-                    out_of_memory=runner.out_of_memory,
-                    monotonic=self._monotonic,
-                    background=background,
-                )
-            return queue
 
     def _wait(self, runner: AnyRunner, future: "Future[Any]", deadline: float) -> Any:
         try:
@@ -277,15 +307,19 @@ def _in_words(runner: AnyRunner, failure: BaseException) -> str:
     return "the model broke while it was running"
 
 
-def _is_loaded(future: "Future[_Served]") -> bool:
+def _key(row: ModelRow) -> _Key:
+    return row.name, row.version, row.digest
+
+
+def _is_loaded(future: "Future[LoadedModel]") -> bool:
     return future.done() and future.exception() is None
 
 
-def _decode(served: _Served, model_input: ModelInput, deadline: float) -> Decoded[Any]:
-    runner = served.runner
+def _decode(loaded: LoadedModel, model_input: ModelInput, deadline: float) -> Decoded[Any]:
+    runner = loaded.runner
     try:
         check_limits(runner.model.manifest, model_input)
-        return served.threads.run(lambda: runner.decode(model_input), deadline)
+        return loaded.threads.run(lambda: runner.decode(model_input), deadline)
     except Declined:
         raise
     except Overdue:
@@ -294,9 +328,9 @@ def _decode(served: _Served, model_input: ModelInput, deadline: float) -> Decode
         raise _Failed("the model broke while reading its inputs") from failure
 
 
-def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -> Answer:
+def _encode(loaded: LoadedModel, decoded: Decoded[Any], raw: Any, deadline: float) -> Answer:
     try:
-        answer = served.threads.run(lambda: served.runner.encode(decoded.item, raw), deadline)
+        answer = loaded.threads.run(lambda: loaded.runner.encode(decoded.item, raw), deadline)
     except Declined:
         raise
     except Overdue:
@@ -309,50 +343,3 @@ def _encode(served: _Served, decoded: Decoded[Any], raw: Any, deadline: float) -
     if not artefacts_fit(answer.outputs, answer.artefacts):
         raise _Failed("the model gave a mask without its artefact")
     return answer
-
-
-def _with_inputs(
-    runner: AnyRunner,
-    answer: Answer,
-    inputs: tuple[InputUsed, ...],
-    features: tuple[FeatureUse, ...],
-    model_input: ModelInput,
-) -> tuple[Output, ...]:
-    """Return the outputs, with what their texts say of the values that they rest on."""
-    titles = {spec.name: spec.title for spec in runner.model.features}
-    return tuple(
-        with_age(with_gaps(output, features, titles), inputs, model_input.at, titles) for output in answer.outputs
-    )
-
-
-def _not_available(
-    model: ModelIdentity,
-    model_input: ModelInput,
-    kind: Kind,
-    reason: str,
-    *,
-    inputs: tuple[InputUsed, ...] = (),
-    missing: tuple[str, ...] = (),
-) -> NotAvailable:
-    return NotAvailable(
-        model=model,
-        subject=model_input.subject,
-        kind=kind,
-        reason=reason,
-        missing=missing,
-        inputs=inputs,
-        input_versions=_versions(model_input, inputs),
-        at=model_input.at,
-    )
-
-
-def _with_gaps_named(versions: tuple[str, ...], features: tuple[FeatureUse, ...]) -> tuple[str, ...]:
-    """Return versions together with those of values that could not be used: another such value is another result."""
-    return tuple(sorted({use.source for use in features if use.source is not None}.union(versions)))
-
-
-def _versions(model_input: ModelInput, inputs: tuple[InputUsed, ...]) -> tuple[str, ...]:
-    """Return the versions of what was used, or of all that was available when nothing could be used."""
-    if isinstance(model_input, FactsInput) and inputs:
-        return tuple(sorted({used.source for used in inputs}))
-    return tuple(sorted(set(model_input.sources)))
