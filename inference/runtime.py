@@ -5,35 +5,27 @@ is none. Only three things are raised: that no such model exists, that too much 
 stopping; each of them is about the server, not about the model, and the caller's job is tried again or parked.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 from inference import registry
-from inference.artefacts import artefacts_fit
 from inference.batching import QueueLimits
 from inference.contract import (
-    InputUsed,
     ModelInput,
     Outcome,
-    Prediction,
-    SeriesInput,
-    StudyInput,
 )
 from inference.deadline import Overdue, start, wait
 from inference.devices import Device, DeviceName, devices_of, free_memory
-from inference.gaps import check_gaps
-from inference.limits import check_limits
 from inference.loading import AnyRunner, load_registered
 from inference.model_files import ModelFiles
-from inference.outcomes import not_available, versions_of, with_gaps_named, with_inputs
+from inference.outcomes import not_available
 from inference.registry import ModelRow, Status
 from inference.replicas import LoadedModel, Replica
-from inference.runners.base import Answer, Declined, Decoded
+from inference.run import Run
 from inference.warm_up import golden_items, largest_batch
 from kernel.db import Database
 from kernel.errors import Category, Problem
@@ -41,13 +33,11 @@ from kernel.log import get_logger
 
 _Key: TypeAlias = tuple[str, str, str]
 
-_LATE: Final = "the model did not answer in time"
-
 _log = get_logger(__name__)
 
 
-class _Failed(Exception):
-    """The model failed; the message is safe to show."""
+class _Stopped(Exception):
+    """The version may not run; the message is safe to show."""
 
 
 class Runtime:
@@ -128,27 +118,56 @@ class Runtime:
         Problem
             ``not-found``: no such model; ``busy``: its queue is full; ``interrupted``: the server is stopping.
         """
-        deadline = self._monotonic() + deadline_s
         row = self._row(name, version)
-        if row.stopped:
-            return not_available(row.identity(), model_input, "stopped", f"the model was stopped: {row.stop_reason}")
-        if row.status == "retired":
-            if begun_as in (None, "retired"):
-                return not_available(row.identity(), model_input, "stopped", "the model is retired")
+        if row.status == "retired" and begun_as not in (None, "retired"):
             row = replace(row, status=begun_as)
+        (outcome,) = self.predict_all(row, (model_input,), deadline_s=deadline_s, urgent=urgent)
+        return outcome
+
+    def predict_all(
+        self, row: ModelRow, model_inputs: Sequence[ModelInput], *, deadline_s: float = 30.0, urgent: bool = False
+    ) -> Sequence[Outcome]:
+        """Run a version on several inputs at once; each gets its own outcome.
+
+        Parameters
+        ----------
+        row
+            The version, as the registry has it now.
+        model_inputs
+            The inputs.
+        deadline_s, urgent
+            As for :meth:`predict`.
+
+        Raises
+        ------
+        Problem
+            ``busy`` when one of them does not fit into the queue, so that none is answered; ``interrupted``: the server
+            is stopping.
+        """
+        deadline = self._monotonic() + deadline_s
         try:
+            _check_runs(row)
             loaded = self._use(row, deadline)
+        except _Stopped as stopped:
+            return [not_available(row.identity(), one, "stopped", str(stopped)) for one in model_inputs]
         except Overdue:
             _log.error("model_not_loaded_in_time", model=row.name, version=row.version)
-            return not_available(row.identity(), model_input, "failed", "the model was not loaded in time")
+            why = "the model was not loaded in time"
+            return [not_available(row.identity(), one, "failed", why) for one in model_inputs]
         except Problem as problem:
             if problem.category is Category.INTERRUPTED:
                 raise
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
-            return not_available(row.identity(), model_input, "failed", problem.detail)
+            return [not_available(row.identity(), one, "failed", problem.detail) for one in model_inputs]
+        begun: list[Run] = []
         try:
-            return self._run(loaded, row, model_input, deadline, urgent=urgent)
+            for one in model_inputs:
+                begun.append(Run(loaded, row, one, deadline))
+                begun[-1].begin(urgent=urgent)
+            return [run.end(self._monotonic) for run in begun]
         finally:
+            for run in begun:
+                run.give_up()
             loaded.leave()
 
     def warm_up(self) -> None:
@@ -241,70 +260,12 @@ class Runtime:
             del future, futures
             free_memory()
 
-    def _run(
-        self, loaded: LoadedModel, row: ModelRow, model_input: ModelInput, deadline: float, *, urgent: bool
-    ) -> Outcome:
-        model = loaded.runner.model
-        identity = model.identity(row.status)
-        inputs: tuple[InputUsed, ...] = ()
-        features = model_input.uses if isinstance(model_input, SeriesInput | StudyInput) else ()
-        try:
-            decoded = _decode(loaded, model_input, deadline)
-            inputs, features = decoded.inputs, decoded.features or features
-            check_gaps(model.manifest.limits, model.features, features)
-            background = row.status != "active"
-            runner, future = loaded.submit(decoded, background=background, deadline=deadline, urgent=urgent)
-            answer = _encode(loaded, decoded, self._wait(runner, future, deadline), deadline)
-        except Declined as no:
-            available = no.inputs or inputs
-            declined = not_available(identity, model_input, "declined", no.reason, inputs=available, missing=no.missing)
-            features = no.features or features
-            return replace(
-                declined,
-                features=features,
-                input_versions=with_gaps_named(declined.input_versions, features),
-                out_of_scope=no.out_of_scope,
-            )
-        except _Failed as failure:
-            _log.error("model_failed", model=row.name, version=row.version, failure=failure.__cause__)
-            return replace(
-                not_available(identity, model_input, "failed", str(failure), inputs=inputs), features=features
-            )
-        return Prediction(
-            model=identity,
-            subject=model_input.subject,
-            outputs=with_inputs(runner, answer, inputs, features, model_input),
-            inputs=inputs,
-            input_versions=with_gaps_named(versions_of(model_input, inputs), features),
-            at=model_input.at,
-            artefacts=answer.artefacts,
-            features=features,
-        )
 
-    def _wait(self, runner: AnyRunner, future: "Future[Any]", deadline: float) -> Any:
-        try:
-            # Read as a value: an exception raised here would be this thread's own (an interrupt, say), not the model's.
-            failure = future.exception(timeout=max(0.0, deadline - self._monotonic()))
-        except TimeoutError:
-            future.cancel()
-            raise _Failed(_LATE) from None
-        if failure is None:
-            return future.result()
-        if isinstance(failure, Declined):
-            raise failure
-        if isinstance(failure, Problem) and failure.category is Category.INTERRUPTED:
-            raise failure
-        raise _Failed(_in_words(runner, failure)) from failure
-
-
-def _in_words(runner: AnyRunner, failure: BaseException) -> str:
-    if isinstance(failure, Problem):
-        return failure.detail
-    if isinstance(failure, TimeoutError):
-        return _LATE
-    if runner.out_of_memory(failure):
-        return "the model ran out of memory"
-    return "the model broke while it was running"
+def _check_runs(row: ModelRow) -> None:
+    if row.stopped:
+        raise _Stopped(f"the model was stopped: {row.stop_reason}")
+    if row.status == "retired":
+        raise _Stopped("the model is retired")
 
 
 def _key(row: ModelRow) -> _Key:
@@ -313,33 +274,3 @@ def _key(row: ModelRow) -> _Key:
 
 def _is_loaded(future: "Future[LoadedModel]") -> bool:
     return future.done() and future.exception() is None
-
-
-def _decode(loaded: LoadedModel, model_input: ModelInput, deadline: float) -> Decoded[Any]:
-    runner = loaded.runner
-    try:
-        check_limits(runner.model.manifest, model_input)
-        return loaded.threads.run(lambda: runner.decode(model_input), deadline)
-    except Declined:
-        raise
-    except Overdue:
-        raise _Failed(_LATE) from None
-    except Exception as failure:
-        raise _Failed("the model broke while reading its inputs") from failure
-
-
-def _encode(loaded: LoadedModel, decoded: Decoded[Any], raw: Any, deadline: float) -> Answer:
-    try:
-        answer = loaded.threads.run(lambda: loaded.runner.encode(decoded.item, raw), deadline)
-    except Declined:
-        raise
-    except Overdue:
-        raise _Failed(_LATE) from None
-    except Exception as failure:
-        raise _Failed("the model gave an answer that cannot be expressed") from failure
-    for output in answer.outputs:
-        if output.value is not None and not math.isfinite(output.value):
-            raise _Failed("the model gave no number")
-    if not artefacts_fit(answer.outputs, answer.artefacts):
-        raise _Failed("the model gave a mask without its artefact")
-    return answer

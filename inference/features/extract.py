@@ -18,9 +18,10 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, Subject
+from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, RowInput, Subject
 from inference.features.choose import FeatureValue, Gap, Placed, age_order, chooser, in_force
 from inference.features.patient_age import age_of, known_only_as
+from inference.features.rows import stated
 from inference.features.spec import FeatureSpec
 
 __all__ = [
@@ -141,7 +142,7 @@ def _extract(features: Sequence[tuple[FeatureSpec, _Feature]], given: FactsInput
     uses: list[FeatureUse] = []
     gaps: defaultdict[GapKind, list[tuple[str, str]]] = defaultdict(list)
     for spec, feature in features:
-        found = feature(index, given.subject, given.at)
+        found = stated(spec, given.row) if isinstance(given, RowInput) else feature(index, given.subject, given.at)
         readings[spec.name] = _settle(spec, found)
         uses += _uses(spec.name, found, readings[spec.name])
         if isinstance(found, Gap) and spec.missing == "refuse":
