@@ -49,7 +49,7 @@ class LoadedModel:
     def __init__(self, replicas: Sequence[Replica], limits: QueueLimits, monotonic: Callable[[], float]) -> None:
         self.runner = replicas[0].runner
         #: For reading inputs and expressing answers.
-        self.threads = Threads(limits.longest_queue, monotonic)
+        self.threads = Threads(max(1, limits.longest_queue), monotonic)
         self._replicas = replicas
         self._limits = limits
         self._monotonic = monotonic
