@@ -34,8 +34,9 @@ BACKGROUND_NICE: Final = 10
 class QueueLimits:
     """Bounds on waiting and running requests."""
 
-    #: Requests of one urgency that may wait; one more is refused.
-    longest_queue: int = 256
+    #: Requests of one urgency that may wait; one more is refused. Two batches: an accepted request waits for the one
+    #: that runs and one more at most, before its own.
+    longest_queue: int = 64
     #: Items in one batch.
     largest_batch: int = 32
     #: Seconds that requests may gather while the device is busy.

@@ -16,8 +16,8 @@ NUMBERS: Final = frozenset(
 )
 """Datatypes whose values are numbers."""
 TEXT: Final = "BYTES"
-MOST_ROWS: Final = 256
-"""Rows of one request."""
+MOST_ROWS: Final = 64
+"""Rows of one request: as many as may wait for a model."""
 
 Value: TypeAlias = Decimal | str | None
 

@@ -77,7 +77,7 @@ def test_health_says_that_the_server_lives_and_when_every_active_model_is_loaded
     site.application.runtime.warm_up()
     loaded = get(site, "health/ready")
     assert (loaded.status_code, loaded.json()) == (200, {"ready": True})
-    assert get(site, "").json()["name"] == "ausculta"
+    assert httpx.get(f"{site.web.url}/v2").json()["name"] == "ausculta"
 
 
 def test_the_metadata_of_a_model_come_from_its_manifest(site: Hospital) -> None:
