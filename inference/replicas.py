@@ -54,23 +54,46 @@ class LoadedModel:
         self._limits = limits
         self._monotonic = monotonic
         self._guard = threading.Lock()
-        self._users = 0
+        self._users = dict.fromkeys((False, True), 0)
+        #: Inputs of one urgency that are read, wait, run or are expressed at a time.
+        self._most = len(replicas) * (limits.longest_queue + limits.largest_batch)
         self._unloads = False
         self._closed = False
 
-    def enter(self) -> bool:
-        """Count one more request that uses the model; False when it is unloaded already."""
+    def enter(self, inputs: int = 1, *, urgent: bool = False) -> bool:
+        """Count the inputs of a request that uses the model; False when it is unloaded already.
+
+        Parameters
+        ----------
+        inputs
+            How many.
+        urgent
+            Whether they run before those that are not.
+
+        Raises
+        ------
+        Problem
+            ``busy`` when too many are under way: they would wait for each other before they wait in a queue.
+        """
         with self._guard:
-            if self._unloads and not self._users:
+            if self._unloads and not any(self._users.values()):
                 return False
-            self._users += 1
+            if self._users[urgent] + inputs > self._most:
+                raise Problem(Category.BUSY, "too many requests wait for the model")
+            self._users[urgent] += inputs
             return True
 
-    def leave(self) -> None:
-        """Count one request less; the last one unloads a model that was replaced."""
+    def leave(self, inputs: int = 1, *, urgent: bool = False) -> None:
+        """Count the inputs of a request no longer; the last one unloads a model that was replaced.
+
+        Parameters
+        ----------
+        inputs, urgent
+            As they were entered.
+        """
         with self._guard:
-            self._users -= 1
-            last = self._unloads and not self._users
+            self._users[urgent] -= inputs
+            last = self._unloads and not any(self._users.values())
         if last:
             self.close(wait=False)
 
@@ -78,7 +101,7 @@ class LoadedModel:
         """Close the model once nobody uses it."""
         with self._guard:
             self._unloads = True
-            unused = not self._users
+            unused = not any(self._users.values())
         if unused:
             self.close(wait=False)
 

@@ -147,7 +147,7 @@ class Runtime:
         deadline = self._monotonic() + deadline_s
         try:
             _check_runs(row)
-            loaded = self._use(row, deadline)
+            loaded = self._use(row, deadline, len(model_inputs), urgent=urgent)
         except _Stopped as stopped:
             return [not_available(row.identity(), one, "stopped", str(stopped)) for one in model_inputs]
         except Overdue:
@@ -155,7 +155,7 @@ class Runtime:
             why = "the model was not loaded in time"
             return [not_available(row.identity(), one, "failed", why) for one in model_inputs]
         except Problem as problem:
-            if problem.category is Category.INTERRUPTED:
+            if problem.category in {Category.INTERRUPTED, Category.BUSY}:
                 raise
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
             return [not_available(row.identity(), one, "failed", problem.detail) for one in model_inputs]
@@ -168,7 +168,7 @@ class Runtime:
         finally:
             for run in begun:
                 run.give_up()
-            loaded.leave()
+            loaded.leave(len(model_inputs), urgent=urgent)
 
     def warm_up(self) -> None:
         """Load every model that runs, so that the first patient does not wait for it; failures wait for predict.
@@ -202,11 +202,11 @@ class Runtime:
             raise Problem(Category.NOT_FOUND, f"there is no model {name}")
         return row
 
-    def _use(self, row: ModelRow, deadline: float) -> LoadedModel:
+    def _use(self, row: ModelRow, deadline: float, inputs: int, *, urgent: bool) -> LoadedModel:
         """Return the loaded model, which stays loaded until the caller leaves it."""
         while True:
             loaded = wait(self._load_once(row), deadline - self._monotonic())
-            if loaded.enter():
+            if loaded.enter(inputs, urgent=urgent):
                 return loaded
 
     def _load_once(self, row: ModelRow) -> "Future[LoadedModel]":

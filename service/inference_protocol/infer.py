@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from inference import registry
 from inference.catalogue import Catalogue, DeclaredModel
 from inference.contract import NotAvailable, Outcome
@@ -85,11 +87,10 @@ def find(services: InferenceServices, name: str, version: str | None) -> Declare
     """
     with services.database.read() as connection:
         row = registry.get(connection, name, version)
-        found = None if row is None else services.catalogue.one(connection, row.name, row.version)
-    if found is None or found.row.status == "retired" or (version is None and found.row.status != "active"):
+    if row is None or row.status == "retired" or (version is None and row.status != "active"):
         named = f" in version {version[:32]}" if version else ", or none of its versions is active"
         raise Problem(Category.NOT_FOUND, f"there is no model {name[:64]}{named}")
-    return found
+    return services.catalogue.of(row)
 
 
 def metadata(services: InferenceServices, model: DeclaredModel) -> dict[str, Any]:
@@ -120,8 +121,8 @@ def all_ready(services: InferenceServices) -> bool:
     return False not in {services.runtime.is_ready(row) for row in rows}
 
 
-def infer(services: InferenceServices, model: DeclaredModel, content: Any) -> dict[str, Any]:
-    """Run a model on the rows of a request and return the response.
+def infer(services: InferenceServices, model: DeclaredModel, body: bytes) -> bytes:
+    """Run a model on the rows of a request and return the response, in JSON.
 
     Parameters
     ----------
@@ -129,8 +130,8 @@ def infer(services: InferenceServices, model: DeclaredModel, content: Any) -> di
         The components.
     model
         The version.
-    content
-        The request, as parsed from JSON.
+    body
+        The request.
 
     Raises
     ------
@@ -138,8 +139,7 @@ def infer(services: InferenceServices, model: DeclaredModel, content: Any) -> di
         ``incorrect`` or ``unsupported`` when the request does not fit the model; ``busy`` when the queue is full;
         ``unavailable`` when the model is stopped; ``fault`` when no row could be run.
     """
-    if not isinstance(content, dict):
-        raise Problem(Category.INCORRECT, "the request must be a JSON object")
+    content = _parsed(body)
     parameters = content.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise Problem(Category.INCORRECT, "parameters must be an object")
@@ -155,7 +155,7 @@ def infer(services: InferenceServices, model: DeclaredModel, content: Any) -> di
         "parameters": {"status": model.row.status, "demonstration": model.manifest.demonstration},
         "outputs": tensors,
     }
-    return answer | ({"id": content["id"]} if isinstance(content.get("id"), str) else {})
+    return orjson.dumps(answer | ({"id": content["id"]} if isinstance(content.get("id"), str) else {}))
 
 
 async def record(
@@ -188,6 +188,16 @@ def urn(name: str, version: str | None) -> str:
         The model; without a version the model as a whole.
     """
     return f"urn:ausculta:model:{name}" + (f":{version}" if version else "")
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError as failure:
+        raise Problem(Category.INCORRECT, "the request is not JSON") from failure
+    if not isinstance(content, dict):
+        raise Problem(Category.INCORRECT, "the request must be a JSON object")
+    return content
 
 
 def _raise_if_none(outcomes: Sequence[Outcome]) -> None:

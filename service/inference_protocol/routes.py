@@ -108,29 +108,38 @@ class _Protocol:
             self._running -= 1
 
     async def _infer(self, request: Request, principal: Principal) -> Response:
-        services = self._services
-        model = await self._model(request, principal)
-        content = await self._content(request)
-        entity = urn(model.row.name, model.row.version)
-        try:
-            answer = await to_thread.run_sync(infer, services, model, content, limiter=self._threads)
-        except Problem as problem:
-            if problem.category in {Category.UNAVAILABLE, Category.FAULT}:
-                await record(services, principal, entity, problem)
-            raise
-        await record(services, principal, entity)
-        return _json(answer)
+        services, name = self._services, request.path_params["name"]
+        await self._authorize(principal, name)
+        body = await self._body(request)
+        found: list[DeclaredModel] = []
 
-    async def _model(self, request: Request, principal: Principal) -> DeclaredModel:
-        name, version = request.path_params["name"], request.path_params.get("version")
+        def run() -> bytes:
+            found.append(find(services, name, request.path_params.get("version")))
+            return infer(services, found[0], body)
+
+        try:
+            answer = await to_thread.run_sync(run, limiter=self._threads)
+        except Problem as problem:
+            if found and problem.category in {Category.UNAVAILABLE, Category.FAULT}:
+                await record(services, principal, urn(name, found[0].row.version), problem)
+            raise
+        await record(services, principal, urn(name, found[0].row.version))
+        return _answer(answer)
+
+    async def _authorize(self, principal: Principal, name: str) -> None:
+        """Return when the principal may use a model; a refusal is recorded before it is given."""
         try:
             authorize(self._services, principal, name)
         except Problem as problem:
             await record(self._services, principal, urn(name[:64], None), problem)
             raise
+
+    async def _model(self, request: Request, principal: Principal) -> DeclaredModel:
+        name, version = request.path_params["name"], request.path_params.get("version")
+        await self._authorize(principal, name)
         return await to_thread.run_sync(find, self._services, name, version, limiter=self._threads)
 
-    async def _content(self, request: Request) -> Any:
+    async def _body(self, request: Request) -> bytes:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json" or "inference-header-content-length" in request.headers:
             raise HttpProblem(415, Category.INCORRECT, "a request is JSON; the binary extension is not supported")
@@ -141,10 +150,7 @@ class _Protocol:
             raise HttpProblem(408, Category.INTERRUPTED, "the body took too long to arrive") from failure
         if body is None:
             raise HttpProblem(413, Category.INCORRECT, f"a request may have {limit} bytes")
-        try:
-            return orjson.loads(body)
-        except orjson.JSONDecodeError as failure:
-            raise Problem(Category.INCORRECT, "the request is not JSON") from failure
+        return body
 
     def _principal(self, request: Request) -> Principal:
         server = request.scope.get("server") or ("", None)
@@ -175,5 +181,8 @@ def _answering(handle: _Handler) -> _Handler:
 
 
 def _json(content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    body = orjson.dumps(content)
+    return _answer(orjson.dumps(content), status, headers)
+
+
+def _answer(body: bytes, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, status_code=status, media_type="application/json", headers=_HEADERS | dict(headers or {}))
