@@ -27,7 +27,7 @@ ENVIRONMENT: Final = Path(__file__).parent / "results" / "litserve"
 ROUNDS: Final = 5
 SECONDS: Final = 2.0
 AT_ONCE: Final = 32
-RIVAL: Final = """
+COMPARED: Final = """
 import math, sys
 import litserve
 
@@ -107,7 +107,7 @@ def running(command: list[str], target: Target) -> Iterator[Target]:
         server.wait(20)
 
 
-def rival() -> str:
+def other_python() -> str:
     """Return the interpreter that has LitServe, or an empty text where it cannot be installed."""
     python = Path(os.environ.get("LITSERVE_PYTHON", ENVIRONMENT / "bin" / "python"))
     if not python.exists():
@@ -127,13 +127,13 @@ def main() -> dict[str, Any]:
             command = [sys.executable, "-m", "benchmarks.inference_servers", str(port), str(folder / records), records]
             target = Target(port=port, path="/v2/models/pulse-risk/infer", body=body)
             targets[variant] = held.enter_context(running(command, target))
-        python = rival()
+        python = other_python()
         if python:
-            (folder / "rival.py").write_text(RIVAL)
+            (folder / "litserve_server.py").write_text(COMPARED)
             for variant, size in (("LitServe", "1"), ("LitServe, batches", str(AT_ONCE))):
                 port = free_port()
                 target = Target(port=port, path="/predict", body=b'{"pulse": 90.0}')
-                command = [python, str(folder / "rival.py"), str(port), size]
+                command = [python, str(folder / "litserve_server.py"), str(port), size]
                 targets[variant] = held.enter_context(running(command, target))
         else:
             print(f"{LITSERVE} cannot be installed here: it is left out")

@@ -96,9 +96,9 @@ def test_each_row_gets_its_own_answer_and_the_call_is_recorded_before_it_is_give
     answer = post(site, NEWS2, tensors(NORMAL | {"age": 40}, ill | {"age": 40}), id="7")
     assert outputs(answer)["total"] == [0, 6]
     assert outputs(answer)["reason"] == ["", ""]
-    told = answer.json()
-    assert (told["id"], told["model_name"], told["model_version"]) == ("7", "news2", "1.0.0")
-    assert told["parameters"] == {"status": "active", "demonstration": False}
+    content = answer.json()
+    assert (content["id"], content["model_name"], content["model_version"]) == ("7", "news2", "1.0.0")
+    assert content["parameters"] == {"status": "active", "demonstration": False}
     ((entity, body),) = recorded(site)
     assert entity == "urn:ausculta:model:news2:1.0.0"
     assert "131" not in body, "what was sent is not recorded"
