@@ -1,5 +1,8 @@
 """A bounded micro-batcher: requests that wait together run as one batch, and each fails on its own.
 
+Urgent requests run before routine ones, and each of the two has a queue of the same length: a full queue of routine
+requests refuses no urgent one.
+
 One batcher serves one (model, version, device, shape). Its thread takes all waiting requests, so a single request never
 waits for others; while another batcher has the device it lets requests gather, for a few milliseconds at most.
 
@@ -31,8 +34,9 @@ BACKGROUND_NICE: Final = 10
 class QueueLimits:
     """Bounds on waiting and running requests."""
 
-    #: Requests that may wait; one more is refused.
-    longest_queue: int = 256
+    #: Requests of one urgency that may wait; one more is refused. Two batches: an accepted request waits for the one
+    #: that runs and one more at most, before its own.
+    longest_queue: int = 64
     #: Items in one batch.
     largest_batch: int = 32
     #: Seconds that requests may gather while the device is busy.
@@ -87,14 +91,15 @@ class Batcher(Generic[Item, Raw]):
         self._monotonic = monotonic
         self._background = background
         self._changed = threading.Condition()
-        self._waiting: deque[_Waiting[Item, Raw]] = deque()
+        self._urgent: deque[_Waiting[Item, Raw]] = deque()
+        self._routine: deque[_Waiting[Item, Raw]] = deque()
         self._closed = False
         self._running_since: float | None = None
         # A daemon: a model that hangs for ever must not keep the process from ending.
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
-    def submit(self, item: Item, *, deadline: float) -> "Future[Raw]":
+    def submit(self, item: Item, *, deadline: float, urgent: bool = False) -> "Future[Raw]":
         """Queue one item.
 
         Parameters
@@ -103,6 +108,8 @@ class Batcher(Generic[Item, Raw]):
             What the model takes, as one element of a batch.
         deadline
             Seconds on the batcher's ``monotonic`` clock; an item not started by then gets ``TimeoutError``.
+        urgent
+            Whether it runs before those that are not.
 
         Raises
         ------
@@ -113,9 +120,10 @@ class Batcher(Generic[Item, Raw]):
         with self._changed:
             if self._closed:
                 raise _closing()
-            if len(self._waiting) >= self._limits.longest_queue:
+            queue = self._urgent if urgent else self._routine
+            if len(queue) >= self._limits.longest_queue:
                 raise Problem(Category.BUSY, "too many requests wait for the model")
-            self._waiting.append(waiting)
+            queue.append(waiting)
             self._changed.notify()
         return waiting.answer
 
@@ -128,8 +136,9 @@ class Batcher(Generic[Item, Raw]):
         """Refuse what waits, let the running batch finish (``wait`` for it, a while), and stop the thread."""
         with self._changed:
             self._closed = True
-            refused = list(self._waiting)
-            self._waiting.clear()
+            refused = [*self._urgent, *self._routine]
+            self._urgent.clear()
+            self._routine.clear()
             self._changed.notify()
         for waiting in refused:
             _fail(waiting, _closing())
@@ -152,15 +161,15 @@ class Batcher(Generic[Item, Raw]):
 
     def _wait(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
+            self._changed.wait_for(lambda: self._urgent or self._routine or self._closed)
             return not self._closed
 
     def _take(self) -> list[_Waiting[Item, Raw]]:
-        """Take what waits, leaving out what was given up or is too late."""
+        """Take what waits, urgent items first, leaving out what was given up or is too late."""
         taken: list[_Waiting[Item, Raw]] = []
         with self._changed:
-            while self._waiting and len(taken) < self._limits.largest_batch:
-                waiting = self._waiting.popleft()
+            while (queue := self._urgent or self._routine) and len(taken) < self._limits.largest_batch:
+                waiting = queue.popleft()
                 if not waiting.answer.set_running_or_notify_cancel():
                     continue
                 if self._monotonic() >= waiting.deadline:

@@ -53,7 +53,7 @@ class Catalogue:
     def _serving_at(self, state: object, connection: Connection) -> tuple[DeclaredModel, ...]:
         previous_state, models = self._serving
         if state != previous_state:
-            models = tuple(self._join(row) for row in registry.serving(connection))
+            models = tuple(self.of(row) for row in registry.serving(connection))
             self._serving = (state, models)
         return models
 
@@ -68,7 +68,7 @@ class Catalogue:
             The model, as in its manifest.
         """
         row = registry.get(connection, name, version)
-        return None if row is None else self._join(row)
+        return None if row is None else self.of(row)
 
     def to_run(self, connection: Connection, name: str, version: str) -> DeclaredModel | None:
         """Return the version that a job names or, when it was retired meanwhile, the one that is active in its place.
@@ -83,9 +83,10 @@ class Catalogue:
         row = registry.get(connection, name, version)
         if row is not None and row.status == "retired":
             row = next((other for other in registry.active(connection) if other.name == name), row)
-        return None if row is None else self._join(row)
+        return None if row is None else self.of(row)
 
-    def _join(self, row: ModelRow) -> DeclaredModel:
+    def of(self, row: ModelRow) -> DeclaredModel:
+        """Return a row together with what it has declared, which is read once."""
         if row.digest not in self._declared:
             self._declared[row.digest] = registry.declared(row)
         manifest, features = self._declared[row.digest]

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -13,7 +14,7 @@ T = TypeVar("T")
 LONGEST_IDLE_S: Final = 60.0
 """After this time without a function a thread ends."""
 
-_Tasks: TypeAlias = "queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]]"
+_Tasks: TypeAlias = "queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]"
 
 
 class Overdue(Exception):
@@ -31,7 +32,7 @@ class Threads:
     Parameters
     ----------
     most
-        Functions that may run at a time; one more is overdue at once.
+        Functions that may run at a time; one more waits until one of them ends.
     monotonic
         Seconds that never go back; deadlines are instants of this clock.
     """
@@ -40,6 +41,7 @@ class Threads:
         self._places = threading.Semaphore(most)
         self._monotonic = monotonic
         self._idle: deque[_Tasks] = deque()
+        self._closed = False
 
     def run(self, work: Callable[[], T], deadline: float) -> T:
         """Return what a function returns.
@@ -56,7 +58,7 @@ class Threads:
         Overdue
             When it has not ended by then.
         """
-        if not self._places.acquire(blocking=False):
+        if not self._places.acquire(timeout=max(0.0, deadline - self._monotonic())):
             raise Overdue
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
@@ -68,18 +70,36 @@ class Threads:
         tasks.put((work, future))
         return wait(future, deadline - self._monotonic())
 
+    def close(self) -> None:
+        """End the threads that wait for a function; one that runs ends after it."""
+        self._closed = True
+        while self._idle:
+            with suppress(IndexError):  # a function took it
+                self._idle.pop().put(None)
+
     def _serve(self, tasks: _Tasks) -> None:
         while True:
             try:
-                work, future = tasks.get(timeout=LONGEST_IDLE_S)
+                task = tasks.get(timeout=LONGEST_IDLE_S)
             except queue.Empty:
-                try:
-                    self._idle.remove(tasks)
-                except ValueError:  # a function is on its way
-                    continue
+                if self._leave(tasks):
+                    return
+                continue
+            if task is None:
                 return
+            work, future = task
             _carry_out(work, future, on_end=lambda: self._end(tasks))
-            del work, future  # of a patient
+            del task, work, future  # of a patient
+            if self._closed and self._leave(tasks):
+                return
+
+    def _leave(self, tasks: _Tasks) -> bool:
+        """Take a thread out of those that wait; False when a function or the end is on its way to it."""
+        try:
+            self._idle.remove(tasks)
+        except ValueError:
+            return False
+        return True
 
     def _end(self, tasks: _Tasks) -> None:
         self._idle.append(tasks)

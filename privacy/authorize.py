@@ -37,6 +37,8 @@ class Interaction(StrEnum):
     STORE = "c-store"
     VIEW = "view"
     """Open a page of the console."""
+    INFER = "infer"
+    """Describe or call a model (Open Inference Protocol)."""
     OPERATE = "operate"
     """Carry out an operation on the server: stop, activate, replay."""
 

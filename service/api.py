@@ -4,7 +4,7 @@ app.mount("/ausculta", create_app(load(os.environ)))
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Final
 
@@ -17,6 +17,7 @@ from kernel.folder_lock import one_server
 from service.application import Application, build, fhir_url
 from service.console import ConsoleData, ConsoleServices, console_router
 from service.health import HealthServices, health_router
+from service.inference_protocol import InferenceServices, inference_routes
 from service.listeners.host_names import check_host
 from service.listeners.intake import IntakeListeners
 from service.settings import Settings
@@ -49,7 +50,7 @@ class HttpApplication(FastAPI):
 
 
 def http_application(application: Application) -> FastAPI:
-    """Return the HTTP side of an application: FHIR, console, health and metrics.
+    """Return the HTTP side of an application: FHIR, models, console, health and metrics.
 
     Parameters
     ----------
@@ -68,6 +69,7 @@ def http_application(application: Application) -> FastAPI:
     app.state.application = application
     app.include_router(health_router(health_services(application)))
     app.include_router(console_router(console_services(application)))
+    app.router.routes.extend(inference_routes(inference_services(application, identify)))
 
     @app.get("/", include_in_schema=False)
     def root(request: Request) -> Response:
@@ -107,6 +109,30 @@ def health_services(application: Application) -> HealthServices:
         results=application.results,
         holds=application.holds,
         heartbeat=application.worker.heartbeat,
+    )
+
+
+def inference_services(application: Application, identify: Callable[[Mapping[str, str]], str]) -> InferenceServices:
+    """Return what the Open Inference Protocol needs of an application.
+
+    Parameters
+    ----------
+    application
+        The application.
+    identify
+        Returns the name of a request's client, of its headers.
+    """
+    return InferenceServices(
+        clock=application.clock,
+        database=application.database,
+        audit=application.audit,
+        authorizer=application.authorizer,
+        catalogue=application.catalogue,
+        runtime=application.runtime,
+        deadline_s=application.settings.model_deadline_s,
+        version=version("ausculta"),
+        public_url=application.settings.public_url,
+        identify=identify,
     )
 
 

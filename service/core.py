@@ -56,8 +56,30 @@ class Models:
     deadline_s: float
     """How long a model may take."""
 
-    def infer(self, model: DeclaredModel, model_input: ModelInput) -> Outcome:
-        """Run one version of a model; raises as :meth:`inference.runtime.Runtime.predict` does."""
+    def infer(self, model: DeclaredModel, model_input: ModelInput, *, urgent: bool = False) -> Outcome:
+        """Run one version of a model; one that is replaced meanwhile completes what began with it.
+
+        Parameters
+        ----------
+        model
+            The version, as it was when the work began.
+        model_input
+            What it is given.
+        urgent
+            Whether it runs before what is not.
+
+        Raises
+        ------
+        Problem
+            As :meth:`inference.runtime.Runtime.predict` does.
+        """
         row, started = model.row, time.perf_counter()
-        outcome = self.runtime.predict(row.name, model_input, version=row.version, deadline_s=self.deadline_s)
+        outcome = self.runtime.predict(
+            row.name,
+            model_input,
+            version=row.version,
+            deadline_s=self.deadline_s,
+            urgent=urgent,
+            begun_as=row.status,
+        )
         return replace(outcome, latency_ms=(time.perf_counter() - started) * 1000)

@@ -162,6 +162,14 @@ class FactsInput:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowInput(FactsInput):
+    """The values of a model's features, computed elsewhere, in the units of ``features.yaml``."""
+
+    #: Feature name -> a number, one of the feature's words, or None where there is no value.
+    row: Mapping[str, Decimal | str | None] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeriesInput:
     """A multivariate time series on a fixed grid. Two inputs are equal when their sources are."""
 
@@ -324,6 +332,7 @@ def kind_of(given: ModelInput) -> InputKind:
 
 _KINDS: Mapping[type, InputKind] = {
     FactsInput: "facts",
+    RowInput: "facts",
     SeriesInput: "series",
     ImageInput: "image",
     VolumeInput: "volume",

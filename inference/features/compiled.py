@@ -88,29 +88,31 @@ def _anchored(value: FeatureValue | Gap, given: FactsInput) -> FeatureValue | Ga
 
 
 def _for_model(spec: FeatureSpec, feature: Feature) -> Feature:
-    """Return the feature with its transforms, or as 1 and 0 where it is about one answer."""
-    word, steps = spec.indicates, spec.transform
-    if word is not None:
-        return lambda patient: _indicated(feature(patient), word)
-    if not steps:
+    if spec.indicates is None and not spec.transform:
         return feature
-
-    def changed(patient: Patient) -> FeatureValue | Gap:
-        found = feature(patient)
-        if isinstance(found, Gap):
-            return found
-        value = transformed(found.value, steps) if isinstance(found.value, Decimal) else None
-        if value is None:
-            return Gap(kind="unreadable", source=next(iter(found.sources), None))
-        return replace(found, value=value, measured=found.value)
-
-    return changed
+    return lambda patient: for_model(spec, feature(patient))
 
 
-def _indicated(found: FeatureValue | Gap, word: str) -> FeatureValue | Gap:
+def for_model(spec: FeatureSpec, found: FeatureValue | Gap) -> FeatureValue | Gap:
+    """Return a value after the transforms of its feature, or as 1 and 0 where that is about one answer.
+
+    Parameters
+    ----------
+    spec
+        The feature.
+    found
+        Its value, or why it has none.
+    """
     if isinstance(found, Gap):
         return found
-    return replace(found, value=Decimal(found.value == word), measured=found.value)
+    if spec.indicates is not None:
+        return replace(found, value=Decimal(found.value == spec.indicates), measured=found.value)
+    if not spec.transform:
+        return found
+    value = transformed(found.value, spec.transform) if isinstance(found.value, Decimal) else None
+    if value is None:
+        return Gap(kind="unreadable", source=next(iter(found.sources), None))
+    return replace(found, value=value, measured=found.value)
 
 
 def _in_force(spec: FeatureSpec) -> Feature:

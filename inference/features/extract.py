@@ -15,10 +15,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed
+from inference.contract import FactsInput, FeatureStatus, FeatureUse, GapKind, InputUsed, RowInput
 from inference.features.compiled import Feature, answer, compile_feature
 from inference.features.index import Index, index_facts, index_patient
 from inference.features.records import FeatureSpec
+from inference.features.rows import RowFeature, row_feature
 from inference.features.transform import transformed
 from inference.features.values import FeatureValue, Gap
 
@@ -85,10 +86,12 @@ def compile_features(specs: Sequence[FeatureSpec]) -> Extractor:
     Extractor
         A pure function.
     """
+    made = [spec for spec in specs if spec.missing_of is None]
     return partial(
         _extract,
         tuple(specs),
-        tuple((spec.name, compile_feature(spec)) for spec in specs if spec.missing_of is None),
+        tuple((spec.name, compile_feature(spec)) for spec in made),
+        tuple((spec.name, row_feature(spec)) for spec in made),
         MappingProxyType({spec.name: spec.title for spec in specs} | {_shown(spec): spec.title for spec in specs}),
     )
 
@@ -123,12 +126,16 @@ def gap_uses(name: str, gap: Gap, status: FeatureStatus, value: Decimal | str | 
 
 def _extract(
     specs: Sequence[FeatureSpec],
-    features: Sequence[tuple[str, Feature]],
+    of_facts: Sequence[tuple[str, Feature]],
+    of_rows: Sequence[tuple[str, RowFeature]],
     titles: Mapping[str, str],
     given: FactsInput,
 ) -> Extraction:
-    patient = index_patient(given)
-    found = {name: feature(patient) for name, feature in features}
+    if isinstance(given, RowInput):
+        found = {name: read(given.row) for name, read in of_rows}
+    else:
+        patient = index_patient(given)
+        found = {name: feature(patient) for name, feature in of_facts}
     readings: dict[str, FeatureValue | None] = {}
     uses: list[FeatureUse] = []
     inputs: dict[InputUsed, None] = {}

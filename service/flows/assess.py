@@ -10,7 +10,7 @@ from fhir_adapter.facts import subject as subject_of
 from inference.contract import FactsInput, ModelInput, Outcome, SeriesInput, StudyInput
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import Job
+from kernel.jobs import Job, Priority
 from kernel.log import get_logger
 from kernel.worker import Commit
 from service.core import CoreServices, Models
@@ -100,7 +100,7 @@ class AssessFlow:
         given = read_input(self._core, request) if doubt is None else doubt.given
         if isinstance(given, NoInput):
             return given, declined(request, given)
-        return given, self._models.infer(request.model, given)
+        return given, self._models.infer(request.model, given, urgent=job.priority == Priority.STAT)
 
     def _doubt(self, job: Job) -> MessageDoubt | None:
         """Return the doubt that the job states, unless a person has decided about it."""

@@ -25,7 +25,7 @@ from inference.contract import ModelInput, NotAvailable, Outcome
 from kernel.blobs import Digest
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
-from kernel.jobs import Due, Job
+from kernel.jobs import Due, Job, Priority
 from kernel.log import get_logger
 from kernel.worker import Commit
 from privacy import balp
@@ -267,7 +267,7 @@ class ImagingStudyFlow:
         given = refused or read_input(self._core, request)
         if isinstance(given, NoInput):
             return given, declined(request, given)
-        return given, self._models.infer(request.model, given)
+        return given, self._models.infer(request.model, given, urgent=job.priority == Priority.STAT)
 
     def _is_said(self, outcome: NotAvailable, StudyInstanceUID: str) -> bool:
         """Return whether the newest result about the study gives the same reason: another image changed nothing."""

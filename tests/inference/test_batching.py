@@ -93,6 +93,32 @@ def test_a_full_queue_refuses_new_requests_and_keeps_accepted_ones(model: Model,
     assert [answer.result(20) for answer in answers] == [2] * 8
 
 
+def test_urgent_requests_run_before_routine_ones_that_waited_longer(model: Model, turn: threading.Lock) -> None:
+    limits = QueueLimits(longest_queue=8, largest_batch=2)
+    batcher = Batcher(model, turn, limits, out_of_memory=out_of_memory, monotonic=lambda: 100.0)
+    hold(model, batcher)
+    routine = [batcher.submit(item, deadline=101) for item in (1, 2, 3)]
+    urgent = batcher.submit(9, deadline=101, urgent=True)
+    model.go.set()
+    assert urgent.result(20) == 18
+    assert [answer.result(20) for answer in routine] == [2, 4, 6]
+    assert model.seen == [[0], [9, 1], [2, 3]]
+    batcher.close()
+
+
+def test_a_queue_full_of_routine_requests_takes_urgent_ones_up_to_the_same_bound(
+    model: Model, batcher: Batcher[int, int]
+) -> None:
+    hold(model, batcher)
+    answers = [batcher.submit(1, deadline=101) for _ in range(8)]
+    answers += [batcher.submit(2, deadline=101, urgent=True) for _ in range(8)]
+    with pytest.raises(Problem) as refused:
+        batcher.submit(2, deadline=101, urgent=True)
+    assert refused.value.category is Category.BUSY
+    model.go.set()
+    assert [answer.result(20) for answer in answers] == [2] * 8 + [4] * 8
+
+
 def test_too_large_a_batch_is_split(model: Model, batcher: Batcher[int, int]) -> None:
     hold(model, batcher)
     model.largest = 2

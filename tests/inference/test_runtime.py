@@ -241,6 +241,27 @@ def test_requests_over_the_queue_limit_are_refused_immediately(runtime_of: Runti
     assert busy == 3
 
 
+def test_more_inputs_than_may_be_under_way_are_refused_before_they_are_read(sqlite: Database) -> None:
+    folder = toy_folder()
+    sqlite.write(lambda tx: registry.register(tx, folder, "active", by="ada", at=NOW))
+    runner = Slow("decode", folder)
+    limits = QueueLimits(longest_queue=1, largest_batch=1)
+    runtime = Runtime(sqlite, ModelFiles(Path("x")), device="cpu", limits=limits, load=lambda *_a, **_k: runner)
+    runtime.warm_up()
+    with ThreadPoolExecutor(3) as pool:
+        accepted = [pool.submit(runtime.predict, "toy", vitals()) for _ in range(2)]
+        (loaded,) = [future.result() for future in runtime._loaded.values()]
+        while loaded._users[False] < 2:
+            threading.Event().wait(0.001)
+        with pytest.raises(Problem) as refused_one:
+            runtime.predict("toy", vitals())
+        assert refused_one.value.category is Category.BUSY
+        urgent = pool.submit(runtime.predict, "toy", vitals(), urgent=True)
+        runner.go.set()
+        assert all(isinstance(one.result(20), Prediction) for one in (*accepted, urgent))
+    runtime.close()
+
+
 def test_closing_answers_waiting_callers_with_busy(runtime_of: RuntimeFactory) -> None:
     entered, go = threading.Event(), threading.Event()
 
