@@ -30,6 +30,7 @@ from service.settings import load
 LOG_LEVEL: Final = "AUSCULTA_LOG_LEVEL"
 """The one setting that users can set for the demonstration; the others are fixed."""
 
+_TORCH_CACHE: Final = "TORCHINDUCTOR_CACHE_DIR"
 DEADLINE_S: Final = 45.0
 """Seconds for the whole scenario, the first import of a neural network's library included."""
 
@@ -81,10 +82,24 @@ def hospital() -> Iterator[Hospital]:
     with tempfile.TemporaryDirectory(prefix="ausculta-demo-") as name:
         folder = Path(name)
         with (
+            _torch_cache_in(folder / "torch"),
             stand_ins(folder / "hospital") as receivers,
             server(settings_for(folder / "ausculta", receivers)) as running,
         ):
             yield Hospital(server=running, stand_ins=receivers)
+
+
+@contextmanager
+def _torch_cache_in(folder: Path) -> Iterator[None]:
+    """Let PyTorch make the folder of its compiler there; where transformers is installed, importing MONAI makes it."""
+    before = os.environ.get(_TORCH_CACHE)
+    os.environ[_TORCH_CACHE] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(_TORCH_CACHE)
+        if before is not None:
+            os.environ[_TORCH_CACHE] = before
 
 
 def run_story(opened: Hospital, steps: Sequence[Step], screen: Console, *, deadline_s: float) -> int:
