@@ -121,7 +121,9 @@ class Batcher(Generic[Item, Raw]):
             if self._closed:
                 raise _closing()
             queue = self._urgent if urgent else self._routine
-            if len(queue) >= self._limits.longest_queue:
+            # While no batch runs, what the next one takes does not wait for another.
+            taken_next = self._limits.largest_batch if self._running_since is None else 0
+            if len(queue) >= self._limits.longest_queue + taken_next:
                 raise Problem(Category.BUSY, "too many requests wait for the model")
             queue.append(waiting)
             self._changed.notify()
@@ -152,7 +154,6 @@ class Batcher(Generic[Item, Raw]):
         while self._wait():
             held = self._turn.acquire(timeout=self._limits.linger_s)
             try:
-                self._running_since = self._monotonic()
                 self._answer(self._take())
             finally:
                 self._running_since = None
@@ -176,6 +177,7 @@ class Batcher(Generic[Item, Raw]):
                     _fail(waiting, TimeoutError())
                 else:
                     taken.append(waiting)
+            self._running_since = self._monotonic()
         return taken
 
     def _answer(self, batch: Sequence[_Waiting[Item, Raw]]) -> None:

@@ -25,7 +25,8 @@ from kernel.blobs import Blobs
 from kernel.db import Database, Transaction
 from kernel.testing import FakeClock, PlainCipher, SequenceIds
 
-QUICK = DicomLimits(artim_s=1.0, pdu_s=1.0, idle_s=5.0, send_s=5.0, associations=8, instance_bytes=4 * 1024 * 1024)
+#: A sender that the machine holds up is no silent one.
+PATIENT = DicomLimits(artim_s=60, pdu_s=60, idle_s=120, send_s=60, associations=8, instance_bytes=4 * 1024 * 1024)
 
 
 @dataclass
@@ -74,10 +75,15 @@ class RunningListener:
 
 
 @pytest.fixture
-def ward(sqlite: Database, tmp_path: Path, clock: FakeClock) -> Iterator[RunningListener]:
+def limits() -> DicomLimits:
+    return PATIENT
+
+
+@pytest.fixture
+def ward(sqlite: Database, tmp_path: Path, clock: FakeClock, limits: DicomLimits) -> Iterator[RunningListener]:
     archive = Archive(sqlite, Blobs(tmp_path / "blobs", PlainCipher(), sqlite), clock)
     ward = RunningListener(database=sqlite, archive=archive, clock=clock)
-    ward.server = DicomServer("AUSCULTA", ward.handlers, QUICK, ids=SequenceIds())
+    ward.server = DicomServer("AUSCULTA", ward.handlers, limits, ids=SequenceIds())
     ward.server.start("127.0.0.1", 0)
     yield ward
     ward.server.close()

@@ -20,7 +20,13 @@ from dicom_node.encoding import open_file, part10, read_index_attributes
 from dicom_node.listener.server import DicomServer
 from kernel.errors import Category, Problem
 
+from .conftest import PATIENT
+
 Make = Callable[..., Dataset]
+
+#: For peers that stall: the listener ends their connection soon.
+SHORT = replace(PATIENT, artim_s=1.0, pdu_s=1.0, idle_s=5.0, send_s=5.0)
+short_timers = pytest.mark.parametrize("limits", [SHORT], ids=["short timers"])
 
 
 def until_closed(connection: socket.socket) -> bytes:
@@ -42,16 +48,19 @@ def store_one(ward, instance: Make) -> int:
     return int(status)
 
 
+@short_timers
 def test_a_silent_client_is_disconnected(ward) -> None:
     assert until_closed(ward.connect()) == b""
 
 
+@short_timers
 def test_half_an_association_request_is_dropped(ward, association_request: bytes) -> None:
     connection = ward.connect()
     connection.sendall(association_request[: len(association_request) // 2])
     assert until_closed(connection) == b""
 
 
+@short_timers
 def test_half_a_message_ends_the_association(ward, association_request: bytes) -> None:
     connection = ward.connect()
     connection.sendall(association_request + b"\x04\x00\x00\x00\x10\x00" + b"\x00" * 10)
@@ -60,6 +69,7 @@ def test_half_a_message_ends_the_association(ward, association_request: bytes) -
     assert answer[-10] == 0x07  # A-ABORT
 
 
+@short_timers
 def test_a_pdu_of_four_gibibytes_is_refused_before_it_is_read(ward, association_request: bytes) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     connection = ward.connect()
@@ -109,6 +119,7 @@ def test_two_hundred_idle_connections_do_not_hold_up_a_sender(ward, instance: Ma
         connection.close()
 
 
+@short_timers
 def test_a_silent_tls_client_does_not_hold_up_the_next_one(ward) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server = DicomServer("AUSCULTA", ward.handlers, ward.server.limits, ssl_context=context)
@@ -149,6 +160,7 @@ def test_a_malformed_uid_is_refused(ward, association_request: bytes, uid: bytes
     assert ward.stored == []
 
 
+@short_timers
 def test_a_request_for_another_service_aborts_the_association(ward, association_request: bytes) -> None:
     find = store_command(b"1.2.3").replace(
         struct.pack("<HHLH", 0, 0x0100, 2, 1), struct.pack("<HHLH", 0, 0x0100, 2, 0x20)
@@ -158,6 +170,7 @@ def test_a_request_for_another_service_aborts_the_association(ward, association_
     assert until_closed(connection)[-10] == 0x07
 
 
+@short_timers
 def test_a_command_within_a_dataset_aborts_the_association(ward, association_request: bytes) -> None:
     command = p_data(3, store_command(b"1.2.3"))
     connection = ward.connect()

@@ -247,6 +247,7 @@ def test_an_aborted_association_keeps_what_was_acknowledged(ward, instance: Make
 
 def test_one_association_too_many_is_rejected_as_transient(ward) -> None:
     open_ones = [ward.associate() for _ in range(ward.server.limits.associations)]
+    assert all(association.is_established for association in open_ones)
     refused = ward.associate()
     assert refused.is_rejected
     assert (refused.acceptor.primitive.result, refused.acceptor.primitive.diagnostic) == (0x02, 0x02)

@@ -93,6 +93,18 @@ def test_a_full_queue_refuses_new_requests_and_keeps_accepted_ones(model: Model,
     assert [answer.result(20) for answer in answers] == [2] * 8
 
 
+def test_what_the_next_batch_takes_does_not_count_as_waiting(model: Model, turn: threading.Lock) -> None:
+    limits = QueueLimits(longest_queue=1, largest_batch=2, linger_s=20)
+    batcher = Batcher(model, turn, limits, out_of_memory=out_of_memory, monotonic=lambda: 100.0)
+    with turn:
+        answers = [batcher.submit(item, deadline=101) for item in (1, 2, 3)]
+        with pytest.raises(Problem) as refused:
+            batcher.submit(4, deadline=101)
+        assert refused.value.category is Category.BUSY
+    assert [answer.result(20) for answer in answers] == [2, 4, 6]
+    batcher.close()
+
+
 def test_urgent_requests_run_before_routine_ones_that_waited_longer(model: Model, turn: threading.Lock) -> None:
     limits = QueueLimits(longest_queue=8, largest_batch=2)
     batcher = Batcher(model, turn, limits, out_of_memory=out_of_memory, monotonic=lambda: 100.0)

@@ -258,11 +258,7 @@ def test_more_inputs_than_may_be_under_way_are_refused_before_they_are_read(sqli
         assert refused_one.value.category is Category.BUSY
         urgent = pool.submit(runtime.predict, "toy", vitals(), urgent=True)
         runner.go.set()
-        assert isinstance(urgent.result(20), Prediction)
-        # Both are read at the same time: the second finds the queue full when the first was not yet taken from it.
-        problems = [one.exception(20) for one in accepted]
-        assert None in problems
-        assert all(it is None or (isinstance(it, Problem) and it.category is Category.BUSY) for it in problems)
+        assert all(isinstance(one.result(20), Prediction) for one in (*accepted, urgent))
     runtime.close()
 
 
