@@ -149,6 +149,36 @@ def test_the_observations_of_a_patient_are_read_by_their_keys_and_not_looked_for
     assert not any("resource_heads_recent" in step for step in plan), plan
 
 
+PAIRS = [
+    ("subject=p1&code=8867-4", "o3 o2 o1 o0"),
+    ("patient=Patient/p1,Patient/p2&code=http://loinc.org|8867-4,local&status=final", "o3 o2 o1 o0"),
+    ("subject=http://other.org/fhir/Patient/p1&code=|local", "bp"),
+    ("subject=http://other.org/fhir/Patient/p1&code=85354-9&code=local", "bp"),
+    ("patient=p1&code=http://loinc.org|", "o3 o2 o1 o0"),
+    ("patient=p1&code:not=85354-9", "o3 o2 o1 o0"),
+    ("patient=p1&code=85354-9", ""),
+    ("patient=p2&code=8867-4", ""),
+]
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+@pytest.mark.parametrize(("query", "expected"), PAIRS)
+def test_a_patient_and_a_code_together_find_what_each_finds(
+    stocked: Server, query: str, expected: str, is_paired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_paired:
+        monkeypatch.setattr(find_module, "paired", lambda _kind, criteria: criteria)
+    assert ids(stocked, f"Observation?{query}") == expected.split()
+
+
+def test_a_patient_and_a_code_are_one_look_up_in_the_index(stocked: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    matching = find_module.matching
+    monkeypatch.setattr(find_module, "matching", lambda *args, **named: asked.append(1) or matching(*args, **named))
+    assert ids(stocked, "Observation?patient=p1&code=8867-4,718-7,2160-0") == ["o3", "o2", "o1", "o0"]
+    assert len(asked) == 1
+
+
 def test_a_search_can_be_posted_as_a_form(stocked: Server) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = stocked.client.post("/Observation/_search", content="patient=p1&date=2026-01-14", headers=headers)

@@ -1,11 +1,16 @@
 """What a search may cost: bytes of a page, resources that are read, seconds; beyond it the answer says so."""
 
+from itertools import count
+from typing import Any
+
 import pytest
 
 from fhir_adapter.rest import searches
 from fhir_adapter.store import history
 from fhir_adapter.store.search import find as find_module
 from fhir_adapter.store.search import includes
+from fhir_adapter.store.search.find import find
+from fhir_adapter.store.search.parse import parse
 from kernel import db
 
 from .examples import entry, observation, patient
@@ -43,6 +48,31 @@ def test_what_the_index_cannot_say_is_read_up_to_a_bound(server: Server, monkeyp
     assert "40 resources" in refused(server, "/Observation?code:text=nothing&_count=5")
     assert "40 resources" in refused(server, "/Observation?code:text=nothing&_summary=count&_count=5")
     assert server.client.get("/Observation?code:text=nothing&patient=other").status_code == 200
+
+
+def steps_of(server: Server, text: str) -> int:
+    """Count the steps of SQLite's virtual machine for a search, in tens."""
+    steps = count()
+    query = parse("Observation", text)
+    with server.database.read() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_progress_handler(lambda: next(steps) < 0, 10)
+        assert len(find(connection, query).found) == 20
+        driver.set_progress_handler(None, 0)
+    return next(steps)
+
+
+def test_values_of_a_patient_are_found_at_one_cost_whatever_else_the_patient_has(server: Server) -> None:
+    def add(number: int, code: str) -> None:
+        other = {"coding": [{"system": "http://loinc.org", "code": code}]}
+        server.transact(*(entry("POST", "Observation", observation(code=other)) for _ in range(number)))
+
+    add(25, "8310-5")
+    search = "patient=p1&code=http://loinc.org|8310-5&_count=20"
+    alone = steps_of(server, search)
+    for _ in range(5):
+        add(100, "9279-1")
+    assert steps_of(server, search) < 1.1 * alone
 
 
 def test_what_is_included_is_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from sqlalchemy import (
 from fhir_adapter.store.problems import TooCostly
 from fhir_adapter.store.search.comparisons import Names
 from fhir_adapter.store.search.conditions import TABLES, Tag, matching, shown
+from fhir_adapter.store.search.pairs import paired
 from fhir_adapter.store.search.parameters import ID, LAST_UPDATED, of
 from fhir_adapter.store.search.query import Criterion, Cursor, Query, SortKey
 from fhir_adapter.store.search.shapes import Match, Shape
@@ -160,7 +161,7 @@ def _form(connection: Connection, query: Query, criteria: Sequence[Criterion], h
 
 def _ordered(query: Query) -> Sequence[Criterion]:
     """Return the criteria with that first which is expected to match the fewest."""
-    return sorted(query.criteria, key=lambda criterion: criterion.breadth)
+    return sorted(paired(query.type, query.criteria), key=lambda criterion: criterion.breadth)
 
 
 def _page(connection: Connection, form: _Form, values: Sequence[Any], after: Cursor | None, most: int) -> list[Any]:

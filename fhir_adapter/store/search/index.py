@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from fhir_adapter.store.document import Json
+from fhir_adapter.store.search.pairs import pair_rows
 from fhir_adapter.store.search.parameters import Branch, Kind, branches_of
 from fhir_adapter.store.search.paths import Steps, at, steps
 from fhir_adapter.store.search.values import (
@@ -78,6 +79,7 @@ def rows(resource: Json) -> IndexRows:
         (branch, "true" if _is_deceased(resource) else "false", "")
         for branch in _DERIVED.get(resource["resourceType"], ())
     ]
+    values += pair_rows(resource["resourceType"], tuple(values))
     return IndexRows(
         values=list(dict.fromkeys(values)), dates=list(dict.fromkeys(dates)), measures=list(dict.fromkeys(measures))
     )

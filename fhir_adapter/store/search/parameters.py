@@ -174,10 +174,10 @@ def _branches(kind: str, how: str, texts: Sequence[str]) -> tuple[Branch, ...]:
         together = sorted(choices[_TYPE_OF_CHOICE.sub("+", path)])
         name = f"{kind}.{' '.join(together)}"
         plain = path.replace("+", "")
-        found.append(Branch(plain, type_, _number(f"{name}#{how}"), _number(f"{name}#identifier")))
+        found.append(Branch(plain, type_, named_number(f"{name}#{how}"), named_number(f"{name}#identifier")))
     return tuple(found)
 
 
-def _number(name: str) -> int:
-    """Return 31 bits that depend on the name only."""
+def named_number(name: str) -> int:
+    """Return how the index names something: 31 bits that depend on its name only."""
     return zlib.crc32(name.encode()) & 0x7FFF_FFFF

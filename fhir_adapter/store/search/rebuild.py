@@ -33,7 +33,7 @@ from kernel.log import get_logger
 from kernel.statements import Statement
 from kernel.tables import index_state, resource_dates, resource_heads, resource_index, resource_measures
 
-LAYOUT: Final = "3"
+LAYOUT: Final = "4"
 """Changes when the same search parameters give other rows."""
 
 _AT_A_TIME: Final = 500
