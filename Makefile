@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 COVERAGE_AT_LEAST ?= 93
 
-.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-patients bench-fhir-fuzz format clean
+.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-patients bench-fhir-fuzz bench-gpu format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -44,6 +44,9 @@ bench-against: $(INSTALLED) ## side by side with another checkout: make bench-ag
 
 bench-postgres: $(INSTALLED) ## creates and messages on a private PostgreSQL server
 	$(BIN)/python -m benchmarks.postgres $(if $(CHECKOUT),--other $(CHECKOUT))
+
+bench-gpu: $(INSTALLED) ## networks through the runners beside plain PyTorch: make bench-gpu DEVICE=cpu
+	$(BIN)/python -m benchmarks.networks --device $(or $(DEVICE),cuda) $(ARGS)
 
 bench-fhir: $(INSTALLED) ## FHIR at 10,000 and 1,000,000 Observations, on both databases: make bench-fhir ARGS="--sizes 10000"
 	$(BIN)/python -m benchmarks.fhir_at_scale $(ARGS)

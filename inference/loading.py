@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias
 from inference.folder import ModelFolder, open_folder
 from inference.golden import check_golden
 from inference.model_files import ModelFiles
+from inference.precision import choose_precision
 from inference.registry import ModelRow
 from inference.runners import build_runner
 from inference.runners.base import Runner
@@ -72,6 +73,7 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
         runner = build_runner(folder)
         runner.setup(choose_device(device))
         check_golden(runner)
+        choose_precision(runner)
     except Problem:
         raise
     except Exception as failure:

@@ -10,12 +10,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from inference.contract import Artefact, FeatureUse, InputKind, InputUsed, ModelInput, Output, notice
 
 if TYPE_CHECKING:
     from inference.folder import ModelFolder  # a folder knows no runner; a runner only names its type
+
+SINGLE: Final = "single"
+BF16: Final = "bf16"
+"""Precisions: numbers of 32 bits, and multiplications of numbers of 16 bits with the exponents of 32 (bfloat16)."""
 
 Item = TypeVar("Item")
 Batch = TypeVar("Batch")
@@ -120,6 +124,13 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
         raw
             The model's result for it, as :meth:`predict` returned it.
         """
+
+    def precisions(self) -> Sequence[str]:
+        """Return the precisions that the folder and the device allow: the approved one, then faster ones."""
+        return (SINGLE,)
+
+    def compute_in(self, precision: str) -> None:
+        """Compute in one of :meth:`precisions` from now on; after ``setup`` it is the first."""
 
     def out_of_memory(self, failure: BaseException) -> bool:
         """Return whether a smaller batch could have succeeded after this failure."""

@@ -21,6 +21,7 @@ from inference.outputs import make_output
 from inference.runners.array_inputs import Array
 from inference.runners.array_outputs import ArrayOutputs
 from inference.runners.base import Answer, Declined, Decoded, Runner
+from inference.runners.torch_device import TorchPrecision, is_out_of_memory
 from inference.yaml_mapping import YamlMapping
 from kernel.errors import Category, Problem
 
@@ -62,7 +63,7 @@ class Tokens:
 
 
 class TextRunner(Runner[Tokens, tuple[Tensor, Tensor], Array]):
-    """Runs a transformer, in single precision."""
+    """Runs a transformer."""
 
     kinds: ClassVar[frozenset[InputKind]] = frozenset({"text"})
 
@@ -82,6 +83,7 @@ class TextRunner(Runner[Tokens, tuple[Tensor, Tensor], Array]):
         self._most = self._longest(config, options)
         self._shorten = options.has("long") and options.choice("long", "decline", "first") == "first"
         self._columns = self._outputs(options, config)
+        self._precision = TorchPrecision(options, self._device)
         options.done()
         self._tokenizer = self._read_tokenizer()
         self._pad = int(config.get("pad_token_id") or 0)
@@ -129,7 +131,7 @@ class TextRunner(Runner[Tokens, tuple[Tensor, Tensor], Array]):
     def predict(self, batch: tuple[Tensor, Tensor]) -> Sequence[Array]:
         """Return the logits: of each text, or of each token of it."""
         ids, mask = batch
-        with torch.no_grad():
+        with torch.no_grad(), self._precision.context():
             logits = self._network(input_ids=ids, attention_mask=mask).logits
         return list(logits.double().cpu().numpy())
 
@@ -154,10 +156,17 @@ class TextRunner(Runner[Tokens, tuple[Tensor, Tensor], Array]):
         spans = Spans(spans=tuple(_spans(best, item.places)))
         return Answer(outputs=(make_output(spec, detail=spans, notice=notice),))
 
+    def precisions(self) -> Sequence[str]:
+        """Return single precision and, where folder and device allow it, bfloat16."""
+        return self._precision.allowed
+
+    def compute_in(self, precision: str) -> None:
+        """Compute in one of :meth:`precisions` from now on."""
+        self._precision.used = precision
+
     def out_of_memory(self, failure: BaseException) -> bool:
         """Return whether a smaller batch could have succeeded, on either device."""
-        is_cpu = isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)
-        return is_cpu or isinstance(failure, torch.OutOfMemoryError) or super().out_of_memory(failure)
+        return is_out_of_memory(failure)
 
     def _config(self) -> Mapping[str, Any]:
         try:

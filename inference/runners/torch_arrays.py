@@ -1,7 +1,7 @@
 """Networks in PyTorch that turn an array into numbers: what both ways of bringing one share."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeAlias
 
 import numpy as np
@@ -12,15 +12,18 @@ from inference.contract import InputKind
 from inference.runners.array_inputs import Array
 from inference.runners.arrays import ArrayRunner, Compute
 from inference.runners.program import Program, read_program
+from inference.runners.torch_device import TorchPrecision, is_out_of_memory
 from inference.yaml_mapping import YamlMapping
 
 Forward: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class TorchArrayRunner(ArrayRunner):
-    """Runs a network in single precision, on the processor or on a GPU."""
+    """Runs a network on the processor or on a GPU."""
 
     kinds: ClassVar[frozenset[InputKind]] = frozenset({"facts", "series", "image"})
+    memory_format: ClassVar[torch.memory_format] = torch.contiguous_format
+    """In which order the numbers of an image lie in memory."""
 
     @abstractmethod
     def forward(self, options: YamlMapping, device: torch.device) -> Forward:
@@ -45,23 +48,31 @@ class TorchArrayRunner(ArrayRunner):
             ``cpu`` or ``cuda``.
         """
         where = torch.device(device)
-        if device == "cuda":
-            # Models are approved in full single precision; TF32 would round their inputs to ten bits.
-            torch.backends.cudnn.allow_tf32 = False
+        self._precision = TorchPrecision(options, where)
         network = self.forward(options, where)
 
         def compute(items: Array) -> Array:
-            with torch.no_grad():
-                found = network(torch.from_numpy(np.ascontiguousarray(items, dtype=np.float32)).to(where))
+            given = torch.from_numpy(np.ascontiguousarray(items, dtype=np.float32)).to(where)
+            if given.dim() == 4:
+                given = given.contiguous(memory_format=self.memory_format)
+            with torch.no_grad(), self._precision.context():
+                found = network(given)
                 numbers: Array = found.reshape(len(items), -1).double().cpu().numpy()
             return numbers
 
         return compute
 
+    def precisions(self) -> Sequence[str]:
+        """Return single precision and, where folder and device allow it, bfloat16."""
+        return self._precision.allowed
+
+    def compute_in(self, precision: str) -> None:
+        """Compute in one of :meth:`precisions` from now on."""
+        self._precision.used = precision
+
     def out_of_memory(self, failure: BaseException) -> bool:
         """Return whether a smaller batch could have succeeded, on either device."""
-        is_cpu = isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)
-        return is_cpu or isinstance(failure, torch.OutOfMemoryError) or super().out_of_memory(failure)
+        return is_out_of_memory(failure)
 
 
 class ProgramRunner(TorchArrayRunner):

@@ -18,6 +18,7 @@ from inference.explain import enlarge, grad_cam
 from inference.folder import WEIGHTS
 from inference.outputs import make_output
 from inference.runners.base import Answer, Declined, Decoded, Runner
+from inference.runners.torch_device import is_out_of_memory
 from kernel.errors import Category, Problem
 
 
@@ -147,5 +148,4 @@ class ImageClassifierRunner(Runner[PreparedImage, Tensor, ImageEvidence]):
 
     def out_of_memory(self, failure: BaseException) -> bool:
         """Return whether a smaller batch could have succeeded, on either device."""
-        is_cpu = isinstance(failure, RuntimeError) and "can't allocate memory" in str(failure)
-        return is_cpu or isinstance(failure, torch.OutOfMemoryError) or super().out_of_memory(failure)
+        return is_out_of_memory(failure)

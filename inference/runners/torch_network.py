@@ -127,6 +127,9 @@ NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(
 class NetworkRunner(TorchArrayRunner):
     """Runs a network of the table."""
 
+    # Convolutions of all channels of a pixel read what lies together.
+    memory_format = torch.channels_last
+
     def forward(self, options: YamlMapping, device: torch.device) -> Forward:
         """Build the network and load its numbers.
 
@@ -158,6 +161,8 @@ class NetworkRunner(TorchArrayRunner):
             raise self.refuse(f"model.yaml.runner.arguments do not make a {name}", failure) from failure
         self._fill(network, held, name)
         network.eval().requires_grad_(requires_grad=False).to(device)
+        if kind == "image":
+            network.to(memory_format=self.memory_format)  # type: ignore[call-overload]  # PyTorch takes it, its types do not
         return network
 
     def _fill(self, network: nn.Module, held: Mapping[str, Tensor], name: str) -> None:
