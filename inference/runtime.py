@@ -26,6 +26,7 @@ from inference.outcomes import not_available
 from inference.registry import ModelRow, Status
 from inference.replicas import LoadedModel, Replica
 from inference.run import Run
+from inference.runners.base import TryAgain
 from inference.warm_up import golden_items, largest_batch
 from kernel.db import Database
 from kernel.errors import Category, Problem
@@ -142,7 +143,7 @@ class Runtime:
         ------
         Problem
             ``busy`` when one of them does not fit into the queue, so that none is answered; ``interrupted``: the server
-            is stopping.
+            is stopping; ``fault`` (:class:`~inference.runners.base.TryAgain`) when a later run may succeed.
         """
         deadline = self._monotonic() + deadline_s
         try:
@@ -155,7 +156,7 @@ class Runtime:
             why = "the model was not loaded in time"
             return [not_available(row.identity(), one, "failed", why) for one in model_inputs]
         except Problem as problem:
-            if problem.category in {Category.INTERRUPTED, Category.BUSY}:
+            if isinstance(problem, TryAgain) or problem.category in {Category.INTERRUPTED, Category.BUSY}:
                 raise
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
             return [not_available(row.identity(), one, "failed", problem.detail) for one in model_inputs]
@@ -185,7 +186,7 @@ class Runtime:
 
     def is_ready(self, row: ModelRow) -> bool:
         """Return whether a version is loaded and may run; one that is not loaded yet begins to be."""
-        return not row.stopped and row.status != "retired" and _is_loaded(self._load_once(row))
+        return row.may_run and _is_loaded(self._load_once(row))
 
     def close(self) -> None:
         """Answer everything that waits with ``interrupted`` and stop all threads."""
@@ -266,6 +267,8 @@ def _check_runs(row: ModelRow) -> None:
         raise _Stopped(f"the model was stopped: {row.stop_reason}")
     if row.status == "retired":
         raise _Stopped("the model is retired")
+    if row.brings_code and not row.code_allowed:
+        raise _Stopped("no operator allows the code of the model")
 
 
 def _key(row: ModelRow) -> _Key:

@@ -334,6 +334,17 @@ model_stops = Table(
     Column("stopped_by", Text, nullable=False),
 )
 
+code_permissions = Table(
+    "code_permissions",
+    metadata,
+    Column("digest", Text, primary_key=True, comment="SHA-256 of the model folder's SHA256SUMS"),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("allowed_at", Instant, nullable=False),
+    Column("allowed_by", Text, nullable=False),
+)
+
 audit_log = Table(
     "audit_log",
     metadata,
