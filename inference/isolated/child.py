@@ -1,7 +1,7 @@
 """The program of the process in which the code of a model runs.
 
 It takes every right from itself before it receives the first byte of the model: then it loads the model's code, and
-answers one batch after the other until its parent closes the connection, which is its standard input.
+answers one batch after the other until its parent closes its standard input.
 
 ``model.py`` defines ``load(files)``, which is called once with the files of the folder (name -> bytes), and returns a
 function from an array of items (items, ...) to an array of numbers (items, numbers).
@@ -22,7 +22,8 @@ from inference.isolated.messages import Message, receive
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SIGKILL: Final = 9
-_CONNECTION: Final = 0
+_REQUESTS: Final = 0
+_ANSWERS: Final = 3
 _ANY_SIZE: Final = 1 << 40
 MIB: Final = 1 << 20
 
@@ -56,9 +57,12 @@ def main(given: str) -> None:
     ----------
     given
         JSON: ``parent`` (its process number), ``memory`` (bytes), ``python`` (folders of Python), ``packages`` (folders
-        of packages), ``file`` (which file of the folder is the model's).
+        of packages), ``file`` (which file of the folder is the model's), ``answers`` (descriptor of the pipe for them).
     """
     settings = json.loads(given)
+    if settings["answers"] != _ANSWERS:
+        os.dup2(settings["answers"], _ANSWERS)
+        os.close(settings["answers"])
     try:
         isolate(settings)
     except (NotIsolated, OSError, ValueError) as failure:
@@ -67,8 +71,8 @@ def main(given: str) -> None:
     sys.path.extend(settings["packages"])
     try:
         predict = _load(settings["file"])
-    except BaseException as failure:  # noqa: BLE001 - whatever the code raises is told
-        _send(Message(words={"failed": _told(failure, settings["file"]), "said": str(failure)[:500]}))
+    except BaseException as failure:  # noqa: BLE001 - whatever the code raises is reported
+        _send(Message(words={"failed": _described(failure, settings["file"]), "said": str(failure)[:500]}))
         return
     _send(Message(words={"ready": True}))
     _answer(predict, settings["file"])
@@ -144,13 +148,13 @@ def _answer(predict: Callable[[Any], Any], file: str) -> None:
             numbers = np.ascontiguousarray(predict(items), dtype=np.float64)
         except MemoryError:
             _send(Message(words={"memory": True}))
-        except Exception as failure:  # noqa: BLE001 - whatever the code raises is told
-            _send(Message(words={"failed": _told(failure, file)}))
+        except Exception as failure:  # noqa: BLE001 - whatever the code raises is reported
+            _send(Message(words={"failed": _described(failure, file)}))
         else:
             _send(Message(words={"shape": list(numbers.shape)}, content=numbers.tobytes()))
 
 
-def _told(failure: BaseException, file: str) -> str:
+def _described(failure: BaseException, file: str) -> str:
     """Return the type of a failure and its line; what it says may hold a patient's values."""
     place, at = failure.__traceback__, 0
     while place is not None:
@@ -162,7 +166,7 @@ def _told(failure: BaseException, file: str) -> str:
 def _read(count: int) -> bytes:
     parts = bytearray()
     while len(parts) < count:
-        part = os.read(_CONNECTION, min(count - len(parts), MIB))
+        part = os.read(_REQUESTS, min(count - len(parts), MIB))
         if not part:
             os._exit(0)  # the parent has closed the connection
         parts += part
@@ -172,4 +176,4 @@ def _read(count: int) -> bytes:
 def _send(message: Message) -> None:
     content = memoryview(message.encoded())
     while content:
-        content = content[os.write(_CONNECTION, content) :]
+        content = content[os.write(_ANSWERS, content) :]

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -17,8 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.folder import CODE
 from inference.isolated.child import CPU_SECONDS, MIB
 from inference.isolated.messages import Malformed, Message, receive
+from inference.isolated.pipes import Line
 
 START_S: Final = 120.0
 """Seconds in which the code must be loaded; libraries take some on a busy machine."""
@@ -87,25 +88,35 @@ class ChildProcess:
 
     def __init__(self, limits: ProcessLimits) -> None:
         self._limits = limits
-        self._connection, its = socket.socketpair()
+        requests, requested = os.pipe()
+        answered, answers = os.pipe()
+        self._line = Line(answered, requested)
         packages = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
         given = {
             "parent": os.getpid(),
             "memory": limits.memory_mb * MIB,
             "python": [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")],
             "packages": packages,
-            "file": "model.py",
+            "file": CODE,
+            "answers": answers,
         }
-        with its:
+        try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-I", "-S", "-B", "-c", _PROGRAM.format(root=_ROOT), json.dumps(given)],
-                stdin=its.fileno(),
+                stdin=requests,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                pass_fds=(answers,),
                 cwd="/",
                 env=_ENVIRONMENT,
                 start_new_session=True,
             )
+        except BaseException:
+            self._line.close()
+            raise
+        finally:
+            os.close(requests)
+            os.close(answers)
         self._resident_at_start = 0
 
     def load(self, files: Mapping[str, bytes]) -> None:
@@ -171,7 +182,7 @@ class ChildProcess:
             self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
-        self._connection.close()
+        self._line.close()
 
     def kill(self) -> None:
         """Send SIGKILL only; whoever waits for an answer finds that it has ended."""
@@ -180,22 +191,10 @@ class ChildProcess:
 
     def _exchange(self, message: Message, seconds: float, most: int) -> Message:
         deadline = time.monotonic() + seconds
-
-        def read(count: int) -> bytes:
-            parts = bytearray()
-            while len(parts) < count:
-                self._connection.settimeout(max(deadline - time.monotonic(), 1e-6))
-                part = self._connection.recv(min(count - len(parts), MIB))
-                if not part:
-                    raise EOFError
-                parts += part
-            return bytes(parts)
-
         try:
-            self._connection.settimeout(seconds)
-            with suppress(BrokenPipeError):  # it may have told why before it ended
-                self._connection.sendall(message.encoded())
-            return receive(read, most)
+            with suppress(BrokenPipeError):  # it may have said why before it ended
+                self._line.send(message.encoded(), deadline)
+            return receive(lambda count: self._line.receive(count, deadline), most)
         except TimeoutError:
             raise Ended(f"the model did not answer within {seconds:g} seconds") from None
         except (EOFError, OSError):

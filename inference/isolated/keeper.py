@@ -84,6 +84,8 @@ class Keeper:
             When the code had not enough memory.
         """
         with self._asking:
+            if self._starter.closed:
+                raise _stopping()
             child = self._ready()
             try:
                 numbers = child.ask(items)
@@ -125,7 +127,7 @@ class Keeper:
     def _ended(self, failure: Ended) -> Problem:
         """Have another process, at once or later, and return what the batch fails with."""
         if self._starter.closed:
-            return Problem(Category.INTERRUPTED, "the server is stopping")
+            return _stopping()
         self._ends += 1
         _log.error("model_process_ended", model=self._name, why=str(failure), in_a_row=self._ends)
         self._starter.end()
@@ -136,6 +138,10 @@ class Keeper:
             pause = min(2.0 ** (self._ends - ENDS_IN_A_ROW), LONGEST_PAUSE_S)
             self._not_before = self._monotonic() + pause
         return TryAgain(str(failure))
+
+
+def _stopping() -> Problem:
+    return Problem(Category.INTERRUPTED, "the server is stopping")
 
 
 class _Starter:

@@ -23,7 +23,7 @@ from inference.yaml_mapping import YamlMapping
 from kernel.errors import Category, Problem
 
 MOST_MEMORY_MB: Final = 65_536
-MOST_SECONDS: Final = 300
+MOST_SECONDS: Final = 100
 
 
 class ProcessRunner(ArrayRunner):

@@ -23,6 +23,7 @@ BROUGHT: Mapping[str, tuple[Any, Callable[[], dict[str, bytes]]]] = {
         {"kind": "torch-network", "network": "mlp", "arguments": {"hidden": [4]}, "transform": "sigmoid"},
         lambda: {"weights.safetensors": tiny.network_bytes(tiny.perceptron())},
     ),
+    "code": ("code", lambda: {"model.py": b"load = lambda files: lambda rows: rows[:, :1] / 200"}),
     "linear": ("linear", lambda: {"weights.safetensors": linear_bytes()}),
 }
 
@@ -52,7 +53,7 @@ def audit(event, _arguments):
 sys.addaudithook(audit)
 
 from inference.loading import load_model
-runner = load_model(Path(sys.argv[1]))  # its golden cases are predicted
+runner = load_model(Path(sys.argv[1]), run_code=True)  # its golden cases are predicted
 print("predicted with", runner.model.manifest.runner)
 """
 
@@ -87,7 +88,7 @@ def test_a_runner_loads_and_predicts_without_a_network(tmp_path: Path, runner: s
         folder = transformer(tmp_path)
     else:
         declared, files = BROUGHT[runner]
-        folder = tiny.bring(tmp_path / "tiny", declared, files())
+        folder = tiny.bring(tmp_path / "tiny", declared, files(), run_code=True)
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, str(folder)],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},

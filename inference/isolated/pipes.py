@@ -1,0 +1,89 @@
+"""Two pipes between two processes, of which neither side waits longer than until a deadline."""
+
+import os
+import select
+import time
+from contextlib import suppress
+from typing import Final
+
+_AT_A_TIME: Final = 1 << 20
+"""Bytes of one call."""
+
+
+class Line:
+    """The server's ends of a pipe in each direction.
+
+    Parameters
+    ----------
+    reading, writing
+        Descriptors, which it closes.
+    """
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._reading, self._writing = reading, writing
+        for end in (reading, writing):
+            os.set_blocking(end, False)
+
+    def send(self, content: bytes, deadline: float) -> None:
+        """Send bytes.
+
+        Parameters
+        ----------
+        content
+            What is sent.
+        deadline
+            An instant of ``time.monotonic``.
+
+        Raises
+        ------
+        TimeoutError
+            When the other side has not taken them by then.
+        BrokenPipeError
+            When there is no other side.
+        """
+        left = memoryview(content)
+        while left:
+            _wait(self._writing, select.POLLOUT, deadline)
+            with suppress(BlockingIOError):
+                left = left[os.write(self._writing, left[:_AT_A_TIME]) :]
+
+    def receive(self, count: int, deadline: float) -> bytes:
+        """Return so many bytes.
+
+        Parameters
+        ----------
+        count
+            How many.
+        deadline
+            An instant of ``time.monotonic``.
+
+        Raises
+        ------
+        TimeoutError
+            When they are not there by then.
+        EOFError
+            When the other side has closed before.
+        """
+        found = bytearray()
+        while len(found) < count:
+            _wait(self._reading, select.POLLIN, deadline)
+            with suppress(BlockingIOError):
+                part = os.read(self._reading, min(count - len(found), _AT_A_TIME))
+                if not part:
+                    raise EOFError
+                found += part
+        return bytes(found)
+
+    def close(self) -> None:
+        """Close both ends; once more changes nothing."""
+        ends, self._reading, self._writing = (self._reading, self._writing), -1, -1
+        for end in ends:
+            if end >= 0:
+                os.close(end)
+
+
+def _wait(end: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(end, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError
