@@ -1,7 +1,9 @@
 """One running process with a model's code, seen from the server: started, asked, ended."""
 
+import builtins
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +26,7 @@ from inference.isolated.pipes import Line
 START_S: Final = 120.0
 """Seconds in which the code must be loaded; libraries take some on a busy machine."""
 _END_S: Final = 10.0
-_MOST_NUMBERS: Final = 1 << 20
+_MOST_NUMBERS: Final = 1 << 16
 """Numbers in an answer for one item."""
 
 _PROGRAM: Final = (
@@ -138,7 +140,7 @@ class ChildProcess:
         if "not_isolated" in answer.words:
             raise Refused(str(answer.words["not_isolated"]))
         if "failed" in answer.words:
-            raise CodeFailed(str(answer.words["failed"]), str(answer.words.get("said", "")))
+            raise CodeFailed(_known(answer.words["failed"]), str(answer.words.get("said", ""))[:500])
         self._resident_at_start = self._resident()
         self._pause()
 
@@ -167,7 +169,7 @@ class ChildProcess:
         if "memory" in answer.words:
             raise MemoryError
         if "failed" in answer.words:
-            raise CodeFailed(str(answer.words["failed"])[:200])
+            raise CodeFailed(_known(answer.words["failed"]))
         return _array(answer)
 
     @property
@@ -226,6 +228,17 @@ class ChildProcess:
         except OSError:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _known(where: object) -> str:
+    """Return type and line of an exception as the process states them, if it is one of Python's own.
+
+    Any other word may hold what the model was given.
+    """
+    found = re.fullmatch(r"([A-Za-z]+)( in model\.py, line \d{1,6})?", str(where))
+    if found is None or found[1] not in vars(builtins):
+        return "an exception that is not one of Python's"
+    return found[0]
 
 
 def _array(answer: Message) -> NDArray[np.float64]:

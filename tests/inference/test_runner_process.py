@@ -154,6 +154,18 @@ class TestFailures:
         assert not isinstance(failed.value, TryAgain)
 
     @pytest.mark.parametrize(
+        "raised",
+        [
+            "raise type(f'Pulse{rows[0, 0]:.0f}', (Exception,), {})",
+            """os.write(3, bytes([25, 0, 0, 0]) + bytes(8) + b'{"failed": "pulse is 100"}'[:25])""",
+        ],
+    )
+    def test_no_word_of_the_code_is_passed_on(self, keep: Callable[..., Keeper], raised: str) -> None:
+        with pytest.raises(Problem) as failed:
+            keep(predicting(f"{raised}\nreturn rows[:, :1]")).ask(ROW)
+        assert "100" not in f"{failed.value.detail}{failed.value.diagnostics}"
+
+    @pytest.mark.parametrize(
         "written",
         [
             "b'garbage that is no message at all, but long enough for one'",
