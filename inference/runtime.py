@@ -7,7 +7,7 @@ stopping; each of them is about the server, not about the model, and the caller'
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TypeAlias
@@ -150,6 +150,8 @@ class Runtime:
             _check_runs(row)
             loaded = self._use(row, deadline, len(model_inputs), urgent=urgent)
         except _Stopped as stopped:
+            if row.brings_code and not row.code_allowed:
+                self._unload([_key(row)])  # its process ends
             return [not_available(row.identity(), one, "stopped", str(stopped)) for one in model_inputs]
         except Overdue:
             _log.error("model_not_loaded_in_time", model=row.name, version=row.version)
@@ -253,7 +255,11 @@ class Runtime:
             retired = [row for row in rows if row.status == "retired" and _key(row) in self._loaded]
             kept.update({row.name: _key(row) for row in sorted(retired, key=lambda row: row.changed_at)}.values())
             gone = [key for key, future in self._loaded.items() if key not in kept and future.done()]
-            futures = [self._loaded.pop(key) for key in gone]
+        self._unload(gone)
+
+    def _unload(self, keys: Iterable[_Key]) -> None:
+        with self._guard:
+            futures = [self._loaded.pop(key) for key in keys if key in self._loaded]
         for future in futures:
             if _is_loaded(future):
                 future.result().unload()

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
 from fhir_adapter.hl7v2.synthesise import SyntheticPatient
 from inference import registry
@@ -21,6 +20,8 @@ from inference.runners.process import ProcessRunner
 from kernel.errors import Category, Problem
 from kernel.tables import audit_log
 from privacy.principal import Principal
+from service.cli import app
+from service.commands import command_context
 from service.operations import model_code
 from service.operations import models as operations
 
@@ -28,7 +29,6 @@ from ..inference import tiny_models as tiny  # noqa: TID252 - the models of the 
 from ..inference.code_models import pid, state, wait_until  # noqa: TID252 - the same
 from .hospital import ADULT, CHILD, Hospital
 
-AUSCULTA = Path(sys.executable).with_name("ausculta")
 PERSON = Principal(client="test", client_address="", user="somebody")
 
 HANGS, NOT_A_NUMBER, TOO_MANY, LEAKS, EXITS, CALM = "151", "152", "153", "154", "155", "90"
@@ -232,15 +232,14 @@ class TestPermission:
         with hospital.application.database.read() as connection:
             assert registry.get(connection, "tiny") is None
 
-    def test_by_the_commands(self, site: Site, tmp_path: Path) -> None:
+    def test_by_the_commands(self, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AUSCULTA_DATA_DIR", str(tmp_path / "ausculta"))
+        monkeypatch.setattr(command_context, "configure_logging", lambda **_: None)
         site.bring(seconds=7)
 
         def ausculta(*words: str) -> tuple[int, str]:
-            environment = {"AUSCULTA_DATA_DIR": str(tmp_path / "ausculta"), "PATH": "/usr/bin:/bin"}
-            done = subprocess.run(
-                [AUSCULTA, "models", *words], env=environment, capture_output=True, text=True, check=False
-            )
-            return done.returncode, done.stdout + done.stderr
+            result = CliRunner().invoke(app, ["models", *words])
+            return result.exit_code, f"{result.output}{result.exception or ''}"
 
         code, said = ausculta("add", str(site.folder))
         assert code != 0
@@ -289,8 +288,10 @@ class TestPermission:
     def test_withdrawn_it_stops_at_the_next_prediction_and_runs_again_once_allowed(self, site: Site) -> None:
         site.serve()
         site.assess(CALM)
+        process = site.process
         model_code.withdraw_code(site.operations, PERSON, "tiny", "a fault was found")
         site.assess("91")
+        assert state(process) == "", "its process has ended"
         model_code.allow_code(site.operations, PERSON, site.folder, "the fault was none")
         site.assess("92")
         assert site.said() == [
