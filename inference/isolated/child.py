@@ -18,6 +18,7 @@ from inference.isolated import landlock, seccomp
 from inference.isolated.importing import import_model
 from inference.isolated.libc import NotIsolated, prctl
 from inference.isolated.messages import Message, receive
+from inference.isolated.pipes import filled
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
@@ -128,7 +129,7 @@ def _load(file: str) -> Callable[[Any], Any]:
     files: dict[str, bytes] = {}
     start = 0
     for name, length in message.words["files"].items():
-        files[name] = message.content[start : start + length]
+        files[name] = bytes(message.content[start : start + length])
         start += length
     del message
     predict = import_model(files, file).load(files)
@@ -163,17 +164,15 @@ def _described(failure: BaseException, file: str) -> str:
     return f"{type(failure).__name__[:60]} in {file}, line {at}" if at else f"{type(failure).__name__[:60]}"
 
 
-def _read(count: int) -> bytes:
-    parts = bytearray()
-    while len(parts) < count:
-        part = os.read(_REQUESTS, min(count - len(parts), MIB))
-        if not part:
-            os._exit(0)  # the parent has closed the connection
-        parts += part
-    return bytes(parts)
+def _read(count: int) -> bytearray:
+    try:
+        return filled(count, lambda into: os.readv(_REQUESTS, [into]))
+    except EOFError:
+        os._exit(0)  # the parent has closed the pipe
 
 
 def _send(message: Message) -> None:
-    content = memoryview(message.encoded())
-    while content:
-        content = content[os.write(_ANSWERS, content) :]
+    for part in message.encoded():
+        content = memoryview(part)
+        while content:
+            content = content[os.write(_ANSWERS, content) :]

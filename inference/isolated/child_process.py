@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from inference.folder import CODE
 from inference.isolated.child import CPU_SECONDS, MIB
 from inference.isolated.messages import Malformed, Message, receive
-from inference.isolated.pipes import Line
+from inference.isolated.pipes import Line, widen
 
 START_S: Final = 120.0
 """Seconds in which the code must be loaded; libraries take some on a busy machine."""
@@ -37,6 +37,10 @@ _ROOT: Final = str(Path(__file__).resolve().parents[2])
 
 _ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8",
+    # Libraries ask who they are and where they may write; the list of users cannot be read, and nothing written.
+    "USER": "model",
+    "HOME": "/nonexistent",
+    "TMPDIR": "/nonexistent",
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
 }
 
@@ -93,6 +97,7 @@ class ChildProcess:
         requests, requested = os.pipe()
         answered, answers = os.pipe()
         self._line = Line(answered, requested)
+        widen(requested)
         packages = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
         given = {
             "parent": os.getpid(),
@@ -163,7 +168,8 @@ class ChildProcess:
         """
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGCONT)
-        sent = Message(words={"shape": list(items.shape)}, content=np.ascontiguousarray(items).tobytes())
+        flat = np.ascontiguousarray(items, dtype=np.float64).reshape(-1)
+        sent = Message(words={"shape": list(items.shape)}, content=flat.view(np.uint8).data)
         answer = self._exchange(sent, self._limits.seconds, 8 * _MOST_NUMBERS * len(items))
         self._pause()
         if "memory" in answer.words:
@@ -195,7 +201,8 @@ class ChildProcess:
         deadline = time.monotonic() + seconds
         try:
             with suppress(BrokenPipeError):  # it may have said why before it ended
-                self._line.send(message.encoded(), deadline)
+                for part in message.encoded():
+                    self._line.send(part, deadline)
             return receive(lambda count: self._line.receive(count, deadline), most)
         except TimeoutError:
             raise Ended(f"the model did not answer within {seconds:g} seconds") from None

@@ -14,8 +14,11 @@ _LENGTHS: Final = struct.Struct("=IQ")
 LONGEST_WORDS: Final = 1 << 20
 """Bytes of the words of a message."""
 
-Receive: TypeAlias = Callable[[int], bytes]
+Receive: TypeAlias = Callable[[int], bytes | bytearray]
 """How many bytes -> exactly so many; raises ``EOFError`` when the other side has closed."""
+
+
+Content: TypeAlias = bytes | bytearray | memoryview
 
 
 class Malformed(Exception):
@@ -27,12 +30,12 @@ class Message:
     """One message."""
 
     words: dict[str, Any] = field(default_factory=dict)
-    content: bytes = b""
+    content: Content = b""
 
-    def encoded(self) -> bytes:
-        """Return it as it is sent."""
+    def encoded(self) -> tuple[bytes, Content]:
+        """Return the two parts in which it is sent: lengths with words, and bytes."""
         words = json.dumps(self.words).encode()
-        return _LENGTHS.pack(len(words), len(self.content)) + words + self.content
+        return _LENGTHS.pack(len(words), len(self.content)) + words, self.content
 
 
 def receive(read: Receive, most: int) -> Message:

@@ -1,8 +1,10 @@
 """Two pipes between two processes, of which neither side waits longer than until a deadline."""
 
+import fcntl
 import os
 import select
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -24,7 +26,7 @@ class Line:
         for end in (reading, writing):
             os.set_blocking(end, False)
 
-    def send(self, content: bytes, deadline: float) -> None:
+    def send(self, content: bytes | bytearray | memoryview, deadline: float) -> None:
         """Send bytes.
 
         Parameters
@@ -47,7 +49,7 @@ class Line:
             with suppress(BlockingIOError):
                 left = left[os.write(self._writing, left[:_AT_A_TIME]) :]
 
-    def receive(self, count: int, deadline: float) -> bytes:
+    def receive(self, count: int, deadline: float) -> bytearray:
         """Return so many bytes.
 
         Parameters
@@ -64,15 +66,12 @@ class Line:
         EOFError
             When the other side has closed before.
         """
-        found = bytearray()
-        while len(found) < count:
+
+        def read(into: memoryview) -> int:
             _wait(self._reading, select.POLLIN, deadline)
-            with suppress(BlockingIOError):
-                part = os.read(self._reading, min(count - len(found), _AT_A_TIME))
-                if not part:
-                    raise EOFError
-                found += part
-        return bytes(found)
+            return os.readv(self._reading, [into])
+
+        return filled(count, read)
 
     def close(self) -> None:
         """Close both ends; once more changes nothing."""
@@ -80,6 +79,38 @@ class Line:
         for end in ends:
             if end >= 0:
                 os.close(end)
+
+
+def filled(count: int, read: Callable[[memoryview], int]) -> bytearray:
+    """Return so many bytes.
+
+    Parameters
+    ----------
+    count
+        How many.
+    read
+        Fills the beginning of a buffer and returns how many bytes it has written; 0 at the end.
+
+    Raises
+    ------
+    EOFError
+        When the end comes before.
+    """
+    found = bytearray(count)
+    left = memoryview(found)
+    while left:
+        with suppress(BlockingIOError):
+            size = read(left[:_AT_A_TIME])
+            if not size:
+                raise EOFError
+            left = left[size:]
+    return found
+
+
+def widen(end: int) -> None:
+    """Let a pipe hold more than 64 KiB, where the system's limit permits it: each change of process costs."""
+    with suppress(OSError):
+        fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _AT_A_TIME)
 
 
 def _wait(end: int, event: int, deadline: float) -> None:

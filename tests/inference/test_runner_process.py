@@ -50,15 +50,21 @@ class TestAnswers:
         assert runner.predict(ROW)[0] == [42.0]
         runner.close()
 
-    def test_its_libraries_are_those_that_are_installed(self, keep: Callable[..., Keeper]) -> None:
-        code = predicting(
-            "return model.predict_proba(rows)",
-            before="""
-            from sklearn.linear_model import LogisticRegression
-            model = LogisticRegression().fit([[0, 0], [200, 200]], [0, 1])
-        """,
-        )
-        assert keep(code).ask(ROW)[0].sum() == pytest.approx(1.0)
+    @pytest.mark.parametrize(
+        ("load", "predict"),
+        [
+            ("from sklearn.linear_model import LogisticRegression", "LogisticRegression().fit(rows, [0, 1]).coef_"),
+            ("import torch", "torch.nn.Conv2d(1, 1, 1)(torch.zeros(1, 1, 8, 8)).flatten(1).detach().numpy()"),
+            ("import onnxruntime", "rows[:, :1]"),
+            ("import xgboost", "xgboost.DMatrix(rows).get_data().toarray()"),
+            ("import getpass, zoneinfo", "np.array([[len(getpass.getuser()), len(zoneinfo.available_timezones())]])"),
+        ],
+    )
+    def test_its_libraries_are_those_that_are_installed(
+        self, keep: Callable[..., Keeper], load: str, predict: str
+    ) -> None:
+        keeper = keep(predicting(f"return {predict}", before=load), seconds=WAIT_S)
+        assert np.isfinite(keeper.ask(np.array([[0.0, 0.0], [200.0, 200.0]]))).all()
 
     def test_what_it_prints_is_not_seen(self, models: Models, capfd: pytest.CaptureFixture[str]) -> None:
         models.load(predicting("print(rows); print(rows, file=sys.stderr); return rows[:, :1]")).predict(ROW)
