@@ -1,6 +1,7 @@
 """A model that brings code: what becomes of its jobs when its process fails, and who may let it run."""
 
 import json
+import math
 import os
 import signal
 import threading
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import numpy as np
 import pytest
+import yaml
 from sqlalchemy import select
 from typer.testing import CliRunner
 
@@ -208,6 +211,30 @@ def test_a_call_over_http_says_that_the_model_failed(site: Site) -> None:
     answer = httpx.post(f"{site.hospital.web.url}/v2/models/tiny/infer", json={"inputs": inputs}, timeout=60)
     assert answer.status_code == 500
     assert "the model gave no number" in answer.text
+
+
+def test_the_guide_leads_to_a_result(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "bring-code.md").read_text(encoding="utf-8")
+    code = guide.partition("```python\n")[2].partition("```")[0]
+    files = {"model.py": code.encode(), "weights.bin": np.array([0.05, -0.05, 0.0]).tobytes()}
+    (runner,) = [line for line in guide.splitlines() if line.startswith("runner: ")]
+    tiny.bring(site.folder, yaml.safe_load(runner)["runner"], files, run_code=True)
+    (site.folder / "SHA256SUMS").unlink()
+    monkeypatch.setenv("AUSCULTA_DATA_DIR", str(tmp_path / "ausculta"))
+    monkeypatch.setattr(command_context, "configure_logging", lambda **_: None)
+    mine = str(site.folder)
+    for words, code_of_exit in (
+        (("verify", mine, "--record"), 1),
+        (("verify", mine, "--record", "--run-code"), 0),
+        (("verify", mine), 1),
+        (("allow-code", mine, "--reason", "read by two; ticket 4711"), 0),
+        (("add", mine), 0),
+        (("activate", "tiny"), 0),
+    ):
+        assert CliRunner().invoke(app, ["models", *words]).exit_code == code_of_exit, words
+    site.assess("130")  # at a systolic pressure of 90
+    (row,) = [row for row in site.hospital.results() if row.model == "tiny"]
+    assert json.loads(row.outputs)[0]["value"] == pytest.approx(1 / (1 + math.exp(-0.05 * 40)))
 
 
 class TestPermission:
