@@ -27,6 +27,11 @@ _NETWORK: Final = 0b11
 _SCOPES: Final = 0b11
 
 
+def version() -> int:
+    """Return which version of Landlock the kernel has; below 1 it has none."""
+    return syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))
+
+
 def restrict(readable: Iterable[str]) -> None:
     """Let the calling thread read what lies below some paths, and no other file.
 
@@ -42,12 +47,12 @@ def restrict(readable: Iterable[str]) -> None:
     NotIsolated
         When the kernel has no Landlock.
     """
-    version = syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))
-    if version < 1:
+    offered = version()
+    if offered < 1:
         raise NotIsolated("the kernel has no Landlock (Linux 5.13 or later, with landlock among lsm=)")
-    attributes = struct.pack("=Q", _FILE_RIGHTS[min(version, 5)])
-    attributes += struct.pack("=Q", _NETWORK) if version >= 4 else b""
-    attributes += struct.pack("=Q", _SCOPES) if version >= 6 else b""
+    attributes = struct.pack("=Q", _FILE_RIGHTS[min(offered, 5)])
+    attributes += struct.pack("=Q", _NETWORK) if offered >= 4 else b""
+    attributes += struct.pack("=Q", _SCOPES) if offered >= 6 else b""
     rules = _checked(syscall(_CREATE, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0)))
     try:
         for path in readable:

@@ -1,5 +1,6 @@
 """Models that bring code, and what can be seen of their processes."""
 
+import platform
 import textwrap
 import time
 from collections.abc import Callable
@@ -7,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from inference.isolated import landlock
 from inference.isolated.keeper import Keeper
 from inference.loading import load_model
 from inference.runners.process import ProcessRunner
@@ -20,6 +23,10 @@ def load(files):
 """
 
 WAIT_S = 60.0
+
+needs_isolation = pytest.mark.skipif(
+    platform.machine() != "x86_64" or landlock.version() < 1, reason="needs Linux on x86_64 with Landlock"
+)
 
 
 def wait_until(holds: Callable[[], bool], what: str) -> None:

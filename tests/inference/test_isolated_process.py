@@ -2,12 +2,14 @@
 
 import errno
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inference.isolated import child, landlock, seccomp
@@ -17,7 +19,7 @@ from inference.isolated.libc import NotIsolated
 from inference.isolated.messages import Message
 from kernel.errors import Category, Problem
 
-from .code_models import ROW, SUM, Models, pid, predicting, state, wait_until
+from .code_models import ROW, SUM, Models, needs_isolation, pid, predicting, state, wait_until
 
 ATTEMPTS = {
     "open a socket": "import socket; socket.socket()",
@@ -70,6 +72,7 @@ def is_open(fd):
 """
 
 
+@needs_isolation
 class TestIsolation:
     @pytest.mark.parametrize("attempt", ATTEMPTS)
     def test_the_kernel_refuses(self, keep: Callable[..., Keeper], attempt: str) -> None:
@@ -106,6 +109,15 @@ class TestIsolation:
                 return np.array([[float(open_ones == [0, 1, 2, 3]), float("SECRET" not in str(os.environ))]])
             """
             assert keep(predicting(body, before=IS_OPEN)).ask(ROW).tolist() == [[1.0, 1.0]]
+
+    def test_its_limits_are_those_that_are_declared(self, keep: Callable[..., Keeper]) -> None:
+        body = """
+            import resource
+            return np.array([[float(one) for name in rows[0] for one in resource.getrlimit(int(name))]])
+        """
+        kinds = [resource.RLIMIT_DATA, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NOFILE]
+        found = keep(predicting(body), memory_mb=700).ask(np.array([kinds], dtype=np.float64))
+        assert found.tolist() == [[700 * 2**20] * 2 + [0, 0, 0, 0] + [child.OPEN_FILES] * 2]
 
     def test_the_code_is_isolated_before_its_first_line_runs(self, keep: Callable[..., Keeper]) -> None:
         with pytest.raises(Problem, match=r"cannot be loaded: PermissionError in model.py, line 1"):
@@ -155,6 +167,7 @@ class TestWithoutTheKernel:
 
     def test_landlock_is_required(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(landlock, "syscall", lambda *_arguments: -1)
+        assert landlock.version() < 1
         with pytest.raises(NotIsolated, match="no Landlock"):
             landlock.restrict(["/usr"])
 

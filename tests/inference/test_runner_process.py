@@ -14,6 +14,7 @@ import pytest
 
 from inference.digest import seal
 from inference.folder import open_folder
+from inference.isolated import child_process
 from inference.isolated.keeper import ENDS_IN_A_ROW, Keeper
 from inference.isolated.messages import LONGEST_WORDS, Malformed, receive
 from inference.loading import load_model
@@ -21,7 +22,9 @@ from inference.runners.base import TryAgain
 from kernel.errors import Category, Problem
 
 from . import tiny_models as tiny
-from .code_models import ROW, SUM, WAIT_S, Models, pid, predicting, state, wait_until
+from .code_models import ROW, SUM, WAIT_S, Models, needs_isolation, pid, predicting, state, wait_until
+
+pytestmark = needs_isolation
 
 
 class TestAnswers:
@@ -121,7 +124,6 @@ class TestFailures:
 
     def test_one_that_hangs_is_ended_after_its_time(self, keep: Callable[..., Keeper]) -> None:
         keeper = keep(HANGS, seconds=0.5)
-        keeper.ask(OTHER)
         process = pid(keeper)
         with pytest.raises(TryAgain, match=r"the model did not answer within 0.5 seconds"):
             keeper.ask(ROW)
@@ -130,6 +132,13 @@ class TestFailures:
     def test_one_that_computes_without_end_is_ended_too(self, keep: Callable[..., Keeper]) -> None:
         with pytest.raises(TryAgain, match="did not answer"):
             keep(predicting("while True: pass"), seconds=0.5).ask(ROW)
+
+    def test_one_that_is_not_loaded_in_time_is_ended(
+        self, keep: Callable[..., Keeper], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(child_process, "START_S", 0.5)
+        with pytest.raises(TryAgain, match=r"did not answer within 0.5 seconds"):
+            keep("while True: pass").ask(ROW)
 
     def test_one_that_exits_is_replaced(self, keep: Callable[..., Keeper]) -> None:
         keeper = keep(predicting("if rows[0, 0] == 100: os._exit(3)\nreturn rows[:, :1]"))

@@ -12,6 +12,7 @@ import pytest
 from inference.runners import RUNNERS
 
 from . import tiny_models as tiny
+from .code_models import needs_isolation
 
 BROUGHT: Mapping[str, tuple[Any, Callable[[], dict[str, bytes]]]] = {
     "sklearn": ("sklearn", lambda: {"weights.skops": tiny.skops_bytes(tiny.logistic())}),
@@ -78,7 +79,9 @@ def transformer(folder: Path) -> Path:
     )
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(
+    "runner", [pytest.param(name, marks=[needs_isolation] if name == "code" else []) for name in RUNNERS]
+)
 def test_a_runner_loads_and_predicts_without_a_network(tmp_path: Path, runner: str) -> None:
     if runner in BUNDLED:
         import inference.models

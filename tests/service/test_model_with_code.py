@@ -29,10 +29,12 @@ from service.operations import model_code
 from service.operations import models as operations
 
 from ..inference import tiny_models as tiny  # noqa: TID252 - the models of the tests of the runners
-from ..inference.code_models import pid, state, wait_until  # noqa: TID252 - the same
+from ..inference.code_models import needs_isolation, pid, state, wait_until  # noqa: TID252 - the same
 from .hospital import ADULT, CHILD, Hospital
 
 PERSON = Principal(client="test", client_address="", user="somebody")
+
+pytestmark = needs_isolation
 
 HANGS, NOT_A_NUMBER, TOO_MANY, LEAKS, EXITS, CALM = "151", "152", "153", "154", "155", "90"
 """What the pulse makes the model do."""
@@ -174,7 +176,7 @@ SEVEN: Final = ("respirations", "spo2", "oxygen", "systolic", "pulse", "consciou
 @pytest.mark.parametrize(
     ("pulse", "reason"),
     [
-        (HANGS, "the model did not answer within 0.5 seconds|ended 3 times in a row"),
+        (HANGS, "the model did not answer within 4 seconds|ended 3 times in a row"),
         (NOT_A_NUMBER, "the model gave no number"),
         (TOO_MANY, "the model gave 2 answers for 1 inputs"),
         (LEAKS, "the model ran out of memory|ended 3 times in a row"),
@@ -182,7 +184,7 @@ SEVEN: Final = ("respirations", "spo2", "oxygen", "systolic", "pulse", "consciou
     ],
 )
 def test_a_job_that_fails_each_time_is_parked_and_its_reason_is_published(site: Site, pulse: str, reason: str) -> None:
-    site.serve(seconds=0.5 if pulse == HANGS else 60)
+    site.serve(seconds=4 if pulse == HANGS else 60)
     site.assess(pulse)
     assert site.said() == [], "it is tried again first"
     assert site.said("news2") == [("prediction", None)]
