@@ -12,7 +12,9 @@ from inference.manifest import parse_manifest
 from inference.runners import build_runner
 
 
-def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | None = None) -> str:
+def finalize_folder(
+    path: Path, evidence: Mapping[str, str], *, package: str | None = None, run_code: bool = False
+) -> str:
     """Write the card, compare or record the golden answers, and seal the folder; never overwrite an answer.
 
     Parameters
@@ -23,6 +25,8 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
         Sections of the card, heading -> Markdown: what was measured, on which data.
     package
         The package that the model's ``model.py`` is part of, when it has one.
+    run_code
+        Whether code that the folder brings may run, in a process of its own, to answer the golden cases.
 
     Returns
     -------
@@ -49,8 +53,12 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
         declaration="",
         package=package,
         files=read_files(path),
+        code_allowed=run_code,
     )
     runner = build_runner(unsealed)
     runner.setup("cpu")
-    settle_golden(runner)
+    try:
+        settle_golden(runner)
+    finally:
+        runner.close()
     return seal(path)

@@ -3,8 +3,9 @@
 Everything that runs (declarations, weights, golden cases, code) comes from the bytes that were verified, never from a
 second look at the files, and never from what Python has compiled beside them.
 
-A folder that holds ``model.py`` is a bundled Python package, listed in :data:`inference.models.MODELS`; a folder added
-from elsewhere brings declarations and weights, never code.
+A folder that holds ``model.py`` is a bundled Python package, listed in :data:`inference.models.MODELS`. A folder added
+from elsewhere brings declarations and weights; its code, if it has some, never runs in this process
+(:mod:`inference.runners.process`).
 """
 
 import importlib.util
@@ -30,6 +31,8 @@ FEATURES: Final = "features.yaml"
 WEIGHTS: Final = "weights.safetensors"
 CARD: Final = "card.md"
 CODE: Final = "model.py"
+BY_CODE: Final = "code"
+"""The runner of models that bring code of their own."""
 FILL_IN: Final = "FILL-IN"
 """Stands in a skeleton where only a person knows; a folder with it is refused."""
 
@@ -50,6 +53,8 @@ class ModelFolder:
     package: str | None
     #: Name with slashes -> content, as verified.
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False, compare=False)
+    #: Whether an operator has allowed that its code runs in a process of its own; for the runner :data:`BY_CODE`.
+    code_allowed: bool = field(default=False, compare=False)
 
     @cached_property
     def code(self) -> ModuleType | None:
@@ -101,7 +106,7 @@ def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFold
         the folder brings code and is not a bundled package.
     """
     model = read_model(path, read_verified(path))
-    if CODE not in model.files:
+    if CODE not in model.files or model.manifest.runner == BY_CODE:
         return model
     return replace(model, package=_package(path, bundled.get(model.manifest.name)))
 
@@ -193,5 +198,7 @@ def _package(path: Path, package: str | None) -> str:
         if located is not None and located.resolve() == path.resolve():
             return package
     raise Problem(
-        Category.UNSUPPORTED, f"the model folder {path.name} brings code: make it a package and list it in MODELS"
+        Category.UNSUPPORTED,
+        f"the model folder {path.name} brings code, which only runs in a process of its own: "
+        f"in model.yaml state runner: {BY_CODE}",
     )

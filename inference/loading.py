@@ -1,5 +1,6 @@
 """Loads a model: verifies its folder, sets it up on a device, and checks its golden cases."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -16,7 +17,7 @@ DEVICES: Final = ("auto", "cpu", "cuda")
 AnyRunner: TypeAlias = Runner[Any, Any, Any]
 
 
-def load_model(path: Path, *, device: str = "cpu") -> AnyRunner:
+def load_model(path: Path, *, device: str = "cpu", run_code: bool = False) -> AnyRunner:
     """Verify a folder, set its model up, and run its golden cases.
 
     Parameters
@@ -25,13 +26,15 @@ def load_model(path: Path, *, device: str = "cpu") -> AnyRunner:
         A model folder.
     device
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
+    run_code
+        Whether code that the folder brings may run, in a process of its own.
 
     Raises
     ------
     Problem
         Why the model is refused; ``incorrect`` for everything that is wrong with the folder.
     """
-    return set_up(open_folder(path), device=device)
+    return set_up(replace(open_folder(path), code_allowed=run_code), device=device)
 
 
 def load_registered(model_files: ModelFiles, row: ModelRow, *, device: str = "cpu") -> AnyRunner:
@@ -72,8 +75,7 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
     try:
         runner = build_runner(folder)
         runner.setup(choose_device(device))
-        check_golden(runner)
-        choose_precision(runner)
+        _check(runner)
     except Problem:
         raise
     except Exception as failure:
@@ -81,6 +83,15 @@ def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
         raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
     runner.model = folder.without_files()
     return runner
+
+
+def _check(runner: AnyRunner) -> None:
+    try:
+        check_golden(runner)
+        choose_precision(runner)
+    except BaseException:
+        runner.close()
+        raise
 
 
 def choose_device(wanted: str) -> str:

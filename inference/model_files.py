@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from inference.code_permissions import not_allowed
 from inference.digest import read_verified
-from inference.folder import CODE, ModelFolder, read_model
+from inference.folder import BY_CODE, CODE, ModelFolder, read_model
 from inference.models import MODELS
 from inference.registry import ModelRow
 from kernel.errors import Category, Problem
@@ -67,18 +68,23 @@ class ModelFiles:
         Parameters
         ----------
         row
-            The version; it runs code only when it came with the software.
+            The version; in this process it runs code only when it came with the software.
 
         Raises
         ------
         Problem
             ``incorrect`` when a kept file is missing or altered; ``conflict`` when the files are not those that were
-            registered; ``unsupported`` when they bring code and the version did not come with the software.
+            registered; ``unsupported`` when they bring code for this process and the version did not come with the
+            software; ``forbidden`` when they bring code for a process of its own and no operator allows it.
         """
         verified = read_verified(self.path(row.digest), called=f"the model {row.name} {row.version}")
         if verified.digest != row.digest:
             raise Problem(Category.CONFLICT, f"the files of {row.name} {row.version} changed since it was registered")
         model = read_model(self.path(row.digest), verified)
+        if model.manifest.runner == BY_CODE:
+            if not row.code_allowed:
+                raise not_allowed(row.name, row.version)
+            return replace(model, code_allowed=True)
         if CODE not in model.files:
             return model
         if row.origin != "bundled":

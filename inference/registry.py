@@ -12,21 +12,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Connection, Insert, Row, Update, delete, insert, select, update
 
+from inference.code_permissions import require_code_allowed
 from inference.contract import ModelIdentity
 from inference.features.spec import FeatureSpec, parse_features
-from inference.folder import ModelFolder
+from inference.folder import BY_CODE, ModelFolder
 from inference.manifest import Manifest, parse_manifest
 from inference.models import MODELS
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
 from kernel.statements import Statement
-from kernel.tables import model_stops, models
+from kernel.tables import code_permissions, model_stops, models
 
 Status: TypeAlias = Literal["shadow", "active", "retired"]
 Origin: TypeAlias = Literal["bundled", "folder"]
@@ -49,7 +51,7 @@ class ModelRow:
     stop_reason: str | None
     #: Where it was registered from; what runs is kept by digest (:class:`inference.model_files.ModelFiles`).
     folder: Path
-    #: Whether it came with the software; only then it may run code of its own.
+    #: Whether it came with the software; only then it may run code of its own in this process.
     origin: Origin
     title: str
     owner: str
@@ -59,6 +61,18 @@ class ModelRow:
     added_at: datetime
     changed_at: datetime
     changed_by: str
+    #: Whether an operator allows the code of this digest to run in a process of its own.
+    code_allowed: bool = False
+
+    @property
+    def brings_code(self) -> bool:
+        """Whether it runs code of its own in a process of its own."""
+        return _brings_code(self.declaration)
+
+    @property
+    def may_run(self) -> bool:
+        """Whether it is in service, nobody has stopped it, and its code, where it brings some, is allowed."""
+        return self.status != "retired" and not self.stopped and (self.code_allowed or not self.brings_code)
 
     def identity(self) -> ModelIdentity:
         """Return who the model is, as registered: its folder may be broken since."""
@@ -97,9 +111,11 @@ def register(
     Raises
     ------
     Problem
-        ``conflict`` when this version is registered with other content, or the name belongs to another owner.
+        ``conflict`` when this version is registered with other content, or the name belongs to another owner;
+        ``forbidden`` when it brings code that no operator allows.
     """
     manifest = model.manifest
+    require_code_allowed(tx.connection, model)
     registered = get(tx.connection, manifest.name, manifest.version)
     if registered is not None:
         if registered.digest != model.digest:
@@ -169,7 +185,11 @@ def register_bundled(tx: Transaction, model: ModelFolder, *, by: str, at: dateti
         _change(tx, change)
 
 
-_EVERYTHING: Final = Statement(select(models).order_by(models.c.name, models.c.added_at, models.c.version))
+_EVERYTHING: Final = Statement(
+    select(models, code_permissions.c.digest.is_not(None).label("code_allowed"))
+    .select_from(models.outerjoin(code_permissions, models.c.digest == code_permissions.c.digest))
+    .order_by(models.c.name, models.c.added_at, models.c.version)
+)
 
 
 def everything(conn: Connection) -> Sequence[ModelRow]:
@@ -346,4 +366,10 @@ def _one(name: str, version: str) -> Update:
 
 def _row(row: Row[Any]) -> ModelRow:
     values = row._asdict()
-    return ModelRow(**values | {"folder": Path(values["folder"])})
+    return ModelRow(**values | {"folder": Path(values["folder"]), "code_allowed": bool(values["code_allowed"])})
+
+
+@lru_cache(maxsize=256)
+def _brings_code(declaration: str) -> bool:
+    stated = json.loads(declaration)["model"]["runner"]
+    return (stated.get("kind") if isinstance(stated, dict) else stated) == BY_CODE

@@ -146,6 +146,8 @@ class LoadedModel:
         for queue in queues:
             queue.close(wait=wait)
         self.threads.close()
+        for replica in self._replicas:
+            replica.runner.close()
 
     def _queue(self, replica: Replica, background: bool, shape: Hashable) -> Batcher[Any, Any]:  # noqa: FBT001 - a key
         with self._guard:

@@ -15,7 +15,7 @@ from inference.loading import AnyRunner
 from inference.outcomes import not_available, versions_of, with_gaps_named, with_inputs
 from inference.registry import ModelRow
 from inference.replicas import LoadedModel
-from inference.runners.base import Answer, Declined, Decoded
+from inference.runners.base import Answer, Declined, Decoded, TryAgain
 from kernel.errors import Category, Problem
 from kernel.log import get_logger
 
@@ -92,6 +92,8 @@ class Run:
 
         Raises
         ------
+        TryAgain
+            When the same run may succeed later.
         Problem
             ``interrupted`` when the server is stopping.
         """
@@ -152,7 +154,7 @@ def _answer_of(runner: AnyRunner, future: "Future[Any]", seconds: float) -> Any:
         return future.result()
     if isinstance(failure, Declined):
         raise failure
-    if isinstance(failure, Problem) and failure.category is Category.INTERRUPTED:
+    if isinstance(failure, TryAgain) or (isinstance(failure, Problem) and failure.category is Category.INTERRUPTED):
         raise failure
     raise _Failed(_in_words(runner, failure)) from failure
 

@@ -7,7 +7,7 @@ stopping; each of them is about the server, not about the model, and the caller'
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TypeAlias
@@ -26,6 +26,7 @@ from inference.outcomes import not_available
 from inference.registry import ModelRow, Status
 from inference.replicas import LoadedModel, Replica
 from inference.run import Run
+from inference.runners.base import TryAgain
 from inference.warm_up import golden_items, largest_batch
 from kernel.db import Database
 from kernel.errors import Category, Problem
@@ -142,20 +143,22 @@ class Runtime:
         ------
         Problem
             ``busy`` when one of them does not fit into the queue, so that none is answered; ``interrupted``: the server
-            is stopping.
+            is stopping; ``fault`` (:class:`~inference.runners.base.TryAgain`) when a later run may succeed.
         """
         deadline = self._monotonic() + deadline_s
         try:
             _check_runs(row)
             loaded = self._use(row, deadline, len(model_inputs), urgent=urgent)
         except _Stopped as stopped:
+            if row.brings_code and not row.code_allowed:
+                self._unload([_key(row)])  # its process ends
             return [not_available(row.identity(), one, "stopped", str(stopped)) for one in model_inputs]
         except Overdue:
             _log.error("model_not_loaded_in_time", model=row.name, version=row.version)
             why = "the model was not loaded in time"
             return [not_available(row.identity(), one, "failed", why) for one in model_inputs]
         except Problem as problem:
-            if problem.category in {Category.INTERRUPTED, Category.BUSY}:
+            if isinstance(problem, TryAgain) or problem.category in {Category.INTERRUPTED, Category.BUSY}:
                 raise
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
             return [not_available(row.identity(), one, "failed", problem.detail) for one in model_inputs]
@@ -185,7 +188,7 @@ class Runtime:
 
     def is_ready(self, row: ModelRow) -> bool:
         """Return whether a version is loaded and may run; one that is not loaded yet begins to be."""
-        return not row.stopped and row.status != "retired" and _is_loaded(self._load_once(row))
+        return row.may_run and _is_loaded(self._load_once(row))
 
     def close(self) -> None:
         """Answer everything that waits with ``interrupted`` and stop all threads."""
@@ -252,7 +255,11 @@ class Runtime:
             retired = [row for row in rows if row.status == "retired" and _key(row) in self._loaded]
             kept.update({row.name: _key(row) for row in sorted(retired, key=lambda row: row.changed_at)}.values())
             gone = [key for key, future in self._loaded.items() if key not in kept and future.done()]
-            futures = [self._loaded.pop(key) for key in gone]
+        self._unload(gone)
+
+    def _unload(self, keys: Iterable[_Key]) -> None:
+        with self._guard:
+            futures = [self._loaded.pop(key) for key in keys if key in self._loaded]
         for future in futures:
             if _is_loaded(future):
                 future.result().unload()
@@ -266,6 +273,8 @@ def _check_runs(row: ModelRow) -> None:
         raise _Stopped(f"the model was stopped: {row.stop_reason}")
     if row.status == "retired":
         raise _Stopped("the model is retired")
+    if row.brings_code and not row.code_allowed:
+        raise _Stopped("no operator allows the code of the model")
 
 
 def _key(row: ModelRow) -> _Key:

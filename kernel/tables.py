@@ -20,8 +20,9 @@ from sqlalchemy import (
 )
 
 from kernel.columns import ByBytes, Instant, Sequence, metadata
+from kernel.model_tables import code_permissions, model_stops, models
 
-__all__ = ["Instant", "metadata"]
+__all__ = ["Instant", "code_permissions", "metadata", "model_stops", "models"]
 
 inbox = Table(
     "inbox",
@@ -303,36 +304,6 @@ results = Table(
 Index("results_subject", results.c.subject, results.c.model)
 Index("results_statement", results.c.statement)
 Index("results_study", results.c.study, results.c.model)
-
-models = Table(
-    "models",
-    metadata,
-    Column("name", Text, nullable=False),
-    Column("version", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("status", Text, nullable=False, comment="shadow | active | retired"),
-    Column("stopped", Boolean, nullable=False),
-    Column("stop_reason", Text),
-    Column("folder", Text, nullable=False, comment="where it was registered from; its files are kept by digest"),
-    Column("origin", Text, nullable=False, server_default="folder", comment="bundled | folder"),
-    Column("title", Text, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("intended_use", Text, nullable=False),
-    Column("declaration", Text, nullable=False, comment="JSON of model.yaml and features.yaml as registered"),
-    Column("added_at", Instant, nullable=False),
-    Column("changed_at", Instant, nullable=False),
-    Column("changed_by", Text, nullable=False),
-    PrimaryKeyConstraint("name", "version"),
-)
-
-model_stops = Table(
-    "model_stops",
-    metadata,
-    Column("scope", Text, primary_key=True, comment="all: holds for models that are registered later, too"),
-    Column("reason", Text, nullable=False),
-    Column("stopped_at", Instant, nullable=False),
-    Column("stopped_by", Text, nullable=False),
-)
 
 audit_log = Table(
     "audit_log",

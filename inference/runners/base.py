@@ -1,4 +1,4 @@
-"""What a runner is: five methods, and one exception for declining.
+"""What a runner is: five methods, one exception for declining, and one for a run that may succeed later.
 
 - ``setup``: load everything, onto a device; nothing is loaded before
 - ``decode``: input -> item, or :class:`Declined`; on the caller's thread
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from inference.contract import Artefact, FeatureUse, InputKind, InputUsed, ModelInput, Output, notice
+from kernel.errors import Category, Problem
 
 if TYPE_CHECKING:
     from inference.folder import ModelFolder  # a folder knows no runner; a runner only names its type
@@ -82,6 +83,19 @@ class Answer:
     artefacts: tuple[Artefact, ...] = ()
 
 
+class TryAgain(Problem):
+    """The run failed, and the same run may succeed later: its job is tried again, and parked in the end.
+
+    Parameters
+    ----------
+    detail
+        Why; safe to show.
+    """
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Category.FAULT, detail)
+
+
 class Runner(ABC, Generic[Item, Batch, Raw]):
     """Runs the models of one kind.
 
@@ -135,6 +149,10 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
     def out_of_memory(self, failure: BaseException) -> bool:
         """Return whether a smaller batch could have succeeded after this failure."""
         return isinstance(failure, MemoryError)
+
+    def close(self) -> None:
+        """Give back what the memory of this process does not hold; nothing runs any more."""
+        return
 
     def opening(self) -> str:
         """Return the words that every text begins with."""

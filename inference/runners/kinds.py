@@ -82,6 +82,12 @@ RUNNERS: Final[Mapping[str, RunnerKind]] = MappingProxyType(
             weights=(WEIGHTS,),
             options=ROW_OPTIONS | GRID_OPTIONS | IMAGE_OPTIONS | {"network", "arguments", "precision"},
         ),
+        "code": RunnerKind(
+            module="inference.runners.process",
+            name="ProcessRunner",
+            weights=("model.py",),
+            options=ROW_OPTIONS | GRID_OPTIONS | IMAGE_OPTIONS | {"memory_mb", "seconds"},
+        ),
         "transformers": RunnerKind(
             module="inference.runners.text",
             name="TextRunner",

@@ -30,7 +30,7 @@ def new(
     typer.echo(f"Replace every FILL-IN in {name}/*.yaml, then run: ausculta models verify {name} --record")
 
 
-def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
+def verify_folder(folder: Path, *, record: bool, bundle: Path | None, run_code: bool = False) -> None:
     """Check a folder that is not registered, and print what was found.
 
     Parameters
@@ -41,12 +41,21 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
         Write the card, record the golden answers that are missing, and seal the folder first.
     bundle
         A FHIR Bundle of one patient, on which the model is run.
+    run_code
+        Whether code that the folder brings may run, in a process of its own: the person at the terminal says so.
     """
     from inference.loading import load_model
 
     if record:
-        _record(folder)
-    runner = load_model(folder)
+        _record(folder, run_code=run_code)
+    runner = load_model(folder, run_code=run_code)
+    try:
+        _report(runner, bundle)
+    finally:
+        runner.close()
+
+
+def _report(runner: "AnyRunner", bundle: Path | None) -> None:
     manifest, digest = runner.model.manifest, runner.model.digest
     typer.echo(f"{manifest.name} {manifest.version}: files and golden cases are as sealed ({digest})")
     if bundle is not None:
@@ -54,7 +63,7 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
             typer.echo(line)
 
 
-def _record(folder: Path) -> None:
+def _record(folder: Path, *, run_code: bool) -> None:
     from inference.digest import read_files
     from inference.features.spec import parse_features
     from inference.finalize import finalize_folder
@@ -66,7 +75,8 @@ def _record(folder: Path) -> None:
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
     made = make_cases(folder, parse_manifest(declared["model"]), features)
     evidence = folder / "evidence.md"
-    finalize_folder(folder, _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE)
+    sections = _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE
+    finalize_folder(folder, sections, run_code=run_code)
     typer.echo("recorded: check that the answers in golden/*.json are what the training program gives")
     if made:
         typer.echo(f"golden cases made from the plausible ranges: {', '.join(made)}")

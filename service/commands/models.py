@@ -10,7 +10,7 @@ from rich.markdown import Markdown
 from inference import registry
 from inference.models import MODELS
 from kernel.errors import Category, Problem
-from service.commands import model_folders
+from service.commands import model_code, model_folders
 from service.commands.command_context import CommandContext, ConfigOption, command_context
 from service.commands.models_table import table
 from service.operations import models as operations
@@ -35,6 +35,8 @@ def list_models(config: ConfigOption = None) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for row in rows:
         status = f"stopped ({row.stop_reason})" if row.stopped else row.status
+        if row.brings_code:
+            status += "; code allowed" if row.code_allowed else "; code not allowed"
         console.print(f"[bold]{row.name}[/] {row.version}  {status} since {row.changed_at:%Y-%m-%d %H:%M} UTC")
         console.print(f"    {row.title}. {row.intended_use}")
         console.print(f"    owner {row.owner} · added {row.added_at:%Y-%m-%d} · sha256 {row.digest}")
@@ -58,6 +60,8 @@ def add(folder: Annotated[Path, typer.Argument(help="A model folder.")], config:
 
 
 app.command()(model_folders.new)
+for _of_code in (model_code.allow_code, model_code.withdraw_code, model_code.allowed_code):
+    app.command()(_of_code)
 
 
 @app.command()
@@ -66,14 +70,15 @@ def verify(
     version: VersionOption = None,
     record: Annotated[bool, typer.Option("--record", help="Write card, golden answers and sums first.")] = False,  # noqa: FBT002 - typer's way
     on: Annotated[Path | None, typer.Option("--on", help="Run it on a FHIR Bundle of one patient.")] = None,
+    run_code: Annotated[bool, typer.Option("--run-code", help="Run the folder's code, isolated.")] = False,  # noqa: FBT002 - typer's way
     config: ConfigOption = None,
 ) -> None:
     """Check a model's files against their sums, and its answers against its golden cases."""
     if Path(name).is_dir():
-        model_folders.verify_folder(Path(name).resolve(), record=record, bundle=on)
+        model_folders.verify_folder(Path(name).resolve(), record=record, bundle=on, run_code=run_code)
         return
-    if record or on is not None:
-        raise Problem(Category.INCORRECT, f"--record and --on are for a folder; {name} is none")
+    if record or run_code or on is not None:
+        raise Problem(Category.INCORRECT, f"--record, --run-code and --on are for a folder; {name} is none")
     with command_context(config) as context:
         _register_bundled(context)
         row = operations.verify(context.operations, context.principal, name, version)

@@ -115,9 +115,9 @@ def metadata(services: InferenceServices, model: DeclaredModel) -> dict[str, Any
 
 
 def all_ready(services: InferenceServices) -> bool:
-    """Return whether every active model that is not stopped is loaded in this process; the others begin to load."""
+    """Return whether every active model that may run is loaded in this process; the others begin to load."""
     with services.database.read() as connection:
-        rows = [row for row in registry.active(connection) if not row.stopped]
+        rows = [row for row in registry.active(connection) if row.may_run]
     return False not in {services.runtime.is_ready(row) for row in rows}
 
 

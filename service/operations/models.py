@@ -1,9 +1,11 @@
 """Operations on models: stop, resume, activate, retire, rollback, register and verify."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from inference import registry
+from inference.code_permissions import require_code_allowed
 from inference.folder import ModelFolder, open_folder
 from inference.registry import ModelRow, Status
 from kernel.db import Transaction
@@ -143,12 +145,15 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
     Raises
     ------
     Problem
-        ``forbidden``; ``conflict`` when this version is registered with other content or the name belongs to another
-        owner; whatever :func:`inference.loading.load_model` raises when the folder does not pass its checks.
+        ``forbidden``, also when it brings code that no operator allows; ``conflict`` when this version is registered
+        with other content or the name belongs to another owner; whatever :func:`inference.loading.load_model` raises
+        when the folder does not pass its checks.
     """
     context.authorize(principal, "model-register")
     model = open_folder(folder)
-    _check(model)
+    with context.database.read() as connection:
+        require_code_allowed(connection, model)
+    _check(replace(model, code_allowed=True))
     context.model_files.keep(model)
 
     def work(tx: Transaction) -> None:
@@ -247,7 +252,7 @@ def _meant(context: OperationContext, name: str) -> ModelRow:
 def _check(model: ModelFolder) -> None:
     from inference.loading import set_up  # noqa: PLC0415 - brings torch; stopping a model must not wait for it
 
-    set_up(model)
+    set_up(model).close()
 
 
 def _checked(reason: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from inference.runners import RUNNERS
 
 from . import tiny_models as tiny
+from .code_models import needs_isolation
 
 BROUGHT: Mapping[str, tuple[Any, Callable[[], dict[str, bytes]]]] = {
     "sklearn": ("sklearn", lambda: {"weights.skops": tiny.skops_bytes(tiny.logistic())}),
@@ -23,6 +24,7 @@ BROUGHT: Mapping[str, tuple[Any, Callable[[], dict[str, bytes]]]] = {
         {"kind": "torch-network", "network": "mlp", "arguments": {"hidden": [4]}, "transform": "sigmoid"},
         lambda: {"weights.safetensors": tiny.network_bytes(tiny.perceptron())},
     ),
+    "code": ("code", lambda: {"model.py": b"load = lambda files: lambda rows: rows[:, :1] / 200"}),
     "linear": ("linear", lambda: {"weights.safetensors": linear_bytes()}),
 }
 
@@ -52,7 +54,7 @@ def audit(event, _arguments):
 sys.addaudithook(audit)
 
 from inference.loading import load_model
-runner = load_model(Path(sys.argv[1]))  # its golden cases are predicted
+runner = load_model(Path(sys.argv[1]), run_code=True)  # its golden cases are predicted
 print("predicted with", runner.model.manifest.runner)
 """
 
@@ -77,7 +79,9 @@ def transformer(folder: Path) -> Path:
     )
 
 
-@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(
+    "runner", [pytest.param(name, marks=[needs_isolation] if name == "code" else []) for name in RUNNERS]
+)
 def test_a_runner_loads_and_predicts_without_a_network(tmp_path: Path, runner: str) -> None:
     if runner in BUNDLED:
         import inference.models
@@ -87,7 +91,7 @@ def test_a_runner_loads_and_predicts_without_a_network(tmp_path: Path, runner: s
         folder = transformer(tmp_path)
     else:
         declared, files = BROUGHT[runner]
-        folder = tiny.bring(tmp_path / "tiny", declared, files())
+        folder = tiny.bring(tmp_path / "tiny", declared, files(), run_code=True)
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, str(folder)],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},

@@ -50,6 +50,7 @@ def bring(
     inputs: Mapping[str, Any] | None = None,
     golden: Mapping[str, Any] | None = None,
     trigger: Mapping[str, Any] | None = None,
+    run_code: bool = False,
 ) -> Path:
     """Write and seal a folder as an ML engineer would bring it; its name is the model's."""
     (folder / "golden").mkdir(parents=True)
@@ -78,7 +79,7 @@ def bring(
     case = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}
     facts = [{"code": code, "value": "95", "unit": unit} for code, unit in _CODES.values()]
     (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden or {"facts": facts})}))
-    finalize_folder(folder, {"Evidence": "None: a test."})
+    finalize_folder(folder, {"Evidence": "None: a test."}, run_code=run_code)
     return folder
 
 

@@ -18,7 +18,14 @@ NEWEST = max(path.name[1:5] for path in files("kernel.migrations.versions").iter
 LATER = (
     *(
         f"TABLE {name}"
-        for name in ("small_blobs", "resource_measures", "subscription_events", "subscriptions", "exports")
+        for name in (
+            "small_blobs",
+            "resource_measures",
+            "subscription_events",
+            "subscriptions",
+            "exports",
+            "code_permissions",
+        )
     ),
     "INDEX resource_index_of_resource",
 )
