@@ -9,10 +9,13 @@ from inference.features.spec import parse_features
 from inference.folder import CARD, ModelFolder, read_declaration
 from inference.golden import settle_golden
 from inference.manifest import parse_manifest
+from inference.remote.permitted import NO_HOSTS, RemoteHosts
 from inference.runners import build_runner
 
 
-def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | None = None) -> str:
+def finalize_folder(
+    path: Path, evidence: Mapping[str, str], *, package: str | None = None, remote_hosts: RemoteHosts = NO_HOSTS
+) -> str:
     """Write the card, compare or record the golden answers, and seal the folder; never overwrite an answer.
 
     Parameters
@@ -23,6 +26,8 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
         Sections of the card, heading -> Markdown: what was measured, on which data.
     package
         The package that the model's ``model.py`` is part of, when it has one.
+    remote_hosts
+        Servers that the model may call.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def finalize_folder(path: Path, evidence: Mapping[str, str], *, package: str | N
         package=package,
         files=read_files(path),
     )
-    runner = build_runner(unsealed)
+    runner = build_runner(unsealed, remote_hosts)
     runner.setup("cpu")
     settle_golden(runner)
     return seal(path)

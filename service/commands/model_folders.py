@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inference.manifest import Manifest
+from inference.remote.permitted import RemoteHosts
 from kernel.errors import Category, Problem
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def new(
     typer.echo(f"Replace every FILL-IN in {name}/*.yaml, then run: ausculta models verify {name} --record")
 
 
-def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
+def verify_folder(folder: Path, *, record: bool, bundle: Path | None, hosts: RemoteHosts) -> None:
     """Check a folder that is not registered, and print what was found.
 
     Parameters
@@ -41,12 +42,14 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
         Write the card, record the golden answers that are missing, and seal the folder first.
     bundle
         A FHIR Bundle of one patient, on which the model is run.
+    hosts
+        Servers that the model may call.
     """
     from inference.loading import load_model
 
     if record:
-        _record(folder)
-    runner = load_model(folder)
+        _record(folder, hosts)
+    runner = load_model(folder, remote_hosts=hosts)
     manifest, digest = runner.model.manifest, runner.model.digest
     typer.echo(f"{manifest.name} {manifest.version}: files and golden cases are as sealed ({digest})")
     if bundle is not None:
@@ -54,7 +57,7 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
             typer.echo(line)
 
 
-def _record(folder: Path) -> None:
+def _record(folder: Path, hosts: RemoteHosts) -> None:
     from inference.digest import read_files
     from inference.features.spec import parse_features
     from inference.finalize import finalize_folder
@@ -66,7 +69,8 @@ def _record(folder: Path) -> None:
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
     made = make_cases(folder, parse_manifest(declared["model"]), features)
     evidence = folder / "evidence.md"
-    finalize_folder(folder, _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE)
+    stated = _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE
+    finalize_folder(folder, stated, remote_hosts=hosts)
     typer.echo("recorded: check that the answers in golden/*.json are what the training program gives")
     if made:
         typer.echo(f"golden cases made from the plausible ranges: {', '.join(made)}")

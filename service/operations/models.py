@@ -148,7 +148,7 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
     """
     context.authorize(principal, "model-register")
     model = open_folder(folder)
-    _check(model)
+    _check(context, model)
     context.model_files.keep(model)
 
     def work(tx: Transaction) -> None:
@@ -177,7 +177,7 @@ def verify(context: OperationContext, principal: Principal, name: str, version: 
         principal, command="model-verified", entity=_urn(row.name, row.version), at=context.clock.now()
     )
     try:
-        _check(context.model_files.open(row))
+        _check(context, context.model_files.open(row))
     except Problem as problem:
         failure = balp.failed(event, problem)
         context.database.write(lambda tx: context.audit.record(tx, failure))
@@ -244,10 +244,10 @@ def _meant(context: OperationContext, name: str) -> ModelRow:
     return waiting[0] if waiting else find(context, name, None)
 
 
-def _check(model: ModelFolder) -> None:
+def _check(context: OperationContext, model: ModelFolder) -> None:
     from inference.loading import set_up  # noqa: PLC0415 - brings torch; stopping a model must not wait for it
 
-    set_up(model)
+    set_up(model, remote_hosts=context.remote_hosts)
 
 
 def _checked(reason: str) -> str:
