@@ -1,4 +1,4 @@
-"""A real HTTP server of models for tests: it speaks the Open Inference Protocol, and misbehaves where a test wants it to."""
+"""A real HTTP server of models for tests: it speaks the Open Inference Protocol, and misbehaves on demand."""
 
 import json
 import threading
