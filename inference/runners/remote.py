@@ -81,8 +81,17 @@ class RemoteRunner(Runner[Row, Sequence[Row], RemoteAnswer]):
         return items
 
     def predict(self, batch: Sequence[Row]) -> Sequence[RemoteAnswer]:
-        """Ask the remote model."""
-        return self.predict_within(batch, _ANSWER_S)
+        """Ask the remote model, for golden cases and the trial of batches.
+
+        Raises
+        ------
+        Problem
+            ``unavailable`` when there is no answer in time; else as :meth:`predict_within`.
+        """
+        try:
+            return self.predict_within(batch, _ANSWER_S)
+        except TimeoutError:
+            raise _late() from None
 
     def predict_within(self, batch: Sequence[Row], seconds: float) -> Sequence[RemoteAnswer]:
         """Ask the remote model, and wait for its answer so long.
@@ -144,7 +153,7 @@ class RemoteRunner(Runner[Row, Sequence[Row], RemoteAnswer]):
         try:
             found = read_metadata(self._peer.get(self._path(self._version), _METADATA_S))
         except TimeoutError:
-            raise Problem(Category.UNAVAILABLE, f"{_SOURCE} did not answer in time") from None
+            raise _late() from None
         except Problem as problem:
             if problem.category is not Category.NOT_FOUND:
                 raise
@@ -164,6 +173,10 @@ class RemoteRunner(Runner[Row, Sequence[Row], RemoteAnswer]):
             detail = f"{_SOURCE} answered in another version than model.yaml.runner.version"
             raise Problem(Category.FAULT, detail)
         return version if _NAME.fullmatch(version) else self._version
+
+
+def _late() -> Problem:
+    return Problem(Category.UNAVAILABLE, f"{_SOURCE} did not answer in time")
 
 
 def _name(options: YamlMapping, key: str) -> str:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference.batching import QueueLimits
 from inference.contract import FactsInput
+from inference.devices import Device, DeviceName
 from inference.golden import infer
 from inference.loading import AnyRunner, load_model
 from inference.remote.peer import LARGEST_ANSWER
 from inference.remote.permitted import RemoteHosts
-from inference.testing import WELL, fact, radiograph, vitals
+from inference.replicas import LoadedModel, Replica
+from inference.testing import WELL, ToyRunner, fact, radiograph, vitals
 from kernel.errors import Category, Problem
 
 from . import tiny_models as tiny
@@ -414,3 +417,42 @@ def test_only_golden_inputs_are_sent_before_the_model_runs(server: ModelServer, 
     sent = [one.content["inputs"] for one in server.received if one.content is not None]
     assert sent == [[tensor("pulse", [1], [95.0]), tensor("systolic", [1], [95.0])]]
     assert {one["value"] for one in case["input"]["facts"]} == {"95"}
+
+
+def test_a_server_that_does_not_answer_golden_cases_is_tried_again_later(
+    server: ModelServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.runners.remote._ANSWER_S", 0.3)
+    server.misbehave = silent(server)
+    problem = refused(server, tmp_path / "tiny")
+    assert (problem.category, problem.detail) == (Category.UNAVAILABLE, "the remote model did not answer in time")
+
+
+class Waiting(ToyRunner):
+    """Records how long it may wait, and whether it keeps the device from others."""
+
+    def __init__(self, device: Device, *, uses_device: bool) -> None:
+        super().__init__(list)
+        self.device, self.uses_device = device, uses_device  # type: ignore[misc]
+        self.seconds = 0.0
+        self.device_is_free = False
+
+    def predict_within(self, batch: Any, seconds: float) -> Any:
+        self.seconds = seconds
+        turn = self.device.turns[False]
+        self.device_is_free = turn.acquire(blocking=False)
+        if self.device_is_free:
+            turn.release()
+        return self.predict(batch)
+
+
+@pytest.mark.parametrize("uses_device", [True, False])
+def test_a_runner_knows_the_deadline_and_one_that_waits_for_others_keeps_no_device(*, uses_device: bool) -> None:
+    device = Device(DeviceName(kind="cpu"))
+    runner = Waiting(device, uses_device=uses_device)
+    model = LoadedModel([Replica(runner=runner, device=device)], QueueLimits(), lambda: 100.0)
+    _, answer = model.submit(runner.decode(vitals()), background=False, deadline=107.0, urgent=False)
+    answer.result(20)
+    assert runner.seconds == 7.0
+    assert runner.device_is_free is not uses_device
+    model.close()
