@@ -1,6 +1,6 @@
 """Models that another server runs, called by the Open Inference Protocol (version 2, over HTTP, in JSON).
 
-The operator lists the hosts that models may call. What is sent are the tensors alone: no identifier, no name, no time.
+The operator lists the hosts that models may call. What is sent are the tensors alone, no identifier and no time.
 The folder's golden cases are answered by the remote model at every load, as those of every other runner. ``runner``
 declares:
 
