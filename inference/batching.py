@@ -187,8 +187,9 @@ class Batcher(Generic[Item, Raw]):
             failure = self._try(part)
             if failure is None:
                 continue
-            if len(part) == 1:
-                _fail(part[0], failure)
+            if len(part) == 1 or _is_of_no_item(failure):
+                for waiting in part:
+                    _fail(waiting, failure)
             else:
                 parts.extendleft(reversed(self._parts(part, failure)))
 
@@ -211,6 +212,11 @@ class Batcher(Generic[Item, Raw]):
             middle = len(batch) // 2
             return batch[:middle], batch[middle:]
         return [[waiting] for waiting in batch]
+
+
+def _is_of_no_item(failure: BaseException) -> bool:
+    """Return whether each item alone would fail as well: who computes is busy, or cannot be reached."""
+    return isinstance(failure, Problem) and failure.category in {Category.BUSY, Category.UNAVAILABLE}
 
 
 def _release(failure: BaseException) -> None:

@@ -9,11 +9,17 @@ from inference.features.spec import parse_features
 from inference.folder import CARD, ModelFolder, read_declaration
 from inference.golden import settle_golden
 from inference.manifest import parse_manifest
+from inference.remote.permitted import NO_HOSTS, RemoteHosts
 from inference.runners import build_runner
 
 
 def finalize_folder(
-    path: Path, evidence: Mapping[str, str], *, package: str | None = None, run_code: bool = False
+    path: Path,
+    evidence: Mapping[str, str],
+    *,
+    package: str | None = None,
+    run_code: bool = False,
+    remote_hosts: RemoteHosts = NO_HOSTS,
 ) -> str:
     """Write the card, compare or record the golden answers, and seal the folder; never overwrite an answer.
 
@@ -27,6 +33,8 @@ def finalize_folder(
         The package that the model's ``model.py`` is part of, when it has one.
     run_code
         Whether code that the folder brings may run, in a process of its own, to answer the golden cases.
+    remote_hosts
+        Servers that the model may call.
 
     Returns
     -------
@@ -55,7 +63,7 @@ def finalize_folder(
         files=read_files(path),
         code_allowed=run_code,
     )
-    runner = build_runner(unsealed)
+    runner = build_runner(unsealed, remote_hosts)
     runner.setup("cpu")
     try:
         settle_golden(runner)

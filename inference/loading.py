@@ -9,6 +9,7 @@ from inference.golden import check_golden
 from inference.model_files import ModelFiles
 from inference.precision import choose_precision
 from inference.registry import ModelRow
+from inference.remote.permitted import NO_HOSTS, RemoteHosts
 from inference.runners import build_runner
 from inference.runners.base import Runner
 from kernel.errors import Category, Problem
@@ -17,7 +18,9 @@ DEVICES: Final = ("auto", "cpu", "cuda")
 AnyRunner: TypeAlias = Runner[Any, Any, Any]
 
 
-def load_model(path: Path, *, device: str = "cpu", run_code: bool = False) -> AnyRunner:
+def load_model(
+    path: Path, *, device: str = "cpu", run_code: bool = False, remote_hosts: RemoteHosts = NO_HOSTS
+) -> AnyRunner:
     """Verify a folder, set its model up, and run its golden cases.
 
     Parameters
@@ -28,16 +31,20 @@ def load_model(path: Path, *, device: str = "cpu", run_code: bool = False) -> An
         ``cpu``, ``cuda``, or ``auto``: a CUDA device where there is one.
     run_code
         Whether code that the folder brings may run, in a process of its own.
+    remote_hosts
+        Servers that the model may call.
 
     Raises
     ------
     Problem
         Why the model is refused; ``incorrect`` for everything that is wrong with the folder.
     """
-    return set_up(replace(open_folder(path), code_allowed=run_code), device=device)
+    return set_up(replace(open_folder(path), code_allowed=run_code), device=device, remote_hosts=remote_hosts)
 
 
-def load_registered(model_files: ModelFiles, row: ModelRow, *, device: str = "cpu") -> AnyRunner:
+def load_registered(
+    model_files: ModelFiles, row: ModelRow, *, device: str = "cpu", remote_hosts: RemoteHosts = NO_HOSTS
+) -> AnyRunner:
     """Set up a registered version from the files that were kept when it was registered, and run its golden cases.
 
     Parameters
@@ -46,7 +53,7 @@ def load_registered(model_files: ModelFiles, row: ModelRow, *, device: str = "cp
         Where the files are.
     row
         The version.
-    device
+    device, remote_hosts
         As for :func:`load_model`.
 
     Raises
@@ -54,26 +61,26 @@ def load_registered(model_files: ModelFiles, row: ModelRow, *, device: str = "cp
     Problem
         As :func:`inference.model_files.ModelFiles.open` and :func:`set_up` do.
     """
-    return set_up(model_files.open(row), device=device)
+    return set_up(model_files.open(row), device=device, remote_hosts=remote_hosts)
 
 
-def set_up(folder: ModelFolder, *, device: str = "cpu") -> AnyRunner:
+def set_up(folder: ModelFolder, *, device: str = "cpu", remote_hosts: RemoteHosts = NO_HOSTS) -> AnyRunner:
     """Set an opened model up, and run its golden cases.
 
     Parameters
     ----------
     folder
         The opened folder; its files are not kept once the model is set up.
-    device
+    device, remote_hosts
         As for :func:`load_model`.
 
     Raises
     ------
     Problem
-        ``incorrect``: why the model is refused.
+        ``incorrect``: why the model is refused; of a model that another server runs also ``unavailable`` and ``busy``.
     """
     try:
-        runner = build_runner(folder)
+        runner = build_runner(folder, remote_hosts)
         runner.setup(choose_device(device))
         _check(runner)
     except Problem:

@@ -33,6 +33,14 @@ class Replica:
     queues: dict[tuple[bool, Hashable], Batcher[Any, Any]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Due:
+    """An item, and when nobody waits for its answer any more."""
+
+    item: Any
+    deadline: float
+
+
 class LoadedModel:
     """A model on every device.
 
@@ -129,7 +137,8 @@ class LoadedModel:
             replica = self._replicas[place]
             queue = self._queue(replica, background, decoded.shape)
             try:
-                future = replica.device.submit(queue, decoded.item, deadline=deadline, urgent=urgent)
+                item = _Due(decoded.item, deadline)
+                future = replica.device.submit(queue, item, deadline=deadline, urgent=urgent)
             except Problem as problem:
                 if problem.category is not Category.BUSY:
                     raise
@@ -167,14 +176,16 @@ class LoadedModel:
         runner, name = replica.runner, replica.device.name
         most = min(self._limits.largest_batch, replica.largest.get(shape, self._limits.largest_batch))
 
-        def run(items: Sequence[Any]) -> Sequence[Any]:
+        def run(items: Sequence[_Due]) -> Sequence[Any]:
+            latest = max(one.deadline for one in items)
             with name.chosen():
-                answers: Sequence[Any] = runner.predict(runner.batch(items))
+                batch = runner.batch([one.item for one in items])
+                answers: Sequence[Any] = runner.predict_within(batch, latest - self._monotonic())
                 return answers
 
         return Batcher(
             run,
-            replica.device.turns[background],
+            replica.device.turns[background] if runner.uses_device else threading.Lock(),
             replace(self._limits, largest_batch=most),
             out_of_memory=runner.out_of_memory,
             monotonic=self._monotonic,

@@ -21,6 +21,9 @@ from kernel.log import get_logger
 
 _LATE: Final = "the model did not answer in time"
 
+TRY_AGAIN: Final = frozenset({Category.INTERRUPTED, Category.BUSY, Category.UNAVAILABLE})
+"""Categories of what says nothing about the model and its input."""
+
 _log = get_logger(__name__)
 
 
@@ -95,7 +98,8 @@ class Run:
         TryAgain
             When the same run may succeed later.
         Problem
-            ``interrupted`` when the server is stopping.
+            ``interrupted`` when the server is stopping; ``busy`` or ``unavailable`` when another server computes, and
+            cannot at present.
         """
         if self._outcome is not None:
             return self._outcome
@@ -117,6 +121,7 @@ class Run:
             at=self._input.at,
             artefacts=answer.artefacts,
             features=self._features,
+            computed_by=answer.computed_by,
         )
 
     def give_up(self) -> None:
@@ -154,7 +159,7 @@ def _answer_of(runner: AnyRunner, future: "Future[Any]", seconds: float) -> Any:
         return future.result()
     if isinstance(failure, Declined):
         raise failure
-    if isinstance(failure, TryAgain) or (isinstance(failure, Problem) and failure.category is Category.INTERRUPTED):
+    if isinstance(failure, TryAgain) or (isinstance(failure, Problem) and failure.category in TRY_AGAIN):
         raise failure
     raise _Failed(_in_words(runner, failure)) from failure
 

@@ -1,8 +1,9 @@
 """The runtime: the only module that runs models.
 
 In every case the caller gets an :data:`~inference.contract.Outcome`: a prediction, or the reason why there
-is none. Only three things are raised: that no such model exists, that too much is waiting, and that the server is
-stopping; each of them is about the server, not about the model, and the caller's job is tried again or parked.
+is none. Only these things are raised: that no such model exists, that too much is waiting, that the server is stopping,
+and that another server, which runs the model, is busy or cannot be reached. Each of them is about a server, not about
+the model, and the caller's job is tried again or parked.
 """
 
 import threading
@@ -25,7 +26,7 @@ from inference.model_files import ModelFiles
 from inference.outcomes import not_available
 from inference.registry import ModelRow, Status
 from inference.replicas import LoadedModel, Replica
-from inference.run import Run
+from inference.run import TRY_AGAIN, Run
 from inference.runners.base import TryAgain
 from inference.warm_up import golden_items, largest_batch
 from kernel.db import Database
@@ -117,7 +118,8 @@ class Runtime:
         Raises
         ------
         Problem
-            ``not-found``: no such model; ``busy``: its queue is full; ``interrupted``: the server is stopping.
+            ``not-found``: no such model; ``busy``: its queue is full; ``interrupted``: the server is stopping;
+            ``unavailable``: another server runs it, and cannot be reached.
         """
         row = self._row(name, version)
         if row.status == "retired" and begun_as not in (None, "retired"):
@@ -143,7 +145,8 @@ class Runtime:
         ------
         Problem
             ``busy`` when one of them does not fit into the queue, so that none is answered; ``interrupted``: the server
-            is stopping; ``fault`` (:class:`~inference.runners.base.TryAgain`) when a later run may succeed.
+            is stopping; ``unavailable``: another server runs it, and cannot be reached; ``fault``
+            (:class:`~inference.runners.base.TryAgain`) when a later run may succeed.
         """
         deadline = self._monotonic() + deadline_s
         try:
@@ -158,7 +161,7 @@ class Runtime:
             why = "the model was not loaded in time"
             return [not_available(row.identity(), one, "failed", why) for one in model_inputs]
         except Problem as problem:
-            if isinstance(problem, TryAgain) or problem.category in {Category.INTERRUPTED, Category.BUSY}:
+            if isinstance(problem, TryAgain) or problem.category in TRY_AGAIN:
                 raise
             _log.error("model_not_loaded", model=row.name, version=row.version, failure=problem)
             return [not_available(row.identity(), one, "failed", problem.detail) for one in model_inputs]

@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from fhir_adapter.rest.http import FhirRoute, HttpSettings, fhir_route
 from kernel.folder_lock import one_server
-from service.application import Application, build, fhir_url
+from service.addresses import fhir_url
+from service.application import Application, build
 from service.console import ConsoleData, ConsoleServices, console_router
 from service.health import HealthServices, health_router
 from service.inference_protocol import InferenceServices, inference_routes

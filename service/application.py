@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from enum import Enum
+from functools import partial
 from importlib.metadata import version
 from types import MappingProxyType
 
@@ -20,10 +21,10 @@ from fhir_adapter.store.store import Store
 from fhir_adapter.store.upgrade import prepare_database
 from fhir_adapter.store.validate import Validator
 from fhir_adapter.store.write import StoreWriter
-from fhir_adapter.subscriptions.endpoints import Endpoints, own_address
 from fhir_adapter.subscriptions.observer import NOTIFY, SUBSCRIPTION, Subscriptions
 from fhir_adapter.subscriptions.secrets import sealer
 from inference.catalogue import Catalogue
+from inference.loading import load_registered
 from inference.model_files import MODEL_FILES, ModelFiles
 from inference.runtime import Runtime
 from kernel.blobs import Blobs
@@ -41,6 +42,7 @@ from privacy.checkpoints import FILE as CHECKPOINT_FILE
 from privacy.checkpoints import Checkpoints
 from privacy.keys import KeyRing
 from privacy.pseudonyms import Pseudonyms
+from service.addresses import endpoints, fhir_url, remote_hosts
 from service.core import CoreServices, Models
 from service.delivery import DeliveryFlow
 from service.destinations import (
@@ -220,7 +222,8 @@ def compose(
     catalogue = Catalogue()
     core = build_core_services(settings, keys, database, catalogue, clock, ids)
     archive = Archive(database, core.blobs, clock, listener=dicom_listener(settings))
-    runtime = Runtime(database, model_files, device=settings.device)
+    load = partial(load_registered, remote_hosts=remote_hosts(settings))
+    runtime = Runtime(database, model_files, device=settings.device, load=load)
     models = Models(catalogue=catalogue, runtime=runtime, deadline_s=settings.model_deadline_s)
 
     destinations = build_destinations(settings)
@@ -267,7 +270,7 @@ def compose(
         imaging_studies=imaging_studies,
         worker=build_worker(core, steps, settings.worker_threads, receivers=len(destinations) + SUBSCRIBERS),
         authorizer=authorizer,
-        operations=operation_context(core, model_files, authorizer),
+        operations=operation_context(settings, core, model_files, authorizer),
         notifications=notifications,
     )
 
@@ -299,11 +302,15 @@ def build_worker(core: CoreServices, steps: Mapping[str, Step], threads: int, *,
     return Worker(core.database, core.jobs, steps, core.clock, core.ids, threads=threads, on_parked=parked)
 
 
-def operation_context(core: CoreServices, model_files: ModelFiles, authorizer: Authorizer) -> OperationContext:
+def operation_context(
+    settings: Settings, core: CoreServices, model_files: ModelFiles, authorizer: Authorizer
+) -> OperationContext:
     """Return what operations use.
 
     Parameters
     ----------
+    settings
+        Say which servers models may call.
     core
         The components that they change and record with.
     model_files
@@ -321,6 +328,7 @@ def operation_context(core: CoreServices, model_files: ModelFiles, authorizer: A
         authorizer=authorizer,
         inbox=core.inbox,
         holds=core.holds,
+        remote_hosts=remote_hosts(settings),
     )
 
 
@@ -430,15 +438,3 @@ def _shortcuts(settings: Settings) -> Iterator[ConfiguredDestination]:
 def dicom_listener(settings: Settings) -> str:
     """Return the name of the DICOM listener among all that share the database: machine, host and port."""
     return f"{socket.gethostname()}/{settings.dicom_host}:{settings.dicom_port}"
-
-
-def endpoints(settings: Settings) -> Endpoints:
-    """Return to which addresses notifications may be sent."""
-    own = {own_address(fhir_url(settings)), (settings.http_host, settings.http_port)}
-    return Endpoints(allowed=settings.subscription_hosts, own=frozenset(own))
-
-
-def fhir_url(settings: Settings) -> str:
-    """Return the base URL under which others reach this server's FHIR API."""
-    root = settings.public_url or f"http://{settings.http_host}:{settings.http_port}"
-    return f"{root.rstrip('/')}/fhir"

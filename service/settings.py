@@ -145,6 +145,19 @@ def _hosts(text: str) -> tuple[str, ...]:
     return hosts
 
 
+def _tokens(text: str) -> Mapping[str, str]:
+    path = Path(text)
+    if path.stat().st_mode & 0o077:
+        msg = "the file may be read by others than its owner: chmod 600 it"
+        raise ValueError(msg)
+    tokens = tomllib.loads(path.read_text(encoding="utf-8"))
+    _hosts(",".join(tokens))
+    if not all(isinstance(token, str) and re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token) for token in tokens.values()):
+        msg = 'must have lines such as "models.hospital.example" = "token"'
+        raise ValueError(msg)
+    return tokens
+
+
 def _seconds_of(text: str) -> Mapping[str, float]:
     return {name: _seconds(seconds) for name, seconds in _pairs(text).items()}
 
@@ -238,6 +251,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         help="Longest time of one model run; after it the run has failed.",
     ),
     Setting(
+        name="REMOTE_MODEL_HOSTS",
+        read=_hosts,
+        default=(),
+        help="host, host:port or *.domain,…: servers of models that models of kind remote may call; a model that names "
+        "another host is refused, so none may call any when empty.",
+    ),
+    Setting(
+        name="REMOTE_MODEL_TOKENS",
+        read=_tokens,
+        default={},
+        help='TOML file of "host:port" = "token": the bearer token for each server of models. Only its owner may be '
+        "able to read it (mode 0600).",
+    ),
+    Setting(
         name="WORKER_THREADS",
         read=_integer,
         default=4,
@@ -328,6 +355,8 @@ class Settings:
     model_dirs: tuple[Path, ...]
     device: str
     model_deadline_s: float
+    remote_model_hosts: tuple[str, ...]
+    remote_model_tokens: Mapping[str, str] = field(repr=False)
     worker_threads: int
     worker_processes: int
     http_processes: int

@@ -18,11 +18,16 @@ from fhir_adapter.results.common import (
 )
 from fhir_adapter.results.context import ResultContext
 from fhir_adapter.store.document import Json
-from inference.contract import Outcome, result_id
+from inference.contract import Outcome, Prediction, result_id
 
 _AUTHOR: Final = {
     "coding": [
         {"system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type", "code": "author"},
+    ]
+}
+_PERFORMER: Final = {
+    "coding": [
+        {"system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type", "code": "performer"},
     ]
 }
 _ASSEMBLER: Final = {
@@ -74,7 +79,17 @@ def build(outcome: Outcome, context: ResultContext) -> tuple[Json, ...]:
         "agent": [
             {"type": _AUTHOR, "role": [{"coding": [ARTIFICIAL_INTELLIGENCE]}], "who": device_reference(model)},
             {"type": _ASSEMBLER, "who": software},
+            *_performers(outcome),
         ],
         "entity": entities,
     }
     return (built,)
+
+
+def _performers(outcome: Outcome) -> list[Json]:
+    """Return the model of another server that computed the result, by its URL, where one did."""
+    if not isinstance(outcome, Prediction) or not outcome.computed_by:
+        return []
+    return [
+        {"type": _PERFORMER, "who": {"type": "Device", "identifier": {"system": URI, "value": outcome.computed_by}}}
+    ]

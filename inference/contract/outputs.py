@@ -273,6 +273,8 @@ class Prediction:
     latency_ms: float | None = field(default=None, compare=False)
     #: Id of the result after which the same is said again; None when it is said for the first time.
     follows: str | None = None
+    #: URL of the model of another server that computed it; empty when this server did.
+    computed_by: str = ""
 
     @property
     def heat_map(self) -> Artefact | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from inference.remote.permitted import NO_HOSTS, RemoteHosts
 from inference.runners.base import Runner
 from inference.runners.kinds import RUNNERS, RunnerKind, check_runner
 from kernel.errors import Category, Problem
@@ -33,8 +34,15 @@ def runner_class(kind: str) -> type[Runner[Any, Any, Any]]:
     return cast("type[Runner[Any, Any, Any]]", getattr(importlib.import_module(found.module), found.name))
 
 
-def build_runner(model: "ModelFolder") -> Runner[Any, Any, Any]:
+def build_runner(model: "ModelFolder", remote_hosts: RemoteHosts = NO_HOSTS) -> Runner[Any, Any, Any]:
     """Return the runner of a folder, not yet set up.
+
+    Parameters
+    ----------
+    model
+        The opened folder.
+    remote_hosts
+        Servers that the model may call.
 
     Raises
     ------
@@ -43,7 +51,7 @@ def build_runner(model: "ModelFolder") -> Runner[Any, Any, Any]:
         the folder does not hold what it needs.
     """
     check_runner(model, _kind(model.manifest.runner))
-    runner = runner_class(model.manifest.runner)(model)
+    runner = runner_class(model.manifest.runner)(model, remote_hosts)
     readable = " or ".join(sorted(runner.kinds))
     if runner.kinds and model.manifest.input.kind not in runner.kinds:
         detail = f"{model.manifest.runner} reads inputs of kind {readable}, not {model.manifest.input.kind}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
 
 from inference.contract import Artefact, FeatureUse, InputKind, InputUsed, ModelInput, Output, notice
+from inference.remote.permitted import NO_HOSTS, RemoteHosts
 from kernel.errors import Category, Problem
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class Answer:
     outputs: tuple[Output, ...]
     #: Heat maps and masks; an output of kind ``mask`` names one.
     artefacts: tuple[Artefact, ...] = ()
+    #: URL of the model of another server that computed it; empty when this server did.
+    computed_by: str = ""
 
 
 class TryAgain(Problem):
@@ -103,13 +106,19 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
     ----------
     model
         The opened folder.
+    remote_hosts
+        Servers that the model may call.
     """
 
     kinds: ClassVar[frozenset[InputKind]] = frozenset()
     """Kinds of input that it reads; a folder with another kind is refused. Empty: the runner decides itself."""
 
-    def __init__(self, model: "ModelFolder") -> None:
+    uses_device: ClassVar[bool] = True
+    """Whether it computes on the device that it is set up on, so that models take turns."""
+
+    def __init__(self, model: "ModelFolder", remote_hosts: RemoteHosts = NO_HOSTS) -> None:
         self.model = model
+        self.remote_hosts = remote_hosts
 
     @abstractmethod
     def setup(self, device: str) -> None:
@@ -126,6 +135,18 @@ class Runner(ABC, Generic[Item, Batch, Raw]):
     @abstractmethod
     def predict(self, batch: Batch) -> Sequence[Raw]:
         """Run the model: one raw result per item, in order."""
+
+    def predict_within(self, batch: Batch, seconds: float) -> Sequence[Raw]:  # noqa: ARG002 - for runners that wait for others
+        """Run the model as :meth:`predict` does; one that waits for another server waits no longer.
+
+        Parameters
+        ----------
+        batch
+            As :meth:`batch` made it.
+        seconds
+            After so many there is nobody who waits for the answer.
+        """
+        return self.predict(batch)
 
     @abstractmethod
     def encode(self, item: Item, raw: Raw) -> Answer:

@@ -96,6 +96,11 @@ RUNNERS: Final[Mapping[str, RunnerKind]] = MappingProxyType(
             needs=("transformers", "tokenizers"),
             extra="huggingface",
         ),
+        "remote": RunnerKind(
+            module="inference.runners.remote",
+            name="RemoteRunner",
+            options=ROW_OPTIONS | GRID_OPTIONS | IMAGE_OPTIONS | {"url", "model", "version", "output"},
+        ),
     }
 )
 """``runner`` of a manifest -> how it is run."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from inference.contract import FeatureUse, ModelInput
@@ -21,6 +22,7 @@ from inference.features.extract import Extraction, FeatureValue, compile_feature
 from inference.folder import WEIGHTS
 from inference.manifest import OutputSpec
 from inference.outputs import make_output
+from inference.runners.array_inputs import check_numbers
 from inference.runners.base import Answer, Declined, Decoded, Runner
 from inference.runners.tabular import decode_features
 from kernel.errors import Category, Problem
@@ -41,15 +43,13 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
         Raises
         ------
         Problem
-            ``incorrect`` when arrays are missing, unexpected, not finite or of another size than the features and
-            outputs, or a scale is not above 0.
+            ``incorrect`` when a feature is no number, or when arrays are missing, unexpected, not finite or of another
+            size than the features and outputs, or a scale is not above 0.
         """
-        for spec in self.model.features:
-            if len({source.unit for source in spec.sources}) > 1:
-                raise Problem(Category.INCORRECT, f"features.yaml: the sources of {spec.name} must have one unit")
+        check_numbers(self.model.features)
         count, outputs = len(self.model.features), len(self.model.manifest.outputs)
         sizes = {"weight": outputs * count, "bias": outputs}
-        tensors = {name: array.astype(np.float64) for name, array in load(self.model.files.get(WEIGHTS, b"")).items()}
+        tensors = _tensors(self.model.files.get(WEIGHTS, b""))
         if not {"weight", "bias"} <= tensors.keys() <= _NAMES:
             raise Problem(Category.INCORRECT, f"{WEIGHTS} must hold weight and bias, and may hold mean, scale and fill")
         for name, array in tensors.items():
@@ -114,6 +114,14 @@ class LinearRunner(Runner[Extraction, Vector, Vector]):
         readings = [extraction.readings[spec.name] for spec in self.model.features]
         values = np.array([_number(reading) for reading in readings])
         return np.where(np.isnan(values), self._fill, values)
+
+
+def _tensors(content: bytes) -> dict[str, Vector]:
+    try:
+        return {name: array.astype(np.float64) for name, array in load(content).items()}
+    except (SafetensorError, ValueError, KeyError, TypeError) as failure:
+        detail = f"{WEIGHTS} is no safetensors file: write it with safetensors.numpy.save_file"
+        raise Problem(Category.INCORRECT, detail, diagnostics=repr(failure)) from failure
 
 
 def _value(spec: OutputSpec, predictor: float) -> float:

@@ -59,6 +59,32 @@ class Recurrent(nn.Module):
         return result
 
 
+class OperatingPoints(nn.Module):
+    """A network whose numbers become 0.5 at the operating point of each output, and stay from 0 to 1.
+
+    Below its point a probability is stretched over 0 to 0.5, above it over 0.5 to 1, as torchxrayvision does.
+
+    Parameters
+    ----------
+    network
+        Gives the logits.
+    outputs
+        How many.
+    """
+
+    operating_points: Tensor
+
+    def __init__(self, network: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("operating_points", torch.full((outputs,), 0.5))
+
+    def forward(self, items: Tensor) -> Tensor:
+        """Return (items, outputs) for (items, channels, rows, columns)."""
+        shares, points = torch.sigmoid(self.network(items)), self.operating_points
+        return torch.where(shares < points, shares / (2 * points), 1 - (1 - shares) / (2 * (1 - points)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network:
     """An entry of the table."""
@@ -99,11 +125,17 @@ def _of_monai(name: str) -> Callable[[Sizes, Mapping[str, Any]], nn.Module]:
     return build
 
 
+def _of_torchxrayvision(name: str) -> Callable[[Sizes, Mapping[str, Any]], nn.Module]:
+    base = _of_monai(name)
+    return lambda sizes, arguments: OperatingPoints(base(sizes, arguments), sizes.outputs)
+
+
 _FACTS: Final[frozenset[InputKind]] = frozenset({"facts"})
 _SERIES: Final[frozenset[InputKind]] = frozenset({"series"})
 _IMAGE: Final[frozenset[InputKind]] = frozenset({"image"})
 _RECURRENT: Final = MappingProxyType({"hidden": int, "layers": int})
 _DENSE: Final = MappingProxyType({"init_features": int, "growth_rate": int, "block_config": list})
+_DENSE_NETS: Final = ("DenseNet121", "DenseNet169", "DenseNet201")
 _RESIDUAL: Final = MappingProxyType({"conv1_t_size": int, "conv1_t_stride": int, "no_max_pool": bool})
 
 NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(
@@ -111,9 +143,10 @@ NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(
         "mlp": Network(kinds=_FACTS, arguments=MappingProxyType({"hidden": list}), build=_perceptron),
         "gru": Network(kinds=_SERIES, arguments=_RECURRENT, build=_recurrent(nn.GRU)),
         "lstm": Network(kinds=_SERIES, arguments=_RECURRENT, build=_recurrent(nn.LSTM)),
+        **{f"monai.{name}": Network(kinds=_IMAGE, arguments=_DENSE, build=_of_monai(name)) for name in _DENSE_NETS},
         **{
-            f"monai.{name}": Network(kinds=_IMAGE, arguments=_DENSE, build=_of_monai(name))
-            for name in ("DenseNet121", "DenseNet169", "DenseNet201")
+            f"torchxrayvision.{name}": Network(kinds=_IMAGE, arguments=_DENSE, build=_of_torchxrayvision(name))
+            for name in _DENSE_NETS
         },
         **{
             f"monai.{name}": Network(kinds=_IMAGE, arguments=_RESIDUAL, build=_of_monai(name))

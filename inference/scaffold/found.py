@@ -26,6 +26,12 @@ class Found:
     output: OutputKind = "probability"
     #: Names of the classes, in order.
     classes: tuple[str, ...] = ()
+    #: Names of findings, each of which is an output of its own, in order; empty for a model of one output.
+    findings: tuple[str, ...] = ()
+    #: Sentences for the card.
+    warnings: tuple[str, ...] = ()
+    #: What the file says and a person must compare, as comments beside the runner.
+    notes: tuple[str, ...] = ()
 
     def with_classes(self, classes: tuple[str, ...]) -> "Found":
         """Return the same for a model that gives the probability of each of several classes."""

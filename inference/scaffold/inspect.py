@@ -12,6 +12,7 @@ from inference.contract import OutputKind
 from inference.folder import FILL_IN, WEIGHTS
 from inference.runners.kinds import RUNNERS, check_installed
 from inference.scaffold.bundle import inspect_bundle, is_bundle
+from inference.scaffold.dense_net import inspect_dense_net, is_dense_net
 from inference.scaffold.found import Found
 from kernel.errors import Category, Problem
 
@@ -168,6 +169,8 @@ def _safetensors(name: str, content: bytes) -> Found:
         outputs = tensors["bias"].size
         features = _numbered(tensors["weight"].size // max(outputs, 1))
         return Found(runner="linear", file="weights.safetensors", features=features)
+    if is_dense_net(tensors):
+        return inspect_dense_net(name, tensors)
     return _network({key: tensor.shape for key, tensor in tensors.items()})
 
 
@@ -177,7 +180,8 @@ def _checkpoint(name: str, content: bytes) -> Found:
     from inference.scaffold.checkpoint import read_checkpoint  # noqa: PLC0415
 
     written = bytes(save(dict(read_checkpoint(name, content))))
-    return replace(_safetensors(name, written), files={WEIGHTS: written})
+    found = _safetensors(name, written)
+    return found if found.files else replace(found, files={WEIGHTS: written})
 
 
 def _network(shapes: Mapping[str, tuple[int, ...]]) -> Found:

@@ -24,19 +24,22 @@ inputs:
 {inputs}
 runner: {runner}
 outputs:
-  - name: result
-    system: FILL-IN # code system of the code below, such as http://snomed.info/sct
-    code: FILL-IN
-    display: FILL-IN
-    kind: {output} # probability, score or class-set
-    future: FILL-IN # true: risk of an event to come; false: a finding that is present now
-    bands: # from low to high{bands}
+{outputs}
 limits: {{}} # such as {{min_age_years: 18}}; outside of them the model declines
-warnings: []
+warnings: {warnings}
 change_plan:
   allowed: []
   acceptance: [every golden case gives the same answer as before]
 """
+
+_OUTPUT: Final = """\
+  - name: {name}
+    system: FILL-IN # code system of the code below, such as http://snomed.info/sct
+    code: FILL-IN
+    display: {display}
+    kind: {kind} # probability, score or class-set
+    future: {future} # true: risk of an event to come; false: a finding that is present now
+    bands: # from low to high{bands}"""
 
 _TRIGGERS: Final = {
     "facts": "trigger: {kind: codes, codes: [FILL-IN]} # the model runs when one of these codes arrives",
@@ -101,9 +104,25 @@ def _manifest(name: str, found: Found) -> str:
         trigger=_TRIGGERS[found.input],
         inputs=_inputs(found),
         runner=runner + _hint(found),
-        output=found.output,
-        bands="".join(f"\n      - {band}" for band in _bands(found)),
+        outputs="\n".join(_outputs(found)),
+        warnings=_inline(list(found.warnings)),
     )
+
+
+def _outputs(found: Found) -> list[str]:
+    bands = "".join(f"\n      - {band}" for band in _bands(found))
+    if not found.findings:
+        return [_OUTPUT.format(name="result", display=FILL_IN, kind=found.output, future=FILL_IN, bands=bands)]
+    return [
+        _OUTPUT.format(
+            name=_inline(name.lower().replace(" ", "-")),
+            display=_inline(name),
+            kind=found.output,
+            future="false",
+            bands=bands,
+        )
+        for name in found.findings
+    ]
 
 
 def _inputs(found: Found) -> str:
@@ -124,12 +143,15 @@ def _hint(found: Found) -> str:
         "output": "output: which of the file's outputs counts",
     }
     shown = [text for key, text in hints.items() if found.options.get(key) == FILL_IN]
-    return f" # {'; '.join(shown)}" if shown else ""
+    notes = "".join(f"\n# {note}" for note in found.notes)
+    return (f" # {'; '.join(shown)}" if shown else "") + notes
 
 
 def _bands(found: Found) -> list[str]:
     if found.output == "class-set":
         return [_inline({"name": name}) for name in found.classes]
+    if found.findings:
+        return ["{name: unlikely, at_least: 0}", "{name: likely, at_least: 0.5}"]
     if found.output == "spans":
         return ["{name: none, at_least: 0}", "{name: some, at_least: 1}"]
     lowest = "0" if found.output == "probability" else FILL_IN

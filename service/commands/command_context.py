@@ -26,6 +26,7 @@ from privacy.audit import AuditLog
 from privacy.authorize import Authorizer, Interaction, LoopbackAuthorizer, Request
 from privacy.keys import KeyRing
 from privacy.principal import Principal
+from service.addresses import remote_hosts
 from service.identity_holds import IdentityHolds
 from service.operations import OperationContext
 from service.settings import Settings, load
@@ -118,6 +119,7 @@ def command_context(config: Path | None) -> Iterator[CommandContext]:
                 authorizer=authorizer,
                 inbox=Inbox(clock, ids, cipher),
                 holds=IdentityHolds(clock, ids, cipher),
+                remote_hosts=remote_hosts(settings),
             ),
         )
     finally:

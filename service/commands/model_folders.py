@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from inference.manifest import Manifest
+from inference.remote.permitted import RemoteHosts
 from kernel.errors import Category, Problem
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def new(
     typer.echo(f"Replace every FILL-IN in {name}/*.yaml, then run: ausculta models verify {name} --record")
 
 
-def verify_folder(folder: Path, *, record: bool, bundle: Path | None, run_code: bool = False) -> None:
+def verify_folder(
+    folder: Path, *, record: bool, bundle: Path | None, hosts: RemoteHosts, run_code: bool = False
+) -> None:
     """Check a folder that is not registered, and print what was found.
 
     Parameters
@@ -43,12 +46,14 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None, run_code: 
         A FHIR Bundle of one patient, on which the model is run.
     run_code
         Whether code that the folder brings may run, in a process of its own: the person at the terminal says so.
+    hosts
+        Servers that the model may call.
     """
     from inference.loading import load_model
 
     if record:
-        _record(folder, run_code=run_code)
-    runner = load_model(folder, run_code=run_code)
+        _record(folder, hosts, run_code=run_code)
+    runner = load_model(folder, run_code=run_code, remote_hosts=hosts)
     try:
         _report(runner, bundle)
     finally:
@@ -63,7 +68,7 @@ def _report(runner: "AnyRunner", bundle: Path | None) -> None:
             typer.echo(line)
 
 
-def _record(folder: Path, *, run_code: bool) -> None:
+def _record(folder: Path, hosts: RemoteHosts, *, run_code: bool) -> None:
     from inference.digest import read_files
     from inference.features.spec import parse_features
     from inference.finalize import finalize_folder
@@ -75,8 +80,8 @@ def _record(folder: Path, *, run_code: bool) -> None:
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
     made = make_cases(folder, parse_manifest(declared["model"]), features)
     evidence = folder / "evidence.md"
-    sections = _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE
-    finalize_folder(folder, sections, run_code=run_code)
+    stated = _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE
+    finalize_folder(folder, stated, run_code=run_code, remote_hosts=hosts)
     typer.echo("recorded: check that the answers in golden/*.json are what the training program gives")
     if made:
         typer.echo(f"golden cases made from the plausible ranges: {', '.join(made)}")

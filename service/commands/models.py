@@ -10,8 +10,9 @@ from rich.markdown import Markdown
 from inference import registry
 from inference.models import MODELS
 from kernel.errors import Category, Problem
+from service.addresses import remote_hosts
 from service.commands import model_code, model_folders
-from service.commands.command_context import CommandContext, ConfigOption, command_context
+from service.commands.command_context import CommandContext, ConfigOption, command_context, read_settings
 from service.commands.models_table import table
 from service.operations import models as operations
 from service.registration import register_bundled
@@ -75,7 +76,9 @@ def verify(
 ) -> None:
     """Check a model's files against their sums, and its answers against its golden cases."""
     if Path(name).is_dir():
-        model_folders.verify_folder(Path(name).resolve(), record=record, bundle=on, run_code=run_code)
+        hosts = remote_hosts(read_settings(config))
+        folder = Path(name).resolve()
+        model_folders.verify_folder(folder, record=record, bundle=on, hosts=hosts, run_code=run_code)
         return
     if record or run_code or on is not None:
         raise Problem(Category.INCORRECT, f"--record, --run-code and --on are for a folder; {name} is none")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from inference.model_files import ModelFiles
+from inference.remote.permitted import NO_HOSTS, RemoteHosts
 from kernel.clock import Clock
 from kernel.db import Database, Transaction
 from kernel.inbox import Inbox
@@ -30,6 +31,8 @@ class OperationContext:
     inbox: Inbox
     holds: IdentityHolds
     results: Results = field(default_factory=Results)
+    #: Servers that models may call.
+    remote_hosts: RemoteHosts = NO_HOSTS
 
     def authorize(self, principal: Principal, operation: str, target_id: str = "") -> None:
         """Return when the principal may carry out an operation.

@@ -153,7 +153,7 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
     model = open_folder(folder)
     with context.database.read() as connection:
         require_code_allowed(connection, model)
-    _check(replace(model, code_allowed=True))
+    _check(context, replace(model, code_allowed=True))
     context.model_files.keep(model)
 
     def work(tx: Transaction) -> None:
@@ -182,7 +182,7 @@ def verify(context: OperationContext, principal: Principal, name: str, version: 
         principal, command="model-verified", entity=_urn(row.name, row.version), at=context.clock.now()
     )
     try:
-        _check(context.model_files.open(row))
+        _check(context, context.model_files.open(row))
     except Problem as problem:
         failure = balp.failed(event, problem)
         context.database.write(lambda tx: context.audit.record(tx, failure))
@@ -249,10 +249,10 @@ def _meant(context: OperationContext, name: str) -> ModelRow:
     return waiting[0] if waiting else find(context, name, None)
 
 
-def _check(model: ModelFolder) -> None:
+def _check(context: OperationContext, model: ModelFolder) -> None:
     from inference.loading import set_up  # noqa: PLC0415 - brings torch; stopping a model must not wait for it
 
-    set_up(model).close()
+    set_up(model, remote_hosts=context.remote_hosts).close()
 
 
 def _checked(reason: str) -> str:

@@ -166,3 +166,15 @@ def test_every_file_that_builds_a_resource_is_in_the_table() -> None:
     shared = {"__init__", "bundles", "common", "context", "values"}
     files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - shared
     assert files == {build.__module__.rsplit(".", 1)[-1] for build in BUILDERS.values()}
+
+
+def test_a_result_that_another_server_computed_names_the_model_there() -> None:
+    url = "https://models.hospital.example/v2/models/risk/versions/3"
+    outcome = replace(RISK, computed_by=url)
+    made = by_type(outcome, PLAIN)["Provenance"]
+    get_fhir_model_class("Provenance").model_validate(made)
+    Validator().check(document.of(made))
+    performer = made["agent"][-1]
+    assert performer["type"]["coding"][0]["code"] == "performer"
+    assert performer["who"] == {"type": "Device", "identifier": {"system": "urn:ietf:rfc:3986", "value": url}}
+    assert by_type(RISK, PLAIN)["Provenance"]["agent"] == made["agent"][:-1]

@@ -29,6 +29,8 @@ class Model:
             raise MemoryError
         if 13 in items:
             raise ValueError
+        if 17 in items:
+            raise Problem(Category.BUSY, "the remote model is busy")
         return [2 * item for item in items if item != 7]
 
 
@@ -150,6 +152,16 @@ def test_an_invalid_item_fails_without_the_rest_of_its_batch(model: Model, batch
     answers = [batcher.submit(item, deadline=101) for item in (1, 13, 3)]
     model.go.set()
     assert [type(answer.exception(20)) for answer in answers] == [type(None), ValueError, type(None)]
+
+
+def test_a_server_that_is_busy_is_not_asked_again_for_each_item_of_the_batch(
+    model: Model, batcher: Batcher[int, int]
+) -> None:
+    hold(model, batcher)
+    answers = [batcher.submit(item, deadline=101) for item in (1, 17, 3)]
+    model.go.set()
+    assert [getattr(answer.exception(20), "category", None) for answer in answers] == [Category.BUSY] * 3
+    assert model.seen[1:] == [[1, 17, 3]]
 
 
 def test_a_runner_that_returns_too_few_answers_fails(model: Model, batcher: Batcher[int, int]) -> None:

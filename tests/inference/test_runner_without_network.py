@@ -1,4 +1,4 @@
-"""No runner opens a connection: every one is loaded and predicts where sockets cannot be made."""
+"""No runner but ``remote`` opens a connection: every one is loaded and predicts where sockets cannot be made."""
 
 import os
 import subprocess
@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from inference.remote.permitted import RemoteHosts
 from inference.runners import RUNNERS
 
 from . import tiny_models as tiny
 from .code_models import needs_isolation
+from .model_server import ModelServer
 
 BROUGHT: Mapping[str, tuple[Any, Callable[[], dict[str, bytes]]]] = {
     "sklearn": ("sklearn", lambda: {"weights.skops": tiny.skops_bytes(tiny.logistic())}),
@@ -80,7 +82,11 @@ def transformer(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "runner", [pytest.param(name, marks=[needs_isolation] if name == "code" else []) for name in RUNNERS]
+    "runner",
+    [
+        pytest.param(name, marks=[needs_isolation] if name == "code" else [])
+        for name in sorted(RUNNERS.keys() - {"remote"})
+    ],
 )
 def test_a_runner_loads_and_predicts_without_a_network(tmp_path: Path, runner: str) -> None:
     if runner in BUNDLED:
@@ -92,12 +98,25 @@ def test_a_runner_loads_and_predicts_without_a_network(tmp_path: Path, runner: s
     else:
         declared, files = BROUGHT[runner]
         folder = tiny.bring(tmp_path / "tiny", declared, files(), run_code=True)
-    done = subprocess.run(
+    done = load_where_sockets_are_blocked(folder, tmp_path)
+    assert done.stdout == f"predicted with {runner}\n", done.stderr
+
+
+def test_a_remote_model_opens_no_socket_to_a_host_that_nobody_listed(tmp_path: Path) -> None:
+    with ModelServer() as server:
+        options = {"kind": "remote", "url": server.url, "model": "risk", "transform": "sigmoid"}
+        folder = tiny.bring(tmp_path / "tiny", options, {}, remote_hosts=RemoteHosts(allowed=("127.0.0.1",)))
+    done = load_where_sockets_are_blocked(folder, tmp_path)
+    assert "REMOTE_MODEL_HOSTS" in done.stderr, done.stderr
+    assert "a socket was opened" not in done.stderr
+
+
+def load_where_sockets_are_blocked(folder: Path, home: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, "-c", BLOCKED, str(folder)],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
-    assert done.stdout == f"predicted with {runner}\n", done.stderr

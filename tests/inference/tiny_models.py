@@ -10,6 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from inference.finalize import finalize_folder
+from inference.remote.permitted import NO_HOSTS, RemoteHosts
 
 FEATURES: Final = ("pulse", "systolic")
 _CODES: Final = {"pulse": ("8867-4", "/min"), "systolic": ("8480-6", "mm[Hg]"), "respirations": ("9279-1", "/min")}
@@ -51,6 +52,7 @@ def bring(
     golden: Mapping[str, Any] | None = None,
     trigger: Mapping[str, Any] | None = None,
     run_code: bool = False,
+    remote_hosts: RemoteHosts = NO_HOSTS,
 ) -> Path:
     """Write and seal a folder as an ML engineer would bring it; its name is the model's."""
     (folder / "golden").mkdir(parents=True)
@@ -79,7 +81,7 @@ def bring(
     case = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}
     facts = [{"code": code, "value": "95", "unit": unit} for code, unit in _CODES.values()]
     (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden or {"facts": facts})}))
-    finalize_folder(folder, {"Evidence": "None: a test."}, run_code=run_code)
+    finalize_folder(folder, {"Evidence": "None: a test."}, run_code=run_code, remote_hosts=remote_hosts)
     return folder
 
 

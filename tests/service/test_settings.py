@@ -57,6 +57,8 @@ def test_peers_zones_and_systems_are_read() -> None:
         ("TIME_ZONE", "Mars/Olympus"),
         ("PACS", "PACS@host"),
         ("WORKER_THREADS", "many"),
+        ("REMOTE_MODEL_HOSTS", "https://models.example"),
+        ("REMOTE_MODEL_TOKENS", "/no/such/file"),
     ],
 )
 def test_a_malformed_setting_is_refused_by_its_name(name: str, value: str) -> None:
@@ -105,3 +107,36 @@ def test_a_setting_is_still_read_under_its_former_name(former: str, present: str
     assert load({f"AUSCULTA_{former}": written}) == load({f"AUSCULTA_{present}": written})
     with pytest.raises(Problem, match=f"setting {present} is also given as {former}"):
         load({f"AUSCULTA_{former}": written, f"AUSCULTA_{present}": written})
+
+
+def tokens_file(folder: Path, content: str, mode: int = 0o600) -> dict[str, str]:
+    path = folder / "tokens.toml"
+    path.write_text(content)
+    path.chmod(mode)
+    return {"AUSCULTA_REMOTE_MODEL_TOKENS": str(path)}
+
+
+def test_tokens_of_servers_of_models_come_from_a_file_of_its_owner_and_are_never_shown(tmp_path: Path) -> None:
+    settings = load(tokens_file(tmp_path, '"models.example:8443" = "abc.def"\n'))
+    assert settings.remote_model_tokens == {"models.example:8443": "abc.def"}
+    assert "abc.def" not in repr(settings)
+    assert (load({}).remote_model_hosts, load({}).remote_model_tokens) == ((), {})
+
+
+@pytest.mark.parametrize(
+    ("content", "mode"),
+    [
+        ('"models.example" = "abc"', 0o644),
+        ('"models.example" = 7', 0o600),
+        ('"models.example" = "two words"', 0o600),
+        ('"https://models.example" = "abc"', 0o600),
+        ("[models]\nexample = 1", 0o600),
+        ("no TOML", 0o600),
+    ],
+)
+def test_a_file_of_tokens_that_others_may_read_or_that_is_malformed_is_refused(
+    tmp_path: Path, content: str, mode: int
+) -> None:
+    with pytest.raises(Problem, match="REMOTE_MODEL_TOKENS") as refused:
+        load(tokens_file(tmp_path, content, mode))
+    assert "abc" not in refused.value.detail + refused.value.diagnostics

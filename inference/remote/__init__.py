@@ -1,0 +1,1 @@
+"""Models that other servers run, called by the Open Inference Protocol, version 2."""
