@@ -132,6 +132,7 @@ def test_a_hanging_model_fails_its_callers_and_does_not_affect_other_models(
         return items
 
     slow = runtime_of(think)
+    slow.warm_up()
     outcomes = [refused(slow.predict("toy", vitals(), deadline_s=0.05)) for _ in range(2)]
     assert {(outcome.kind, outcome.reason) for outcome in outcomes} == {("failed", "the model did not answer in time")}
     assert isinstance(runtime_of(list).predict("toy", vitals()), Prediction)
@@ -379,6 +380,7 @@ def test_a_model_that_hangs_each_time_does_not_fill_the_process_with_threads(sql
     runner = Slow("decode", folder)
     limits = QueueLimits(longest_queue=2)
     runtime = Runtime(sqlite, ModelFiles(Path("x")), device="cpu", limits=limits, load=lambda *_a, **_k: runner)
+    runtime.warm_up()
     before = threading.active_count()
     outcomes = [refused(runtime.predict("toy", vitals(), deadline_s=0.05)) for _ in range(8)]
     assert {outcome.reason for outcome in outcomes} == {"the model did not answer in time"}
