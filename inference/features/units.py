@@ -2,8 +2,8 @@
 
 Of the units of vital signs, and of the pH, an explicit table holds what senders write, in UCUM (case sensitive form)
 and in the few spellings that can mean nothing else for that feature; a rate of breaths per hour is a slip. Every other
-unit is read as UCUM, by its ratio (:mod:`inference.features.ucum`), and between mass, amount and equivalents by the feature's analyte. What has no such
-conversion is refused, never guessed.
+unit is read as UCUM, by its ratio (:mod:`inference.features.ucum`), and between mass, amount and equivalents by the
+feature's analyte. What has no such conversion is refused, never guessed.
 """
 
 import re

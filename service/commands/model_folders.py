@@ -18,16 +18,31 @@ if TYPE_CHECKING:
 def new(
     name: Annotated[str, typer.Argument(help="Name of the model, and of the folder that is written here.")],
     source: Annotated[Path, typer.Option("--from", help="File that a library wrote, or folder of save_pretrained.")],
+    features: Annotated[
+        Path | None,
+        typer.Option(help="The features.yaml that the training table was made with; it is copied.", dir_okay=False),
+    ] = None,
 ) -> None:
     """Write the skeleton of a model folder from the file that a library wrote."""
     from inference.scaffold.inspect import inspect_file
-    from inference.scaffold.write import write_folder
+    from inference.scaffold.write import check_features, write_folder
 
     found = inspect_file(source)
+    stated = None if features is None else _content(features)
+    if stated is not None:
+        check_features(found, stated)
     folder = Path.cwd() / name
-    write_folder(folder, name, found)
+    write_folder(folder, name, found, stated)
+    unfilled = f"{name}/*.yaml" if stated is None else f"{name}/model.yaml"
     typer.echo(f"{name}/ is written: {found.runner} of {found.input}, {found.output}")
-    typer.echo(f"Replace every FILL-IN in {name}/*.yaml, then run: ausculta models verify {name} --record")
+    typer.echo(f"Replace every FILL-IN in {unfilled}, then run: ausculta models verify {name} --record")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as failure:
+        raise Problem(Category.INCORRECT, f"{path.name} cannot be read", diagnostics=repr(failure)) from failure
 
 
 def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
