@@ -36,7 +36,7 @@ from benchmarks.physionet_records import (
     row_of,
     transaction,
 )
-from benchmarks.processes import ServerProcess
+from benchmarks.processes import Read, ServerProcess
 from fhir_adapter.hl7v2.client import MllpClient
 
 Numbers = NDArray[np.float64]
@@ -53,9 +53,8 @@ _SETTINGS: Final[Mapping[str, Any]] = {
     "eta": 0.03,
     "subsample": 0.7,
     "colsample_bytree": 0.3,
-    "min_child_weight": 5,
     "seed": 7,
-    "nthread": 2,
+    "nthread": 1,
 }
 _STALLED_S: Final = 240
 _AUSCULTA: Final = Path(sys.executable).parent / "ausculta"
@@ -171,7 +170,9 @@ def table(records: Sequence[Record], calendar: Calendar, folder: Path) -> dict[s
     return {patient.removeprefix("Patient/p"): row for patient, row in zip(made["patient"], columns, strict=True)}
 
 
-def train(records: Sequence[Record], rows: Mapping[str, Numbers], folder: Path) -> Trained:
+def train(
+    records: Sequence[Record], rows: Mapping[str, Numbers], folder: Path, *, rounds: int = _ROUNDS, leaf: float = 5.0
+) -> Trained:
     """Train on four fifths, write and seal the folder, and return what the model says of the others.
 
     Parameters
@@ -182,6 +183,10 @@ def train(records: Sequence[Record], rows: Mapping[str, Numbers], folder: Path) 
         Their features.
     folder
         With ``features.yaml``.
+    rounds
+        How many trees.
+    leaf
+        The least weight of a leaf.
     """
     import xgboost
 
@@ -193,7 +198,7 @@ def train(records: Sequence[Record], rows: Mapping[str, Numbers], folder: Path) 
         died = [float(it.died) for it in some]
         return xgboost.DMatrix(np.stack([rows[it.id] for it in some]), died, feature_names=names)
 
-    booster = xgboost.train(dict(_SETTINGS), matrix(fit), num_boost_round=_ROUNDS)
+    booster = xgboost.train({**_SETTINGS, "min_child_weight": leaf}, matrix(fit), num_boost_round=rounds)
     booster.save_model(folder / "weights.ubj")
     (folder / "model.yaml").write_text(yaml.safe_dump(dict(_MODEL), sort_keys=False))
     (folder / "golden").mkdir()
@@ -331,19 +336,34 @@ def _served(server: ServerProcess) -> Served:
         lambda it: (it["subject"]["reference"], it["prediction"][0]["probabilityDecimal"] / 100),
     )
     with server.snapshot() as read:
-        wanted = f"select subject, kind, features, outputs, reason from results where model = '{NAME}'"
-        found = [tuple(row) for row in read(wanted)]
+        return served(read, names, stated)
+
+
+def served(read: Read, names: Mapping[str, str], stated: Mapping[str, float]) -> Served:
+    """Return what is stored of the results.
+
+    Parameters
+    ----------
+    read
+        Of the database.
+    names
+        Reference of a patient -> record.
+    stated
+        Reference of a patient -> probability that the RiskAssessment states.
+    """
     rows: dict[str, list[float]] = {}
     probabilities: dict[str, float] = {}
-    for subject, kind, features, outputs, reason in found:
+    for subject, kind, features, outputs, reason in read(
+        f"select subject, kind, features, outputs, reason from results where model = '{NAME}'"
+    ):
         assert kind == "prediction", reason
-        read_so: dict[str, float] = {}
+        assert names[subject] not in rows, "one result for each stay"
+        values: dict[str, float] = {}
         for one in json.loads(features):  # what is left out of a window stands there too, without a value
-            if one["value"] is not None or one["name"] not in read_so:
-                read_so[one["name"]] = np.nan if one["value"] is None else float(one["value"])
-        rows[names[subject]] = list(read_so.values())
+            if one["value"] is not None or one["name"] not in values:
+                values[one["name"]] = np.nan if one["value"] is None else float(one["value"])
+        rows[names[subject]] = list(values.values())
         probabilities[names[subject]] = json.loads(outputs)[0]["value"]
-    assert len(found) == len(rows), "one result for each stay"
     return Served(
         rows=rows,
         probabilities=probabilities,
@@ -450,13 +470,13 @@ def main(data: Path, most: int | None = None) -> dict[str, Any]:
         for feed, send in FEEDS.items():
             (place := Path(name) / feed.split()[0]).mkdir()
             with clock.step(feed):
-                served = serve(trained, calendar, send, place)
-            scores = np.array([served.stated[it.id] for it in trained.records])
+                said_there = serve(trained, calendar, send, place)
+            scores = np.array([said_there.stated[it.id] for it in trained.records])
             figures["auroc"][feed] = auroc(trained.died, scores)
             figures[feed] = {
-                "rows": farthest(served.rows, trained.rows),
-                "probabilities": farthest(served.probabilities, trained.probabilities),
-                "stated": farthest(served.stated, trained.probabilities),
+                "rows": farthest(said_there.rows, trained.rows),
+                "probabilities": farthest(said_there.probabilities, trained.probabilities),
+                "stated": farthest(said_there.stated, trained.probabilities),
             }
     figures["seconds"] = clock.taken
     return figures

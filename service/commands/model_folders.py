@@ -61,12 +61,30 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
 
     if record:
         _record(folder)
+    check_sealed(folder)
     runner = load_model(folder)
     manifest, digest = runner.model.manifest, runner.model.digest
     typer.echo(f"{manifest.name} {manifest.version}: files and golden cases are as sealed ({digest})")
     if bundle is not None:
         for line in _dry_run(runner, bundle):
             typer.echo(line)
+
+
+def check_sealed(folder: Path) -> None:
+    """Return when a folder has its sums.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` with the command that writes them.
+    """
+    from inference.digest import SUMS
+
+    if folder.is_dir() and not (folder / SUMS).is_file():
+        written = f"it is written by: ausculta models verify {folder.name} --record"
+        raise Problem(
+            Category.INCORRECT, f"the model folder {folder.name} is refused: {SUMS} cannot be read; {written}"
+        )
 
 
 def _record(folder: Path) -> None:

@@ -62,6 +62,15 @@ def test_features_that_cannot_be_read_are_refused_by_their_key(here: Path) -> No
     assert new("model.ubj") == "features.yaml cannot be read"
 
 
+def test_a_folder_that_is_not_sealed_is_refused_with_the_command_that_seals_it(here: Path) -> None:
+    (here / "model.ubj").write_bytes(tiny.xgboost_bytes())
+    new("model.ubj")
+    refused = CliRunner().invoke(app, ["models", "verify", "mine"])
+    assert str(refused.exception).endswith(
+        "SHA256SUMS cannot be read; it is written by: ausculta models verify mine --record"
+    )
+
+
 def test_a_model_that_reads_no_features_takes_none(here: Path) -> None:
     tiny.transformer_files(here / "saved", "sequence", ("home", "icu", "ward"))
     assert new("saved") == "huggingface/model.safetensors reads text and takes no features"

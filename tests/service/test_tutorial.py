@@ -70,9 +70,9 @@ class Reader:
         return text.replace("127.0.0.1:8080", f"127.0.0.1:{self.ports.http}")
 
     def run(self, block: str) -> None:
-        self.block = f'set -euo pipefail\n{self.here(block)}\npwd > "$HOME/where"'
+        self.block = block
         done = subprocess.run(
-            ["/bin/bash", "-c", self.block],
+            ["/bin/bash", "-c", f'set -euo pipefail\n{self.here(block)}\npwd > "$HOME/where"'],
             cwd=self.where,
             env=self.environment,
             capture_output=True,
@@ -87,11 +87,11 @@ class Reader:
     def check(self, wanted: str) -> None:
         lines = [".*?".join(re.escape(part) for part in line.split("…")) for line in wanted.splitlines()]
         pattern = re.compile(".*?".join(lines), re.DOTALL)
-        again = all(line.startswith("curl ") for line in self.block.splitlines()[1:-1])
+        again = all(line.startswith("curl ") for line in self.block.splitlines())
         until = time.monotonic() + _PATIENCE_S
         while again and pattern.search(self.said) is None and time.monotonic() < until:
             time.sleep(0.5)
-            self.run(self.block.removeprefix("set -euo pipefail\n").rpartition("\n")[0])
+            self.run(self.block)
         assert pattern.search(self.said), f"wanted:\n{wanted}\nsaid:\n{self.said}"
 
     @contextmanager
@@ -144,8 +144,7 @@ class Reader:
         found = httpx.get(f"{self.address}/fhir/RiskAssessment?_tag=urn:ausculta:model-status|shadow", timeout=60)
         self.shadow = [entry["resource"] for entry in found.json()["entry"]]
         self.active = [
-            entry["resource"]
-            for entry in httpx.get(f"{self.address}/fhir/RiskAssessment", timeout=60).json()["entry"]
+            entry["resource"] for entry in httpx.get(f"{self.address}/fhir/RiskAssessment", timeout=60).json()["entry"]
         ]
         self.pages = {name: self.open(f"{self.address}/console{name}") for name in ("", "/models")}
 
