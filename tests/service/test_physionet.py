@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks.physionet import NAME, SMALLEST, Trained, farthest, served, table, train
+from benchmarks.physionet import SMALLEST, farthest
+from benchmarks.physionet_model import NAME, Trained, table, train
 from benchmarks.physionet_records import (
     VARIABLES,
     Calendar,
@@ -25,6 +26,7 @@ from benchmarks.physionet_records import (
     row_of,
     transaction,
 )
+from benchmarks.physionet_serving import served
 
 from .hospital import AUTHORITY, Hospital
 
@@ -56,7 +58,7 @@ def invented() -> list[Record]:
 def records(request: pytest.FixtureRequest) -> list[Record]:
     if request.param == "invented":
         return invented()
-    data = request.getfixturevalue("shared") / request.param
+    data = request.getfixturevalue("shared") / "data" / request.param
     if not data.is_dir():
         pytest.skip("the data set is not beside this checkout")
     return read_records(data, RECORDS)
