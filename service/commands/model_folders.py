@@ -1,14 +1,14 @@
 """``ausculta models`` on folders that are not registered: a skeleton from a file, and checks before it is added."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inference.manifest import Manifest
 from kernel.errors import Category, Problem
+from service.commands.patient_bundle import read_bundle
 
 if TYPE_CHECKING:
     from inference.contract import FactsInput, ModelInput
@@ -119,12 +119,14 @@ def _sections(text: str) -> Mapping[str, str]:
 
 def _dry_run(runner: "AnyRunner", bundle: Path) -> Iterator[str]:
     """Yield what the model says of the patient in a Bundle, as lines."""
+    from inference.features.records import stated_codes
     from inference.gaps import check_gaps
     from inference.golden import infer
     from inference.runners.base import Declined
+    from inference.wording import unit_in_words
 
     manifest = runner.model.manifest
-    given = _input(manifest, runner, _facts(bundle))
+    given = _input(manifest, runner, read_bundle(bundle, stated_codes(runner.model.features)))
     try:
         decoded = runner.decode(given)
         check_gaps(manifest.limits, runner.model.features, decoded.features)
@@ -133,7 +135,7 @@ def _dry_run(runner: "AnyRunner", bundle: Path) -> Iterator[str]:
         yield f"declined: {declined.reason}"
         return
     for used in decoded.inputs:
-        yield f"read {used.name} = {used.value} {used.unit or ''} from {used.source}".replace("  ", " ")
+        yield f"read {used.name} = {used.value} {unit_in_words(used.unit)} from {used.source}".replace("  ", " ")
     for use in decoded.features:
         if use.status != "used":
             yield f"without {use.name}: {use.why or use.status}"
@@ -152,44 +154,3 @@ def _input(manifest: Manifest, runner: "AnyRunner", facts: "FactsInput") -> "Mod
             Category.UNSUPPORTED, f"a Bundle holds facts and series; {manifest.name} reads {manifest.input.kind}"
         )
     return facts
-
-
-def _facts(bundle: Path) -> "FactsInput":
-    from fhir_adapter.facts import observation_facts
-    from fhir_adapter.store.document import exact_values
-    from inference.contract import FactsInput
-
-    try:
-        content = exact_values(bundle.read_bytes())
-        resources = [entry["resource"] for entry in content["entry"] if "resource" in entry]
-    except (OSError, ValueError, KeyError, TypeError) as failure:
-        raise Problem(
-            Category.INCORRECT, f"{bundle.name} is no FHIR Bundle in JSON", diagnostics=repr(failure)
-        ) from failure
-    patients = [one for one in resources if one.get("resourceType") == "Patient"]
-    if len(patients) != 1:
-        raise Problem(Category.INCORRECT, f"{bundle.name} must hold one Patient; it holds {len(patients)}")
-    now = datetime.now(UTC)
-    facts = [
-        fact
-        for one in resources
-        if one.get("resourceType") == "Observation"
-        for fact in observation_facts(one, source=f"Observation/{one.get('id', '')}", known=_stored(one, now))
-    ]
-    at = max((fact.usable_from for fact in facts), default=now)
-    return FactsInput(subject=_subject(patients[0]), facts=tuple(facts), at=at)
-
-
-def _subject(patient: Mapping[str, Any]) -> Any:
-    from fhir_adapter.facts import day_or_period
-    from inference.contract import Subject
-
-    day, period = day_or_period(patient.get("birthDate"))
-    reference = f"Patient/{patient.get('id', 'unknown')}"
-    return Subject(reference=reference, birth_date=day, birth_period=period, sex=patient.get("gender"), identifier=None)
-
-
-def _stored(observation: Mapping[str, Any], now: datetime) -> datetime:
-    from fhir_adapter.store.times import point
-
-    return point(observation.get("issued")) or point(observation.get("effectiveDateTime")) or now
