@@ -40,8 +40,8 @@ def read_bundle(bundle: Path, stated: "StatedCodes") -> "FactsInput":
         raise Problem(Category.INCORRECT, f"{bundle.name} must hold one Patient; it holds {len(patients)}")
     now = datetime.now(UTC)
     observed = [fact for one in resources for fact in _observed(one, now)]
-    told = [on for one in resources if one.get("resourceType") in KINDS and (on := stated_on(one)) is not None]
-    at = max((*(fact.usable_from for fact in observed), *(on for on in told if on <= now)), default=now)
+    recorded = [on for one in resources if one.get("resourceType") in KINDS and (on := stated_on(one)) is not None]
+    at = max((*(fact.usable_from for fact in observed), *(on for on in recorded if on <= now)), default=now)
     said = [fact for one in resources for fact in _stated(one, at, stated, found)]
     return FactsInput(
         subject=patient_subject(f"Patient/{patients[0].get('id', 'unknown')}", patients[0]),

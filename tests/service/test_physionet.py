@@ -30,6 +30,7 @@ from benchmarks.physionet_serving import served
 
 from .hospital import AUTHORITY, Hospital
 
+pytestmark = pytest.mark.xdist_group("physionet")  # trained once for each set of records
 RECORDS = 40
 CALENDAR = Calendar(datetime(2026, 1, 10, tzinfo=UTC))  # five days before the hospital's clock
 
