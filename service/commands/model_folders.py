@@ -57,6 +57,7 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
     bundle
         A FHIR Bundle of one patient, on which the model is run.
     """
+    from inference.digest import check_sealed
     from inference.loading import load_model
 
     if record:
@@ -68,23 +69,6 @@ def verify_folder(folder: Path, *, record: bool, bundle: Path | None) -> None:
     if bundle is not None:
         for line in _dry_run(runner, bundle):
             typer.echo(line)
-
-
-def check_sealed(folder: Path) -> None:
-    """Return when a folder has its sums.
-
-    Raises
-    ------
-    Problem
-        ``incorrect`` with the command that writes them.
-    """
-    from inference.digest import SUMS
-
-    if folder.is_dir() and not (folder / SUMS).is_file():
-        written = f"it is written by: ausculta models verify {folder.name} --record"
-        raise Problem(
-            Category.INCORRECT, f"the model folder {folder.name} is refused: {SUMS} cannot be read; {written}"
-        )
 
 
 def _record(folder: Path) -> None:

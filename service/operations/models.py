@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from inference import registry
+from inference.digest import check_sealed
 from inference.folder import ModelFolder, open_folder
 from inference.registry import ModelRow, Status
 from kernel.db import Transaction
@@ -147,6 +148,7 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
         owner; whatever :func:`inference.loading.load_model` raises when the folder does not pass its checks.
     """
     context.authorize(principal, "model-register")
+    check_sealed(folder)
     model = open_folder(folder)
     _check(model)
     context.model_files.keep(model)
