@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 COVERAGE_AT_LEAST ?= 93
 
-.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-patients bench-fhir-fuzz bench-gpu format clean
+.PHONY: demo test check fast coverage bench bench-validate bench-against bench-postgres bench-crash bench-fhir bench-patients bench-fhir-fuzz bench-gpu bench-physionet format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Ausculta needs Python 3.11; say which with: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -56,6 +56,9 @@ bench-patients: $(INSTALLED) ## 1,000 patients of Bundles of Synthea, imported a
 
 bench-fhir-fuzz: $(INSTALLED) ## the long run of schemathesis against the FHIR API: make bench-fhir-fuzz N=200 SEED=7
 	AUSCULTA_FUZZ_EXAMPLES=$(or $(N),100) AUSCULTA_FUZZ_SEED=$(or $(SEED),1) $(BIN)/pytest tests/hostile/test_fhir_fuzz.py
+
+bench-physionet: $(INSTALLED) ## a model of ICU stays, trained and served: make bench-physionet DATA=../shared/data/physionet2012 ARGS="--records 300"
+	$(BIN)/python -m benchmarks.physionet $(DATA) $(ARGS)
 
 bench-crash: $(INSTALLED) ## the long kill run: make bench-crash N=1000
 	$(BIN)/python -m benchmarks.crash --kills $(or $(N),1000)

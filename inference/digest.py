@@ -44,6 +44,19 @@ def verify(folder: Path) -> str:
     return read_verified(folder).digest
 
 
+def check_sealed(folder: Path) -> None:
+    """Return when the folder that a person has made is sealed.
+
+    Raises
+    ------
+    Problem
+        ``incorrect`` with the command that seals it.
+    """
+    if folder.is_dir() and not (folder / SUMS).is_file():
+        written = f"it is written by: ausculta models verify {folder.name} --record"
+        raise _refusal(f"the model folder {folder.name}", f"{SUMS} cannot be read; {written}")
+
+
 def read_files(folder: Path) -> dict[str, bytes]:
     """Return the content of every file of a folder but ``SHA256SUMS``, sealed or not; name with slashes -> bytes."""
     return {name: (folder / name).read_bytes() for name in _names(folder)}

@@ -1,10 +1,9 @@
 """Units that features may be measured in, and how each becomes the feature's own.
 
-Of the units of vital signs an explicit table holds what senders write, in UCUM (case sensitive form) and in the few
-spellings that can mean nothing else for that feature; a rate of breaths per hour is a slip. Every other unit is read as
-UCUM, by its ratio
-(:mod:`inference.features.ucum`), and between mass, amount and equivalents by the feature's analyte. What has no such
-conversion is refused, never guessed.
+Of the units of vital signs, and of the pH, an explicit table holds what senders write, in UCUM (case sensitive form)
+and in the few spellings that can mean nothing else for that feature; a rate of breaths per hour is a slip. Every other
+unit is read as UCUM, by its ratio (:mod:`inference.features.ucum`), and between mass, amount and equivalents by the
+feature's analyte. What has no such conversion is refused, never guessed.
 """
 
 import re
@@ -56,6 +55,7 @@ CONVERSIONS: Final[Mapping[str, Mapping[str | None, Conversion]]] = MappingProxy
         "L/min": _all_same("L/min", "l/min", "LPM") | {"mL/min": Conversion(divide=Decimal(1000))},
         "{score}": _all_same("{score}", "1", None),
         "a": _all_same("a"),
+        "[pH]": _all_same("[pH]", "pH", "1"),
     }
 )
 """Canonical unit of a vital sign -> unit as sent (``None``: sent without one) -> conversion."""

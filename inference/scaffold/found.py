@@ -36,3 +36,16 @@ class Found:
     def with_classes(self, classes: tuple[str, ...]) -> "Found":
         """Return the same for a model that gives the probability of each of several classes."""
         return replace(self, output="class-set", classes=classes)
+
+
+def numbered(count: int, word: str = "feature") -> tuple[str, ...]:
+    """Return names for what a file does not name.
+
+    Parameters
+    ----------
+    count
+        How many.
+    word
+        What each is.
+    """
+    return tuple(f"{word}-{number}" for number in range(1, count + 1))

@@ -13,7 +13,7 @@ from inference.folder import FILL_IN, WEIGHTS
 from inference.runners.kinds import RUNNERS, check_installed
 from inference.scaffold.bundle import inspect_bundle, is_bundle
 from inference.scaffold.dense_net import inspect_dense_net, is_dense_net
-from inference.scaffold.found import Found
+from inference.scaffold.found import Found, numbered
 from kernel.errors import Category, Problem
 
 _Inspect = Callable[[str, bytes], Found]
@@ -59,7 +59,7 @@ def _skops(name: str, content: bytes) -> Found:
 
     estimator = read_skops(name, content)
     names = tuple(str(one) for one in getattr(estimator, "feature_names_in_", ()))
-    features = names or _numbered(int(getattr(estimator, "n_features_in_", 0)))
+    features = names or numbered(int(getattr(estimator, "n_features_in_", 0)))
     if not hasattr(estimator, "predict_proba"):
         return Found(runner="sklearn", file="weights.skops", features=features, output="score")
     classes = tuple(str(one) for one in estimator.classes_)
@@ -76,11 +76,11 @@ def _xgboost(name: str, content: bytes) -> Found:
     booster = read_xgboost(name, content)
     learner = json.loads(booster.save_config())["learner"]
     objective, classes = learner["objective"]["name"], int(learner["learner_model_param"]["num_class"])
-    features = tuple(booster.feature_names or _numbered(booster.num_features()))
+    features = tuple(booster.feature_names or numbered(booster.num_features()))
     file = "weights.json" if content[1:2] in b'"\n \t\r' else "weights.ubj"
     if objective.startswith("multi:"):
         return Found(
-            runner="xgboost", file=file, features=features, output="class-set", classes=_numbered(classes, "class")
+            runner="xgboost", file=file, features=features, output="class-set", classes=numbered(classes, "class")
         )
     options = {"transform": "sigmoid"} if objective == "binary:logitraw" else {}
     is_binary = objective.startswith("binary:") or objective == "reg:logistic"
@@ -102,7 +102,7 @@ def _lightgbm(name: str, content: bytes) -> Found:
             file="weights.txt",
             features=features,
             output="class-set",
-            classes=_numbered(classes, "class"),
+            classes=numbered(classes, "class"),
         )
     is_binary = objective.startswith(("binary", "cross_entropy"))
     output: OutputKind = "probability" if is_binary else "score"
@@ -143,11 +143,11 @@ def _program(name: str, content: bytes) -> Found:
 def _of_shape(name: str, found: Found, shape: list[int], classes: int) -> Found:
     """Return what a network takes, by the number of axes of an item."""
     if classes:
-        found = replace(found, output="class-set", classes=_numbered(classes, "class"))
+        found = replace(found, output="class-set", classes=numbered(classes, "class"))
     if len(shape) == 1:
-        return replace(found, features=_numbered(shape[0] or 1))
+        return replace(found, features=numbered(shape[0] or 1))
     if len(shape) == 2:
-        return replace(found, input="series", features=_numbered(shape[1] or 1), size=(shape[0],))
+        return replace(found, input="series", features=numbered(shape[1] or 1), size=(shape[0],))
     if len(shape) == 3:
         sides = [side or FILL_IN for side in shape[1:]]
         return replace(found, input="image", options={**found.options, "resize": sides, "channels": shape[0] or 1})
@@ -167,7 +167,7 @@ def _safetensors(name: str, content: bytes) -> Found:
         raise Problem(Category.INCORRECT, f"{name} is no safetensors file", diagnostics=repr(failure)) from failure
     if {"weight", "bias"} <= tensors.keys() <= {"weight", "bias", "mean", "scale", "fill"}:
         outputs = tensors["bias"].size
-        features = _numbered(tensors["weight"].size // max(outputs, 1))
+        features = numbered(tensors["weight"].size // max(outputs, 1))
         return Found(runner="linear", file="weights.safetensors", features=features)
     if is_dense_net(tensors):
         return inspect_dense_net(name, tensors)
@@ -195,13 +195,13 @@ def _network(shapes: Mapping[str, tuple[int, ...]]) -> Found:
     if weights and len(shapes) == 2 * len(weights):
         hidden = [shape[0] for _, shape in weights[:-1]]
         options = {"network": "mlp", "arguments": {"hidden": hidden}, "transform": FILL_IN}
-        return replace(found, options=options, features=_numbered(weights[0][1][1]))
+        return replace(found, options=options, features=numbered(weights[0][1][1]))
     if "rnn.weight_ih_l0" in shapes and "rnn.weight_hh_l0" in shapes:
         gates, hidden_size = shapes["rnn.weight_hh_l0"]
         layers = sum(key.startswith("rnn.weight_hh_l") for key in shapes)
         network = "lstm" if gates == 4 * hidden_size else "gru"
         options = {"network": network, "arguments": {"hidden": hidden_size, "layers": layers}, "transform": FILL_IN}
-        features = _numbered(shapes["rnn.weight_ih_l0"][1])
+        features = numbered(shapes["rnn.weight_ih_l0"][1])
         return replace(found, options=options, input="series", features=features, size=(0,))
     sizes: dict[str, object] = {"resize": [FILL_IN, FILL_IN], "channels": FILL_IN}
     return replace(found, options={**found.options, **sizes}, input="image")
@@ -236,10 +236,6 @@ def _huggingface(folder: Path) -> Found:
     if len(labels) == 2:
         return replace(found, options={"task": "sequence", "positive": FILL_IN}, classes=labels)
     return replace(found, options={"task": "sequence"}, output="class-set", classes=labels)
-
-
-def _numbered(count: int, word: str = "feature") -> tuple[str, ...]:
-    return tuple(f"{word}-{number}" for number in range(1, count + 1))
 
 
 _INSPECTORS: Final[Mapping[str, tuple[str, _Inspect]]] = MappingProxyType(

@@ -5,9 +5,11 @@ from typing import Final
 
 import yaml
 
+from inference.features.spec import parse_features
 from inference.folder import FEATURES, FILL_IN, MANIFEST
 from inference.manifest.parse import NAME
-from inference.scaffold.found import Found
+from inference.scaffold.found import Found, numbered
+from inference.yaml_mapping import read_yaml
 from kernel.errors import Category, Problem
 
 _MODEL: Final = """\
@@ -62,7 +64,36 @@ _AGE: Final = """\
 """
 
 
-def write_folder(folder: Path, name: str, found: Found) -> None:
+def check_features(found: Found, content: bytes) -> None:
+    """Return when features are those that a file takes, by their names where it names them.
+
+    Parameters
+    ----------
+    found
+        What the file says.
+    content
+        Of ``features.yaml``.
+
+    Raises
+    ------
+    Problem
+        ``incorrect``, naming the key that is wrong or the first feature that differs; for what reads no features.
+    """
+    if found.input not in {"facts", "series"}:
+        raise Problem(Category.INCORRECT, f"{found.file} reads {found.input} and takes no features")
+    names = [spec.name for spec in parse_features(read_yaml(FEATURES, content))]
+    if len(names) != len(found.features):
+        detail = f"{FEATURES}.features has {len(names)} entries; {found.file} takes {len(found.features)} features"
+        raise Problem(Category.INCORRECT, detail)
+    if found.features == numbered(len(names)):
+        return
+    for place, (name, trained) in enumerate(zip(names, found.features, strict=True)):
+        if name != trained:
+            detail = f"{FEATURES}.features[{place}].name must be {trained}, as in {found.file}, and not {name}"
+            raise Problem(Category.INCORRECT, detail)
+
+
+def write_folder(folder: Path, name: str, found: Found, features: bytes | None = None) -> None:
     """Write the skeleton of a model folder.
 
     Parameters
@@ -73,6 +104,8 @@ def write_folder(folder: Path, name: str, found: Found) -> None:
         Of the model.
     found
         What its file says, and what is copied.
+    features
+        Content of the ``features.yaml`` that the model was trained with; a skeleton is written when None.
 
     Raises
     ------
@@ -88,7 +121,7 @@ def write_folder(folder: Path, name: str, found: Found) -> None:
         (folder / "golden").mkdir(parents=True)
         (folder / MANIFEST).write_text(_manifest(name, found), encoding="utf-8")
         if found.input in {"facts", "series"}:
-            (folder / FEATURES).write_text(_features(found), encoding="utf-8")
+            (folder / FEATURES).write_bytes(_features(found).encode() if features is None else features)
         for file, content in found.files.items():
             (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_bytes(content)

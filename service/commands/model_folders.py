@@ -1,15 +1,15 @@
 """``ausculta models`` on folders that are not registered: a skeleton from a file, and checks before it is added."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from inference.manifest import Manifest
 from inference.remote.permitted import RemoteHosts
 from kernel.errors import Category, Problem
+from service.commands.patient_bundle import read_bundle
 
 if TYPE_CHECKING:
     from inference.contract import FactsInput, ModelInput
@@ -19,16 +19,31 @@ if TYPE_CHECKING:
 def new(
     name: Annotated[str, typer.Argument(help="Name of the model, and of the folder that is written here.")],
     source: Annotated[Path, typer.Option("--from", help="File that a library wrote, or folder of save_pretrained.")],
+    features: Annotated[
+        Path | None,
+        typer.Option(help="The features.yaml that the training table was made with; it is copied.", dir_okay=False),
+    ] = None,
 ) -> None:
     """Write the skeleton of a model folder from the file that a library wrote."""
     from inference.scaffold.inspect import inspect_file
-    from inference.scaffold.write import write_folder
+    from inference.scaffold.write import check_features, write_folder
 
     found = inspect_file(source)
+    stated = None if features is None else _content(features)
+    if stated is not None:
+        check_features(found, stated)
     folder = Path.cwd() / name
-    write_folder(folder, name, found)
+    write_folder(folder, name, found, stated)
+    unfilled = f"{name}/*.yaml" if stated is None else f"{name}/model.yaml"
     typer.echo(f"{name}/ is written: {found.runner} of {found.input}, {found.output}")
-    typer.echo(f"Replace every FILL-IN in {name}/*.yaml, then run: ausculta models verify {name} --record")
+    typer.echo(f"Replace every FILL-IN in {unfilled}, then run: ausculta models verify {name} --record")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as failure:
+        raise Problem(Category.INCORRECT, f"{path.name} cannot be read", diagnostics=repr(failure)) from failure
 
 
 def verify_folder(
@@ -49,10 +64,12 @@ def verify_folder(
     hosts
         Servers that the model may call.
     """
+    from inference.digest import check_sealed
     from inference.loading import load_model
 
     if record:
         _record(folder, hosts, run_code=run_code)
+    check_sealed(folder)
     runner = load_model(folder, run_code=run_code, remote_hosts=hosts)
     try:
         _report(runner, bundle)
@@ -101,12 +118,14 @@ def _sections(text: str) -> Mapping[str, str]:
 
 def _dry_run(runner: "AnyRunner", bundle: Path) -> Iterator[str]:
     """Yield what the model says of the patient in a Bundle, as lines."""
+    from inference.features.records import stated_codes
     from inference.gaps import check_gaps
     from inference.golden import infer
     from inference.runners.base import Declined
+    from inference.wording import unit_in_words
 
     manifest = runner.model.manifest
-    given = _input(manifest, runner, _facts(bundle))
+    given = _input(manifest, runner, read_bundle(bundle, stated_codes(runner.model.features)))
     try:
         decoded = runner.decode(given)
         check_gaps(manifest.limits, runner.model.features, decoded.features)
@@ -115,7 +134,7 @@ def _dry_run(runner: "AnyRunner", bundle: Path) -> Iterator[str]:
         yield f"declined: {declined.reason}"
         return
     for used in decoded.inputs:
-        yield f"read {used.name} = {used.value} {used.unit or ''} from {used.source}".replace("  ", " ")
+        yield f"read {used.name} = {used.value} {unit_in_words(used.unit)} from {used.source}".replace("  ", " ")
     for use in decoded.features:
         if use.status != "used":
             yield f"without {use.name}: {use.why or use.status}"
@@ -134,44 +153,3 @@ def _input(manifest: Manifest, runner: "AnyRunner", facts: "FactsInput") -> "Mod
             Category.UNSUPPORTED, f"a Bundle holds facts and series; {manifest.name} reads {manifest.input.kind}"
         )
     return facts
-
-
-def _facts(bundle: Path) -> "FactsInput":
-    from fhir_adapter.facts import observation_facts
-    from fhir_adapter.store.document import exact_values
-    from inference.contract import FactsInput
-
-    try:
-        content = exact_values(bundle.read_bytes())
-        resources = [entry["resource"] for entry in content["entry"] if "resource" in entry]
-    except (OSError, ValueError, KeyError, TypeError) as failure:
-        raise Problem(
-            Category.INCORRECT, f"{bundle.name} is no FHIR Bundle in JSON", diagnostics=repr(failure)
-        ) from failure
-    patients = [one for one in resources if one.get("resourceType") == "Patient"]
-    if len(patients) != 1:
-        raise Problem(Category.INCORRECT, f"{bundle.name} must hold one Patient; it holds {len(patients)}")
-    now = datetime.now(UTC)
-    facts = [
-        fact
-        for one in resources
-        if one.get("resourceType") == "Observation"
-        for fact in observation_facts(one, source=f"Observation/{one.get('id', '')}", known=_stored(one, now))
-    ]
-    at = max((fact.usable_from for fact in facts), default=now)
-    return FactsInput(subject=_subject(patients[0]), facts=tuple(facts), at=at)
-
-
-def _subject(patient: Mapping[str, Any]) -> Any:
-    from fhir_adapter.facts import day_or_period
-    from inference.contract import Subject
-
-    day, period = day_or_period(patient.get("birthDate"))
-    reference = f"Patient/{patient.get('id', 'unknown')}"
-    return Subject(reference=reference, birth_date=day, birth_period=period, sex=patient.get("gender"), identifier=None)
-
-
-def _stored(observation: Mapping[str, Any], now: datetime) -> datetime:
-    from fhir_adapter.store.times import point
-
-    return point(observation.get("issued")) or point(observation.get("effectiveDateTime")) or now

@@ -6,6 +6,7 @@ from typing import Final
 
 from inference import registry
 from inference.code_permissions import require_code_allowed
+from inference.digest import check_sealed
 from inference.folder import ModelFolder, open_folder
 from inference.registry import ModelRow, Status
 from kernel.db import Transaction
@@ -150,6 +151,7 @@ def register(context: OperationContext, principal: Principal, folder: Path) -> M
         when the folder does not pass its checks.
     """
     context.authorize(principal, "model-register")
+    check_sealed(folder)
     model = open_folder(folder)
     with context.database.read() as connection:
         require_code_allowed(connection, model)

@@ -388,6 +388,8 @@ def test_a_wrong_declaration_is_refused_by_the_name_of_its_key(
         ("250", "K/uL", "10*9/L", None, "250"),
         ("180", "[lb_av]", "kg", None, "81.6"),
         ("12", "IU/L", "[IU]/L", None, "12"),
+        ("7.31", "[pH]", "[pH]", None, "7.31"),
+        ("7.31", "1", "[pH]", None, "7.31"),
     ],
 )
 def test_every_unit_of_ucum_is_converted_and_mass_and_amount_by_the_analyte(
@@ -409,6 +411,7 @@ def test_every_unit_of_ucum_is_converted_and_mass_and_amount_by_the_analyte(
         ("U/L", "[IU]/L", None),  # an arbitrary unit is none of another kind
         ("Cel", "K", None),  # a scale with its own zero
         ("[pH]", "mol/L", None),
+        ("mol/L", "[pH]", None),
         ("mg%", "mg/dL", None),
         ("MG/DL", "mg/dL", None),  # upper case is another form of UCUM, in which L may be a lambert
         ("(" * 40, "kg", None),
