@@ -80,8 +80,10 @@ def verify(
         folder = Path(name).resolve()
         model_folders.verify_folder(folder, record=record, bundle=on, hosts=hosts, run_code=run_code)
         return
-    if record or run_code or on is not None:
-        raise Problem(Category.INCORRECT, f"--record, --run-code and --on are for a folder; {name} is none")
+    if record or on is not None:
+        raise Problem(Category.INCORRECT, f"--record and --on are for a folder; {name} is none")
+    if run_code:
+        raise Problem(Category.INCORRECT, f"--run-code is for a folder; of {name} the permission decides")
     with command_context(config) as context:
         _register_bundled(context)
         row = operations.verify(context.operations, context.principal, name, version)

@@ -129,6 +129,25 @@ class TestFailures:
             keeper.ask(ROW)
         assert state(process) == ""
 
+    def test_a_server_that_stops_does_not_wait_for_one_that_hangs(self, keep: Callable[..., Keeper]) -> None:
+        keeper = keep(HANGS, seconds=WAIT_S)
+        process = pid(keeper)
+        wait_until(lambda: state(process) == "T", "it waits")
+        failures: list[Problem] = []
+
+        def ask() -> None:
+            with pytest.raises(Problem) as interrupted:
+                keeper.ask(ROW)
+            failures.append(interrupted.value)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_until(lambda: state(process) not in {"T", ""}, "it runs")
+        keeper.close()
+        asking.join()
+        assert failures[0].category is Category.INTERRUPTED
+        wait_until(lambda: state(process) == "", "it is ended and waited for")
+
     def test_one_that_computes_without_end_is_ended_too(self, keep: Callable[..., Keeper]) -> None:
         with pytest.raises(TryAgain, match="did not answer"):
             keep(predicting("while True: pass"), seconds=0.5).ask(ROW)
