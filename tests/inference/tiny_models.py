@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import numpy as np
 import yaml
@@ -40,26 +40,29 @@ def patients(count: int = 240, *, missing: float = 0.0) -> tuple[NDArray[np.floa
     return rows, ill
 
 
+class Declared(TypedDict, total=False):
+    """What a folder declares otherwise than most, and what its golden cases may do."""
+
+    outputs: Sequence[Mapping[str, Any]]
+    features: Sequence[str]
+    #: Of every feature.
+    missing: object
+    inputs: Mapping[str, Any] | None
+    golden: Mapping[str, Any] | None
+    trigger: Mapping[str, Any] | None
+    run_code: bool
+    remote_hosts: RemoteHosts
+
+
 def bring(
-    folder: Path,
-    runner: str | Mapping[str, Any],
-    files: Mapping[str, bytes],
-    *,
-    outputs: Sequence[Mapping[str, Any]] = (RISK,),
-    features: Sequence[str] = FEATURES,
-    missing: object = "refuse",
-    inputs: Mapping[str, Any] | None = None,
-    golden: Mapping[str, Any] | None = None,
-    trigger: Mapping[str, Any] | None = None,
-    run_code: bool = False,
-    remote_hosts: RemoteHosts = NO_HOSTS,
+    folder: Path, runner: str | Mapping[str, Any], files: Mapping[str, bytes], **declared: Unpack[Declared]
 ) -> Path:
     """Write and seal a folder as an ML engineer would bring it; its name is the model's."""
     (folder / "golden").mkdir(parents=True)
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    declared = inputs or {"name": "facts", "kind": "facts"}
+    given = declared.get("inputs") or {"name": "facts", "kind": "facts"}
     manifest = {
         "name": folder.name,
         "version": "1.0.0",
@@ -68,20 +71,28 @@ def bring(
         "owner": "Tests",
         "demonstration": True,
         "users": ["tests"],
-        "trigger": trigger or {"kind": "codes", "codes": ["8867-4"]},
-        "inputs": [declared],
+        "trigger": declared.get("trigger") or {"kind": "codes", "codes": ["8867-4"]},
+        "inputs": [given],
         "runner": runner,
-        "outputs": list(outputs),
+        "outputs": list(declared.get("outputs", (RISK,))),
         "limits": {},
         "change_plan": {"acceptance": ["nothing"]},
     }
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
-    if declared["kind"] in {"facts", "series"}:
-        (folder / "features.yaml").write_text(yaml.safe_dump({"features": [_feature(it, missing) for it in features]}))
+    if given["kind"] in {"facts", "series"}:
+        missing = declared.get("missing", "refuse")
+        features = [_feature(it, missing) for it in declared.get("features", FEATURES)]
+        (folder / "features.yaml").write_text(yaml.safe_dump({"features": features}))
     case = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}
     facts = [{"code": code, "value": "95", "unit": unit} for code, unit in _CODES.values()]
-    (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden or {"facts": facts})}))
-    finalize_folder(folder, {"Evidence": "None: a test."}, run_code=run_code, remote_hosts=remote_hosts)
+    golden = declared.get("golden") or {"facts": facts}
+    (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden)}))
+    finalize_folder(
+        folder,
+        {"Evidence": "None: a test."},
+        run_code=declared.get("run_code", False),
+        remote_hosts=declared.get("remote_hosts", NO_HOSTS),
+    )
     return folder
 
 
