@@ -6,7 +6,8 @@ dropped, or moves the first (:class:`Due`). ``scheduled_at``: the job does not r
 may run the one with the lowest ``priority`` does.
 
 Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
-from other jobs (:class:`kernel.worker.Worker`).
+from other jobs (:class:`kernel.worker.Worker`). So do those with a lock of :func:`background_of`, except that one which
+waits to be tried again holds up those of its own lock alone.
 """
 
 import json
@@ -38,10 +39,34 @@ from kernel.job_statements import (
 )
 from kernel.tables import jobs
 
-__all__ = ["AT_ONCE", "BACKGROUND", "CHANNELS", "Due", "Job", "Jobs", "Priority", "job_of", "must_park", "pause_after"]
+__all__ = [
+    "AT_ONCE",
+    "BACKGROUND",
+    "CHANNELS",
+    "Due",
+    "Job",
+    "Jobs",
+    "Priority",
+    "background_of",
+    "is_background",
+    "job_of",
+    "must_park",
+    "pause_after",
+]
 
 BACKGROUND: Final = "background"
 """The lock of jobs that nobody waits for."""
+
+
+def background_of(name: str) -> str:
+    """Return the lock of jobs that nobody waits for and that may have to wait for something of their own."""
+    return f"{BACKGROUND}:{name}"
+
+
+def is_background(lock: str | None) -> bool:
+    """Return whether nobody waits for the jobs with a lock."""
+    return lock is not None and lock.partition(":")[0] == BACKGROUND
+
 
 CHANNELS: Final = {False: "jobs", True: "jobs-background"}
 """Whether in the background -> the channel that is signalled when such a job may have become due."""
@@ -199,7 +224,7 @@ class Jobs:
                 "lock": lock,
                 "queueing_lock": queueing_lock,
                 "scheduled_at": at,
-                "priority": IN_BACKGROUND if lock == BACKGROUND else int(priority),
+                "priority": IN_BACKGROUND if is_background(lock) else int(priority),
                 "ready": int(is_free),
                 "status": "waiting",
                 "attempts": 0,
@@ -470,7 +495,7 @@ def _lock_name(lock: str) -> str:
 
 
 def _channel(lock: str | None) -> str:
-    return CHANNELS[lock == BACKGROUND]
+    return CHANNELS[is_background(lock)]
 
 
 def must_park(job: Job, problem: Problem) -> bool:
