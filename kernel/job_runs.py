@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Integer, bindparam, delete, select
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.job_statements import PROMOTE
-from kernel.jobs import Job, is_background, job_of
+from kernel.jobs import Job, job_of
+from kernel.lanes import is_background
 from kernel.statements import Statement, StatementOfMany
 from kernel.tables import jobs
 

@@ -6,8 +6,7 @@ dropped, or moves the first (:class:`Due`). ``scheduled_at``: the job does not r
 may run the one with the lowest ``priority`` does.
 
 Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
-from other jobs (:class:`kernel.worker.Worker`). So do those with a lock of :func:`background_of`, except that one which
-waits to be tried again holds up those of its own lock alone.
+from other jobs (:class:`kernel.worker.Worker`). Of the locks of :func:`~kernel.lanes.background_of` each waits alone.
 """
 
 import json
@@ -37,39 +36,10 @@ from kernel.job_statements import (
     WAITING_WITH,
     Priority,
 )
+from kernel.lanes import BACKGROUND, CHANNELS, is_background
 from kernel.tables import jobs
 
-__all__ = [
-    "AT_ONCE",
-    "BACKGROUND",
-    "CHANNELS",
-    "Due",
-    "Job",
-    "Jobs",
-    "Priority",
-    "background_of",
-    "is_background",
-    "job_of",
-    "must_park",
-    "pause_after",
-]
-
-BACKGROUND: Final = "background"
-"""The lock of jobs that nobody waits for."""
-
-
-def background_of(name: str) -> str:
-    """Return the lock of jobs that nobody waits for and that may have to wait for something of their own."""
-    return f"{BACKGROUND}:{name}"
-
-
-def is_background(lock: str | None) -> bool:
-    """Return whether nobody waits for the jobs with a lock."""
-    return lock is not None and lock.partition(":")[0] == BACKGROUND
-
-
-CHANNELS: Final = {False: "jobs", True: "jobs-background"}
-"""Whether in the background -> the channel that is signalled when such a job may have become due."""
+__all__ = ["AT_ONCE", "BACKGROUND", "CHANNELS", "Due", "Job", "Jobs", "Priority", "job_of", "must_park", "pause_after"]
 
 LOOKS_EVERY: Final = timedelta(seconds=5)
 """How often a worker looks for due jobs without a signal; a job that is due later than this needs none."""

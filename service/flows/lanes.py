@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import TypedDict
 
 from inference.registry import ModelRow
-from kernel.jobs import BACKGROUND, background_of
+from kernel.lanes import BACKGROUND, background_of
 
 
 class Lane(TypedDict):

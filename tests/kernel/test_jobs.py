@@ -17,9 +17,9 @@ from kernel.jobs import (
     Due,
     Job,
     Jobs,
-    background_of,
     pause_after,
 )
+from kernel.lanes import background_of
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 from kernel.testing import FakeClock
