@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Integer, bindparam, delete, select
 from kernel.db import Transaction
 from kernel.errors import Category, Problem
 from kernel.job_statements import PROMOTE
-from kernel.jobs import BACKGROUND, Job, job_of
+from kernel.jobs import Job, job_of
+from kernel.lanes import is_background
 from kernel.statements import Statement, StatementOfMany
 from kernel.tables import jobs
 
@@ -45,7 +46,7 @@ def following(connection: Connection, job: Job, most: int, now: datetime) -> lis
     now
         The current time; a job that is due later is unlike it.
     """
-    if most < 1 or job.lock in (None, BACKGROUND) or job.attempts > 1:
+    if most < 1 or job.lock is None or is_background(job.lock) or job.attempts > 1:
         return []
     rows = _NEXT.run(connection, {"with_lock": job.lock, "most": most})
     return list(takewhile(lambda it: _is_like(it, job, now), map(job_of, rows)))

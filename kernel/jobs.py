@@ -6,7 +6,7 @@ dropped, or moves the first (:class:`Due`). ``scheduled_at``: the job does not r
 may run the one with the lowest ``priority`` does.
 
 Jobs with the lock ``BACKGROUND`` have no urgency: they run one at a time, in all processes together, and take no place
-from other jobs (:class:`kernel.worker.Worker`).
+from other jobs (:class:`kernel.worker.Worker`). Of the locks of :func:`~kernel.lanes.background_of` each waits alone.
 """
 
 import json
@@ -36,15 +36,10 @@ from kernel.job_statements import (
     WAITING_WITH,
     Priority,
 )
+from kernel.lanes import BACKGROUND, CHANNELS, is_background
 from kernel.tables import jobs
 
 __all__ = ["AT_ONCE", "BACKGROUND", "CHANNELS", "Due", "Job", "Jobs", "Priority", "job_of", "must_park", "pause_after"]
-
-BACKGROUND: Final = "background"
-"""The lock of jobs that nobody waits for."""
-
-CHANNELS: Final = {False: "jobs", True: "jobs-background"}
-"""Whether in the background -> the channel that is signalled when such a job may have become due."""
 
 LOOKS_EVERY: Final = timedelta(seconds=5)
 """How often a worker looks for due jobs without a signal; a job that is due later than this needs none."""
@@ -199,7 +194,7 @@ class Jobs:
                 "lock": lock,
                 "queueing_lock": queueing_lock,
                 "scheduled_at": at,
-                "priority": IN_BACKGROUND if lock == BACKGROUND else int(priority),
+                "priority": IN_BACKGROUND if is_background(lock) else int(priority),
                 "ready": int(is_free),
                 "status": "waiting",
                 "attempts": 0,
@@ -470,7 +465,7 @@ def _lock_name(lock: str) -> str:
 
 
 def _channel(lock: str | None) -> str:
-    return CHANNELS[lock == BACKGROUND]
+    return CHANNELS[is_background(lock)]
 
 
 def must_park(job: Job, problem: Problem) -> bool:

@@ -1,9 +1,11 @@
 """In which lane a job that runs a model waits: those of models in shadow never hold up the others."""
 
+import json
+from functools import lru_cache
 from typing import TypedDict
 
 from inference.registry import ModelRow
-from kernel.jobs import BACKGROUND
+from kernel.lanes import BACKGROUND, background_of
 
 
 class Lane(TypedDict):
@@ -25,4 +27,12 @@ def lane_of(model: ModelRow, key: str) -> Lane:
     """
     if model.status == "active":
         return Lane(lock=key, queueing_lock=key)
-    return Lane(lock=BACKGROUND, queueing_lock=f"{BACKGROUND}:{key}")
+    lock = background_of(model.name) if _waits_for_others(model.declaration) else BACKGROUND
+    return Lane(lock=lock, queueing_lock=f"{BACKGROUND}:{key}")
+
+
+@lru_cache(maxsize=64)
+def _waits_for_others(declaration: str) -> bool:
+    """Return whether another server runs the model: while that cannot be reached, its jobs wait."""
+    runner = json.loads(declaration)["model"].get("runner")
+    return isinstance(runner, dict) and runner.get("kind") == "remote"

@@ -19,6 +19,7 @@ from kernel.jobs import (
     Jobs,
     pause_after,
 )
+from kernel.lanes import background_of
 from kernel.tables import jobs as jobs_table
 from kernel.tables import workers
 from kernel.testing import FakeClock
@@ -370,6 +371,29 @@ def test_a_worker_without_threads_runs_nothing(database: Database, jobs: Jobs, c
     worker.stop()
     assert how_many(database) == 2
     assert worker.run_one()  # the caller's thread still can
+
+
+def test_a_job_of_the_background_that_waits_to_be_tried_again_holds_up_its_own_lock_alone(
+    database: Database, jobs: Jobs, clock, ids
+) -> None:
+    done: list[str] = []
+
+    def step(job: Job) -> Commit:
+        if job.payload["of"] == "far":
+            raise Problem(Category.UNAVAILABLE, "not there")
+        done.append(job.payload["of"])
+        return nothing
+
+    for of, lock in (("far", background_of("far")), ("far", background_of("far")), ("near", BACKGROUND)):
+        database.write(lambda tx, of=of, lock=lock: jobs.enqueue(tx, "step", {"of": of}, lock=lock))  # type: ignore[misc]
+    worker = Worker(database, jobs, {"step": step}, clock, ids, threads=0)
+    while worker.run_one():
+        pass
+    assert done == ["near"]
+    assert how_many(database) == 2
+    with database.read() as connection:
+        assert jobs.next_due(connection) is None
+        assert jobs.next_due(connection, background=True) is not None
 
 
 def test_many_workers_do_each_job_exactly_once(database: Database, jobs: Jobs, clock, ids) -> None:

@@ -12,6 +12,7 @@ from fhir_adapter.testing import LoopbackServer
 from inference.finalize import finalize_folder
 from inference.folder import bundled_folder
 from inference.remote.permitted import RemoteHosts
+from inference.testing_folder import PULSE_RISK, pulse_risk
 from kernel.errors import Category, Problem
 from privacy.principal import SERVER
 from service.api import http_application
@@ -121,6 +122,21 @@ def test_while_the_other_server_is_not_there_the_job_waits(
     hospital.work()
     assert [row.kind for row in rows(hospital, "news2")] == ["prediction"]
     assert (rows(hospital, "tiny"), hospital.parked()) == ([], [])
+
+
+def test_other_models_in_shadow_do_not_wait_for_a_server_that_is_not_there(
+    open_hospital: Callable[..., Hospital], server: ModelServer, tmp_path: Path
+) -> None:
+    folders = (tiny_folder(server, tmp_path / "tiny"), pulse_risk(tmp_path / PULSE_RISK))
+    server.close()
+    hospital = open_hospital(model_dirs=folders, remote_model_hosts=("127.0.0.1",))
+    hospital.admit()
+    for _ in range(3):
+        hospital.clock.advance(60)
+        hospital.hl7(hospital.vitals())
+        hospital.work()
+    assert rows(hospital, "tiny") == []
+    assert len(rows(hospital, PULSE_RISK)) == 3
 
 
 def test_an_answer_that_never_comes_is_a_result_that_says_so(
