@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -13,6 +14,12 @@ from kernel.testing import FakeClock, SequenceIds
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
+
+
+#: Seconds that the clients of the tests wait where they state no time: a busy machine is no silent server. Each client
+#: of the product states how long it waits.
+for _wait in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _wait, 60.0)
 
 
 MUST_NOT_SKIP = tuple(os.environ.get("MUST_NOT_SKIP", "").split())
