@@ -4,7 +4,7 @@ A :class:`YamlMapping` returns the values of one mapping and records which keys 
 read (usually a spelling mistake) is refused rather than ignored.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -17,6 +17,23 @@ T = TypeVar("T")
 
 _LARGEST = 1e300
 """No number of a declaration is larger, and what is no number is not below it."""
+
+
+class _OneOfEachKey(yaml.SafeLoader):
+    """Reads plain values, and refuses a mapping that has a key twice: YAML 1.2, 3.2.1.1; the last one would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise _Twice(key.value, key.start_mark.line + 1)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Twice(Exception):
+    """A key stands twice in one mapping; with the line of the second."""
 
 
 class YamlMapping:
@@ -250,11 +267,14 @@ def read_yaml(name: str, content: bytes | None) -> object:
     Raises
     ------
     Problem
-        ``incorrect`` when it is absent or not YAML.
+        ``incorrect`` when it is absent, not YAML, or has a key twice.
     """
     try:
         if content is not None:
-            return yaml.safe_load(content.decode("utf-8"))
+            return yaml.load(content.decode("utf-8"), _OneOfEachKey)  # noqa: S506 - it is the safe loader
+    except _Twice as twice:
+        key, line = twice.args
+        raise Problem(Category.INCORRECT, f"{name}, line {line}: {key} is given twice; remove one") from None
     except (UnicodeDecodeError, yaml.YAMLError) as failure:
         raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics=str(failure)) from failure
     raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics="it is absent")

@@ -16,6 +16,10 @@ _IN_RANGE: Final[frozenset[Take]] = frozenset({"last", "first", "min", "max", "m
 """What is as plausible as the values that it is taken of."""
 
 
+_OLDEST: Final = 130
+"""Years."""
+
+
 def row_columns(specs: Sequence[FeatureSpec]) -> Mapping[str, FeatureSpec]:
     """Return what a row states, by its name in the file; of an answer that became several features there is one."""
     return {spec.declared or spec.name: spec for spec in specs if spec.missing_of is None}
@@ -44,8 +48,10 @@ def _stated(spec: FeatureSpec, value: Decimal | str) -> FeatureValue | Gap:
     if spec.stated:
         return answer(holds=bool(value)) if value in {Decimal(0), Decimal(1)} else Gap(kind="unreadable")
     if spec.subject is not None:
-        unit = "a" if spec.subject == "age" else "1"
-        return FeatureValue(value=value, unit=unit, code="", effective=None, sources=())
+        is_age = spec.subject == "age"
+        if isinstance(value, str) or not (0 <= value <= _OLDEST if is_age else value in {Decimal(0), Decimal(1)}):
+            return Gap(kind="implausible")
+        return FeatureValue(value=value, unit="a" if is_age else "1", code="", effective=None, sources=())
     source = spec.sources[0]
     if is_word(spec):
         words = {key: word for one in spec.sources for key, word in one.answers.items()}

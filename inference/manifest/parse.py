@@ -258,6 +258,10 @@ def _output(table: YamlMapping) -> OutputSpec:
         raise Problem(Category.INCORRECT, f"{table.place}.bands must be given from low to high")
     if output.kind == "probability" and (len(bounds) != len(output.bands) or not bounds or bounds[0] != 0):
         raise Problem(Category.INCORRECT, f"{table.place}.bands must each have at_least, the first of them 0")
+    if output.kind == "probability" and bounds[-1] > 1:
+        raise Problem(
+            Category.INCORRECT, f"{table.place}.bands: at_least of a probability is from 0 to 1: 0.5, and not 50"
+        )
     if output.kind == "class-set" and len(output.bands) < 2:
         raise Problem(Category.INCORRECT, f"{table.place}.bands must name at least two classes")
     return output

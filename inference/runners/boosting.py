@@ -40,10 +40,13 @@ class XGBoostRunner(ArrayRunner):
         self.check_count(booster.num_features())
         names, types = booster.feature_names, booster.feature_types
         self.check_names(stated_names(names, "f"))
+        # Rounds after the best one of an early stop are in the file, and the library's own estimators leave them out.
+        best = booster.attr("best_iteration")
+        rounds = (0, 0) if best is None else (0, int(best) + 1)
 
         def compute(rows: Any) -> Any:
             matrix = xgboost.DMatrix(rows, feature_names=names, feature_types=types, nthread=1)
-            return booster.predict(matrix).astype(np.float64).reshape(len(rows), -1)
+            return booster.predict(matrix, iteration_range=rounds).astype(np.float64).reshape(len(rows), -1)
 
         return compute
 

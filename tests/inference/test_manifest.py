@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from inference.manifest import Manifest, parse_manifest
+from inference.yaml_mapping import read_yaml
 from kernel.errors import Problem
 
 OUTPUT = {"name": "x", "system": "urn:test", "code": "x", "display": "X", "kind": "score", "future": False, "bands": []}
@@ -98,6 +99,28 @@ def test_a_wrong_declaration_is_refused_by_its_place(changes: dict[str, Any], co
     with pytest.raises(Problem) as refused:
         declared(**changes)
     assert refused.value.detail.startswith(complaint)
+
+
+def test_bands_of_a_probability_in_percent_are_refused() -> None:
+    bands = [{"name": "low", "at_least": 0}, {"name": "high", "at_least": 50}]
+    with pytest.raises(
+        Problem, match=r"outputs\[0\]\.bands: at_least of a probability is from 0 to 1: 0\.5, and not 50"
+    ):
+        declared(outputs=[OUTPUT | {"kind": "probability", "bands": bands}])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"limits: {min_age_years: 18}\nname: m\nlimits: {}\n", "model.yaml, line 3: limits is given twice"),
+        (b"runner: {kind: onnx,\n  kind: linear}\n", "model.yaml, line 2: kind is given twice"),
+        (b"a:\n- {b: 1, 'b': 2}\n", "model.yaml, line 2: b is given twice"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused_because_the_first_would_be_lost(content: bytes, said: str) -> None:
+    with pytest.raises(Problem) as refused:
+        read_yaml("model.yaml", content)
+    assert refused.value.detail == f"{said}; remove one"
 
 
 def test_a_misspelt_key_is_named() -> None:

@@ -68,3 +68,24 @@ def test_what_a_row_does_not_state_is_missing() -> None:
 )
 def test_a_value_that_cannot_be_used_is_not_used(name: str, value: Decimal | str) -> None:
     assert read(**{name: value}) == read()
+
+
+@pytest.mark.parametrize(
+    ("subject", "value", "is_read"),
+    [
+        ("age", "0", True),
+        ("age", "130", True),
+        ("age", "-1", False),
+        ("age", "131", False),
+        ("sex", "0", True),
+        ("sex", "1", True),
+        ("sex", "0.5", False),
+        ("sex", "-3", False),
+    ],
+)
+def test_what_a_person_cannot_be_is_implausible(subject: str, value: str, is_read: bool) -> None:
+    specs = parse_features({"features": [{"name": "of", "title": "of", "subject": subject, "missing": "nan"}]})
+    person = Subject(reference="", birth_date=None, sex=None, identifier=None)
+    found = compile_features(specs)(RowInput(subject=person, facts=(), at=AT, row={"of": Decimal(value)}))
+    reading = found.readings["of"]
+    assert (None if reading is None else reading.value) == (Decimal(value) if is_read else None)

@@ -241,6 +241,18 @@ class TestXGBoost:
             expected = booster.predict(xgboost.DMatrix(row, feature_names=list(tiny.FEATURES)))[0]
             assert value(folder, facts(systolic=systolic)) == pytest.approx(expected, abs=1e-7)
 
+    def test_rounds_after_the_best_one_of_an_early_stop_do_not_count(self, tmp_path: Path) -> None:
+        import xgboost
+
+        rows, ill = tiny.patients()
+        estimator = xgboost.XGBClassifier(n_estimators=60, early_stopping_rounds=5, learning_rate=0.9, n_jobs=1)
+        estimator.fit(rows[:120], ill[:120], eval_set=[(rows[120:], ill[120:])], verbose=False)
+        booster = estimator.get_booster()
+        assert estimator.best_iteration + 1 < booster.num_boosted_rounds()
+        folder = bring(tmp_path / "tiny", "xgboost", {"weights.ubj": bytes(booster.save_raw("ubj"))})
+        expected = estimator.predict_proba(np.array([[100.0, 90.0]]))[0, 1]
+        assert value(folder) == pytest.approx(expected, abs=1e-6)
+
     def test_features_of_other_names_are_refused(self, tmp_path: Path) -> None:
         content = {"weights.ubj": tiny.xgboost_bytes(names=["pulse", "mean_pressure"])}
         said = refusal(lambda: bring(tmp_path / "tiny", "xgboost", content))
