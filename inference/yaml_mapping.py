@@ -4,6 +4,7 @@ A :class:`YamlMapping` returns the values of one mapping and records which keys 
 read (usually a spelling mistake) is refused rather than ignored.
 """
 
+import re
 from collections.abc import Hashable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
@@ -15,25 +16,41 @@ from kernel.errors import Category, Problem
 
 T = TypeVar("T")
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LARGEST = 1e300
 """No number of a declaration is larger, and what is no number is not below it."""
 
 
-class _OneOfEachKey(yaml.SafeLoader):
-    """Reads plain values, and refuses a mapping that has a key twice: YAML 1.2, 3.2.1.1; the last one would win."""
+class _Unclear(Exception):
+    """YAML that is read in no form: with its line, and what is wrong."""
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads plain values that are written out, each key once.
+
+    Of a key that is given twice the last would win (YAML 1.2, 3.2.1.1). Aliases make a file of a few lines as large as
+    any memory. A control character is no part of a text of FHIR or HL7 v2.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+            raise _Unclear(line, "an alias (*) is not read; write it out")
+        return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        if isinstance(node, yaml.ScalarNode) and _CONTROL.search(node.value):
+            raise _Unclear(node.start_mark.line + 1, "a text holds a control character")
+        return super().construct_scalar(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise _Twice(key.value, key.start_mark.line + 1)
+                    raise _Unclear(key.start_mark.line + 1, f"{key.value} is given twice; remove one")
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-class _Twice(Exception):
-    """A key stands twice in one mapping; with the line of the second."""
 
 
 class YamlMapping:
@@ -267,14 +284,14 @@ def read_yaml(name: str, content: bytes | None) -> object:
     Raises
     ------
     Problem
-        ``incorrect`` when it is absent, not YAML, or has a key twice.
+        ``incorrect`` when it is absent, not YAML, or not written out plainly.
     """
     try:
         if content is not None:
-            return yaml.load(content.decode("utf-8"), _OneOfEachKey)  # noqa: S506 - it is the safe loader
-    except _Twice as twice:
-        key, line = twice.args
-        raise Problem(Category.INCORRECT, f"{name}, line {line}: {key} is given twice; remove one") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as failure:
+            return yaml.load(content.decode("utf-8"), _PlainLoader)  # noqa: S506 - it is a safe loader
+    except _Unclear as unclear:
+        line, wrong = unclear.args
+        raise Problem(Category.INCORRECT, f"{name}, line {line}: {wrong}") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as failure:  # a number of 5000 digits, brackets in brackets
         raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics=str(failure)) from failure
     raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics="it is absent")

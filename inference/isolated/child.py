@@ -143,16 +143,17 @@ def _answer(predict: Callable[[Any], Any], file: str) -> None:
 
     while True:
         asked = receive(_read, _ANY_SIZE)
+        number = {"number": asked.words["number"]}
         items = np.frombuffer(asked.content, dtype=np.float64).reshape(asked.words["shape"])
         del asked
         try:
             numbers = np.ascontiguousarray(predict(items), dtype=np.float64)
         except MemoryError:
-            _send(Message(words={"memory": True}))
+            _send(Message(words={"memory": True, **number}))
         except Exception as failure:  # noqa: BLE001 - whatever the code raises is reported
-            _send(Message(words={"failed": _described(failure, file)}))
+            _send(Message(words={"failed": _described(failure, file), **number}))
         else:
-            _send(Message(words={"shape": list(numbers.shape)}, content=numbers.tobytes()))
+            _send(Message(words={"shape": list(numbers.shape), **number}, content=numbers.tobytes()))
 
 
 def _described(failure: BaseException, file: str) -> str:

@@ -125,6 +125,8 @@ class ChildProcess:
             os.close(requests)
             os.close(answers)
         self._resident_at_start = 0
+        #: How many it was asked: an answer names its batch, so that one too many is not taken for the next.
+        self._batches = 0
 
     def load(self, files: Mapping[str, bytes]) -> None:
         """Have the code loaded.
@@ -169,8 +171,12 @@ class ChildProcess:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGCONT)
         flat = np.ascontiguousarray(items, dtype=np.float64).reshape(-1)
-        sent = Message(words={"shape": list(items.shape)}, content=flat.view(np.uint8).data)
+        self._batches += 1
+        words = {"shape": list(items.shape), "number": self._batches}
+        sent = Message(words=words, content=flat.view(np.uint8).data)
         answer = self._exchange(sent, self._limits.seconds, 8 * _MOST_NUMBERS * len(items))
+        if answer.words.get("number") != self._batches:
+            raise Ended("the model gave an answer that does not belong to the batch")
         self._pause()
         if "memory" in answer.words:
             raise MemoryError

@@ -68,7 +68,6 @@ ALLOWED: Final[Mapping[str, int]] = MappingProxyType(
         "statx": 332,
         "faccessat2": 439,
         # Memory.
-        "mmap": 9,
         "mprotect": 10,
         "munmap": 11,
         "brk": 12,
@@ -115,6 +114,7 @@ ALLOWED: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Name -> number on x86_64 of the calls that are allowed whatever their arguments are."""
 
+_MMAP: Final = 9
 _OPENAT: Final = 257
 _FCNTL: Final = 72
 _CLONE: Final = 56
@@ -123,6 +123,8 @@ _PRLIMIT64: Final = 302
 
 _WRITES: Final = 0o3 | 0o100 | 0o1000 | 0o20000000
 """Flags of open(2): write access, O_CREAT, O_TRUNC, O_TMPFILE."""
+_MAP_SHARED: Final = 0x01
+"""Also a bit of MAP_SHARED_VALIDATE. The limit of memory counts private memory only."""
 _CLONE_THREAD: Final = 0x00010000
 _FCNTL_COMMANDS: Final = (0, 1, 2, 3, 4, 1030)
 """F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: none that sends a signal."""
@@ -174,6 +176,7 @@ def _program() -> Sequence[_Step]:
     # The C library tries clone3 first, whose flags a filter cannot read, and then clone.
     steps += [_Step(_EQUAL, _CLONE3, fails=1), _Step(_RETURN, _ERRNO | _ENOSYS)]
     steps += _when(_OPENAT, (_argument(2), _Step(_ANY_BIT, _WRITES, fails=1), refuse, allow))
+    steps += _when(_MMAP, (_argument(3), _Step(_ANY_BIT, _MAP_SHARED, fails=1), refuse, allow))
     steps += _when(_CLONE, (_argument(0), _Step(_ANY_BIT, _CLONE_THREAD, fails=1), allow, refuse))
     commands = [part for one in _FCNTL_COMMANDS for part in (_Step(_EQUAL, one, fails=1), allow)]
     steps += _when(_FCNTL, (_argument(1), *commands, refuse))

@@ -23,6 +23,7 @@ _NUMBERS: Final[Mapping[str, type[np.generic]]] = MappingProxyType(
 DATATYPES: Final = (*_NUMBERS, TEXT)
 """Datatypes that are sent and read."""
 _LARGEST_WHOLE: Final = 2.0**53
+_MOST_AXES: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,15 +147,24 @@ def numbers_of(answer: Mapping[str, Any], name: str, rows: int) -> Array:
     """
     try:
         (tensor,) = (one for one in answer["outputs"] if one["name"] == name)
-        shape, data = [int(size) for size in tensor["shape"]], tensor["data"]
+        shape, data = tensor["shape"], tensor["data"]
         flat = np.array(data, dtype=np.object_).reshape(-1)
         is_number = tensor["datatype"] in _NUMBERS and all(one is None or type(one) in {int, float} for one in flat)
         found = flat.astype(np.float64) if is_number else np.empty(0)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise _misshapen(name) from None
-    if not is_number or not shape or shape[0] != rows or math.prod(shape) != found.size or min(shape) < 0:
+    if not is_number or not _is_shape(shape) or shape[0] != rows or math.prod(shape) != found.size:
         raise _misshapen(name)
     return found.reshape(rows, -1)
+
+
+def _is_shape(shape: Any) -> bool:
+    """Return whether a shape is one of few numbers of few digits: their product is computed in no time."""
+    return (
+        isinstance(shape, list)
+        and 0 < len(shape) <= _MOST_AXES
+        and all(type(size) is int and 0 <= size <= _LARGEST_WHOLE for size in shape)
+    )
 
 
 def _misshapen(name: str) -> Problem:

@@ -214,7 +214,7 @@ def _wanted(wanted: Any, tensors: Sequence[dict[str, Any]]) -> list[dict[str, An
         return list(tensors)
     if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
         raise Problem(Category.INCORRECT, "outputs must be a list of objects")
-    names = {one.get("name") for one in wanted}
+    names = {str(one.get("name")) for one in wanted}
     unknown = names - {tensor["name"] for tensor in tensors}
     if unknown:
         raise Problem(Category.INCORRECT, "the model has no such output")

@@ -19,6 +19,8 @@ TEXT: Final = "BYTES"
 MOST_ROWS: Final = 64
 """Rows of one request: as many as may wait for a model."""
 
+_MOST_AXES: Final = 8
+
 Value: TypeAlias = Decimal | str | None
 
 
@@ -114,6 +116,8 @@ def _tensor(number: int, content: Any) -> Tensor:
         raise Problem(Category.INCORRECT, f"{place}.datatype must be one of {', '.join(sorted(NUMBERS | {TEXT}))}")
     if not isinstance(shape, list) or not shape or not all(type(size) is int and size > 0 for size in shape):
         raise Problem(Category.INCORRECT, f"{place}.shape must be a list of whole numbers above 0")
+    if len(shape) > _MOST_AXES:  # before anything is computed of them
+        raise Problem(Category.INCORRECT, f"{place}.shape may have {_MOST_AXES} dimensions")
     if shape[0] > MOST_ROWS:
         raise Problem(Category.INCORRECT, f"{place}.shape: a request may have {MOST_ROWS} rows")
     data = content.get("data")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from inference import code_permissions
 from inference.code_permissions import CodePermission
@@ -11,6 +12,9 @@ from kernel.errors import Category, Problem
 from privacy.principal import Principal
 from service.operations.context import OperationContext, performer
 from service.operations.reason import checked
+
+_SHORTEST_DIGEST: Final = 8
+"""Characters: an empty variable of a script names no folder."""
 
 
 def allow_code(
@@ -48,6 +52,8 @@ def allow_code(
     manifest = model.manifest
     if manifest.runner != BY_CODE:
         raise Problem(Category.INCORRECT, f"the model {manifest.name} {manifest.version} brings no code that needs it")
+    if digest is not None and len(digest) < _SHORTEST_DIGEST:
+        raise Problem(Category.INCORRECT, f"--digest takes {_SHORTEST_DIGEST} characters of the digest at least")
     if digest is not None and not model.digest.startswith(digest.lower()):
         raise Problem(Category.CONFLICT, f"the folder has the digest {model.digest}, not the one that was reviewed")
     permission = CodePermission(

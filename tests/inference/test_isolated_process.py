@@ -37,6 +37,7 @@ ATTEMPTS = {
     "write to a device": "open('/dev/null', 'w')",
     "make a folder": "os.mkdir('/tmp/made')",
     "remove a file": "os.unlink('/tmp/anything')",
+    "take memory that is shared, and not limited": "import mmap; mmap.mmap(-1, 1 << 20)",
     "make a file in memory": "os.memfd_create('x')",
     "fork": "os.fork()",
     "run a program": "import subprocess; subprocess.run([sys.executable, '-c', ''])",

@@ -123,6 +123,22 @@ def test_a_key_that_is_given_twice_is_refused_because_the_first_would_be_lost(co
     assert refused.value.detail == f"{said}; remove one"
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'name: m\ntitle: "Sepsis \\e risk"\n', "model.yaml, line 2: a text holds a control character"),
+        (b'users: ["a\\x7f"]\n', "model.yaml, line 1: a text holds a control character"),
+        (b"a: &a [1]\nb: [*a, *a]\n", "model.yaml, line 2: an alias (*) is not read; write it out"),
+        (b"[" * 20_000, "model.yaml cannot be read"),
+        (b"a: " + b"9" * 5000, "model.yaml cannot be read"),
+    ],
+)
+def test_what_would_break_a_result_or_fill_the_memory_is_refused(content: bytes, said: str) -> None:
+    with pytest.raises(Problem) as refused:
+        read_yaml("model.yaml", content)
+    assert refused.value.detail.startswith(said)
+
+
 def test_a_misspelt_key_is_named() -> None:
     misspelt = {key: value for key, value in DECLARED.items() if key != "owner"} | {"ownr": "Tests"}
     with pytest.raises(Problem, match=r"model\.yaml\.owner is missing; is ownr a misspelling of it\?"):

@@ -215,6 +215,19 @@ class TestFailures:
             keeper.ask(ROW)
         assert keeper.ask(OTHER) == [[1.0]]
 
+    def test_an_answer_too_many_is_not_taken_for_that_of_the_next_batch(self, keep: Callable[..., Keeper]) -> None:
+        body = """
+            if rows[0, 0] == 100:
+                words, content = b'{"shape": [1, 1]}', np.array([0.5]).tobytes()
+                lengths = len(words).to_bytes(4, sys.byteorder) + len(content).to_bytes(8, sys.byteorder)
+                os.write(3, lengths + words + content)
+            return rows[:, :1]
+        """
+        keeper = keep(predicting(body))
+        with pytest.raises(TryAgain, match="does not belong to the batch"):
+            keeper.ask(ROW)
+        assert keeper.ask(OTHER) == [[1.0]]
+
     def test_messages_that_lie_about_their_length_are_not_read(self) -> None:
         too_many_words = (LONGEST_WORDS + 1).to_bytes(4, sys.byteorder) + bytes(8)
         too_many_bytes = (2).to_bytes(4, sys.byteorder) + (1 << 60).to_bytes(8, sys.byteorder)

@@ -269,6 +269,8 @@ SECRET = b'{"error": "the patient Invented, Person has no pulse"}'
         (answering([tensor("risk", [1], ["0.5"], "BYTES")]), "did not answer with the numbers of risk"),
         (answering([tensor("risk", [1], ["0.5"])]), "did not answer with the numbers of risk"),
         (answering([tensor("risk", [1, 2], [[0.1], [0.2, 0.3]])]), "did not answer with the numbers of risk"),
+        (answering([tensor("risk", [1, *[10**308] * 3000], [0.1])]), "did not answer with the numbers of risk"),
+        (answering([tensor("risk", [1, -1, -1], [0.1])]), "did not answer with the numbers of risk"),
         (answering([tensor("other", [1], [0.1])]), "did not answer with the numbers of risk"),
         (answering([]), "did not answer with the numbers of risk"),
         (answering(7), "did not answer with the numbers of risk"),

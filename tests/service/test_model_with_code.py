@@ -289,8 +289,11 @@ class TestPermission:
         with pytest.raises(Problem, match="a reason is required"):
             model_code.allow_code(site.operations, PERSON, site.folder, " ")
         with pytest.raises(Problem, match="not the one that was reviewed") as other:
-            model_code.allow_code(site.operations, PERSON, site.folder, "read", digest="0000")
+            model_code.allow_code(site.operations, PERSON, site.folder, "read", digest="00000000")
         assert other.value.category is Category.CONFLICT
+        for too_short in ("", seal(site.folder)[:7]):
+            with pytest.raises(Problem, match="8 characters of the digest at least"):
+                model_code.allow_code(site.operations, PERSON, site.folder, "read", digest=too_short)
         model_code.allow_code(site.operations, PERSON, site.folder, "read", digest=seal(site.folder)[:12])
 
     def test_it_is_recorded_with_the_person_the_reason_and_the_digest(self, site: Site) -> None:

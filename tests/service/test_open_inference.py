@@ -138,6 +138,12 @@ def test_a_response_has_the_outputs_that_the_request_names(site: Hospital) -> No
     assert found == {"risk.band": ["high"], "reason": [""]}
 
 
+def test_outputs_that_the_model_does_not_have_are_refused(site: Hospital) -> None:
+    path = f"models/{PULSE_RISK}/versions/1.0.0"
+    for wanted in ([{"name": "other"}], [{"name": [1]}], [{}], "risk"):
+        assert post(site, path, [tensor("pulse", 90.0)], outputs=wanted).status_code == 400
+
+
 def test_a_version_in_shadow_is_called_by_its_number_only(site: Hospital) -> None:
     named = post(site, f"models/{PULSE_RISK}/versions/1.0.0", [tensor("pulse", 90.0)])
     assert named.json()["parameters"]["status"] == "shadow"
@@ -171,6 +177,7 @@ def test_an_image_is_sent_as_pixels(site: Hospital) -> None:
         ([*tensors(NORMAL), tensor("age", 40, 41)], "all inputs must have the same number of rows"),
         ([tensor("pulse", 70), tensor("pulse", 71)], "inputs[1]: there is another input of this name"),
         ([{"name": "pulse", "datatype": "FP64", "shape": [1], "data": ["x"]}], "the input pulse must hold numbers"),
+        ([tensor("pulse", 70, shape=[1, *[9] * 100_000])], "inputs[0].shape may have 8 dimensions"),
         ([{"name": "pulse", "datatype": "X", "shape": [1], "data": [1]}], "inputs[0].datatype must be one of"),
     ],
 )
