@@ -44,7 +44,8 @@ class Declared(TypedDict, total=False):
     """What a folder declares otherwise than most, and what its golden cases may do."""
 
     outputs: Sequence[Mapping[str, Any]]
-    features: Sequence[str]
+    #: Names of :data:`FEATURES`, or whole entries of ``features.yaml``.
+    features: Sequence[str | Mapping[str, Any]]
     #: Of every feature.
     missing: object
     inputs: Mapping[str, Any] | None
@@ -96,7 +97,18 @@ def bring(
     return folder
 
 
-def _feature(name: str, missing: object) -> dict[str, Any]:
+ALERTNESS: Final[dict[str, Any]] = {
+    "name": "alertness",
+    "title": "alertness",
+    "window": {"take": "last", "hours": 12},
+    "missing": "refuse",
+    "sources": [{"code": "67775-7", "answers": {"alert": ["LA9340-6"], "drowsy": ["LA17108-4"]}}],
+}
+
+
+def _feature(name: str | Mapping[str, Any], missing: object) -> Mapping[str, Any]:
+    if not isinstance(name, str):
+        return name
     code, unit = _CODES[name]
     window = {"take": "last", "hours": 12}
     return {
