@@ -151,11 +151,11 @@ def xgboost_bytes(objective: str = "binary:logistic", form: str = "ubj", **more:
     return bytes(xgboost_booster(objective, **more).save_raw(form))
 
 
-def lightgbm_bytes(objective: str = "binary", names: Sequence[str] = FEATURES, **more: Any) -> bytes:
+def lightgbm_bytes(objective: str = "binary", names: Sequence[str] | None = FEATURES, **more: Any) -> bytes:
     import lightgbm
 
     rows, ill = patients(missing=0.1)
-    data = lightgbm.Dataset(rows, ill, feature_name=list(names))
+    data = lightgbm.Dataset(rows, ill, feature_name="auto" if names is None else list(names))
     settings = {"objective": objective, "num_leaves": 3, "num_threads": 1, "verbose": -1, **more}
     return str(lightgbm.train(settings, data, num_boost_round=5).model_to_string()).encode()
 
