@@ -96,7 +96,7 @@ class RowReader:
 
     def without_values(self) -> Array | None:
         """Return a row in which every feature of the policy ``nan`` is without a value."""
-        optional = [spec.missing == "nan" for spec in self._specs]
+        optional = [spec.missing == "nan" and not (spec.stated or spec.missing_of) for spec in self._specs]
         return self._scaling.apply(np.where(optional, np.nan, 0.0)) if any(optional) else None
 
     def _filled(self, use: FeatureUse, extraction: Extraction) -> FeatureUse:

@@ -9,8 +9,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from inference.features.spec import parse_features
 from inference.finalize import finalize_folder
+from inference.manifest import parse_manifest
 from inference.remote.permitted import NO_HOSTS, RemoteHosts
+from inference.scaffold.cases import make_cases
 
 FEATURES: Final = ("pulse", "systolic")
 _CODES: Final = {"pulse": ("8867-4", "/min"), "systolic": ("8480-6", "mm[Hg]"), "respirations": ("9279-1", "/min")}
@@ -50,6 +53,8 @@ class Declared(TypedDict, total=False):
     missing: object
     inputs: Mapping[str, Any] | None
     golden: Mapping[str, Any] | None
+    #: Whether the golden cases are made from the declarations.
+    cases_are_made: bool
     trigger: Mapping[str, Any] | None
     run_code: bool
     remote_hosts: RemoteHosts
@@ -80,14 +85,17 @@ def bring(
         "change_plan": {"acceptance": ["nothing"]},
     }
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
+    missing = declared.get("missing", "refuse")
+    features = [_feature(it, missing) for it in declared.get("features", FEATURES)]
     if given["kind"] in {"facts", "series"}:
-        missing = declared.get("missing", "refuse")
-        features = [_feature(it, missing) for it in declared.get("features", FEATURES)]
         (folder / "features.yaml").write_text(yaml.safe_dump({"features": features}))
     case = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}
     facts = [{"code": code, "value": "95", "unit": unit} for code, unit in _CODES.values()]
     golden = declared.get("golden") or {"facts": facts}
-    (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden)}))
+    if declared.get("cases_are_made"):
+        make_cases(folder, parse_manifest(manifest), parse_features({"features": features}))
+    else:
+        (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden)}))
     finalize_folder(
         folder,
         {"Evidence": "None: a test."},
