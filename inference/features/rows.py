@@ -30,6 +30,13 @@ def is_word(spec: FeatureSpec) -> bool:
     return spec.take in {"last", "first"} and any(source.answers for source in spec.sources)
 
 
+def read_words(spec: FeatureSpec) -> frozenset[str]:
+    """Return the words that a model may read of a feature; none of one that says how many, when, or whether."""
+    if spec.indicates is not None or not is_word(spec):
+        return frozenset()
+    return frozenset(word for source in spec.sources for word in source.answers.values())
+
+
 def row_feature(spec: FeatureSpec) -> RowFeature:
     """Return what reads a feature of a row: a number in the unit of its first source, before its transforms, or a word.
 

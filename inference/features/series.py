@@ -21,6 +21,7 @@ from inference.features.compiled import counts
 from inference.features.extract import compile_features, gap_uses, refusal_of
 from inference.features.index import Index, index_facts
 from inference.features.records import FeatureSpec
+from inference.features.rows import read_words
 from inference.features.transform import transformed
 from inference.features.windows import Span, window_of
 from kernel.errors import Category, Problem
@@ -150,9 +151,11 @@ def check_series(specs: Sequence[FeatureSpec]) -> None:
     if not any(spec.sources for spec in specs):
         raise Problem(Category.INCORRECT, "features.yaml must declare a feature that is measured, for a time series")
     for spec in specs:
-        words = {word for source in spec.sources for word in source.answers.values()}
-        if spec.take in {"last", "first"} and spec.indicates is None and any(_number(word) is None for word in words):
-            raise Problem(Category.INCORRECT, f"features.yaml: the answers of {spec.name} must be numbers")
+        if any(_number(word) is None for word in read_words(spec)):
+            raise Problem(
+                Category.INCORRECT,
+                f"features.yaml: the answers of {spec.name} must be numbers; or declare one_hot: true",
+            )
         if spec.missing == "default":
             raise Problem(Category.INCORRECT, f"features.yaml: {spec.name} cannot have a default in a time series")
         if spec.missing_of is not None:

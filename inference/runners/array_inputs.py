@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from inference.contract import FeatureUse, ImageInput, InputUsed, ModelInput, SeriesInput
 from inference.features.extract import Extraction, compile_features
+from inference.features.rows import read_words
 from inference.features.spec import FeatureSpec
 from inference.folder import ModelFolder
 from inference.runners.base import Decoded
@@ -95,7 +96,7 @@ class RowReader:
 
     def without_values(self) -> Array | None:
         """Return a row in which every feature of the policy ``nan`` is without a value."""
-        optional = [spec.missing == "nan" for spec in self._specs]
+        optional = [spec.missing == "nan" and not (spec.stated or spec.missing_of) for spec in self._specs]
         return self._scaling.apply(np.where(optional, np.nan, 0.0)) if any(optional) else None
 
     def _filled(self, use: FeatureUse, extraction: Extraction) -> FeatureUse:
@@ -267,9 +268,11 @@ def check_numbers(specs: Sequence[FeatureSpec]) -> None:
     for spec in specs:
         if len({source.unit for source in spec.sources}) > 1:
             raise Problem(Category.INCORRECT, f"features.yaml: the sources of {spec.name} must have one unit")
-        words = {word for source in spec.sources for word in source.answers.values()}
-        if spec.take != "count" and not all(map(_is_number, words)):
-            raise Problem(Category.INCORRECT, f"features.yaml: the answers of {spec.name} must be numbers")
+        if not all(map(_is_number, read_words(spec))):
+            raise Problem(
+                Category.INCORRECT,
+                f"features.yaml: the answers of {spec.name} must be numbers; or declare one_hot: true",
+            )
 
 
 def number_of(extraction: Extraction, name: str) -> float:

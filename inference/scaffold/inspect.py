@@ -71,12 +71,12 @@ def _skops(name: str, content: bytes) -> Found:
 
 
 def _xgboost(name: str, content: bytes) -> Found:
-    from inference.runners.boosting import read_xgboost  # noqa: PLC0415
+    from inference.runners.boosting import read_xgboost, stated_names  # noqa: PLC0415
 
     booster = read_xgboost(name, content)
     learner = json.loads(booster.save_config())["learner"]
     objective, classes = learner["objective"]["name"], int(learner["learner_model_param"]["num_class"])
-    features = tuple(booster.feature_names or numbered(booster.num_features()))
+    features = stated_names(booster.feature_names, "f") or numbered(booster.num_features())
     file = "weights.json" if content[1:2] in b'"\n \t\r' else "weights.ubj"
     if objective.startswith("multi:"):
         return Found(
@@ -90,12 +90,13 @@ def _xgboost(name: str, content: bytes) -> Found:
 
 
 def _lightgbm(name: str, content: bytes) -> Found:
-    from inference.runners.boosting import read_lightgbm  # noqa: PLC0415
+    from inference.runners.boosting import read_lightgbm, stated_names  # noqa: PLC0415
 
     booster = read_lightgbm(name, content)
     stated = [line for line in content.decode().splitlines() if line.startswith("objective=")]
     objective = stated[0].removeprefix("objective=") if stated else ""
-    features, classes = tuple(booster.feature_name()), booster.num_model_per_iteration()
+    features = stated_names(booster.feature_name(), "Column_") or numbered(booster.num_feature())
+    classes = booster.num_model_per_iteration()
     if classes > 1:
         return Found(
             runner="lightgbm",

@@ -298,6 +298,45 @@ class TestLightGBM:
         assert said.startswith("weights.txt is no model of LightGBM")
 
 
+ANSWERED = FactsInput(subject=ADULT, facts=(fact("67775-7", "LA9340-6", None),), at=NOW)
+GOLDEN = {"facts": [{"code": "67775-7", "answer": "LA9340-6"}]}
+
+
+class TestAnswers:
+    """The tiny models take two numbers: here one for each of two answers."""
+
+    @pytest.mark.parametrize(
+        ("runner", "files"),
+        [
+            ("sklearn", lambda: {"weights.skops": tiny.skops_bytes(tiny.logistic())}),
+            ("xgboost", lambda: {"weights.ubj": tiny.xgboost_bytes(names=None)}),
+            ("onnx", lambda: {"weights.onnx": tiny.onnx_bytes()}),
+            ("torch-program", lambda: {"weights.pt2": tiny.program_bytes()}),
+        ],
+    )
+    def test_each_answer_in_words_is_a_number_to_the_model(
+        self, tmp_path: Path, runner: str, files: Callable[[], dict[str, bytes]]
+    ) -> None:
+        one_hot = tiny.ALERTNESS | {"one_hot": True}
+        folder = bring(tmp_path / "tiny", runner, files(), features=[one_hot], golden=GOLDEN)
+        assert load_model(folder).decode(ANSWERED).item.tolist() == [1, 0]
+
+    def test_a_word_itself_is_refused(self, tmp_path: Path) -> None:
+        content = {"weights.skops": tiny.skops_bytes(tiny.logistic())}
+        said = refusal(
+            lambda: bring(tmp_path / "tiny", "sklearn", content, features=[tiny.ALERTNESS, "pulse"], golden=GOLDEN)
+        )
+        assert said == "features.yaml: the answers of alertness must be numbers; or declare one_hot: true"
+
+    def test_whether_and_when_there_was_an_answer_are_numbers(self, tmp_path: Path) -> None:
+        content = {"weights.skops": tiny.skops_bytes(tiny.logistic())}
+        features = [
+            tiny.ALERTNESS | {"name": take, "window": {"take": take, "hours": 12}} for take in ("any", "time_since")
+        ]
+        folder = bring(tmp_path / "tiny", "sklearn", content, features=features, golden=GOLDEN)
+        assert load_model(folder).decode(ANSWERED).item.tolist() == [1, 1], "it was given an hour ago"
+
+
 class TestFolders:
     def test_the_file_that_a_runner_needs_is_named(self, tmp_path: Path) -> None:
         said = refusal(lambda: bring(tmp_path / "tiny", "xgboost", {"weights.onnx": b""}))

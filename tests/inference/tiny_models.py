@@ -9,8 +9,11 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from inference.features.spec import parse_features
 from inference.finalize import finalize_folder
+from inference.manifest import parse_manifest
 from inference.remote.permitted import NO_HOSTS, RemoteHosts
+from inference.scaffold.cases import make_cases
 
 FEATURES: Final = ("pulse", "systolic")
 _CODES: Final = {"pulse": ("8867-4", "/min"), "systolic": ("8480-6", "mm[Hg]"), "respirations": ("9279-1", "/min")}
@@ -44,11 +47,14 @@ class Declared(TypedDict, total=False):
     """What a folder declares otherwise than most, and what its golden cases may do."""
 
     outputs: Sequence[Mapping[str, Any]]
-    features: Sequence[str]
+    #: Names of :data:`FEATURES`, or whole entries of ``features.yaml``.
+    features: Sequence[str | Mapping[str, Any]]
     #: Of every feature.
     missing: object
     inputs: Mapping[str, Any] | None
     golden: Mapping[str, Any] | None
+    #: Whether the golden cases are made from the declarations.
+    cases_are_made: bool
     trigger: Mapping[str, Any] | None
     run_code: bool
     remote_hosts: RemoteHosts
@@ -79,14 +85,17 @@ def bring(
         "change_plan": {"acceptance": ["nothing"]},
     }
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
+    missing = declared.get("missing", "refuse")
+    features = [_feature(it, missing) for it in declared.get("features", FEATURES)]
     if given["kind"] in {"facts", "series"}:
-        missing = declared.get("missing", "refuse")
-        features = [_feature(it, missing) for it in declared.get("features", FEATURES)]
         (folder / "features.yaml").write_text(yaml.safe_dump({"features": features}))
     case = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}
     facts = [{"code": code, "value": "95", "unit": unit} for code, unit in _CODES.values()]
     golden = declared.get("golden") or {"facts": facts}
-    (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden)}))
+    if declared.get("cases_are_made"):
+        make_cases(folder, parse_manifest(manifest), parse_features({"features": features}))
+    else:
+        (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden)}))
     finalize_folder(
         folder,
         {"Evidence": "None: a test."},
@@ -96,7 +105,18 @@ def bring(
     return folder
 
 
-def _feature(name: str, missing: object) -> dict[str, Any]:
+ALERTNESS: Final[dict[str, Any]] = {
+    "name": "alertness",
+    "title": "alertness",
+    "window": {"take": "last", "hours": 12},
+    "missing": "refuse",
+    "sources": [{"code": "67775-7", "answers": {"alert": ["LA9340-6"], "drowsy": ["LA17108-4"]}}],
+}
+
+
+def _feature(name: str | Mapping[str, Any], missing: object) -> Mapping[str, Any]:
+    if not isinstance(name, str):
+        return name
     code, unit = _CODES[name]
     window = {"take": "last", "hours": 12}
     return {
@@ -139,11 +159,11 @@ def xgboost_bytes(objective: str = "binary:logistic", form: str = "ubj", **more:
     return bytes(xgboost_booster(objective, **more).save_raw(form))
 
 
-def lightgbm_bytes(objective: str = "binary", names: Sequence[str] = FEATURES, **more: Any) -> bytes:
+def lightgbm_bytes(objective: str = "binary", names: Sequence[str] | None = FEATURES, **more: Any) -> bytes:
     import lightgbm
 
     rows, ill = patients(missing=0.1)
-    data = lightgbm.Dataset(rows, ill, feature_name=list(names))
+    data = lightgbm.Dataset(rows, ill, feature_name="auto" if names is None else list(names))
     settings = {"objective": objective, "num_leaves": 3, "num_threads": 1, "verbose": -1, **more}
     return str(lightgbm.train(settings, data, num_boost_round=5).model_to_string()).encode()
 

@@ -42,6 +42,26 @@ def test_the_features_of_the_training_table_are_copied(here: Path, name: str, co
     assert "FILL-IN" in (here / "mine" / "model.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.txt", tiny.lightgbm_bytes(names=None)),
+        ("model.ubj", tiny.xgboost_bytes(names=None)),
+        ("model.ubj", tiny.xgboost_bytes(names=["f0", "f1"])),
+    ],
+)
+def test_numbers_that_the_library_gave_to_columns_are_no_names(here: Path, name: str, content: bytes) -> None:
+    (here / name).write_bytes(content)
+    assert "mine/ is written" in new(name)
+    assert (here / "mine" / "features.yaml").read_text() == FEATURES
+
+
+def test_a_skeleton_never_has_such_numbers_for_names(here: Path) -> None:
+    (here / "model.txt").write_bytes(tiny.lightgbm_bytes(names=None))
+    CliRunner().invoke(app, ["models", "new", "mine", "--from", "model.txt"])
+    assert "name: feature-1\n" in (here / "mine" / "features.yaml").read_text()
+
+
 def test_a_feature_that_the_file_does_not_name_there_is_refused(here: Path) -> None:
     (here / "model.ubj").write_bytes(tiny.xgboost_bytes(names=["systolic", "pulse"]))
     assert new("model.ubj") == "features.yaml.features[0].name must be systolic, as in weights.ubj, and not pulse"
