@@ -62,6 +62,21 @@ def read_files(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in _names(folder)}
 
 
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, which is not sealed again by it.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    files
+        Name with slashes -> content.
+    """
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
 def read_verified(folder: Path, *, called: str = "") -> Verified:
     """Read every file of a folder once, check what was read against ``SHA256SUMS``, and return it.
 

@@ -1,13 +1,11 @@
 """Golden cases from the declarations alone: each feature low, in the middle and high within its plausible range."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 from inference.features.spec import FeatureSpec
-from inference.golden import FOLDER
+from inference.golden import FOLDER, case_content, case_file, case_names
 from inference.manifest import Manifest
 from kernel.errors import Category, Problem
 
@@ -15,13 +13,13 @@ _PLACES: Final[Mapping[str, Decimal]] = {"low": Decimal("0.25"), "middle": Decim
 _AT: Final = "2026-01-15T12:00:00+00:00"
 
 
-def make_cases(folder: Path, manifest: Manifest, features: tuple[FeatureSpec, ...]) -> tuple[str, ...]:
-    """Write golden cases where the folder has none, and return the names of those written.
+def make_cases(files: Iterable[str], manifest: Manifest, features: tuple[FeatureSpec, ...]) -> Mapping[str, bytes]:
+    """Return golden cases, without answers, for a folder that has none: name in the folder -> content.
 
     Parameters
     ----------
-    folder
-        The model folder.
+    files
+        Names of the folder's files.
     manifest
         Its declaration.
     features
@@ -32,9 +30,8 @@ def make_cases(folder: Path, manifest: Manifest, features: tuple[FeatureSpec, ..
     Problem
         ``incorrect`` when the folder has no case and none can be made: of images, or without plausible ranges.
     """
-    target = folder / FOLDER
-    if target.is_dir() and any(target.glob("*.json")):
-        return ()
+    if case_names(files):
+        return {}
     if manifest.input.kind != "facts":
         raise Problem(Category.INCORRECT, f"{FOLDER} must hold a case, such as golden/one.json: the input of a patient")
     age = max(manifest.limits.min_age_years or 0, min(60, manifest.limits.max_age_years or 60))
@@ -43,10 +40,7 @@ def make_cases(folder: Path, manifest: Manifest, features: tuple[FeatureSpec, ..
         name: {"subject": subject, "at": _AT, "facts": [_fact(spec, part) for spec in features if spec.sources]}
         for name, part in _PLACES.items()
     }
-    target.mkdir(exist_ok=True)
-    for name, given in cases.items():
-        (target / f"{name}.json").write_text(json.dumps({"input": given}, indent=1) + "\n", encoding="utf-8")
-    return tuple(cases)
+    return {case_file(name): case_content({"input": given}) for name, given in cases.items()}
 
 
 def _fact(spec: FeatureSpec, part: Decimal) -> dict[str, Any]:

@@ -95,7 +95,10 @@ def test_a_linear_feature_with_sources_in_two_units_is_refused(linear: Path) -> 
 def test_a_model_with_other_golden_answers_is_refused(linear: Path) -> None:
     save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
     seal(linear)
-    assert refusal(linear).detail == "the model pulse-risk does not answer its golden case ninety as it should"
+    assert refusal(linear).detail == (
+        "the model pulse-risk does not answer its golden case ninety as it should: "
+        "outputs[risk].value is 1.0 and 0.679178699175393 is expected, by 0.47 of it"
+    )
 
 
 @pytest.mark.parametrize(
