@@ -45,7 +45,7 @@ def verify(folder: Path) -> str:
 
 
 def check_sealed(folder: Path) -> None:
-    """Return when the folder that a person has made is sealed.
+    """Return when the folder that a person has made is sealed and holds what was sealed.
 
     Raises
     ------
@@ -55,6 +55,11 @@ def check_sealed(folder: Path) -> None:
     if folder.is_dir() and not (folder / SUMS).is_file():
         written = f"it is written by: ausculta models verify {folder.name} --record"
         raise _refusal(f"the model folder {folder.name}", f"{SUMS} cannot be read; {written}")
+    try:
+        read_verified(folder)
+    except Problem as problem:
+        again = f"what the folder holds now is sealed by: ausculta models verify {folder.name} --record"
+        raise Problem(problem.category, f"{problem.detail}; {again}") from problem
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
