@@ -125,7 +125,7 @@ def test_while_the_other_server_is_not_there_the_job_waits(
     assert (rows(hospital, "tiny"), hospital.parked()) == ([], [])
 
 
-def test_a_caller_of_a_model_whose_server_is_not_there_is_told_to_come_later(
+def test_a_caller_of_a_model_whose_server_is_not_there_learns_when_to_try_again(
     open_hospital: Callable[..., Hospital], server: ModelServer, tmp_path: Path
 ) -> None:
     folder = tiny_folder(server, tmp_path / "tiny")
