@@ -127,6 +127,20 @@ def test_a_file_becomes_a_folder_that_answers(here: Path, runner: str) -> None:
     assert re.search(r"Stated: [0-9.]+ % \((low|high)\)", shown)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.ubj", lambda: tiny.xgboost_bytes("binary:hinge")),
+        ("model.txt", lambda: tiny.lightgbm_bytes("cross_entropy_lambda")),
+    ],
+)
+def test_trees_that_give_no_probability_are_declared_as_a_score(
+    here: Path, name: str, content: Callable[[], bytes]
+) -> None:
+    (here / name).write_bytes(content())
+    assert " of facts, score" in said("models", "new", "mine", "--from", name)
+
+
 def test_a_refused_verify_changes_nothing_and_the_next_one_makes_the_cases(here: Path) -> None:
     (here / "model.skops").write_bytes(tiny.skops_bytes(tiny.logistic()))
     said("models", "new", "mine", "--from", "model.skops")
