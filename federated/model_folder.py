@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from federated import task
 from federated.simulate import SimulationResult
-from inference.digest import seal
+from inference.digest import seal, write_files
 from inference.folder import CARD, MANIFEST, WEIGHTS, open_folder
 from inference.golden import settle_golden
 from inference.loading import load_model
@@ -54,7 +54,7 @@ def write_model(result: SimulationResult, folder: Path, *, version: str = "1.0.0
     opened = open_folder(folder)
     runner = runner_class(opened.manifest.runner)(opened)
     runner.setup("cpu")
-    settle_golden(runner)
+    write_files(folder, settle_golden(runner))
     digest = seal(folder)
     load_model(folder)
     return digest

@@ -45,7 +45,7 @@ def verify(folder: Path) -> str:
 
 
 def check_sealed(folder: Path) -> None:
-    """Return when the folder that a person has made is sealed.
+    """Return when the folder that a person has made is sealed and holds what was sealed.
 
     Raises
     ------
@@ -55,11 +55,31 @@ def check_sealed(folder: Path) -> None:
     if folder.is_dir() and not (folder / SUMS).is_file():
         written = f"it is written by: ausculta models verify {folder.name} --record"
         raise _refusal(f"the model folder {folder.name}", f"{SUMS} cannot be read; {written}")
+    try:
+        read_verified(folder)
+    except Problem as problem:
+        again = f"what the folder holds now is sealed by: ausculta models verify {folder.name} --record"
+        raise Problem(problem.category, f"{problem.detail}; {again}") from problem
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
     """Return the content of every file of a folder but ``SHA256SUMS``, sealed or not; name with slashes -> bytes."""
     return {name: (folder / name).read_bytes() for name in _names(folder)}
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, which is not sealed again by it.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    files
+        Name with slashes -> content.
+    """
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
 
 
 def read_verified(folder: Path, *, called: str = "") -> Verified:

@@ -105,10 +105,27 @@ def open_folder(path: Path, *, bundled: Mapping[str, str] = MODELS) -> ModelFold
         ``incorrect`` when a file is altered, missing or not listed, or a declaration is wrong; ``unsupported`` when
         the folder brings code and is not a bundled package.
     """
-    model = read_model(path, read_verified(path))
+    return find_package(read_model(path, read_verified(path)), bundled=bundled)
+
+
+def find_package(model: ModelFolder, *, bundled: Mapping[str, str] = MODELS) -> ModelFolder:
+    """Return a model with the package that its code is part of, where it brings code that runs in this process.
+
+    Parameters
+    ----------
+    model
+        As :func:`read_model` returned it.
+    bundled
+        Bundled models: name -> package.
+
+    Raises
+    ------
+    Problem
+        ``unsupported`` when the folder brings code and is not a bundled package.
+    """
     if CODE not in model.files or model.manifest.runner == BY_CODE:
         return model
-    return replace(model, package=_package(path, bundled.get(model.manifest.name)))
+    return replace(model, package=_package(model.path, bundled.get(model.manifest.name)))
 
 
 def read_model(path: Path, verified: Verified) -> ModelFolder:

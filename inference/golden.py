@@ -12,7 +12,8 @@ A model with other predictions on this machine and device is not the approved mo
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -31,6 +32,11 @@ ABSOLUTE: Final = 1e-6
 
 Relative, so that a small probability is held to as many digits as a large one; absolute for numbers near 0.
 """
+
+_MOST_SHOWN: Final = 3
+"""Differences of a case that a refusal shows."""
+_LONGEST: Final = 80
+"""Characters of a value that a refusal shows."""
 
 
 def check_golden(runner: Runner[Any, Any, Any]) -> None:
@@ -51,35 +57,44 @@ def check_golden(runner: Runner[Any, Any, Any]) -> None:
         raise Problem(Category.INCORRECT, f"the model folder {runner.model.path.name} has no golden cases")
     for name, case in cases:
         found = _answer(runner, read_input(case["input"]))
-        if "expected" not in case or not _matches(case, found):
+        differs = _differences(case, found) if "expected" in case else "it records no answer"
+        if differs:
+            model = runner.model.manifest.name
             raise Problem(
                 Category.INCORRECT,
-                f"the model {runner.model.manifest.name} does not answer its golden case {name} as it should",
+                f"the model {model} does not answer its golden case {name} as it should: {differs}",
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
 
 
-def settle_golden(runner: Runner[Any, Any, Any]) -> None:
-    """Compare every golden case that has ``expected``, then record it where it is missing; never overwrite one.
+def settle_golden(runner: Runner[Any, Any, Any]) -> Mapping[str, bytes]:
+    """Compare every golden case that has ``expected``, and answer those that have none; nothing is written.
 
     Parameters
     ----------
     runner
         Set up.
 
+    Returns
+    -------
+    Mapping
+        The cases that had no answer, with it: name in the folder -> content.
+
     Raises
     ------
     Problem
         ``conflict``, naming the first case that is predicted otherwise, or that the model declines though the case does
-        not say so; then nothing is recorded.
+        not say so.
     """
-    missing: list[tuple[str, dict[str, Any]]] = []
+    settled: dict[str, bytes] = {}
     for name, case in _cases(runner.model):
         found = _answer(runner, read_input(case["input"]))
-        if not _matches(case, found):
+        differs = _differences(case, found)
+        if differs:
             raise Problem(
                 Category.CONFLICT,
-                f"the golden case {name} records another answer; remove it to record the new one",
+                f"the golden case {name} records another answer: {differs}"
+                + ('; remove "expected" from it to record the new one' if "expected" in case else ""),
                 diagnostics=json.dumps({"case": _answers(case), "found": found}),
             )
         if "expected" not in case and "declined" in found and case.get("declines") is not True:
@@ -89,9 +104,26 @@ def settle_golden(runner: Runner[Any, Any, Any]) -> None:
                 'if that is meant, write "declines": true into the case',
             )
         if "expected" not in case:
-            missing.append((name, case | {"expected": found}))
-    for name, case in missing:
-        (runner.model.path / FOLDER / f"{name}.json").write_text(json.dumps(case, indent=1) + "\n", encoding="utf-8")
+            settled[case_file(name)] = case_content(case | {"expected": found})
+    return settled
+
+
+def case_file(name: str) -> str:
+    """Return where the case of a name stands in its folder."""
+    return f"{FOLDER}/{name}.json"
+
+
+def case_content(case: Mapping[str, Any]) -> bytes:
+    """Return a case as its file holds it."""
+    return (json.dumps(case, indent=1) + "\n").encode()
+
+
+def case_names(files: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the golden cases among the files of a folder, in order."""
+    paths = [PurePosixPath(name) for name in sorted(files)]
+    return tuple(
+        path.stem for path in paths if path.parent.name == FOLDER and len(path.parts) == 2 and path.suffix == ".json"
+    )
 
 
 def infer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> Answer:
@@ -125,43 +157,56 @@ def _answer(runner: Runner[Any, Any, Any], model_input: ModelInput) -> dict[str,
 
 def _cases(model: ModelFolder) -> list[tuple[str, dict[str, Any]]]:
     """Return name and content of every case, in order of their names."""
-    paths = [PurePosixPath(name) for name in sorted(model.files)]
-    return [
-        (path.stem, json.loads(model.files[str(path)]))
-        for path in paths
-        if path.parent.name == FOLDER and len(path.parts) == 2 and path.suffix == ".json"
-    ]
+    return [(name, json.loads(model.files[case_file(name)])) for name in case_names(model.files)]
 
 
 def _answers(case: Mapping[str, Any]) -> dict[str, Any]:
     return {key: case[key] for key in ("expected", "reference") if key in case}
 
 
-def _matches(case: Mapping[str, Any], found: Any) -> bool:
-    """Compare with the recorded answer and, where there is one, with the reference's."""
+def _differences(case: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Compare with the recorded answer and the reference's, where there are; empty when both agree.
+
+    The numbers may be shown: they are answers of a golden case, and of no patient.
+    """
     allowed = case.get("tolerance", {})
-    relative, absolute = float(allowed.get("relative", RELATIVE)), float(allowed.get("absolute", ABSOLUTE))
-    if "expected" in case and not _agree(case["expected"], found, relative, absolute):
-        return False
-    return "reference" not in case or _covers(case["reference"], found, relative, absolute)
+    tolerance = float(allowed.get("relative", RELATIVE)), float(allowed.get("absolute", ABSOLUTE))
+    differing = [*islice(_recorded_otherwise(case, found, tolerance), _MOST_SHOWN + 1)]
+    return ", ".join(differing[:_MOST_SHOWN]) + (" and more" if len(differing) > _MOST_SHOWN else "")
 
 
-def _covers(reference: Mapping[str, Any], found: Mapping[str, Any], relative: float, absolute: float) -> bool:
-    """Compare a reference, which holds only numbers by output name, with what was found."""
-    values = {output["name"]: output["value"] for output in found.get("outputs", ())}
-    return reference.keys() <= values.keys() and all(
-        _agree(value, values[name], relative, absolute) for name, value in reference.items()
-    )
+def _recorded_otherwise(
+    case: Mapping[str, Any], found: Mapping[str, Any], tolerance: tuple[float, float]
+) -> Iterator[str]:
+    if "expected" in case:
+        yield from _differing("", case["expected"], found, tolerance)
+    if "reference" in case:  # holds only numbers, by output name
+        values = {output["name"]: output["value"] for output in found.get("outputs", ())}
+        for name, value in case["reference"].items():
+            yield from _differing(f"reference.{name}", value, values.get(name), tolerance)
 
 
-def _agree(expected: Any, found: Any, relative: float, absolute: float) -> bool:
-    """Compare two JSON values, numbers within the tolerance."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        same = expected.keys() == found.keys()
-        return same and all(_agree(expected[key], found[key], relative, absolute) for key in expected)
-    if isinstance(expected, list) and isinstance(found, list):
-        pairs = zip(expected, found, strict=False)
-        return len(expected) == len(found) and all(_agree(one, other, relative, absolute) for one, other in pairs)
-    if isinstance(expected, int | float) and isinstance(found, int | float):
-        return abs(expected - found) <= max(absolute, relative * abs(expected))
-    return bool(expected == found)
+def _differing(place: str, expected: Any, found: Any, tolerance: tuple[float, float]) -> Iterator[str]:
+    """Yield where two JSON values differ, numbers by more than the tolerance."""
+    if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
+        for key in expected:
+            yield from _differing(f"{place}.{key}".lstrip("."), expected[key], found[key], tolerance)
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        for number, (one, other) in enumerate(zip(expected, found, strict=True)):
+            yield from _differing(f"{place}[{_named(one, number)}]", one, other, tolerance)
+    elif isinstance(expected, int | float) and isinstance(found, int | float):
+        relative, absolute = tolerance
+        if not abs(expected - found) <= max(absolute, relative * abs(expected)):
+            share = f", by {abs(found / expected - 1):.2g} of it" if expected else ""
+            yield f"{place} is {found} and {expected} is expected{share}"
+    elif expected != found:
+        yield f"{place or 'it'} is {_short(found)} and {_short(expected)} is expected"
+
+
+def _named(entry: Any, number: int) -> object:
+    return entry.get("name", number) if isinstance(entry, dict) else number
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

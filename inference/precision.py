@@ -28,8 +28,9 @@ def choose_precision(runner: Runner[Any, Any, Any]) -> str:
         runner.compute_in(precision)
         try:
             check_golden(runner)
-        except Problem:
-            _log.warning("precision_not_kept", model=manifest.name, version=manifest.version, precision=precision)
+        except Problem as problem:
+            of = {"model": manifest.name, "version": manifest.version, "precision": precision}
+            _log.warning("precision_not_kept", **of, reason=problem.detail)
         else:
             _log.info("precision_chosen", model=manifest.name, version=manifest.version, precision=precision)
             return precision

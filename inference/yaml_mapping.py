@@ -6,6 +6,7 @@ read (usually a spelling mistake) is refused rather than ignored.
 
 import re
 from collections.abc import Hashable, Mapping
+from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -95,7 +96,8 @@ class YamlMapping:
             raise Problem(Category.INCORRECT, f"{self.place}.{key} is missing{self._similar(key)}")
         value = self._content[key]
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be of type {kind.__name__}")
+            wanted = "a text in quotation marks" if kind is str and _is_bare(value) else f"of type {kind.__name__}"
+            raise Problem(Category.INCORRECT, f"{self.place}.{key} must be {wanted}")
         return value
 
     def _similar(self, key: str) -> str:
@@ -251,6 +253,11 @@ class YamlMapping:
             raise Problem(Category.INCORRECT, f"{self.place}.{unknown[0]} is not known")
 
 
+def _is_bare(value: object) -> bool:
+    """Return whether YAML reads something else than a text because its quotation marks are missing."""
+    return isinstance(value, bool | int | float | date)
+
+
 def as_number(place: str, value: object) -> Decimal:
     """Return a YAML number exactly as it was written in decimal.
 
@@ -293,5 +300,14 @@ def read_yaml(name: str, content: bytes | None) -> object:
         line, wrong = unclear.args
         raise Problem(Category.INCORRECT, f"{name}, line {line}: {wrong}") from None
     except (ValueError, RecursionError, yaml.YAMLError) as failure:  # a number of 5000 digits, brackets in brackets
-        raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics=str(failure)) from failure
+        detail = f"{name} cannot be read{_place_of(failure)}"
+        raise Problem(Category.INCORRECT, detail, diagnostics=str(failure)) from failure
     raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics="it is absent")
+
+
+def _place_of(failure: Exception) -> str:
+    """Return where a file is not YAML and why, as far as that is known."""
+    if not isinstance(failure, yaml.MarkedYAMLError) or failure.problem_mark is None:
+        return ""
+    mark = failure.problem_mark
+    return f": line {mark.line + 1}, column {mark.column + 1}: {failure.problem}"

@@ -77,7 +77,7 @@ def parse_manifest(content: object) -> Manifest:
     table = YamlMapping("model.yaml", normalise(content))
     manifest = Manifest(
         name=_matching(table, "name", NAME),
-        version=_matching(table, "version", _VERSION),
+        version=_version(table),
         title=table.text("title"),
         intended_use=table.text("intended_use"),
         owner=table.text("owner"),
@@ -284,6 +284,12 @@ def _some(table: YamlMapping, key: str) -> tuple[str, ...]:
     if not values:
         raise Problem(Category.INCORRECT, f"{table.place}.{key} must be a list with at least one entry")
     return values
+
+
+def _version(table: YamlMapping) -> str:
+    if isinstance(table.take("version", object), int | float):
+        raise Problem(Category.INCORRECT, f'{table.place}.version must be three numbers in quotation marks, as "1.0.0"')
+    return _matching(table, "version", _VERSION)
 
 
 def _matching(table: YamlMapping, key: str, form: re.Pattern[str]) -> str:

@@ -63,6 +63,8 @@ class ArrayOutputs:
         self._specs = specs
         name = options.choice("transform", *_TRANSFORMS) if options.has("transform") else default
         self._transform = _TRANSFORMS[name]
+        #: Whether the numbers become others first.
+        self.is_transformed = name != "none"
         self._widths = tuple(len(spec.bands) if spec.kind == "class-set" else 1 for spec in specs)
         for number, spec in enumerate(specs):
             place = f"model.yaml.outputs[{number}]"

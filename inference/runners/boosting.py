@@ -11,9 +11,31 @@ from inference.yaml_mapping import YamlMapping
 from kernel.errors import Category, Problem
 
 _CLASS_ONLY: Final = "multi:softmax"
+PROBABLE: Final = frozenset(
+    {"binary:logistic", "reg:logistic", "multi:softprob", "binary", "cross_entropy", "multiclass", "multiclassova"}
+)
+"""Objectives, by their names in XGBoost and LightGBM, whose predictions are probabilities."""
 
 
-class XGBoostRunner(ArrayRunner):
+class _BoostedRunner(ArrayRunner):
+    """What both have in common."""
+
+    def check_objective(self, objective: str) -> None:
+        """Return when a model trained for an objective gives what is declared.
+
+        Raises
+        ------
+        Problem
+            ``incorrect`` when a probability is declared and the numbers are none.
+        """
+        if self.outputs.of_classes and not self.outputs.is_transformed and objective not in PROBABLE:
+            raise self.refuse(
+                f"{self.file} ({objective or 'no objective'}) gives no probability; model.yaml.runner.transform says "
+                "how its numbers become one: sigmoid or softmax; of a regression declare outputs[0].kind: score"
+            )
+
+
+class XGBoostRunner(_BoostedRunner):
     """Runs an XGBoost model on one thread of the processor."""
 
     def load(self, options: YamlMapping, device: str) -> Compute:  # noqa: ARG002 - a row of a patient needs no GPU
@@ -34,9 +56,10 @@ class XGBoostRunner(ArrayRunner):
         import xgboost  # noqa: PLC0415 - optional
 
         booster = read_xgboost(self.file, self.content)
-        settings = json.loads(booster.save_config())["learner"]
-        if settings["objective"]["name"] == _CLASS_ONLY:
+        objective = json.loads(booster.save_config())["learner"]["objective"]["name"]
+        if objective == _CLASS_ONLY:
             raise self.refuse(f"{self.file} gives a class and no probabilities: train it with multi:softprob")
+        self.check_objective(objective)
         self.check_count(booster.num_features())
         names, types = booster.feature_names, booster.feature_types
         self.check_names(stated_names(names, "f"))
@@ -51,7 +74,7 @@ class XGBoostRunner(ArrayRunner):
         return compute
 
 
-class LightGBMRunner(ArrayRunner):
+class LightGBMRunner(_BoostedRunner):
     """Runs a LightGBM model on one thread of the processor."""
 
     def load(self, options: YamlMapping, device: str) -> Compute:  # noqa: ARG002 - as XGBoost
@@ -70,6 +93,7 @@ class LightGBMRunner(ArrayRunner):
             ``incorrect`` when the file is not such a model, or does not fit the declarations.
         """
         booster = read_lightgbm(self.file, self.content)
+        self.check_objective(lightgbm_objective(self.content))
         names = booster.feature_name()
         self.check_count(booster.num_feature())
         self.check_names(stated_names(names, "Column_"))
@@ -130,6 +154,12 @@ def read_lightgbm(name: str, content: bytes) -> Any:
         return lightgbm.Booster(model_str=content.decode("utf-8"))
     except (lightgbm.basic.LightGBMError, UnicodeDecodeError, ValueError) as failure:
         raise Problem(Category.INCORRECT, wrong, diagnostics=repr(failure)) from failure
+
+
+def lightgbm_objective(content: bytes) -> str:
+    """Return the name of the objective that a file of LightGBM states; empty when it was a function of one's own."""
+    stated = [line for line in content.decode().splitlines() if line.startswith("objective=")]
+    return stated[0].removeprefix("objective=").partition(" ")[0] if stated else ""
 
 
 def stated_names(names: Sequence[str] | None, prefix: str) -> tuple[str, ...]:

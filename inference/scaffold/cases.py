@@ -5,19 +5,17 @@ numbers. In the first cases every feature lies at the same place of its plausibl
 another, since a model whose features are all high answers 1 whatever one of them weighs.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final
 
 from inference.contract import Admission
 from inference.features.records import FeatureSpec, Source
 from inference.features.values import Gap
 from inference.features.windows import window_of
-from inference.golden import FOLDER
+from inference.golden import FOLDER, case_content, case_file, case_names
 from inference.manifest import Manifest
 from kernel.errors import Category, Problem
 
@@ -60,13 +58,13 @@ _CASES: Final[Mapping[str, _Case]] = {
 }
 
 
-def make_cases(folder: Path, manifest: Manifest, features: tuple[FeatureSpec, ...]) -> tuple[str, ...]:
-    """Write golden cases where the folder has none, and return the names of those written.
+def make_cases(files: Iterable[str], manifest: Manifest, features: tuple[FeatureSpec, ...]) -> Mapping[str, bytes]:
+    """Return golden cases, without answers, for a folder that has none: name in the folder -> content.
 
     Parameters
     ----------
-    folder
-        The model folder.
+    files
+        Names of the folder's files.
     manifest
         Its declaration.
     features
@@ -77,16 +75,11 @@ def make_cases(folder: Path, manifest: Manifest, features: tuple[FeatureSpec, ..
     Problem
         ``incorrect`` when the folder has no case and none can be made: of images, or without plausible ranges.
     """
-    target = folder / FOLDER
-    if target.is_dir() and any(target.glob("*.json")):
-        return ()
+    if case_names(files):
+        return {}
     if manifest.input.kind != "facts":
         raise Problem(Category.INCORRECT, f"{FOLDER} must hold a case, such as golden/one.json: the input of a patient")
-    cases = {name: _input(case, manifest, features) for name, case in _CASES.items()}
-    target.mkdir(exist_ok=True)
-    for name, given in cases.items():
-        (target / f"{name}.json").write_text(json.dumps({"input": given}, indent=1) + "\n", encoding="utf-8")
-    return tuple(cases)
+    return {case_file(name): case_content({"input": _input(case, manifest, features)}) for name, case in _CASES.items()}
 
 
 def _input(case: _Case, manifest: Manifest, features: Sequence[FeatureSpec]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _skops(name: str, content: bytes) -> Found:
 
 
 def _xgboost(name: str, content: bytes) -> Found:
-    from inference.runners.boosting import read_xgboost, stated_names  # noqa: PLC0415
+    from inference.runners.boosting import PROBABLE, read_xgboost, stated_names  # noqa: PLC0415
 
     booster = read_xgboost(name, content)
     learner = json.loads(booster.save_config())["learner"]
@@ -83,18 +83,21 @@ def _xgboost(name: str, content: bytes) -> Found:
             runner="xgboost", file=file, features=features, output="class-set", classes=numbered(classes, "class")
         )
     options = {"transform": "sigmoid"} if objective == "binary:logitraw" else {}
-    is_binary = objective.startswith("binary:") or objective == "reg:logistic"
+    is_binary = bool(options) or objective in PROBABLE
     return Found(
         runner="xgboost", file=file, features=features, options=options, output="probability" if is_binary else "score"
     )
 
 
 def _lightgbm(name: str, content: bytes) -> Found:
-    from inference.runners.boosting import read_lightgbm, stated_names  # noqa: PLC0415
+    from inference.runners.boosting import (  # noqa: PLC0415
+        PROBABLE,
+        lightgbm_objective,
+        read_lightgbm,
+        stated_names,
+    )
 
     booster = read_lightgbm(name, content)
-    stated = [line for line in content.decode().splitlines() if line.startswith("objective=")]
-    objective = stated[0].removeprefix("objective=") if stated else ""
     features = stated_names(booster.feature_name(), "Column_") or numbered(booster.num_feature())
     classes = booster.num_model_per_iteration()
     if classes > 1:
@@ -105,8 +108,7 @@ def _lightgbm(name: str, content: bytes) -> Found:
             output="class-set",
             classes=numbered(classes, "class"),
         )
-    is_binary = objective.startswith(("binary", "cross_entropy"))
-    output: OutputKind = "probability" if is_binary else "score"
+    output: OutputKind = "probability" if lightgbm_objective(content) in PROBABLE else "score"
     return Found(runner="lightgbm", file="weights.txt", features=features, output=output)
 
 

@@ -93,15 +93,16 @@ def _record(folder: Path, hosts: RemoteHosts, *, run_code: bool) -> None:
     from inference.manifest import parse_manifest
     from inference.scaffold.cases import make_cases
 
-    declared = read_declaration(read_files(folder))
+    files = read_files(folder)
+    declared = read_declaration(files)
     features = parse_features(declared["features"]) if declared["features"] is not None else ()
-    made = make_cases(folder, parse_manifest(declared["model"]), features)
+    made = make_cases(files, parse_manifest(declared["model"]), features)
     evidence = folder / "evidence.md"
     stated = _sections(evidence.read_text(encoding="utf-8")) if evidence.is_file() else _NO_EVIDENCE
-    finalize_folder(folder, stated, run_code=run_code, remote_hosts=hosts)
+    finalize_folder(folder, stated, run_code=run_code, remote_hosts=hosts, cases=made)
     typer.echo("recorded: check that the answers in golden/*.json are what the training program gives")
     if made:
-        typer.echo(f"golden cases made from the plausible ranges: {', '.join(made)}")
+        typer.echo(f"golden cases made from the plausible ranges: {', '.join(Path(name).stem for name in made)}")
 
 
 _NO_EVIDENCE: Mapping[str, str] = {

@@ -30,6 +30,8 @@ from service.inference_protocol.infer import (
 
 RETRY_AFTER_S: Final = 1
 """Seconds after which a refused request may be sent again."""
+_LATER: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+"""The same request may succeed later."""
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _MODEL: Final = "/v2/models/{name}"
 _VERSION: Final = f"{_MODEL}/versions/{{version}}"
@@ -141,8 +143,10 @@ class _Protocol:
 
     async def _body(self, request: Request) -> bytes:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json" or "inference-header-content-length" in request.headers:
+        if "inference-header-content-length" in request.headers:
             raise HttpProblem(415, Category.INCORRECT, "a request is JSON; the binary extension is not supported")
+        if kind != "application/json":
+            raise HttpProblem(415, Category.INCORRECT, "the Content-Type of a request must be application/json")
         limit, seconds = self._services.largest_body, self._services.body_seconds
         try:
             body = await HttpRequest(request.scope, request.receive, "").body(limit, seconds)
@@ -174,7 +178,7 @@ def _answering(handle: _Handler) -> _Handler:
             if problem.category is Category.FAULT:
                 _log.error("inference_request_failed", failure=problem)
             status = problem.status if isinstance(problem, HttpProblem) else HTTP_STATUS[problem.category]
-            headers = {"Retry-After": str(RETRY_AFTER_S)} if problem.category is Category.BUSY else {}
+            headers = {"Retry-After": str(RETRY_AFTER_S)} if status in _LATER else {}
             return _json({"error": problem.detail}, status, headers)
 
     return answer

@@ -1,6 +1,7 @@
 """Golden cases hold every kind of input, and what a model answered in every kind of output."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from inference.golden_answer import recorded
 from inference.golden_input import read_input
 from inference.runners.base import Answer
 from inference.testing import NOW, mask, output_of_each_kind
-from inference.testing_folder import CASE, pulse_risk
+from inference.testing_folder import CASE, pulse_risk, write_weights
 from kernel.errors import Category, Problem
 
 OUTPUTS = output_of_each_kind()
@@ -68,3 +69,42 @@ def test_a_golden_case_that_the_model_declines_is_not_recorded_unless_that_is_me
     assert refused.value.detail.startswith("the model declines the golden case ninety: missing pulse")
     case.write_text(json.dumps(declined | {"declines": True}))
     finalize_folder(folder, {"Evidence": "None: a test."})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_that_is_refused_is_left_as_it_was(tmp_path: Path) -> None:
+    folder = pulse_risk(tmp_path / "pulse-risk")
+    (folder / "golden" / "another.json").write_text(json.dumps(CASE))
+    write_weights(folder, slope=0.6)
+    before = contents(folder)
+    with pytest.raises(Problem):
+        finalize_folder(folder, {"Evidence": "Another one."}, cases={"golden/made.json": json.dumps(CASE).encode()})
+    assert contents(folder) == before
+
+
+def test_a_folder_whose_code_would_be_refused_when_loaded_is_left_as_it_was(tmp_path: Path) -> None:
+    folder = pulse_risk(tmp_path / "pulse-risk")
+    (folder / "model.py").write_text("")
+    before = contents(folder)
+    with pytest.raises(Problem, match="brings code"):
+        finalize_folder(folder, {"Evidence": "Another one."})
+    assert contents(folder) == before
+
+
+def test_another_answer_is_shown_with_the_recorded_one(tmp_path: Path) -> None:
+    folder = pulse_risk(tmp_path / "pulse-risk")
+    case = folder / "golden" / "ninety.json"
+    expected = json.loads(case.read_text())["expected"]["outputs"][0]
+    write_weights(folder, slope=-0.5)
+    with pytest.raises(Problem) as refused:
+        finalize_folder(folder, {"Evidence": "None: a test."})
+    shown = re.fullmatch(
+        r"the golden case ninety records another answer: outputs\[risk\].value is (\S+) and (\S+) is expected, "
+        r'by (\S+) of it, .*; remove "expected" from it to record the new one',
+        refused.value.detail,
+    )
+    assert shown is not None, refused.value.detail
+    assert (float(shown[1]) != expected["value"], float(shown[2])) == (True, expected["value"])

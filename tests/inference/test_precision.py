@@ -1,11 +1,13 @@
 """A model computes in bfloat16 where its folder allows it, the device can, and every golden case still holds."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import torch
 
 from inference.digest import seal
@@ -71,6 +73,18 @@ def test_bf16_is_used_where_the_golden_cases_allow_it(tmp_path: Path) -> None:
 def test_a_golden_case_that_no_longer_holds_keeps_the_model_in_single_precision(tmp_path: Path) -> None:
     _, found = loaded(brought(tmp_path / "tiny", precision="bf16"))
     assert found == pytest.approx(exact(), rel=1e-6)
+
+
+def test_the_log_names_the_case_and_how_far_off_it_is(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as lines:
+        loaded(brought(tmp_path / "tiny", precision="bf16"))
+    (line,) = [line for line in lines if line["event"] == "precision_not_kept"]
+    said = r".* golden case one as it should: outputs\[risk\].value is (\S+) and (\S+) is expected, by (\S+) of it"
+    shown = re.fullmatch(said, line["reason"])
+    assert shown is not None, line["reason"]
+    found, expected, share = map(float, shown.groups())
+    assert share == pytest.approx(abs(found / expected - 1), rel=0.05)
+    assert share > 1e-3
 
 
 def test_a_folder_that_does_not_allow_bf16_is_run_in_single_precision(tmp_path: Path) -> None:

@@ -95,7 +95,10 @@ def test_a_linear_feature_with_sources_in_two_units_is_refused(linear: Path) -> 
 def test_a_model_with_other_golden_answers_is_refused(linear: Path) -> None:
     save_file({"weight": np.array([0.6]), "bias": np.array(0.25)}, linear / "weights.safetensors")
     seal(linear)
-    assert refusal(linear).detail == "the model pulse-risk does not answer its golden case ninety as it should"
+    assert refusal(linear).detail == (
+        "the model pulse-risk does not answer its golden case ninety as it should: "
+        "outputs[risk].value is 1.0 and 0.679178699175393 is expected, by 0.47 of it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,17 @@ def test_a_model_with_other_golden_answers_is_refused(linear: Path) -> None:
         ("model.yaml", MANIFEST.replace("demonstration: true", "demonstration: 1"), "model.yaml.demonstration must be"),
         ("model.yaml", MANIFEST.replace("at_least: 0.5", "at_least: -1"), "model.yaml.outputs[0].bands must be given"),
         ("model.yaml", "[", "model.yaml cannot be read"),
+        ("model.yaml", "name: a\n  title: b\n", "model.yaml cannot be read: line 2, column 8: mapping values are not"),
+        (
+            "model.yaml",
+            MANIFEST.replace("version: 1.0.0", "version: 1.0"),
+            'model.yaml.version must be three numbers in quotation marks, as "1.0.0"',
+        ),
+        (
+            "model.yaml",
+            MANIFEST.replace("title: ", "title: 7 # "),
+            "model.yaml.title must be a text in quotation marks",
+        ),
         ("card.md", " ", "the model folder pulse-risk has no card.md"),
         ("model.py", "", "the model folder pulse-risk brings code"),
     ],

@@ -270,6 +270,13 @@ class TestXGBoost:
         declared = bring(tmp_path / "declared", {"kind": "xgboost", "transform": "sigmoid"}, content)
         assert 0.5 < value(declared) < 1
 
+    @pytest.mark.parametrize("objective", ["reg:squarederror", "binary:hinge", "count:poisson"])
+    def test_what_gives_no_probability_is_refused_for_one(self, tmp_path: Path, objective: str) -> None:
+        content = {"weights.ubj": tiny.xgboost_bytes(objective)}
+        said = refusal(lambda: bring(tmp_path / "tiny", "xgboost", content))
+        assert said.startswith(f"weights.ubj ({objective}) gives no probability; model.yaml.runner.transform says how")
+        assert isinstance(value(bring(tmp_path / "score", "xgboost", content, outputs=[tiny.SCORE])), float)
+
     @pytest.mark.parametrize("content", [b"", b"binf\x00\x01", b"{", b'{"learner": {}}', b"{L\x00\x00"])
     def test_another_file_is_refused(self, tmp_path: Path, content: bytes) -> None:
         said = refusal(lambda: bring(tmp_path / "tiny", "xgboost", {"weights.ubj": content}))
@@ -291,6 +298,13 @@ class TestLightGBM:
         content = {"weights.txt": tiny.lightgbm_bytes(names=["heart_rate", "systolic"])}
         said = refusal(lambda: bring(tmp_path / "tiny", "lightgbm", content))
         assert said == "features.yaml.features[0].name must be heart_rate, as in weights.txt, and not pulse"
+
+    @pytest.mark.parametrize("objective", ["regression", "cross_entropy_lambda"])
+    def test_what_gives_no_probability_is_refused_for_one(self, tmp_path: Path, objective: str) -> None:
+        content = {"weights.txt": tiny.lightgbm_bytes(objective)}
+        said = refusal(lambda: bring(tmp_path / "tiny", "lightgbm", content))
+        assert said.startswith(f"weights.txt ({objective}) gives no probability; model.yaml.runner.transform says how")
+        assert isinstance(value(bring(tmp_path / "score", "lightgbm", content, outputs=[tiny.SCORE])), float)
 
     @pytest.mark.parametrize("content", [b"", b"tree\n", b"tree\nend of trees\n", b"\x80\x04."])
     def test_another_file_is_refused(self, tmp_path: Path, content: bytes) -> None:

@@ -92,8 +92,9 @@ def bring(
     case = {"subject": {"reference": "Patient/golden"}, "at": "2026-01-15T12:00:00+00:00"}
     facts = [{"code": code, "value": "95", "unit": unit} for code, unit in _CODES.values()]
     golden = declared.get("golden") or {"facts": facts}
+    cases: Mapping[str, bytes] = {}
     if declared.get("cases_are_made"):
-        make_cases(folder, parse_manifest(manifest), parse_features({"features": features}))
+        cases = make_cases((), parse_manifest(manifest), parse_features({"features": features}))
     else:
         (folder / "golden" / "one.json").write_text(json.dumps({"input": case | dict(golden)}))
     finalize_folder(
@@ -101,6 +102,7 @@ def bring(
         {"Evidence": "None: a test."},
         run_code=declared.get("run_code", False),
         remote_hosts=declared.get("remote_hosts", NO_HOSTS),
+        cases=cases,
     )
     return folder
 

@@ -71,7 +71,10 @@ def test_a_folder_is_added_as_long_as_nobody_altered_it(ausculta: Command, tmp_p
 
     refused = ausculta("models", "add", str(altered))
     assert refused.returncode == 2
-    assert refused.stderr == "ausculta: the model folder altered is refused: card.md has been altered\n"
+    assert refused.stderr == (
+        "ausculta: the model folder altered is refused: card.md has been altered; "
+        "what the folder holds now is sealed by: ausculta models verify altered --record\n"
+    )
     assert PULSE_RISK not in ausculta("models", "list").stdout
 
     added = ausculta("models", "add", str(folder))

@@ -127,6 +127,35 @@ def test_a_file_becomes_a_folder_that_answers(here: Path, runner: str) -> None:
     assert re.search(r"Stated: [0-9.]+ % \((low|high)\)", shown)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.ubj", lambda: tiny.xgboost_bytes("binary:hinge")),
+        ("model.txt", lambda: tiny.lightgbm_bytes("cross_entropy_lambda")),
+    ],
+)
+def test_trees_that_give_no_probability_are_declared_as_a_score(
+    here: Path, name: str, content: Callable[[], bytes]
+) -> None:
+    (here / name).write_bytes(content())
+    assert " of facts, score" in said("models", "new", "mine", "--from", name)
+
+
+def test_a_refused_verify_changes_nothing_and_the_next_one_makes_the_cases(here: Path) -> None:
+    (here / "model.skops").write_bytes(tiny.skops_bytes(tiny.logistic()))
+    said("models", "new", "mine", "--from", "model.skops")
+    fill_in(here / "mine")
+    right = (here / "mine" / "features.yaml").read_text()
+    (here / "mine" / "features.yaml").write_text(right[: right.rindex("  - name:")])
+    before = sorted((here / "mine").rglob("*"))
+    assert "features.yaml.features has 1 entries" in said("models", "verify", "mine", "--record")
+    assert sorted((here / "mine").rglob("*")) == before
+    (here / "mine" / "features.yaml").write_text(right)
+    assert "golden cases made from the plausible ranges: low, middle, high" in said(
+        "models", "verify", "mine", "--record"
+    )
+
+
 def test_it_is_added_and_answers_on_what_the_hospital_sent(
     hospital: Hospital, here: Path, ausculta: Callable[..., tuple[int, str]]
 ) -> None:

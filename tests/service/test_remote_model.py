@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -122,6 +123,19 @@ def test_while_the_other_server_is_not_there_the_job_waits(
     hospital.work()
     assert [row.kind for row in rows(hospital, "news2")] == ["prediction"]
     assert (rows(hospital, "tiny"), hospital.parked()) == ([], [])
+
+
+def test_a_caller_of_a_model_whose_server_is_not_there_learns_when_to_try_again(
+    open_hospital: Callable[..., Hospital], server: ModelServer, tmp_path: Path
+) -> None:
+    folder = tiny_folder(server, tmp_path / "tiny")
+    hospital = open_hospital(model_dirs=(folder,), remote_model_hosts=("127.0.0.1",))
+    hospital.application.runtime.warm_up()
+    server.close()
+    inputs = [{"name": name, "datatype": "FP64", "shape": [1], "data": [95]} for name in ("pulse", "systolic")]
+    answer = httpx.post(f"{hospital.web.url}/v2/models/tiny/versions/1.0.0/infer", json={"inputs": inputs}, timeout=30)
+    assert (answer.status_code, answer.headers.get("Retry-After")) == (503, "1"), answer.text
+    assert answer.json() == {"error": "the remote model cannot be reached"}
 
 
 def test_other_models_in_shadow_do_not_wait_for_a_server_that_is_not_there(
