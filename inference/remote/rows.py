@@ -9,7 +9,9 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from inference.contract import InputUsed, ModelInput, TextInput
 from inference.features.extract import compile_features
-from inference.features.rows import is_word
+from inference.features.records import FeatureSpec
+from inference.features.rows import is_word, row_columns
+from inference.features.values import FeatureValue
 from inference.folder import ModelFolder
 from inference.remote.tensors import DATATYPES, TEXT, Metadata, TensorSpec, Value
 from inference.runners.array_inputs import RowReader, check_numbers, make_reader
@@ -55,10 +57,11 @@ def rows_for(model: ModelFolder, options: YamlMapping, metadata: Metadata) -> Ro
         if spec.datatype not in DATATYPES:
             detail = f"takes {spec.datatype} for {spec.name}; what is sent is {', '.join(DATATYPES)}"
             raise _misfit(f"{_MODEL}: the remote model {detail}")
-    names = tuple(spec.name for spec in model.features)
     kind, inputs = model.manifest.input.kind, metadata.inputs
-    if kind == "facts" and set(names) == set(inputs) and all(spec.is_single for spec in inputs.values()):
-        return _columns(model, options, tuple(inputs[name] for name in names))
+    if kind == "facts" and all(spec.is_single for spec in inputs.values()):
+        for columns in ({spec.name: spec for spec in model.features}, row_columns(model.features)):
+            if set(columns) == set(inputs):
+                return _columns(model, options, metadata, columns)
     if len(inputs) != 1:
         taken = ", ".join(sorted(inputs)) or "nothing"
         if kind == "facts":
@@ -72,18 +75,24 @@ def rows_for(model: ModelFolder, options: YamlMapping, metadata: Metadata) -> Ro
     return _Arrays(model, options, spec)
 
 
-def _columns(model: ModelFolder, options: YamlMapping, tensors: tuple[TensorSpec, ...]) -> Rows:
+def _columns(model: ModelFolder, options: YamlMapping, metadata: Metadata, columns: Mapping[str, FeatureSpec]) -> Rows:
     """Return what makes one tensor for each feature, in their order."""
-    for spec, tensor in zip(model.features, tensors, strict=True):
+    tensors = tuple(metadata.inputs[name] for name in columns)
+    numbers: list[FeatureSpec] = []
+    for spec, tensor in zip(columns.values(), tensors, strict=True):
         if tensor.is_text and not (is_word(spec) and all(source.answers for source in spec.sources)):
             detail = f"each source of {spec.name} must have answers; the remote model takes {TEXT} for it"
             raise _misfit(f"features.yaml: {detail}")
-    numbers = [spec for spec, tensor in zip(model.features, tensors, strict=True) if not tensor.is_text]
+        if not tensor.is_text and tensor.name != spec.name:
+            detail = f"{tensor.name} must not be one_hot; the remote model takes one number for it"
+            raise _misfit(f"features.yaml: {detail}")
+        numbers += [] if tensor.is_text else [spec]
     if numbers:
         check_numbers(numbers)
-    if len(numbers) == len(tensors):
+    as_stated = metadata.transforms and any(spec.transform for spec in model.features)
+    if len(numbers) == len(model.features) and not as_stated:
         return _Numbers(model, options, tensors)
-    return _Words(model, tensors)
+    return _Stated(model, tensors, transformed=not metadata.transforms)
 
 
 class _Numbers:
@@ -99,24 +108,42 @@ class _Numbers:
         return _decoded(decoded, {spec.name: value for spec, value in values})
 
 
-class _Words:
-    """One tensor for each feature, of which at least one is of texts: the features' own words."""
+class _Stated:
+    """One tensor for each feature: a word, where it takes texts, or a number.
 
-    def __init__(self, model: ModelFolder, tensors: tuple[TensorSpec, ...]) -> None:
+    Of a feature that became one for each answer the tensor is the answer. Where an indicator of missing
+    values is not sent, its feature is sent as missing: the other server makes the indicator of that.
+    """
+
+    def __init__(self, model: ModelFolder, tensors: tuple[TensorSpec, ...], *, transformed: bool) -> None:
         self.tensors = tensors
-        self._limits = model.manifest.limits
+        self._limits, self._transformed = model.manifest.limits, transformed
         self._extract = compile_features(model.features)
+        self._answers = {
+            tensor.name: tuple(spec for spec in model.features if spec.declared == tensor.name) for tensor in tensors
+        }
+        self._indicators = {
+            spec.missing_of: spec.name
+            for spec in model.features
+            if spec.missing_of is not None and spec.name not in self._answers
+        }
 
     def read(self, given: ModelInput) -> Decoded[Row]:
         decoded = decode_features(self._extract, given, self._limits)
-        found: dict[str, Value] = {}
-        for spec in self.tensors:
-            reading = decoded.item.readings[spec.name]
-            if reading is None:
-                found[spec.name] = None
-            else:
-                found[spec.name] = str(reading.value) if spec.is_text else float(reading.value)
-        return _decoded(decoded, found)
+        return _decoded(decoded, {tensor.name: self._value(tensor, decoded.item.readings) for tensor in self.tensors})
+
+    def _value(self, tensor: TensorSpec, readings: Mapping[str, FeatureValue | None]) -> Value:
+        indicator = readings.get(self._indicators.get(tensor.name, ""))
+        if indicator is not None and indicator.value == 1:
+            return None
+        if answers := self._answers[tensor.name]:
+            given = (spec.indicates for spec in answers if (one := readings[spec.name]) is not None and one.value == 1)
+            return next(given, None)
+        reading = readings[tensor.name]
+        if reading is None:
+            return None
+        value = reading.value if self._transformed else reading.in_unit
+        return str(value) if tensor.is_text else float(value)
 
 
 class _Arrays:

@@ -53,6 +53,8 @@ class Metadata:
     versions: tuple[str, ...]
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    #: Whether another Ausculta runs it, which applies the transforms of its features itself.
+    transforms: bool = False
 
 
 def read_metadata(content: Any) -> Metadata:
@@ -68,6 +70,7 @@ def read_metadata(content: Any) -> Metadata:
             versions=tuple(str(one) for one in content.get("versions") or ()),
             inputs=_specs(content["inputs"]),
             outputs=_specs(content["outputs"]),
+            transforms=str(content.get("platform", "")).startswith("ausculta_"),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise Problem(

@@ -93,6 +93,61 @@ def test_a_second_ausculta_computes_the_same_score_and_is_named(
     assert performers == [f"{ausculta}/v2/models/news2/versions/1.0.0"]
 
 
+LACTATE = {
+    "name": "lactate",
+    "title": "lactate",
+    "window": {"take": "last"},
+    "missing": {"default": 2},
+    "transform": ["log"],
+    "sources": [{"code": "2524-7", "unit": "mmol/L", "plausible": [0.1, 40]}],
+}
+HEIGHT = {
+    "name": "height",
+    "title": "height",
+    "window": {"take": "last"},
+    "missing": {"default": 170},
+    "sources": [{"code": "8302-2", "unit": "cm", "plausible": [20, 250]}],
+}
+NO_LACTATE = {"name": "no_lactate", "title": "no lactate", "missing_of": "lactate"}
+
+
+@pytest.mark.parametrize(
+    ("features", "facts"),
+    [
+        ([tiny.ALERTNESS | {"one_hot": True}], [{"code": "67775-7", "answer": "LA17108-4"}]),
+        ([LACTATE, NO_LACTATE], [{"code": "2524-7", "value": "7", "unit": "mmol/L"}]),
+        ([HEIGHT, LACTATE, NO_LACTATE], [{"code": "8302-2", "value": "180", "unit": "cm"}]),
+        (["pulse", LACTATE], [{"code": "8867-4", "value": "195", "unit": "/min"}]),
+    ],
+    ids=["an answer", "a value and its indicator", "no value", "a logarithm"],
+)
+def test_the_same_features_are_the_same_answer_of_a_second_ausculta(
+    tmp_path: Path, features: list[Any], facts: list[Any]
+) -> None:
+    near = tiny.bring(
+        tmp_path / "near",
+        "onnx",
+        {"weights.onnx": tiny.onnx_bytes(features=max(2, len(features)))},
+        features=features,
+        golden={"facts": facts},
+    )
+    second = tmp_path / "second"
+    application = build(load({}, None, data_dir=second, device="cpu", model_deadline_s=600.0, model_dirs=(near,)))
+    web = LoopbackServer(http_application(application))
+    options = {"kind": "remote", "url": web.url, "model": "near", "version": "1.0.0"}
+    try:
+        far = tiny.bring(
+            tmp_path / "far", options, {}, features=features, golden={"facts": facts}, remote_hosts=LOOPBACK
+        )
+    finally:
+        web.close()
+        application.close()
+    said = [
+        json.loads((one / "golden" / "one.json").read_text())["expected"]["outputs"][0]["value"] for one in (near, far)
+    ]
+    assert said[0] == pytest.approx(said[1], abs=1e-9)
+
+
 def test_while_the_other_server_is_busy_the_job_waits_and_nothing_else_does(
     open_hospital: Callable[..., Hospital], server: ModelServer, tmp_path: Path
 ) -> None:
