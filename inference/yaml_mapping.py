@@ -4,6 +4,7 @@ A :class:`YamlMapping` returns the values of one mapping and records which keys 
 read (usually a spelling mistake) is refused rather than ignored.
 """
 
+import math
 import re
 from collections.abc import Hashable, Mapping
 from datetime import date
@@ -18,6 +19,7 @@ from kernel.errors import Category, Problem
 T = TypeVar("T")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_MOST_VALUES = 100_000
 _LARGEST = 1e300
 """No number of a declaration is larger, and what is no number is not below it."""
 
@@ -29,15 +31,9 @@ class _Unclear(Exception):
 class _PlainLoader(yaml.SafeLoader):
     """Reads plain values that are written out, each key once.
 
-    Of a key that is given twice the last would win (YAML 1.2, 3.2.1.1). Aliases make a file of a few lines as large as
-    any memory. A control character is no part of a text of FHIR or HL7 v2.
+    Of a key that is given twice the last would win (YAML 1.2, 3.2.1.1). A control character is no part of a text of
+    FHIR or HL7 v2.
     """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
-            raise _Unclear(line, "an alias (*) is not read; write it out")
-        return super().compose_node(parent, index)
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         if isinstance(node, yaml.ScalarNode) and _CONTROL.search(node.value):
@@ -295,7 +291,12 @@ def read_yaml(name: str, content: bytes | None) -> object:
     """
     try:
         if content is not None:
-            return yaml.load(content.decode("utf-8"), _PlainLoader)  # noqa: S506 - it is a safe loader
+            found = yaml.load(content.decode("utf-8"), _PlainLoader)  # noqa: S506 - it is a safe loader
+            if _size(found, {}) > _MOST_VALUES:
+                raise Problem(
+                    Category.INCORRECT, f"{name} stands for more than {_MOST_VALUES} values by its aliases (*)"
+                )
+            return found
     except _Unclear as unclear:
         line, wrong = unclear.args
         raise Problem(Category.INCORRECT, f"{name}, line {line}: {wrong}") from None
@@ -303,6 +304,17 @@ def read_yaml(name: str, content: bytes | None) -> object:
         detail = f"{name} cannot be read{_place_of(failure)}"
         raise Problem(Category.INCORRECT, detail, diagnostics=str(failure)) from failure
     raise Problem(Category.INCORRECT, f"{name} cannot be read", diagnostics="it is absent")
+
+
+def _size(value: object, known: dict[int, float]) -> float:
+    """Return how many values there are when every alias is written out; without end where one holds itself."""
+    if not isinstance(value, list | dict):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf
+        parts = value if isinstance(value, list) else value.values()
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
 
 
 def _place_of(failure: Exception) -> str:

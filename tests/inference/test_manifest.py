@@ -123,12 +123,22 @@ def test_a_key_that_is_given_twice_is_refused_because_the_first_would_be_lost(co
     assert refused.value.detail == f"{said}; remove one"
 
 
+def test_an_alias_stands_for_what_it_names() -> None:
+    assert read_yaml("model.yaml", b"a: &a [1]\nb: [*a, *a]\n") == {"a": [1], "b": [[1], [1]]}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b'name: m\ntitle: "Sepsis \\e risk"\n', "model.yaml, line 2: a text holds a control character"),
         (b'users: ["a\\x7f"]\n', "model.yaml, line 1: a text holds a control character"),
-        (b"a: &a [1]\nb: [*a, *a]\n", "model.yaml, line 2: an alias (*) is not read; write it out"),
+        (
+            "\n".join(
+                ["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))]
+            ).encode(),
+            "model.yaml stands for more than 100000 values by its aliases (*)",
+        ),
+        (b"a: &a [*a]\n", "model.yaml stands for more than 100000 values by its aliases (*)"),
         (b"[" * 20_000, "model.yaml cannot be read"),
         (b"a: " + b"9" * 5000, "model.yaml cannot be read"),
     ],
