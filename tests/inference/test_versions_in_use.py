@@ -167,7 +167,6 @@ def resident_bytes() -> int:
     return int(pages) * 4096
 
 
-@pytest.mark.timeout(1200)  # fifty folders are written to the disk and verified
 def test_fifty_swaps_keep_two_versions_and_no_memory(versions_of: Callable[..., Versions]) -> None:
     """Each version has parameters of 32 MiB, so that one that stayed would be seen."""
     versions = versions_of(parameters=4 * 2**20)

@@ -194,6 +194,7 @@ def test_an_unknown_model_a_foreign_host_and_what_is_no_json_are_refused(site: H
     assert get(site, f"{NEWS2}/versions/9.9.9").json() == {"error": "there is no model news2 in version 9.9.9"}
     url = f"{site.web.url}/v2/{NEWS2}/infer"
     assert httpx.post(url, content=b"{", headers={"Content-Type": "application/json"}).status_code == 400
+    assert httpx.post(url, content=b"{}", headers={"Content-Type": "text/plain"}).status_code == 415
     other = httpx.post(url, content=b"{}", headers={"Content-Type": "application/x-www-form-urlencoded"})
     assert other.status_code == 415
     assert other.json() == {"error": "the Content-Type of a request must be application/json"}
